@@ -1,0 +1,56 @@
+//! Backends (a port of a Service) and their endpoints (addresses of pods).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Names a backend: a Service and one of its ports, as the Ingress spells the port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendKey {
+    /// Namespace of the Ingress and the Service.
+    pub namespace: Arc<str>,
+    /// Name of the Service.
+    pub service: Arc<str>,
+    /// `service.port` of the Ingress backend.
+    pub port: ServicePort,
+}
+
+impl fmt::Display for BackendKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
+    }
+}
+
+/// A Service port by number or by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServicePort {
+    /// `port.number`: the Service's port, not the pod's.
+    Number(u16),
+    /// `port.name`.
+    Name(Arc<str>),
+}
+
+impl fmt::Display for ServicePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Name(name) => write!(f, "{name}"),
+        }
+    }
+}
+
+/// The endpoints behind one backend key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Its name.
+    pub key: BackendKey,
+    /// Sorted, without duplicates; empty when no endpoint is ready.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One address that serves a backend.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Pod address and target port.
+    pub address: SocketAddr,
+}

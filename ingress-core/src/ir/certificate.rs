@@ -1,0 +1,24 @@
+//! Certificates as Secrets of type `kubernetes.io/tls` carry them.
+
+use std::fmt;
+
+use super::ObjectRef;
+
+/// A certificate chain and its private key in PEM, not yet parsed: the TLS library is the one
+/// judge of their contents, and it lives in the userspace crate.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The Secret they came from.
+    pub secret: ObjectRef,
+    /// `tls.crt`: leaf first.
+    pub chain_pem: Vec<u8>,
+    /// `tls.key`: PKCS#8, PKCS#1 or SEC1.
+    pub key_pem: Vec<u8>,
+}
+
+impl fmt::Debug for Certificate {
+    /// Never shows the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("secret", &self.secret).finish_non_exhaustive()
+    }
+}

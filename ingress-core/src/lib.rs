@@ -1,0 +1,6 @@
+//! Decisions: what the Kubernetes objects mean and which backend serves a request.
+//!
+//! Nothing here does I/O, reads a clock, draws a random number or looks at the environment.
+//! The userspace crate feeds observations in and carries decisions out.
+
+pub mod ir;

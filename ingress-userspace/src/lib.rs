@@ -1,0 +1,7 @@
+//! The I/O shell: sources of objects, the control loop, the datapath and the proxy.
+//!
+//! `source`, `control`, `datapath` and `proxy` never import each other; `app` builds them all and
+//! hands out handles.
+
+pub mod proxy;
+pub mod source;

@@ -1,0 +1,1 @@
+//! Terminates downstream connections and carries requests to endpoints.
