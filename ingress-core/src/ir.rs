@@ -12,7 +12,7 @@ mod rule;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use backend::{Backend, BackendKey, Endpoint, ServicePort};
+pub use backend::{Backend, BackendKey, BackendKeyError, Endpoint, ServicePort};
 pub use certificate::Certificate;
 pub use host::{Host, HostError, HostPattern};
 pub use rule::{HostRules, ObjectRef, PathPattern, Rule, RuleOrigin, Target};
@@ -33,4 +33,118 @@ pub struct Config {
     pub backends: BTreeMap<BackendKey, Arc<Backend>>,
     /// Certificates by the host pattern of the TLS section that names them.
     pub certificates: BTreeMap<HostPattern, Arc<Certificate>>,
+}
+
+impl Config {
+    /// The hosts whose rules differ from those of a previous configuration, with their rules now
+    /// (`None`: gone), as `RouteTable::with_changes` takes them.
+    ///
+    /// Walks both maps side by side; an unchanged host whose rules are shared costs a comparison
+    /// of pointers.
+    pub fn host_changes<'a>(
+        &'a self,
+        previous: &'a Self,
+    ) -> Vec<(&'a HostPattern, Option<&'a Arc<HostRules>>)> {
+        let mut changes = Vec::new();
+        let mut before = previous.hosts.iter().peekable();
+        for (host, rules) in &self.hosts {
+            while let Some((gone, _)) = before.next_if(|(old, _)| *old < host) {
+                changes.push((gone, None));
+            }
+            let same = before
+                .next_if(|(old, _)| *old == host)
+                .is_some_and(|(_, old)| Arc::ptr_eq(old, rules) || old == rules);
+            if !same {
+                changes.push((host, Some(rules)));
+            }
+        }
+        changes.extend(before.map(|(gone, _)| (gone, None)));
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(hosts: &[(&str, Option<&str>)]) -> Config {
+        let hosts = hosts.iter().map(|(host, default)| {
+            let default = default.map(|path| {
+                let ingress = ObjectRef {
+                    kind: "Ingress",
+                    namespace: "a".into(),
+                    name: "b".into(),
+                };
+                let origin = RuleOrigin {
+                    ingress,
+                    path: path.into(),
+                };
+                let target = Target::Unavailable;
+                Arc::new(Rule {
+                    path: PathPattern::prefix("/"),
+                    target,
+                    origin,
+                })
+            });
+            let rules = HostRules {
+                rules: Vec::new(),
+                default,
+            };
+            (HostPattern::parse(host).unwrap(), Arc::new(rules))
+        });
+        Config {
+            hosts: hosts.collect(),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn host_changes_name_added_changed_and_gone_hosts_only() {
+        let before = config(&[("a.test", None), ("b.test", None), ("c.test", Some("/x"))]);
+        let after = config(&[("b.test", None), ("c.test", Some("/y")), ("d.test", None)]);
+        let changes: Vec<_> = (after.host_changes(&before).into_iter())
+            .map(|(host, rules)| (host.to_string(), rules.is_some()))
+            .collect();
+        let expected = [("a.test", false), ("c.test", true), ("d.test", true)];
+        assert_eq!(
+            changes,
+            expected.map(|(host, some)| (host.to_owned(), some))
+        );
+        assert!(after.host_changes(&after.clone()).is_empty());
+    }
+
+    #[test]
+    fn paths_are_in_order_of_precedence_by_length_then_exactness() {
+        let exact = |text: &str| PathPattern::Exact(text.into());
+        let expected = [
+            exact("/foo/"),
+            exact("/foo"),
+            PathPattern::prefix("/foo/"),
+            PathPattern::prefix("/"),
+        ];
+        let mut sorted = expected.clone();
+        sorted.reverse();
+        sorted.sort();
+        assert_eq!(sorted, expected);
+    }
+
+    #[test]
+    fn a_backend_key_is_read_back_from_its_text() {
+        for text in ["shop/web:80", "shop/web:http"] {
+            assert_eq!(text.parse::<BackendKey>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "web:80",
+            "shop/web",
+            "/web:80",
+            "shop/:80",
+            "shop/web:",
+            "shop/web:0",
+            "shop/web:70000",
+            "a/b/c:80",
+        ] {
+            assert_eq!(text.parse::<BackendKey>(), Err(BackendKeyError), "{text}");
+        }
+    }
 }

@@ -3,4 +3,8 @@
 //! Nothing here does I/O, reads a clock, draws a random number or looks at the environment.
 //! The userspace crate feeds observations in and carries decisions out.
 
+pub mod diagnostic;
 pub mod ir;
+pub mod route;
+pub mod snapshot;
+pub mod translate;

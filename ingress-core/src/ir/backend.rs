@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
+
+use thiserror::Error;
 
 /// Names a backend: a Service and one of its ports, as the Ingress spells the port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +23,37 @@ impl fmt::Display for BackendKey {
         write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
     }
 }
+
+impl FromStr for BackendKey {
+    type Err = BackendKeyError;
+
+    /// Reads `namespace/service:port`.
+    fn from_str(text: &str) -> Result<Self, BackendKeyError> {
+        let (namespace, rest) = text.split_once('/').ok_or(BackendKeyError)?;
+        let (service, port) = rest.split_once(':').ok_or(BackendKeyError)?;
+        let is_name = |part: &str| !part.is_empty() && !part.contains(['/', ':']);
+        if ![namespace, service, port].into_iter().all(is_name) {
+            return Err(BackendKeyError);
+        }
+        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = match port.parse() {
+            Ok(0) => return Err(BackendKeyError),
+            Ok(number) => ServicePort::Number(number),
+            Err(_) if is_number => return Err(BackendKeyError),
+            Err(_) => ServicePort::Name(port.into()),
+        };
+        Ok(Self {
+            namespace: namespace.into(),
+            service: service.into(),
+            port,
+        })
+    }
+}
+
+/// A text names no backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("`namespace/service:port` is expected, with a port number or port name")]
+pub struct BackendKeyError;
 
 /// A Service port by number or by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -19,6 +19,8 @@ pub struct Certificate {
 impl fmt::Debug for Certificate {
     /// Never shows the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificate").field("secret", &self.secret).finish_non_exhaustive()
+        f.debug_struct("Certificate")
+            .field("secret", &self.secret)
+            .finish_non_exhaustive()
     }
 }

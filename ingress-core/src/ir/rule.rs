@@ -1,5 +1,6 @@
 //! Rules: which path of a host goes to which backend, and which object said so.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,8 +12,8 @@ pub struct HostRules {
     /// In order of precedence, the first match wins: longer path first, `Exact` before `Prefix`
     /// at equal length. No two have the same pattern.
     pub rules: Vec<Arc<Rule>>,
-    /// Serves requests to this host whose path matches no rule (`spec.defaultBackend` of an
-    /// Ingress that names this host).
+    /// Serves requests to this host whose path matches no rule: `spec.defaultBackend` of the
+    /// oldest Ingress that names this host, else the controller's own default backend.
     pub default: Option<Arc<Rule>>,
 }
 
@@ -35,6 +36,63 @@ pub enum PathPattern {
     /// Whole elements from the start, split by `/`; kept without a trailing slash, so that the
     /// root prefix is the empty text.
     Prefix(Arc<str>),
+}
+
+impl PathPattern {
+    /// A prefix without its trailing slashes, which mean nothing: `/foo/` and `/foo` are one
+    /// pattern.
+    pub fn prefix(text: &str) -> Self {
+        Self::Prefix(text.trim_end_matches('/').into())
+    }
+
+    /// Whether a request path is matched.
+    ///
+    /// Source: the Kubernetes Ingress documentation, "Path types".
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(text) => **text == *path,
+            Self::Prefix(text) => path
+                .strip_prefix(&**text)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        }
+    }
+
+    /// The pattern's text: what a matching path starts with.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Exact(text) | Self::Prefix(text) => text,
+        }
+    }
+
+    fn is_exact(&self) -> bool {
+        matches!(self, Self::Exact(_))
+    }
+}
+
+impl Ord for PathPattern {
+    /// Precedence, the smaller is tried first: the longer, then `Exact`; the text makes it total.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (text, other_text) = (self.as_str(), other.as_str());
+        (other_text.len().cmp(&text.len()))
+            .then_with(|| other.is_exact().cmp(&self.is_exact()))
+            .then_with(|| text.cmp(other_text))
+    }
+}
+
+impl PartialOrd for PathPattern {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(text) => write!(f, "= {text}"),
+            Self::Prefix(text) if text.is_empty() => f.write_str("/"),
+            Self::Prefix(text) => f.write_str(text),
+        }
+    }
 }
 
 /// Where a request goes.

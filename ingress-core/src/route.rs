@@ -1,0 +1,142 @@
+//! Which rule serves a request: a host and a path in, a route out.
+//!
+//! Sits on the path of every request and never allocates there. A table is immutable; a change
+//! gives a new one that shares every host that did not change, so the cost of a change is that of
+//! the hosts it touches.
+//!
+//! Architecture invariant: `find` answers as a naive reading of the Ingress specification does,
+//! `with_changes` gives the table that `compile` would give, and a host never has a say in the
+//! answers for another.
+
+mod host;
+mod path;
+
+use std::sync::Arc;
+
+use crate::ir::{HostPattern, HostRules, Rule};
+use host::HostMap;
+use path::PathTable;
+
+/// A rule, and what the caller wants to have at hand when a request matches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route<T> {
+    /// The rule that matched.
+    pub rule: Arc<Rule>,
+    /// What `resolve` made of it, such as the slot of its backend.
+    pub payload: T,
+}
+
+/// The routes of every host.
+#[derive(Debug)]
+pub struct RouteTable<T> {
+    exact: HostMap<HostRoutes<T>>,
+    /// By parent domain.
+    wildcard: HostMap<HostRoutes<T>>,
+    any: Option<Arc<HostRoutes<T>>>,
+    default: Option<Arc<Route<T>>>,
+}
+
+#[derive(Debug)]
+struct HostRoutes<T> {
+    paths: PathTable<T>,
+    default: Option<Route<T>>,
+}
+
+impl<T> RouteTable<T> {
+    /// Compiles all hosts. `default` serves requests that no host pattern matches; `resolve` is
+    /// called once for each rule of each host.
+    pub fn compile<'a>(
+        hosts: impl IntoIterator<Item = (&'a HostPattern, &'a Arc<HostRules>)>,
+        default: Option<&Arc<Rule>>,
+        resolve: impl FnMut(&Arc<Rule>) -> T,
+    ) -> Self {
+        let empty = Self {
+            exact: HostMap::default(),
+            wildcard: HostMap::default(),
+            any: None,
+            default: None,
+        };
+        let changes = hosts.into_iter().map(|(host, rules)| (host, Some(rules)));
+        empty.with_changes(changes, default, resolve)
+    }
+
+    /// The table after some hosts got other rules, or none (`None`). Everything else is shared
+    /// with this table, and `resolve` is not called for it.
+    ///
+    /// `default` replaces the former one; pass the same rule to keep it with its payload.
+    #[must_use]
+    pub fn with_changes<'a>(
+        &self,
+        changes: impl IntoIterator<Item = (&'a HostPattern, Option<&'a Arc<HostRules>>)>,
+        default: Option<&Arc<Rule>>,
+        mut resolve: impl FnMut(&Arc<Rule>) -> T,
+    ) -> Self {
+        let mut exact = self.exact.edit();
+        let mut wildcard = self.wildcard.edit();
+        let mut any = self.any.clone();
+        for (pattern, rules) in changes {
+            let routes = rules.map(|rules| Arc::new(HostRoutes::compile(rules, &mut resolve)));
+            match pattern {
+                HostPattern::Exact(host) => exact.set(host, routes),
+                HostPattern::Wildcard(parent) => wildcard.set(parent, routes),
+                HostPattern::Any => any = routes,
+            }
+        }
+        let default = default.map(|rule| match &self.default {
+            Some(route) if route.rule == *rule => Arc::clone(route),
+            Some(_) | None => Arc::new(Route {
+                rule: Arc::clone(rule),
+                payload: resolve(rule),
+            }),
+        });
+        Self {
+            exact: exact.finish(),
+            wildcard: wildcard.finish(),
+            any,
+            default,
+        }
+    }
+
+    /// The route of a request, by its authority or `Host` header and its path (without query).
+    ///
+    /// The authority may have a port, a trailing dot and upper case; the path counts byte for
+    /// byte. Text that is no host name is served as an unknown host. Never panics and never
+    /// allocates.
+    pub fn find(&self, authority: &str, path: &str) -> Option<&Route<T>> {
+        match self.host_routes(authority) {
+            Some(routes) => routes.paths.find(path).or(routes.default.as_ref()),
+            None => self.default.as_deref(),
+        }
+    }
+
+    /// The most specific host pattern that matches; no other has a say, whatever the path is.
+    fn host_routes(&self, authority: &str) -> Option<&HostRoutes<T>> {
+        let named = host::name(authority).and_then(|name| {
+            host::with_lower_case(name, |name| {
+                self.exact
+                    .get(name)
+                    .or_else(|| self.wildcard.get(host::parent(name)?))
+            })
+        });
+        named.or(self.any.as_deref())
+    }
+}
+
+impl<T> HostRoutes<T> {
+    fn compile(rules: &HostRules, resolve: &mut impl FnMut(&Arc<Rule>) -> T) -> Self {
+        let HostRules { rules, default } = rules;
+        debug_assert!(
+            rules.is_sorted_by(|a, b| a.path < b.path),
+            "rules are in precedence"
+        );
+        let mut route = |rule: &Arc<Rule>| Route {
+            rule: Arc::clone(rule),
+            payload: resolve(rule),
+        };
+        let routes = rules.iter().map(&mut route).collect();
+        Self {
+            paths: PathTable::new(routes),
+            default: default.as_ref().map(route),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Input of a decision: Kubernetes objects as observed at one instant.
+//!
+//! A source (the Kubernetes API or a directory of manifests) fills it, `translate` reads it.
+//! Objects are behind `Arc` because a source keeps them while it hands out snapshots.
+
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+
+/// Every object that has a say in the configuration, in any order.
+///
+/// No two objects of one kind have the same namespace and name: a source sees to it. An object
+/// without a namespace counts as one of namespace `default`.
+#[derive(Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// Of every class: `translate` picks ours.
+    pub ingresses: Vec<Arc<Ingress>>,
+    /// Of every controller.
+    pub ingress_classes: Vec<Arc<IngressClass>>,
+    /// Services of the namespaces that have an Ingress.
+    pub services: Vec<Arc<Service>>,
+    /// Their endpoints.
+    pub endpoint_slices: Vec<Arc<EndpointSlice>>,
+    /// Secrets that TLS sections name; others do no harm.
+    pub secrets: Vec<Arc<Secret>>,
+}
+
+impl fmt::Debug for Snapshot {
+    /// Counts only: Secrets must not reach a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("ingresses", &self.ingresses.len())
+            .field("ingress_classes", &self.ingress_classes.len())
+            .field("services", &self.services.len())
+            .field("endpoint_slices", &self.endpoint_slices.len())
+            .field("secrets", &self.secrets.len())
+            .finish()
+    }
+}

@@ -1,0 +1,357 @@
+//! Step 2: what one Ingress asks for.
+//!
+//! Architecture invariant: a function of one Ingress object and of nothing else, so that an
+//! incremental translator can keep the result for as long as the object does not change.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1::{
+    HTTPIngressPath, Ingress, IngressBackend, IngressServiceBackend, IngressSpec, IngressTLS,
+    ServiceBackendPort,
+};
+
+use super::reference;
+use crate::diagnostic::{Diagnostic, Reason};
+use crate::ir::{
+    BackendKey, HostPattern, ObjectRef, PathPattern, Rule, RuleOrigin, ServicePort, Target,
+};
+
+/// Everything that one Ingress asks for.
+pub(super) struct Claims {
+    pub(super) ingress: ObjectRef,
+    /// The hosts of its rules, also of rules without any usable path.
+    pub(super) hosts: Vec<HostPattern>,
+    pub(super) rules: Vec<RuleClaim>,
+    /// `spec.defaultBackend`.
+    pub(super) default: Option<Arc<Rule>>,
+    pub(super) scope: DefaultScope,
+    pub(super) certificates: Vec<CertificateClaim>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// What the default backend of an Ingress is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DefaultScope {
+    /// The hosts of its rules.
+    Hosts,
+    /// There are no rules: every host that nobody names.
+    Everything,
+}
+
+/// One path of one host.
+pub(super) struct RuleClaim {
+    pub(super) host: HostPattern,
+    pub(super) rule: Arc<Rule>,
+    pub(super) field: RuleField,
+}
+
+/// One TLS section that names a Secret.
+pub(super) struct CertificateClaim {
+    pub(super) hosts: Vec<HostPattern>,
+    pub(super) secret: Arc<str>,
+    /// Its place in `spec.tls`.
+    pub(super) index: usize,
+}
+
+/// Where in an Ingress a rule stands; written out only when there is something to say about it.
+#[derive(Clone, Copy)]
+pub(super) enum RuleField {
+    Path { rule: usize, path: usize },
+    DefaultBackend,
+}
+
+impl RuleField {
+    pub(super) fn backend(self) -> String {
+        match self {
+            Self::Path { .. } => format!("{self}.backend"),
+            Self::DefaultBackend => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for RuleField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path { rule, path } => write!(f, "spec.rules[{rule}].http.paths[{path}]"),
+            Self::DefaultBackend => f.write_str("spec.defaultBackend"),
+        }
+    }
+}
+
+/// Reads one Ingress.
+pub(super) fn read(ingress: &Ingress) -> Claims {
+    let reference = reference("Ingress", &ingress.metadata);
+    let empty = IngressSpec::default();
+    let spec = ingress.spec.as_ref().unwrap_or(&empty);
+    let rules = spec.rules.as_deref().unwrap_or_default();
+    let scope = if rules.is_empty() {
+        DefaultScope::Everything
+    } else {
+        DefaultScope::Hosts
+    };
+    let mut reader = Reader {
+        ingress: reference,
+        diagnostics: Vec::new(),
+    };
+
+    let mut hosts = Vec::new();
+    let mut claims = Vec::new();
+    for (index, rule) in rules.iter().enumerate() {
+        let field = || format!("spec.rules[{index}].host");
+        let Some(host) = reader.host(rule.host.as_deref().unwrap_or_default(), field) else {
+            continue;
+        };
+        for (path_index, path) in rule.http.iter().flat_map(|http| &http.paths).enumerate() {
+            let field = RuleField::Path {
+                rule: index,
+                path: path_index,
+            };
+            if let Some(rule) = reader.rule(path, field) {
+                claims.push(RuleClaim {
+                    host: host.clone(),
+                    rule: Arc::new(rule),
+                    field,
+                });
+            }
+        }
+        hosts.push(host);
+    }
+    hosts.sort_unstable();
+    hosts.dedup();
+
+    let default = spec
+        .default_backend
+        .as_ref()
+        .map(|backend| reader.default_backend(backend));
+    let sections = spec.tls.as_deref().unwrap_or_default();
+    let certificates = (sections.iter().enumerate())
+        .filter_map(|(index, section)| reader.certificate(index, section, &hosts))
+        .collect();
+    let Reader {
+        ingress,
+        diagnostics,
+    } = reader;
+    Claims {
+        ingress,
+        hosts,
+        rules: claims,
+        default,
+        scope,
+        certificates,
+        diagnostics,
+    }
+}
+
+/// The rule of the controller's own default backend, which no Ingress asks for.
+pub(super) fn controller_default(key: &BackendKey) -> Arc<Rule> {
+    let origin = ObjectRef {
+        kind: "Service",
+        namespace: Arc::clone(&key.namespace),
+        name: Arc::clone(&key.service),
+    };
+    Arc::new(Rule {
+        path: PathPattern::prefix("/"),
+        target: Target::Backend(key.clone()),
+        origin: RuleOrigin {
+            ingress: origin,
+            path: "".into(),
+        },
+    })
+}
+
+struct Reader {
+    ingress: ObjectRef,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Reader {
+    fn report(&mut self, field: String, reason: Reason, message: impl Into<String>) {
+        let object = self.ingress.clone();
+        self.diagnostics.push(Diagnostic {
+            object,
+            field,
+            reason,
+            message: message.into(),
+        });
+    }
+
+    fn host(&mut self, text: &str, field: impl FnOnce() -> String) -> Option<HostPattern> {
+        // An address is never the name of a rule: RFC 3986 section 3.2.2 tells the two apart.
+        if text.parse::<IpAddr>().is_ok() {
+            let message = format!("`{text}` is an IP address, a host name is expected");
+            self.report(field(), Reason::InvalidHost, message);
+            return None;
+        }
+        match HostPattern::parse(text) {
+            Ok(host) => Some(host),
+            Err(error) => {
+                self.report(field(), Reason::InvalidHost, format!("`{text}`: {error}"));
+                None
+            }
+        }
+    }
+
+    fn rule(&mut self, path: &HTTPIngressPath, field: RuleField) -> Option<Rule> {
+        let HTTPIngressPath {
+            backend,
+            path,
+            path_type,
+        } = path;
+        let text = path.as_deref().unwrap_or_default();
+        let pattern = match read_path(text, path_type) {
+            Ok(pattern) => pattern,
+            Err((reason, message)) => {
+                let part = if reason == Reason::InvalidPathType {
+                    "pathType"
+                } else {
+                    "path"
+                };
+                self.report(format!("{field}.{part}"), reason, message);
+                return None;
+            }
+        };
+        let target = self.target(backend, field);
+        let origin = RuleOrigin {
+            ingress: self.ingress.clone(),
+            path: text.into(),
+        };
+        Some(Rule {
+            path: pattern,
+            target,
+            origin,
+        })
+    }
+
+    fn default_backend(&mut self, backend: &IngressBackend) -> Arc<Rule> {
+        let target = self.target(backend, RuleField::DefaultBackend);
+        let origin = RuleOrigin {
+            ingress: self.ingress.clone(),
+            path: "".into(),
+        };
+        Arc::new(Rule {
+            path: PathPattern::prefix("/"),
+            target,
+            origin,
+        })
+    }
+
+    fn target(&mut self, backend: &IngressBackend, field: RuleField) -> Target {
+        let IngressBackend { resource, service } = backend;
+        let (reason, message) = match (service, resource) {
+            (Some(service), None) => match read_port(service) {
+                Ok(port) => {
+                    return Target::Backend(BackendKey {
+                        namespace: Arc::clone(&self.ingress.namespace),
+                        service: service.name.as_str().into(),
+                        port,
+                    });
+                }
+                Err(message) => (Reason::InvalidBackend, message),
+            },
+            (None, Some(resource)) => (
+                Reason::ResourceBackendUnsupported,
+                format!(
+                    "backend is the resource {} `{}`, only Services are supported; answered \
+                     with 503",
+                    resource.kind, resource.name,
+                ),
+            ),
+            (Some(_), Some(_)) => (
+                Reason::InvalidBackend,
+                "backend has both `service` and `resource`; answered with 503".to_owned(),
+            ),
+            (None, None) => (
+                Reason::InvalidBackend,
+                "backend has no `service`; answered with 503".to_owned(),
+            ),
+        };
+        self.report(field.backend(), reason, message);
+        Target::Unavailable
+    }
+
+    fn certificate(
+        &mut self,
+        index: usize,
+        section: &IngressTLS,
+        rule_hosts: &[HostPattern],
+    ) -> Option<CertificateClaim> {
+        let IngressTLS { hosts, secret_name } = section;
+        let mut patterns = Vec::new();
+        for (host_index, host) in hosts.iter().flatten().enumerate() {
+            let field = || format!("spec.tls[{index}].hosts[{host_index}]");
+            patterns.extend(self.host(host, field));
+        }
+        if hosts.as_ref().is_none_or(Vec::is_empty) {
+            patterns.extend_from_slice(rule_hosts);
+            if patterns.is_empty() {
+                patterns.push(HostPattern::Any);
+            }
+        }
+        let secret = secret_name
+            .as_deref()
+            .filter(|name| !name.is_empty())?
+            .into();
+        Some(CertificateClaim {
+            hosts: patterns,
+            secret,
+            index,
+        })
+    }
+}
+
+fn read_path(text: &str, path_type: &str) -> Result<PathPattern, (Reason, String)> {
+    let invalid = |message: String| Err((Reason::InvalidPath, message));
+    let strict = match path_type {
+        "Exact" | "Prefix" => true,
+        "ImplementationSpecific" => false,
+        other => {
+            let expected = "`Exact`, `Prefix` or `ImplementationSpecific` is expected";
+            return Err((Reason::InvalidPathType, format!("`{other}`: {expected}")));
+        }
+    };
+    if text.is_empty() && !strict {
+        return Ok(PathPattern::prefix("/"));
+    }
+    if !text.starts_with('/') {
+        return invalid(format!("`{text}` does not start with `/`"));
+    }
+    // What the API server refuses as well: no normalised request path has any of these.
+    let never = ["//", "/./", "/../", "%2f", "%2F"]
+        .into_iter()
+        .find(|part| text.contains(part));
+    let never = never.or_else(|| ["/..", "/."].into_iter().find(|end| text.ends_with(end)));
+    if let Some(never) = never.filter(|_| strict) {
+        return invalid(format!(
+            "`{text}` contains `{never}`, which no normalised path has"
+        ));
+    }
+    Ok(if path_type == "Exact" {
+        PathPattern::Exact(text.into())
+    } else {
+        PathPattern::prefix(text)
+    })
+}
+
+fn read_port(service: &IngressServiceBackend) -> Result<ServicePort, String> {
+    let IngressServiceBackend {
+        name: service_name,
+        port,
+    } = service;
+    if service_name.is_empty() {
+        return Err("backend has an empty `service.name`; answered with 503".to_owned());
+    }
+    let ServiceBackendPort { name, number } = port.clone().unwrap_or_default();
+    let name = name.filter(|name| !name.is_empty());
+    match (name, number.filter(|number| *number != 0)) {
+        (Some(name), None) => Ok(ServicePort::Name(name.into())),
+        (None, Some(number)) => u16::try_from(number)
+            .map(ServicePort::Number)
+            .map_err(|_| format!("port `{number}` is not in 1 to 65535; answered with 503")),
+        (Some(_), Some(_)) => {
+            Err("port has both `name` and `number`; answered with 503".to_owned())
+        }
+        (None, None) => Err("port has neither `name` nor `number`; answered with 503".to_owned()),
+    }
+}
