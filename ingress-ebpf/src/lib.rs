@@ -1,2 +1,13 @@
-//! The kernel side.
+//! The half of the kernel side that does not know it is in a kernel.
+//!
+//! `packet` reads bytes, `parse` makes headers of them, `decide` makes a verdict of those. All of
+//! it is tested on the host; `main.rs` and the program files beside it are the only code that
+//! touches helpers and maps.
 #![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod decide;
+pub mod packet;
+pub mod parse;

@@ -3,5 +3,6 @@
 //! `source`, `control`, `datapath` and `proxy` never import each other; `app` builds them all and
 //! hands out handles.
 
+pub mod datapath;
 pub mod proxy;
 pub mod source;

@@ -1,0 +1,32 @@
+//! Keys and values that choose the worker of a new connection.
+
+use crate::abi::abi;
+
+/// Workers that the listener map has room for; more cores than this share workers.
+pub const WORKERS_MAX: u32 = 64;
+
+/// Listener groups (HTTP, HTTPS, one for each L4 service) that the listener map has room for.
+pub const LISTENER_GROUPS_MAX: u32 = 64;
+
+/// Index into the `CONNECTIONS` map of the connections that host listeners serve; the cells
+/// before it count those of each worker.
+pub const HOST_CONNECTIONS: u32 = WORKERS_MAX;
+
+/// Index into the `LISTENERS` socket map.
+#[inline(always)]
+#[must_use]
+pub const fn listener_index(group: u32, worker: u32) -> u32 {
+    group * WORKERS_MAX + worker
+}
+
+abi! {
+    /// A port that workers accept on: key of the `PORTS` map, whose value is the listener group.
+    pub struct Port {
+        /// Destination port, network byte order.
+        pub port: [u8; 2],
+        /// IP protocol number: 6 TCP, 17 UDP.
+        pub protocol: u8,
+        /// Always 0.
+        pub reserved: u8,
+    }
+}

@@ -1,0 +1,54 @@
+//! Keys and values that decide which packets enter the ingress network namespace.
+
+use crate::abi::abi;
+
+/// An IPv6 address, or an IPv4 address mapped into `::ffff:0:0/96` (RFC 4291 §2.5.5.2), in
+/// network byte order.
+pub type Address = [u8; 16];
+
+/// Maps an IPv4 address in network byte order into `::ffff:0:0/96`.
+#[inline(always)]
+#[must_use]
+pub const fn mapped(v4: [u8; 4]) -> Address {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+}
+
+abi! {
+    /// Where clients reach us: key of the `FRONTENDS` map.
+    pub struct Frontend {
+        /// Destination address of the packet.
+        pub address: Address,
+        /// Destination port, network byte order.
+        pub port: [u8; 2],
+        /// IP protocol number: 6 TCP, 17 UDP.
+        pub protocol: u8,
+        /// Always 0.
+        pub reserved: u8,
+    }
+
+    /// What every program has to know about this node: the one value of the `SETTINGS` map.
+    pub struct Settings {
+        /// Host side of the gate; 0 while nothing may be steered.
+        pub gate_ifindex: u32,
+        /// Workers that have listening sockets, at most [`crate::socket::WORKERS_MAX`].
+        pub workers: u32,
+        /// First port (host byte order) of upstream connections made in the ingress netns.
+        pub upstream_port_min: u16,
+        /// Last port (host byte order) of them.
+        pub upstream_port_max: u16,
+    }
+
+    /// A fragmented datagram of a steered flow: key of the `FRAGMENTS` map.
+    pub struct FragmentedDatagram {
+        /// Source address.
+        pub source: Address,
+        /// Destination address.
+        pub destination: Address,
+        /// Identification, network byte order; IPv4 uses the last two bytes.
+        pub id: [u8; 4],
+        /// IP protocol number of the payload.
+        pub protocol: u8,
+        /// Always 0.
+        pub reserved: [u8; 3],
+    }
+}

@@ -1,0 +1,139 @@
+//! Why a packet went where it went: the one list of reasons for counters, metrics and status.
+//!
+//! Every packet that a program sees adds one to exactly one (program, reason) cell of the
+//! `COUNTERS` map.
+
+/// The programs that count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Program {
+    /// XDP on the uplinks.
+    Guard = 0,
+    /// TC ingress on the uplinks.
+    Steer = 1,
+    /// TC ingress on the host side of the gate.
+    ReturnPath = 2,
+    /// sk_lookup in the ingress netns.
+    Dispatch = 3,
+}
+
+impl Program {
+    /// All of them, in counter order.
+    pub const ALL: [Self; 4] = [Self::Guard, Self::Steer, Self::ReturnPath, Self::Dispatch];
+
+    /// Name of the program's entry point, and its label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Guard => "guard",
+            Self::Steer => "steer",
+            Self::ReturnPath => "return_path",
+            Self::Dispatch => "dispatch",
+        }
+    }
+}
+
+/// What happened to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Left to the host stack, untouched.
+    Pass,
+    /// Carried past the host stack, or assigned to a worker.
+    Redirect,
+    /// Dropped.
+    Drop,
+}
+
+/// Declares the reasons with their verdict and label, so that none can lack either.
+macro_rules! reasons {
+    ($( $(#[$meta:meta])* $name:ident = $index:literal, $verdict:ident, $label:literal; )+) => {
+        /// Why; each belongs to one [`Verdict`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Reason { $( $(#[$meta])* $name = $index, )+ }
+
+        impl Reason {
+            /// All of them, in counter order.
+            pub const ALL: &'static [Self] = &[ $( Self::$name, )+ ];
+
+            /// The verdict that it stands for.
+            #[must_use]
+            pub const fn verdict(self) -> Verdict {
+                match self { $( Self::$name => Verdict::$verdict, )+ }
+            }
+
+            /// Its label in metrics and status.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $( Self::$name => $label, )+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Passed by the guard: nothing wrong with it.
+    Accepted = 0, Pass, "accepted";
+    /// Neither IPv4 nor IPv6.
+    NotIp = 1, Pass, "not_ip";
+    /// Ends before its headers do, or a header contradicts itself.
+    Unparsable = 2, Pass, "unparsable";
+    /// More extension headers or tags than are looked at.
+    TooDeep = 3, Pass, "too_deep";
+    /// An IP protocol that is never ours.
+    OtherProtocol = 4, Pass, "other_protocol";
+    /// Addressed to something else.
+    NotOurs = 5, Pass, "not_ours";
+    /// Not addressed to this host at the link layer.
+    OtherHost = 6, Pass, "other_host";
+    /// A later fragment whose first fragment was not steered.
+    UnknownFragment = 7, Pass, "unknown_fragment";
+    /// Ours, but no worker is listening.
+    NoListener = 8, Pass, "no_listener";
+    /// Belongs to a connection that a host listener serves.
+    HostConnection = 9, Pass, "host_connection";
+    /// User space has not said where to steer.
+    NotReady = 10, Pass, "not_ready";
+    /// The routing table has no forwarding answer.
+    NoRoute = 11, Pass, "no_route";
+    /// The route leaves through a device whose replies would not come back to us.
+    UnsteeredDevice = 12, Pass, "unsteered_device";
+    /// Its time to live ends here.
+    TtlExpired = 13, Pass, "ttl_expired";
+    /// Larger than the next device carries.
+    TooBig = 14, Pass, "too_big";
+    /// Addressed to a frontend.
+    Frontend = 15, Redirect, "frontend";
+    /// A reply to an upstream connection.
+    Upstream = 16, Redirect, "upstream";
+    /// An ICMP error that quotes a steered flow.
+    IcmpError = 17, Redirect, "icmp_error";
+    /// A later fragment of a steered datagram.
+    Fragment = 18, Redirect, "fragment";
+    /// Sent to its next hop.
+    Forwarded = 19, Redirect, "forwarded";
+    /// Assigned to a worker's listening socket.
+    Assigned = 20, Redirect, "assigned";
+    /// TCP without any flag.
+    TcpNull = 21, Drop, "tcp_null";
+    /// TCP with FIN, PSH and URG together.
+    TcpXmas = 22, Drop, "tcp_xmas";
+    /// TCP with SYN and FIN, or SYN and RST.
+    TcpSynFin = 23, Drop, "tcp_syn_fin";
+    /// TCP from port 0.
+    TcpPortZero = 24, Drop, "tcp_port_zero";
+    /// A TCP header length below 20 bytes or beyond the packet.
+    TcpHeaderLength = 25, Drop, "tcp_header_length";
+}
+
+/// Reasons that the counter map has room for, for each program.
+pub const REASONS_MAX: u32 = 32;
+
+const _: () = assert!(Reason::ALL.len() <= REASONS_MAX as usize, "counter map is too small");
+
+/// Index into the `COUNTERS` map.
+#[inline(always)]
+#[must_use]
+pub const fn counter_index(program: Program, reason: Reason) -> u32 {
+    program as u32 * REASONS_MAX + reason as u32
+}

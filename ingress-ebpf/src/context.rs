@@ -1,0 +1,71 @@
+//! Program contexts as packets: bytes copied out by the kernel's own bounds-checked helpers, which
+//! also reach into non-linear buffers.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::bpf_xdp_load_bytes;
+use aya_ebpf::programs::{TcContext, XdpContext};
+use ingress_common::steering::Address;
+use ingress_ebpf::packet::Packet;
+
+/// A packet at a TC hook, from its Ethernet header.
+pub(crate) struct SkbPacket<'a>(pub(crate) &'a TcContext);
+
+impl Packet for SkbPacket<'_> {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.0.load(offset).ok()
+    }
+}
+
+/// A packet at the XDP hook.
+pub(crate) struct XdpPacket<'a>(pub(crate) &'a XdpContext);
+
+impl Packet for XdpPacket<'_> {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the helper writes all N bytes or returns an error, and checks the offset against
+        // the packet itself (kernel 5.18+).
+        unsafe {
+            let result = bpf_xdp_load_bytes(
+                self.0.as_ptr().cast(),
+                offset as u32,
+                bytes.as_mut_ptr().cast(),
+                N as u32,
+            );
+            if result == 0 { Some(bytes.assume_init()) } else { None }
+        }
+    }
+}
+
+/// The kernel's buffer behind a TC context.
+#[inline(always)]
+pub(crate) fn skb_ptr(ctx: &TcContext) -> *mut __sk_buff {
+    ctx.skb.skb
+}
+
+/// The kernel's buffer behind a TC context, to read its metadata.
+#[inline(always)]
+pub(crate) fn skb(ctx: &TcContext) -> &__sk_buff {
+    // SAFETY: the kernel gives every TC program a valid context, and the verifier checks each
+    // access to it.
+    unsafe { &*skb_ptr(ctx) }
+}
+
+/// The IPv4 address inside a mapped one, as the kernel keeps it: network byte order in memory.
+#[inline(always)]
+pub(crate) fn tail(address: &Address) -> u32 {
+    u32::from_ne_bytes([address[12], address[13], address[14], address[15]])
+}
+
+/// The four words of an address, as the kernel keeps them: network byte order in memory.
+#[inline(always)]
+pub(crate) fn words(address: &Address) -> [u32; 4] {
+    let word = |i: usize| {
+        u32::from_ne_bytes([address[i], address[i + 1], address[i + 2], address[i + 3]])
+    };
+    [word(0), word(4), word(8), word(12)]
+}

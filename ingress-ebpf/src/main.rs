@@ -1,0 +1,79 @@
+//! Entry points of the programs, and nothing else: each hands its context to the file that does
+//! the work and its outcome to the counters.
+#![no_std]
+#![no_main]
+
+mod context;
+mod dispatch;
+mod guard;
+mod maps;
+mod return_path;
+mod steer;
+
+use aya_ebpf::bindings::{TC_ACT_OK, xdp_action};
+use aya_ebpf::macros::{classifier, sk_lookup, xdp};
+use aya_ebpf::programs::{SkLookupContext, TcContext, XdpContext};
+use ingress_common::verdict::{Program, Reason, Verdict};
+
+/// XDP on every uplink: drops what no stack should see.
+#[xdp(frags)]
+fn guard(ctx: XdpContext) -> u32 {
+    let reason = guard::run(&ctx);
+    maps::count(Program::Guard, reason);
+    match reason.verdict() {
+        Verdict::Drop => xdp_action::XDP_DROP,
+        Verdict::Pass | Verdict::Redirect => xdp_action::XDP_PASS,
+    }
+}
+
+/// TC ingress on every uplink and every device with local endpoints: steers our flows into the
+/// ingress netns.
+#[classifier]
+fn steer(ctx: TcContext) -> i32 {
+    match steer::run(&ctx) {
+        Ok((reason, action)) => {
+            maps::count(Program::Steer, reason);
+            action
+        }
+        Err(reason) => pass(Program::Steer, reason),
+    }
+}
+
+/// TC ingress on the host side of the gate: sends what leaves the ingress netns to its next hop.
+#[classifier]
+fn return_path(ctx: TcContext) -> i32 {
+    match return_path::run(&ctx) {
+        Ok(action) => {
+            maps::count(Program::ReturnPath, Reason::Forwarded);
+            action
+        }
+        Err(reason) => pass(Program::ReturnPath, reason),
+    }
+}
+
+/// sk_lookup in the ingress netns: gives a new connection to a worker.
+#[sk_lookup]
+fn dispatch(ctx: SkLookupContext) -> u32 {
+    let reason = dispatch::run(&ctx);
+    maps::count(Program::Dispatch, reason);
+    SK_PASS
+}
+
+fn pass(program: Program, reason: Reason) -> i32 {
+    maps::count(program, reason);
+    TC_ACT_OK
+}
+
+/// `enum sk_action`: go on with the assigned socket, or with the ordinary lookup.
+const SK_PASS: u32 = 1;
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The kernel lets GPL helpers be called by programs whose licence string it knows; this is the
+/// GPL-2.0 side of the crate's dual licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,120 @@
+//! Every map: what it means, its bound, who writes it and who reads it.
+//!
+//! All are pinned by name, so that they outlive the daemon and a new version adopts them.
+
+use aya_ebpf::helpers::{bpf_map_lookup_elem, bpf_sk_release};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, SockMap};
+use ingress_common::socket::{
+    HOST_CONNECTIONS, LISTENER_GROUPS_MAX, Port, WORKERS_MAX, listener_index,
+};
+use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings};
+use ingress_common::verdict::{Program, REASONS_MAX, Reason, counter_index};
+use ingress_ebpf::decide::Tables;
+
+/// The node's settings. One value; written by user space, read by all programs.
+#[map]
+pub(crate) static SETTINGS: Array<Settings> = Array::pinned(1, 0);
+
+/// Frontends and their listener group. Written by user space, read by guard and steer.
+#[map]
+pub(crate) static FRONTENDS: HashMap<Frontend, u32> = HashMap::pinned(4096, BPF_F_NO_PREALLOC);
+
+/// Addresses that upstream connections leave from. Written by user space, read by steer.
+#[map]
+pub(crate) static UPSTREAM_SOURCES: HashMap<Address, u32> = HashMap::pinned(64, BPF_F_NO_PREALLOC);
+
+/// Devices (by ifindex) that steer is attached to. Written by user space, read by return_path.
+#[map]
+pub(crate) static STEERED_DEVICES: HashMap<u32, u32> = HashMap::pinned(4096, BPF_F_NO_PREALLOC);
+
+/// Fragmented datagrams whose first fragment was steered. The oldest make room; steer writes and
+/// reads it.
+#[map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentedDatagram, u32> = LruHashMap::pinned(4096, 0);
+
+/// Ports and their listener group. Written by user space, read by dispatch.
+#[map]
+pub(crate) static PORTS: HashMap<Port, u32> = HashMap::pinned(1024, BPF_F_NO_PREALLOC);
+
+/// Listening sockets by group and worker; the kernel removes a socket when it is closed. Written
+/// by user space, read by dispatch and, to see whether anybody listens, by steer.
+#[map]
+pub(crate) static LISTENERS: SockMap = SockMap::pinned(LISTENER_GROUPS_MAX * WORKERS_MAX, 0);
+
+/// Open downstream connections of each worker, and of all host listeners in the last cell.
+/// Written by user space through a memory mapping, read by dispatch and steer.
+#[map]
+pub(crate) static CONNECTIONS: Array<u64> = Array::pinned(HOST_CONNECTIONS + 1, BPF_F_MMAPABLE);
+
+/// Packets by program and reason, for each CPU. Written by all programs, read by user space.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> =
+    PerCpuArray::pinned(Program::ALL.len() as u32 * REASONS_MAX, 0);
+
+/// Adds one packet to a counter.
+#[inline(always)]
+pub(crate) fn count(program: Program, reason: Reason) {
+    if let Some(cell) = COUNTERS.get_ptr_mut(counter_index(program, reason)) {
+        // SAFETY: the cell belongs to this CPU, and a program is not preempted by another run of
+        // itself on the same CPU, so nobody else writes it now.
+        unsafe { *cell += 1 };
+    }
+}
+
+/// The settings, once user space has written them.
+#[inline(always)]
+pub(crate) fn settings() -> Result<&'static Settings, Reason> {
+    SETTINGS.get(0).filter(|settings| settings.gate_ifindex != 0).ok_or(Reason::NotReady)
+}
+
+/// Whether a worker listens for this group. The first worker stands for all: they start and end
+/// together.
+#[inline(always)]
+pub(crate) fn is_listening(group: u32) -> bool {
+    let index = listener_index(group, 0);
+    // SAFETY: the map is a socket map (a static that the loader replaces by its descriptor) with
+    // u32 keys; the reference that a successful lookup takes is released at once.
+    unsafe {
+        let socket = bpf_map_lookup_elem(
+            (&raw const LISTENERS).cast_mut().cast(),
+            (&raw const index).cast(),
+        );
+        if socket.is_null() {
+            return false;
+        }
+        bpf_sk_release(socket);
+        true
+    }
+}
+
+/// Reads a cell of [`CONNECTIONS`].
+#[inline(always)]
+pub(crate) fn connections(index: u32) -> u64 {
+    CONNECTIONS.get(index).copied().unwrap_or(0)
+}
+
+/// The maps as the deciding half sees them.
+pub(crate) struct KernelTables;
+
+impl Tables for KernelTables {
+    #[inline(always)]
+    fn frontend(&self, frontend: &Frontend) -> Option<u32> {
+        // SAFETY: user space replaces whole values; a value read while it is replaced is the old
+        // or the new one, since it is one aligned word.
+        unsafe { FRONTENDS.get(frontend) }.copied()
+    }
+
+    #[inline(always)]
+    fn is_upstream_source(&self, address: &Address) -> bool {
+        UPSTREAM_SOURCES.get_ptr(address).is_some()
+    }
+
+    #[inline(always)]
+    fn is_steered_datagram(&self, datagram: &FragmentedDatagram) -> bool {
+        FRAGMENTS.get_ptr(datagram).is_some()
+    }
+}
+
+const BPF_F_NO_PREALLOC: u32 = 1;
+const BPF_F_MMAPABLE: u32 = 1 << 10;

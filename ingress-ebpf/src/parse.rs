@@ -1,0 +1,303 @@
+//! From bytes to headers: Ethernet, VLAN tags, IPv4, IPv6, TCP, UDP and quoting ICMP errors.
+//!
+//! The invariant: nothing outside the packet is read, no loop is without a bound, and everything
+//! that is not understood is an error with a reason, which the caller passes on untouched.
+
+use ingress_common::steering::{Address, mapped};
+use ingress_common::verdict::Reason;
+
+use crate::packet::Packet;
+
+/// IP protocol numbers (RFC 5237).
+pub mod protocol {
+    /// ICMP (RFC 792).
+    pub const ICMP: u8 = 1;
+    /// TCP (RFC 9293).
+    pub const TCP: u8 = 6;
+    /// UDP (RFC 768).
+    pub const UDP: u8 = 17;
+    /// `ICMPv6` (RFC 4443).
+    pub const ICMPV6: u8 = 58;
+}
+
+/// The version of the Internet protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// RFC 791.
+    V4,
+    /// RFC 8200.
+    V6,
+}
+
+/// Where a packet stands in a fragmented datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragment {
+    /// Not fragmented.
+    Whole,
+    /// The first fragment, with the identification in network byte order.
+    First([u8; 4]),
+    /// A later one: it has no ports.
+    Later([u8; 4]),
+}
+
+/// The network layer of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// IPv4 or IPv6.
+    pub version: Version,
+    /// Bytes from the Ethernet header to the IP header.
+    pub offset: usize,
+    /// Bytes from the Ethernet header to the payload, after all options and extension headers.
+    pub payload: usize,
+    /// IP protocol number of the payload.
+    pub protocol: u8,
+    /// Fragmentation.
+    pub fragment: Fragment,
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+}
+
+/// What the payload says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP with its ports in network byte order.
+    Tcp {
+        /// Source port.
+        source: [u8; 2],
+        /// Destination port.
+        destination: [u8; 2],
+        /// The flags byte: CWR ECE URG ACK PSH RST SYN FIN.
+        flags: u8,
+    },
+    /// UDP with its ports in network byte order.
+    Udp {
+        /// Source port.
+        source: [u8; 2],
+        /// Destination port.
+        destination: [u8; 2],
+    },
+    /// An ICMP error about a packet that somebody sent from `source` and `port`.
+    IcmpError {
+        /// IP protocol number of the quoted packet.
+        protocol: u8,
+        /// Source address of the quoted packet.
+        source: Address,
+        /// Source port of the quoted packet, network byte order.
+        port: [u8; 2],
+    },
+    /// A later fragment: its ports went with the first.
+    None,
+}
+
+/// The EtherType and the number of tags before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// EtherType after the last tag.
+    pub ether_type: u16,
+    /// Bytes from the Ethernet header to its payload.
+    pub payload: usize,
+}
+
+/// Reads the Ethernet header and up to two VLAN tags (IEEE 802.1Q, 802.1ad).
+#[inline(always)]
+pub fn link<P: Packet + ?Sized>(packet: &P) -> Result<Link, Reason> {
+    let mut ether_type = u16::from_be_bytes(packet.load(12).ok_or(Reason::Unparsable)?);
+    let mut payload = ETHERNET_BYTES;
+    for _ in 0..VLAN_TAGS_MAX {
+        if ether_type != ETHER_TYPE_VLAN && ether_type != ETHER_TYPE_QINQ {
+            break;
+        }
+        ether_type = u16::from_be_bytes(packet.load(payload + 2).ok_or(Reason::Unparsable)?);
+        payload += VLAN_TAG_BYTES;
+    }
+    if ether_type == ETHER_TYPE_VLAN || ether_type == ETHER_TYPE_QINQ {
+        return Err(Reason::TooDeep);
+    }
+    Ok(Link { ether_type, payload })
+}
+
+/// Reads the IP header with its options or extension headers.
+#[inline(always)]
+pub fn network<P: Packet + ?Sized>(packet: &P, link: Link) -> Result<Network, Reason> {
+    match link.ether_type {
+        ETHER_TYPE_IPV4 => ipv4(packet, link.payload),
+        ETHER_TYPE_IPV6 => ipv6(packet, link.payload),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+/// Reads what follows the IP header.
+#[inline(always)]
+pub fn transport<P: Packet + ?Sized>(packet: &P, network: &Network) -> Result<Transport, Reason> {
+    if let Fragment::Later(_) = network.fragment {
+        return Ok(Transport::None);
+    }
+    match (network.protocol, network.version) {
+        (protocol::TCP, _) => {
+            let head: [u8; 14] = packet.load(network.payload).ok_or(Reason::Unparsable)?;
+            Ok(Transport::Tcp {
+                source: [head[0], head[1]],
+                destination: [head[2], head[3]],
+                flags: head[13],
+            })
+        }
+        (protocol::UDP, _) => {
+            let ports: [u8; 4] = packet.load(network.payload).ok_or(Reason::Unparsable)?;
+            Ok(Transport::Udp {
+                source: [ports[0], ports[1]],
+                destination: [ports[2], ports[3]],
+            })
+        }
+        (protocol::ICMP, Version::V4) => icmp_error(packet, network.payload, is_icmp_error),
+        (protocol::ICMPV6, Version::V6) => icmp_error(packet, network.payload, is_icmpv6_error),
+        _ => Err(Reason::OtherProtocol),
+    }
+}
+
+#[inline(always)]
+fn ipv4<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Network, Reason> {
+    let head: [u8; IPV4_BYTES] = packet.load(offset).ok_or(Reason::Unparsable)?;
+    let header_bytes = usize::from(head[0] & 0x0f) * 4;
+    if head[0] >> 4 != 4 || header_bytes < IPV4_BYTES {
+        return Err(Reason::Unparsable);
+    }
+    let id = [0, 0, head[4], head[5]];
+    let more = head[6] & IPV4_MORE_FRAGMENTS != 0;
+    let position = u16::from_be_bytes([head[6] & IPV4_FRAGMENT_OFFSET, head[7]]);
+    Ok(Network {
+        version: Version::V4,
+        offset,
+        payload: offset + header_bytes,
+        protocol: head[9],
+        fragment: fragment(position, more, id),
+        source: mapped([head[12], head[13], head[14], head[15]]),
+        destination: mapped([head[16], head[17], head[18], head[19]]),
+    })
+}
+
+#[inline(always)]
+fn ipv6<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Network, Reason> {
+    let head: [u8; 8] = packet.load(offset).ok_or(Reason::Unparsable)?;
+    if head[0] >> 4 != 6 {
+        return Err(Reason::Unparsable);
+    }
+    let mut network = Network {
+        version: Version::V6,
+        offset,
+        payload: offset + IPV6_BYTES,
+        protocol: head[6],
+        fragment: Fragment::Whole,
+        source: packet.load(offset + 8).ok_or(Reason::Unparsable)?,
+        destination: packet.load(offset + 24).ok_or(Reason::Unparsable)?,
+    };
+    for _ in 0..EXTENSION_HEADERS_MAX {
+        if !extension_header(packet, &mut network)? {
+            return Ok(network);
+        }
+    }
+    Err(Reason::TooDeep)
+}
+
+/// Steps over one extension header (RFC 8200 §4); false when there is none.
+#[inline(always)]
+fn extension_header<P: Packet + ?Sized>(
+    packet: &P,
+    network: &mut Network,
+) -> Result<bool, Reason> {
+    // The payload of a later fragment starts in the middle of something.
+    if let Fragment::Later(_) = network.fragment {
+        return Ok(false);
+    }
+    let kind = network.protocol;
+    if !matches!(kind, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS) {
+        return Ok(false);
+    }
+    let head: [u8; 8] = packet.load(network.payload).ok_or(Reason::Unparsable)?;
+    network.protocol = head[0];
+    network.payload += match kind {
+        FRAGMENT => {
+            let bits = u16::from_be_bytes([head[2], head[3]]);
+            let id = [head[4], head[5], head[6], head[7]];
+            network.fragment = fragment(bits >> 3, bits & 1 != 0, id);
+            8
+        }
+        // RFC 4302 §2.2 counts in 4-byte units.
+        AUTHENTICATION => (usize::from(head[1]) + 2) * 4,
+        _ => (usize::from(head[1]) + 1) * 8,
+    };
+    Ok(true)
+}
+
+#[inline(always)]
+fn fragment(position: u16, more: bool, id: [u8; 4]) -> Fragment {
+    match (position, more) {
+        (0, false) => Fragment::Whole,
+        (0, true) => Fragment::First(id),
+        _ => Fragment::Later(id),
+    }
+}
+
+/// Reads the packet that an ICMP error quotes: always of the same IP version.
+#[inline(always)]
+fn icmp_error<P: Packet + ?Sized>(
+    packet: &P,
+    offset: usize,
+    is_error: fn(u8) -> bool,
+) -> Result<Transport, Reason> {
+    let [kind]: [u8; 1] = packet.load(offset).ok_or(Reason::Unparsable)?;
+    if !is_error(kind) {
+        return Err(Reason::OtherProtocol);
+    }
+    let quoted = offset + ICMP_BYTES;
+    let [first]: [u8; 1] = packet.load(quoted).ok_or(Reason::Unparsable)?;
+    let (protocol, source, payload) = if first >> 4 == 4 {
+        let network = ipv4(packet, quoted)?;
+        if let Fragment::Later(_) = network.fragment {
+            return Err(Reason::OtherProtocol);
+        }
+        (network.protocol, network.source, network.payload)
+    } else {
+        // Quoted extension headers are not walked: what we send has none.
+        let [protocol]: [u8; 1] = packet.load(quoted + 6).ok_or(Reason::Unparsable)?;
+        let source = packet.load(quoted + 8).ok_or(Reason::Unparsable)?;
+        (protocol, source, quoted + IPV6_BYTES)
+    };
+    if protocol != protocol::TCP && protocol != protocol::UDP {
+        return Err(Reason::OtherProtocol);
+    }
+    let port = packet.load(payload).ok_or(Reason::Unparsable)?;
+    Ok(Transport::IcmpError { protocol, source, port })
+}
+
+/// Destination unreachable, time exceeded, parameter problem (RFC 792).
+#[inline(always)]
+fn is_icmp_error(kind: u8) -> bool {
+    matches!(kind, 3 | 11 | 12)
+}
+
+/// Destination unreachable, packet too big, time exceeded, parameter problem (RFC 4443 §2.1).
+#[inline(always)]
+fn is_icmpv6_error(kind: u8) -> bool {
+    matches!(kind, 1..=4)
+}
+
+const ETHERNET_BYTES: usize = 14;
+const VLAN_TAG_BYTES: usize = 4;
+const VLAN_TAGS_MAX: usize = 2;
+const ETHER_TYPE_IPV4: u16 = 0x0800;
+const ETHER_TYPE_IPV6: u16 = 0x86dd;
+const ETHER_TYPE_VLAN: u16 = 0x8100;
+const ETHER_TYPE_QINQ: u16 = 0x88a8;
+const IPV4_BYTES: usize = 20;
+const IPV4_MORE_FRAGMENTS: u8 = 0x20;
+const IPV4_FRAGMENT_OFFSET: u8 = 0x1f;
+const IPV6_BYTES: usize = 40;
+const ICMP_BYTES: usize = 8;
+const EXTENSION_HEADERS_MAX: usize = 6;
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION_OPTIONS: u8 = 60;

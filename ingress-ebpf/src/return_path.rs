@@ -1,0 +1,132 @@
+//! return_path: sends what leaves the ingress netns straight to its next hop, past FORWARD and
+//! POSTROUTING.
+//!
+//! It takes a packet only when the answer would come back through steer; otherwise the host stack
+//! would see half of a connection, and conntrack calls that invalid. What it does not take is
+//! passed to the host stack.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::{
+    bpf_fib_lookup as FibLookup, bpf_fib_lookup__bindgen_ty_3, bpf_fib_lookup__bindgen_ty_4,
+    bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
+};
+use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect_neigh};
+use aya_ebpf::programs::TcContext;
+use ingress_common::verdict::Reason;
+use ingress_ebpf::parse::{self, Network, Version};
+
+use crate::context::{SkbPacket, skb, tail, words};
+use crate::maps::{self, STEERED_DEVICES};
+
+/// Forwards one packet; an error is the reason why it is left to the host.
+#[inline(always)]
+pub(crate) fn run(ctx: &TcContext) -> Result<i32, Reason> {
+    maps::settings()?;
+    let packet = SkbPacket(ctx);
+    let network = parse::link(&packet).and_then(|link| parse::network(&packet, link))?;
+    let mut route = FibLookup::from_network(&network, skb(ctx).ingress_ifindex);
+    look_up(ctx, &mut route)?;
+    if STEERED_DEVICES.get_ptr(route.ifindex).is_none() {
+        return Err(Reason::UnsteeredDevice);
+    }
+    decrement_ttl(ctx, &network)?;
+    Ok(send(&route))
+}
+
+#[inline(always)]
+fn look_up(ctx: &TcContext, route: &mut FibLookup) -> Result<(), Reason> {
+    // SAFETY: the parameters are initialised and of the size that is told.
+    let result = unsafe {
+        bpf_fib_lookup(ctx.as_ptr(), &raw mut *route, size_of::<FibLookup>() as i32, 0)
+    };
+    match result {
+        FIB_SUCCESS | FIB_NO_NEIGHBOUR => Ok(()),
+        FIB_FRAGMENTATION_NEEDED => Err(Reason::TooBig),
+        _ => Err(Reason::NoRoute),
+    }
+}
+
+/// Counts this node as a router would (RFC 1812 §5.3.1).
+#[inline(always)]
+fn decrement_ttl(ctx: &TcContext, network: &Network) -> Result<(), Reason> {
+    let offset = match network.version {
+        Version::V4 => network.offset + 8,
+        Version::V6 => network.offset + 7,
+    };
+    let [ttl]: [u8; 1] = ctx.load(offset).map_err(|_| Reason::Unparsable)?;
+    if ttl <= 1 {
+        return Err(Reason::TtlExpired);
+    }
+    if network.version == Version::V4 {
+        // The checksum covers 16-bit words: TTL and protocol are one of them.
+        let old = u16::from_ne_bytes([ttl, network.protocol]);
+        let new = u16::from_ne_bytes([ttl - 1, network.protocol]);
+        ctx.l3_csum_replace(network.offset + 10, old.into(), new.into(), 2)
+            .map_err(|_| Reason::Unparsable)?;
+    }
+    ctx.store(offset, &(ttl - 1), 0).map_err(|_| Reason::Unparsable)
+}
+
+#[inline(always)]
+fn send(route: &FibLookup) -> i32 {
+    let next_hop = if route.family == AF_INET {
+        // SAFETY: the lookup wrote the IPv4 member for this family.
+        let ipv4_nh = unsafe { route.__bindgen_anon_4.ipv4_dst };
+        let mut union = bpf_redir_neigh__bindgen_ty_1 { ipv6_nh: [0; 4] };
+        union.ipv4_nh = ipv4_nh;
+        union
+    } else {
+        // SAFETY: the lookup wrote the IPv6 member for this family.
+        bpf_redir_neigh__bindgen_ty_1 { ipv6_nh: unsafe { route.__bindgen_anon_4.ipv6_dst } }
+    };
+    let mut neighbour =
+        bpf_redir_neigh { nh_family: route.family.into(), __bindgen_anon_1: next_hop };
+    // SAFETY: the parameters are initialised and of the size that is told (kernel 5.10+).
+    unsafe {
+        bpf_redirect_neigh(
+            route.ifindex,
+            &raw mut neighbour,
+            size_of::<bpf_redir_neigh>() as i32,
+            0,
+        ) as i32
+    }
+}
+
+/// Builds the question to the routing table.
+trait FromNetwork {
+    fn from_network(network: &Network, ifindex: u32) -> Self;
+}
+
+impl FromNetwork for FibLookup {
+    #[inline(always)]
+    fn from_network(network: &Network, ifindex: u32) -> Self {
+        // SAFETY: all zeros is a value of this struct of integers and unions of them.
+        let mut route: Self = unsafe { core::mem::zeroed() };
+        route.l4_protocol = network.protocol;
+        route.ifindex = ifindex;
+        match network.version {
+            Version::V4 => {
+                route.family = AF_INET;
+                route.__bindgen_anon_3 =
+                    bpf_fib_lookup__bindgen_ty_3 { ipv4_src: tail(&network.source) };
+                route.__bindgen_anon_4 =
+                    bpf_fib_lookup__bindgen_ty_4 { ipv4_dst: tail(&network.destination) };
+            }
+            Version::V6 => {
+                route.family = AF_INET6;
+                route.__bindgen_anon_3 =
+                    bpf_fib_lookup__bindgen_ty_3 { ipv6_src: words(&network.source) };
+                route.__bindgen_anon_4 =
+                    bpf_fib_lookup__bindgen_ty_4 { ipv6_dst: words(&network.destination) };
+            }
+        }
+        route
+    }
+}
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+/// `linux/bpf.h`, `BPF_FIB_LKUP_RET_*`.
+const FIB_SUCCESS: i64 = 0;
+const FIB_NO_NEIGHBOUR: i64 = 7;
+const FIB_FRAGMENTATION_NEEDED: i64 = 8;

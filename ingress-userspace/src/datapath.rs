@@ -1,0 +1,2 @@
+//! The eBPF datapath, seen from user space.
+pub mod object;

@@ -1,0 +1,116 @@
+//! The eBPF object: loads its programs and pins its maps.
+
+use std::path::Path;
+
+use aya::maps::{Map, MapData};
+use aya::programs::{ProgramError, SchedClassifier, SkLookup, Xdp};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use ingress_common::verdict::Program;
+use thiserror::Error;
+
+/// Why the object can't be used.
+#[derive(Debug, Error)]
+pub enum ObjectError {
+    /// Built with `AYA_BUILD_SKIP=1`.
+    #[error("this binary was built without its eBPF programs")]
+    NotBuilt,
+    /// The kernel refused a map or the object is no BPF ELF.
+    #[error("failed to load the eBPF object")]
+    Load(#[source] EbpfError),
+    /// The kernel refused a program.
+    #[error("failed to load program `{name}`")]
+    Program {
+        /// Entry point.
+        name: &'static str,
+        /// What the kernel said, with the verifier's log.
+        #[source]
+        source: ProgramError,
+    },
+    /// The object has no program or map of this name: it is of another version.
+    #[error("the eBPF object has no `{0}`")]
+    Missing(&'static str),
+}
+
+/// The loaded programs, not yet attached, and their maps.
+#[derive(Debug)]
+pub struct Object {
+    ebpf: Ebpf,
+}
+
+impl Object {
+    /// Loads all programs; maps are pinned in `pins`, and those already there are adopted.
+    pub fn load(pins: &Path) -> Result<Self, ObjectError> {
+        if OBJECT.is_empty() {
+            return Err(ObjectError::NotBuilt);
+        }
+        let ebpf = EbpfLoader::new()
+            .default_map_pin_directory(pins)
+            .load(OBJECT)
+            .map_err(ObjectError::Load)?;
+        let mut object = Self { ebpf };
+        object.guard()?.load().map_err(failed(Program::Guard))?;
+        object.steer()?.load().map_err(failed(Program::Steer))?;
+        object.return_path()?.load().map_err(failed(Program::ReturnPath))?;
+        object.dispatch()?.load().map_err(failed(Program::Dispatch))?;
+        Ok(object)
+    }
+
+    /// The XDP program.
+    pub fn guard(&mut self) -> Result<&mut Xdp, ObjectError> {
+        self.program(Program::Guard)
+    }
+
+    /// The TC program for uplinks and devices with local endpoints.
+    pub fn steer(&mut self) -> Result<&mut SchedClassifier, ObjectError> {
+        self.program(Program::Steer)
+    }
+
+    /// The TC program for the host side of the gate.
+    pub fn return_path(&mut self) -> Result<&mut SchedClassifier, ObjectError> {
+        self.program(Program::ReturnPath)
+    }
+
+    /// The sk_lookup program for the ingress netns.
+    pub fn dispatch(&mut self) -> Result<&mut SkLookup, ObjectError> {
+        self.program(Program::Dispatch)
+    }
+
+    /// Takes a map out of the object.
+    pub fn take_map<M>(&mut self, name: &'static str) -> Result<M, ObjectError>
+    where
+        M: TryFrom<Map>,
+    {
+        let map = self.ebpf.take_map(name).ok_or(ObjectError::Missing(name))?;
+        M::try_from(map).map_err(|_| ObjectError::Missing(name))
+    }
+
+    /// Takes the raw data of an array map, to map it into memory.
+    pub fn take_array(&mut self, name: &'static str) -> Result<MapData, ObjectError> {
+        match self.ebpf.take_map(name) {
+            Some(Map::Array(data)) => Ok(data),
+            _ => Err(ObjectError::Missing(name)),
+        }
+    }
+
+    /// The whole object, for aya-log.
+    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    fn program<'a, P>(&'a mut self, program: Program) -> Result<&'a mut P, ObjectError>
+    where
+        &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+    {
+        let missing = ObjectError::Missing(program.name());
+        let Some(found) = self.ebpf.program_mut(program.name()) else {
+            return Err(missing);
+        };
+        found.try_into().map_err(|_| missing)
+    }
+}
+
+fn failed(program: Program) -> impl FnOnce(ProgramError) -> ObjectError {
+    move |source| ObjectError::Program { name: program.name(), source }
+}
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-ebpf"));
