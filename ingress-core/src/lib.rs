@@ -5,6 +5,7 @@
 
 pub mod diagnostic;
 pub mod ir;
+pub mod plan;
 pub mod route;
 pub mod snapshot;
 pub mod translate;
