@@ -1,1 +1,39 @@
 //! Terminates downstream connections and carries requests to endpoints.
+//!
+//! The line of a request, file by file: `listen` accepts, `serve` settles TLS and protocol,
+//! `request` rewrites the head, `forward` finds route and endpoint, `pool` and `upstream` carry
+//! it, `body` streams both ways, `response` (or `error`) answers. `table` is what a configuration
+//! looks like from here; `worker` is the thread that all of this runs on.
+//!
+//! Invariant: on the path of a request no lock is shared between workers, and a request is served
+//! by the table that was published last when its head arrived.
+
+mod backend;
+mod body;
+mod certificate;
+mod connection;
+mod counters;
+mod dial;
+mod drain;
+mod error;
+mod forward;
+mod io;
+mod limits;
+mod listen;
+mod pool;
+mod request;
+mod response;
+mod serve;
+mod table;
+mod timer;
+mod tls;
+mod upstream;
+mod worker;
+
+pub use certificate::{CertificateError, CertificateProblem, DefaultCertificate};
+pub use counters::{DatapathSnapshot, WorkerSnapshot};
+pub use dial::{Dial, HostDial};
+pub use limits::Timeouts;
+pub use listen::{Datapath, ListenError, Listener, Scheme, listen};
+pub use table::{Table, TableHandle};
+pub use worker::{ConnectionGauge, NoGauge, Worker, WorkerHandle, WorkerSpec};

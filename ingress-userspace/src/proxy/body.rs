@@ -1,0 +1,244 @@
+//! Bodies in both directions, without a box and without a task.
+//!
+//! Bytes pass from one hyper connection to the other as they were read. Nothing is buffered here:
+//! a body reads from its source only when its sink asks.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use thiserror::Error;
+
+use super::connection::InFlight;
+use super::upstream::{Patience, Upstream, pending};
+
+/// The body of a request on its way to an endpoint.
+pub(super) struct RequestBody(Option<Upload>);
+
+struct Upload {
+    incoming: Incoming,
+    progress: Rc<Cell<Progress>>,
+}
+
+/// How far a request body has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The client still has something to send.
+    Streaming,
+    /// All of it was read.
+    Done,
+    /// The client broke off, or sent what is no body.
+    Failed,
+}
+
+impl RequestBody {
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self(None)
+    }
+
+    /// The body of a downstream request, and where to look how far it has come (`None`: there is
+    /// none).
+    pub(super) fn new(incoming: Incoming) -> (Self, Option<Rc<Cell<Progress>>>) {
+        if incoming.is_end_stream() {
+            return (Self::empty(), None);
+        }
+        let progress = Rc::new(Cell::new(Progress::Streaming));
+        (
+            Self(Some(Upload {
+                incoming,
+                progress: Rc::clone(&progress),
+            })),
+            Some(progress),
+        )
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(upload) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let poll = Pin::new(&mut upload.incoming).poll_frame(cx);
+        match &poll {
+            Poll::Ready(Some(Err(_))) => upload.progress.set(Progress::Failed),
+            Poll::Ready(None) => upload.progress.set(Progress::Done),
+            Poll::Ready(Some(Ok(_))) if upload.incoming.is_end_stream() => {
+                upload.progress.set(Progress::Done);
+            }
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        poll
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|upload| upload.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let hint = |upload: &Upload| upload.incoming.size_hint();
+        self.0
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), hint)
+    }
+}
+
+/// The body of a response on its way to a client.
+pub(super) struct ResponseBody {
+    source: Source,
+    /// The request ends when its response body does.
+    in_flight: InFlight,
+}
+
+enum Source {
+    /// An answer of our own, or nothing more.
+    Text(&'static str),
+    /// From an endpoint.
+    Upstream(UpstreamBody),
+}
+
+/// Why a response ends before its end.
+#[derive(Debug, Error)]
+pub(super) enum BodyError {
+    /// The endpoint broke off.
+    #[error("upstream response body broke off")]
+    Upstream(#[source] hyper::Error),
+    /// The connection to the endpoint ended without a word.
+    #[error("upstream connection ended within a response body")]
+    Ended,
+    /// The endpoint sent nothing for too long.
+    #[error("upstream sent no body for too long")]
+    TimedOut,
+}
+
+impl ResponseBody {
+    /// A text of our own.
+    pub(super) fn text(text: &'static str, in_flight: InFlight) -> Self {
+        Self {
+            source: Source::Text(text),
+            in_flight,
+        }
+    }
+
+    /// What an endpoint sends; its connection goes back to the pool at the end.
+    pub(super) fn upstream(
+        incoming: Incoming,
+        upstream: Box<Upstream>,
+        patience: Patience,
+        in_flight: InFlight,
+    ) -> Self {
+        if incoming.is_end_stream() {
+            in_flight.connection().worker.release(upstream);
+            return Self::text("", in_flight);
+        }
+        let body = UpstreamBody {
+            incoming,
+            upstream: Some(upstream),
+            patience,
+        };
+        Self {
+            source: Source::Upstream(body),
+            in_flight,
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let body = match &mut this.source {
+            Source::Text(text) => {
+                let text = std::mem::take(text);
+                let frame = (!text.is_empty())
+                    .then(|| Ok(Frame::data(Bytes::from_static(text.as_bytes()))));
+                return Poll::Ready(frame);
+            }
+            Source::Upstream(body) => body,
+        };
+        let poll = body.poll(cx);
+        if body.is_over(&poll)
+            && let Some(upstream) = body.upstream.take()
+        {
+            this.in_flight.connection().worker.release(upstream);
+        }
+        poll
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Text(text) => text.is_empty(),
+            Source::Upstream(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Source::Upstream(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+struct UpstreamBody {
+    incoming: Incoming,
+    /// Until the end of the body.
+    upstream: Option<Box<Upstream>>,
+    patience: Patience,
+}
+
+impl UpstreamBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // What the connection has read already comes first; it reads on when that is used up.
+        if let Poll::Ready(item) = self.poll_incoming() {
+            return Poll::Ready(item);
+        }
+        let Some(upstream) = &mut self.upstream else {
+            return Poll::Ready(Some(Err(BodyError::Ended)));
+        };
+        upstream.drive(cx);
+        if let Poll::Ready(item) = self.poll_incoming() {
+            return Poll::Ready(item);
+        }
+        if self
+            .upstream
+            .as_ref()
+            .is_some_and(|it| it.is_stuck(&mut self.patience, cx))
+        {
+            return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        }
+        pending(cx)
+    }
+
+    fn poll_incoming(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.incoming)
+            .poll_frame(&mut Context::from_waker(Waker::noop()))
+            .map_err(BodyError::Upstream)
+    }
+
+    /// Whether this was the last frame, so that the connection is free.
+    fn is_over(&self, poll: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) -> bool {
+        match poll {
+            Poll::Ready(Some(Ok(_))) => self.incoming.is_end_stream(),
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+        }
+    }
+}

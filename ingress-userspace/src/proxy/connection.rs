@@ -1,0 +1,96 @@
+//! What is known about one downstream connection, for all its requests.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use super::io::Activity;
+use super::listen::{Datapath, Scheme};
+use super::worker::WorkerState;
+
+/// A connection from a client.
+pub(super) struct Connection {
+    pub(super) worker: Rc<WorkerState>,
+    pub(super) scheme: Scheme,
+    pub(super) datapath: Datapath,
+    /// The client's address as a header has it; an IPv4 client is never shown as IPv6.
+    pub(super) client: HeaderValue,
+    /// The port that the client dialled.
+    pub(super) port: HeaderValue,
+    pub(super) activity: Rc<Activity>,
+    in_flight: Cell<usize>,
+    idle_since: Cell<Instant>,
+}
+
+impl Connection {
+    pub(super) fn new(
+        worker: &Rc<WorkerState>,
+        scheme: Scheme,
+        datapath: Datapath,
+        peer: SocketAddr,
+        port: u16,
+    ) -> Rc<Self> {
+        let activity = Activity::new(Rc::clone(&worker.timers));
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            scheme,
+            datapath,
+            client: header_value(peer.ip().to_canonical().to_string()),
+            port: HeaderValue::from(port),
+            activity,
+            in_flight: Cell::new(0),
+            idle_since: Cell::new(worker.timers.now()),
+        })
+    }
+
+    /// Begins a request; it ends when the guard is dropped.
+    pub(super) fn begin(self: &Rc<Self>) -> InFlight {
+        self.in_flight.set(self.in_flight.get() + 1);
+        InFlight(Rc::clone(self))
+    }
+
+    /// How much longer the client may do as it does: zero when it has to go.
+    pub(super) fn time_left(&self) -> Duration {
+        let timeouts = &self.worker.timeouts;
+        let (since, limit) = if let Some(since) = self.activity.write_blocked_since() {
+            (since, timeouts.downstream_write)
+        } else if self.in_flight.get() == 0 {
+            // The end of a response may be written long after its body was handed over.
+            (
+                self.idle_since.get().max(self.activity.last_write()),
+                timeouts.request_head,
+            )
+        } else {
+            return timeouts.downstream_write;
+        };
+        limit.saturating_sub(self.worker.timers.now().saturating_duration_since(since))
+    }
+}
+
+/// A request that has not been answered to its end.
+pub(super) struct InFlight(Rc<Connection>);
+
+impl InFlight {
+    pub(super) fn connection(&self) -> &Rc<Connection> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let left = self.0.in_flight.get() - 1;
+        self.0.in_flight.set(left);
+        if left == 0 {
+            self.0.idle_since.set(self.0.worker.timers.now());
+        }
+    }
+}
+
+/// A header value of text that is made of visible ASCII.
+pub(super) fn header_value(text: String) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
+}

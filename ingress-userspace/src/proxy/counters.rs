@@ -1,0 +1,157 @@
+//! What a worker counts, and the sums that others may read.
+//!
+//! Each worker owns one [`Counters`] and is its only writer, so that counting is a plain load and
+//! store on a cache line nobody else writes; readers see values that are at most one event old.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::listen::Datapath;
+
+/// One number, written by one thread and read by any.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts one event. Only the owning worker's thread calls this.
+    pub(super) fn increment(&self) {
+        self.set(self.value().wrapping_add(1));
+    }
+
+    /// Takes one back from a gauge. Only the owning worker's thread calls this.
+    pub(super) fn decrement(&self) {
+        let value = self.value();
+        debug_assert!(value > 0, "a gauge never falls below zero");
+        self.set(value.wrapping_sub(1));
+    }
+
+    pub(super) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(super) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Everything one worker counts. Aligned so that no two workers share a cache line (and the
+/// line that the prefetcher fetches with it).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Counters {
+    pub(super) generation: Counter,
+    pub(super) netns: DatapathCounters,
+    pub(super) host: DatapathCounters,
+    pub(super) upstream_connects: Counter,
+    pub(super) upstream_connect_failures: Counter,
+    pub(super) upstream_reuses: Counter,
+    pub(super) upstream_replays: Counter,
+    pub(super) panics: Counter,
+}
+
+impl Counters {
+    pub(super) fn datapath(&self, datapath: Datapath) -> &DatapathCounters {
+        match datapath {
+            Datapath::Netns => &self.netns,
+            Datapath::Host => &self.host,
+        }
+    }
+
+    pub(super) fn snapshot(&self, worker: usize) -> WorkerSnapshot {
+        WorkerSnapshot {
+            worker,
+            generation: self.generation.value(),
+            netns: self.netns.snapshot(),
+            host: self.host.snapshot(),
+            upstream_connects: self.upstream_connects.value(),
+            upstream_connect_failures: self.upstream_connect_failures.value(),
+            upstream_reuses: self.upstream_reuses.value(),
+            upstream_replays: self.upstream_replays.value(),
+            panics: self.panics.value(),
+        }
+    }
+}
+
+/// What is counted by the way that a connection came in.
+#[derive(Debug, Default)]
+pub(super) struct DatapathCounters {
+    pub(super) accepted: Counter,
+    pub(super) open: Counter,
+    pub(super) accept_errors: Counter,
+    pub(super) tls_handshake_failures: Counter,
+    pub(super) requests: Counter,
+    /// By the hundreds digit of the status, 1xx first.
+    responses: [Counter; 5],
+}
+
+impl DatapathCounters {
+    /// Counts a response by its class.
+    pub(super) fn respond(&self, status: http::StatusCode) {
+        let class = usize::from(status.as_u16() / 100);
+        // Statuses from 600 are outside RFC 9110 §15 and counted as server errors.
+        let index = class.clamp(1, self.responses.len()) - 1;
+        self.responses[index].increment();
+    }
+
+    fn snapshot(&self) -> DatapathSnapshot {
+        let [_, success, redirection, client_error, server_error] = &self.responses;
+        DatapathSnapshot {
+            connections_accepted: self.accepted.value(),
+            connections_open: self.open.value(),
+            accept_errors: self.accept_errors.value(),
+            tls_handshake_failures: self.tls_handshake_failures.value(),
+            requests: self.requests.value(),
+            responses_2xx: success.value(),
+            responses_3xx: redirection.value(),
+            responses_4xx: client_error.value(),
+            responses_5xx: server_error.value(),
+        }
+    }
+}
+
+/// The counters of one worker at one instant, for `sluice status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WorkerSnapshot {
+    /// Index of the worker.
+    pub worker: usize,
+    /// Generation of the table it serves.
+    pub generation: u64,
+    /// Connections that came through the ingress network namespace.
+    pub netns: DatapathSnapshot,
+    /// Connections that came through the host's stack.
+    pub host: DatapathSnapshot,
+    /// Connections to endpoints that were opened.
+    pub upstream_connects: u64,
+    /// Connections to endpoints that were refused, broke or timed out before they were open.
+    pub upstream_connect_failures: u64,
+    /// Requests sent over a connection that had carried one before.
+    pub upstream_reuses: u64,
+    /// Requests sent again because the endpoint had closed the reused connection.
+    pub upstream_replays: u64,
+    /// Connections and streams ended by a panic.
+    pub panics: u64,
+}
+
+/// What came in one way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DatapathSnapshot {
+    /// Connections accepted.
+    pub connections_accepted: u64,
+    /// Connections open now.
+    pub connections_open: u64,
+    /// Calls of `accept(2)` that failed, mostly for want of file descriptors.
+    pub accept_errors: u64,
+    /// TLS handshakes that failed or timed out.
+    pub tls_handshake_failures: u64,
+    /// Requests read.
+    pub requests: u64,
+    /// Responses by class of status.
+    pub responses_2xx: u64,
+    /// Responses by class of status.
+    pub responses_3xx: u64,
+    /// Responses by class of status.
+    pub responses_4xx: u64,
+    /// Responses by class of status.
+    pub responses_5xx: u64,
+}

@@ -1,0 +1,95 @@
+//! Requests that end in an answer of our own: why, whose fault, which status.
+//!
+//! A body says in one line what a client may know, and nothing about software or versions.
+
+use std::io;
+
+use http::StatusCode;
+use thiserror::Error;
+
+/// Why a request is not answered by an endpoint.
+#[derive(Debug, Error)]
+pub(super) enum Failure {
+    /// Downstream: the request head is not one that may be forwarded.
+    #[error(transparent)]
+    BadRequest(#[from] BadRequest),
+    /// Downstream: the body broke off or is malformed.
+    #[error("request body broke off or is malformed")]
+    BadRequestBody,
+    /// Downstream: the body came too slowly.
+    #[error("request body came too slowly")]
+    RequestTimedOut,
+    /// No rule and no default backend matches.
+    #[error("no route matches")]
+    NoRoute,
+    /// The rule's target cannot be served, as a diagnostic says.
+    #[error("route has a target that cannot be served")]
+    Unavailable,
+    /// The backend has no ready endpoint.
+    #[error("backend has no endpoint")]
+    NoEndpoint,
+    /// Upstream: no connection.
+    #[error("upstream connection failed")]
+    Connect(#[source] io::Error),
+    /// Upstream: no connection in time.
+    #[error("upstream connection timed out")]
+    ConnectTimedOut,
+    /// Upstream: the connection broke before a response head.
+    #[error("upstream connection broke before a response")]
+    Broken(#[source] hyper::Error),
+    /// Upstream: every connection was closed before the request could be sent.
+    #[error("upstream closes connections before they can be used")]
+    Unsent,
+    /// Upstream: it switched protocols without being asked (RFC 9110 §7.8).
+    #[error("upstream switched protocols without being asked")]
+    Switched,
+    /// Upstream: no response head in time.
+    #[error("upstream response timed out")]
+    ResponseTimedOut,
+}
+
+/// Why a request head may not be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum BadRequest {
+    /// RFC 9112 §3.2 and RFC 9113 §8.3.1.
+    #[error("request has no host")]
+    NoHost,
+    /// RFC 9112 §3.2.
+    #[error("request has more than one host")]
+    SeveralHosts,
+    /// RFC 9110 §7.2.
+    #[error("request has a host that is none")]
+    MalformedHost,
+    /// Only a forward proxy connects to what the client names (RFC 9110 §9.3.6).
+    #[error("request is for a tunnel")]
+    Connect,
+}
+
+impl Failure {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::BadRequestBody => StatusCode::BAD_REQUEST,
+            Self::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Unavailable | Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Connect(_) | Self::Broken(_) | Self::Unsent | Self::Switched => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::ConnectTimedOut | Self::ResponseTimedOut => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The body of the answer.
+    pub(super) fn text(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) | Self::BadRequestBody => "400 bad request\n",
+            Self::RequestTimedOut => "408 request timeout\n",
+            Self::NoRoute => "404 no route for this host and path\n",
+            Self::Unavailable | Self::NoEndpoint => "503 no endpoint is ready\n",
+            Self::Connect(_) | Self::Broken(_) | Self::Unsent | Self::Switched => {
+                "502 bad gateway\n"
+            }
+            Self::ConnectTimedOut | Self::ResponseTimedOut => "504 gateway timeout\n",
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A socket that remembers when bytes last moved, and for how long the peer has taken none.
+//!
+//! All timeouts of bodies rest on this: they ask the socket, so that no body and no protocol
+//! needs a timer for each of its frames.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::timer::Timers;
+
+/// What a [`Monitored`] socket notes down; shared with those who decide by it.
+pub(super) struct Activity {
+    timers: Rc<Timers>,
+    last: Cell<Instant>,
+    last_write: Cell<Instant>,
+    write_blocked_since: Cell<Option<Instant>>,
+    probe: Cell<bool>,
+}
+
+impl Activity {
+    pub(super) fn new(timers: Rc<Timers>) -> Rc<Self> {
+        let now = timers.now();
+        Rc::new(Self {
+            timers,
+            last: Cell::new(now),
+            last_write: Cell::new(now),
+            write_blocked_since: Cell::new(None),
+            probe: Cell::new(false),
+        })
+    }
+
+    /// When a byte last went in either direction.
+    pub(super) fn last(&self) -> Instant {
+        self.last.get()
+    }
+
+    /// When the peer last took a byte.
+    pub(super) fn last_write(&self) -> Instant {
+        self.last_write.get()
+    }
+
+    /// Begins a new wait.
+    pub(super) fn touch(&self) {
+        self.last.set(self.timers.now());
+    }
+
+    /// Since when the peer has taken no byte although there are some for it.
+    pub(super) fn write_blocked_since(&self) -> Option<Instant> {
+        self.write_blocked_since.get()
+    }
+
+    /// Has the next read ask the kernel whether the peer has closed, even if no event said so.
+    pub(super) fn probe(&self) {
+        self.probe.set(true);
+    }
+
+    fn note_write(&self, poll: &Poll<io::Result<usize>>) {
+        if poll.is_ready() {
+            self.touch();
+            self.last_write.set(self.last.get());
+            self.write_blocked_since.set(None);
+        } else if self.write_blocked_since.get().is_none() {
+            self.write_blocked_since.set(Some(self.timers.now()));
+        }
+    }
+}
+
+/// The streams that a worker serves.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// The TCP connection underneath.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+/// A stream with its [`Activity`], in the shape that hyper reads and writes.
+pub(super) struct Monitored<S> {
+    stream: TokioIo<S>,
+    activity: Rc<Activity>,
+}
+
+impl<S: Stream> Monitored<S> {
+    pub(super) fn new(stream: S, activity: Rc<Activity>) -> Self {
+        Self {
+            stream: TokioIo::new(stream),
+            activity,
+        }
+    }
+
+    /// Whether the peer has closed its side and nothing is left to read.
+    fn peer_has_closed(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        matches!(
+            SockRef::from(&self.stream.inner().tcp().as_fd()).peek(&mut byte),
+            Ok(0)
+        )
+    }
+}
+
+impl<S: Stream> Read for Monitored<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.activity.probe.take() && self.peer_has_closed() {
+            // Nothing put into the buffer is the end of the stream.
+            return Poll::Ready(Ok(()));
+        }
+        let poll = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if poll.is_ready() {
+            self.activity.touch();
+        }
+        poll
+    }
+}
+
+impl<S: Stream> Write for Monitored<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.activity.note_write(&poll);
+        poll
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        self.activity.note_write(&poll);
+        poll
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,74 @@
+//! Bounds: how long the proxy waits for what, and how much of anything it keeps.
+//!
+//! Durations are those of ingress-nginx, so that a workload behaves after a move as it did before.
+//! Sizes are constants: each names what it bounds and why it is as large as it is.
+
+use std::time::Duration;
+
+/// How long a worker waits for each step of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the first byte of a TLS connection to the end of its handshake.
+    pub tls_handshake: Duration,
+    /// From an accepted connection or the end of a response to the end of the next request head;
+    /// closes idle kept-alive connections and those of slow senders alike.
+    pub request_head: Duration,
+    /// Without a byte taken by a client that has something to read.
+    pub downstream_write: Duration,
+    /// For a connection to an endpoint.
+    pub upstream_connect: Duration,
+    /// Without a byte from or to the endpoint before its response head.
+    pub response_head: Duration,
+    /// Without a byte from or to the endpoint after its response head.
+    pub body_idle: Duration,
+    /// For which an idle connection to an endpoint is kept.
+    pub upstream_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tls_handshake: Duration::from_mins(1),
+            request_head: Duration::from_secs(75),
+            downstream_write: Duration::from_mins(1),
+            upstream_connect: Duration::from_secs(5),
+            response_head: Duration::from_mins(1),
+            body_idle: Duration::from_mins(1),
+            upstream_idle: Duration::from_mins(1),
+        }
+    }
+}
+
+/// Bytes of a request or response head: `large-client-header-buffers` of ingress-nginx (4 of 8k).
+pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes that one HTTP/1 connection buffers in each direction: what a large body moves by at
+/// once, and the most that a client who does not read holds.
+pub(super) const CONNECTION_BUFFER_BYTES_MAX: usize = 128 * 1024;
+
+/// Streams of one HTTP/2 connection: `http2-max-concurrent-streams` of ingress-nginx.
+pub(super) const HTTP2_STREAMS_MAX: u32 = 128;
+
+/// Bytes that one HTTP/2 stream buffers in either direction.
+pub(super) const HTTP2_STREAM_BYTES_MAX: u32 = 64 * 1024;
+
+/// Bytes that all streams of one HTTP/2 connection buffer in the direction of the endpoints.
+pub(super) const HTTP2_CONNECTION_BYTES_MAX: u32 = 1024 * 1024;
+
+/// Connections that clients hold open on one worker; further ones wait in the listen backlog.
+pub(super) const CONNECTIONS_MAX: u64 = 100_000;
+
+/// Connections accepted for one readiness of a listener before others get a turn.
+pub(super) const ACCEPT_BATCH_MAX: usize = 64;
+
+/// Idle connections that one worker keeps to one endpoint.
+pub(super) const IDLE_PER_ENDPOINT_MAX: usize = 320;
+
+/// Idle connections that one worker keeps to all endpoints.
+pub(super) const IDLE_MAX: usize = 4_096;
+
+/// Reused connections that one request may find closed before it gets a fresh one.
+pub(super) const STALE_MAX: usize = 3;
+
+/// Length of the queue of connections that the kernel has accepted and a worker has not.
+pub(super) const LISTEN_BACKLOG: i32 = 4096;

@@ -1,0 +1,199 @@
+//! The head of a request: who it is for, and what of it an endpoint gets to see.
+//!
+//! Headers follow ingress-nginx: what the client says about itself is replaced by what we know.
+//! Hop-by-hop fields end here (RFC 9110 §7.6.1). Fields with `_` in their name are dropped as
+//! nginx does, because CGI and WSGI cannot tell `X_Forwarded_For` from `X-Forwarded-For`.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE};
+use http::{Method, Uri, Version, request, uri};
+
+use super::connection::Connection;
+use super::error::BadRequest;
+use super::listen::Scheme;
+
+/// The authority that a request is for, to route by. Empty if an HTTP/1.0 client named none, or
+/// an HTTP/1.1 client an empty one.
+pub(super) fn authority(head: &request::Parts) -> Result<&str, BadRequest> {
+    if head.method == Method::CONNECT {
+        return Err(BadRequest::Connect);
+    }
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(BadRequest::SeveralHosts);
+    }
+    if host.is_none() && head.version == Version::HTTP_11 {
+        return Err(BadRequest::NoHost);
+    }
+    // A request target in absolute form overrules `Host` (RFC 9112 §3.2.2), as `:authority` does.
+    let text = match (head.uri.authority(), host) {
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(host)) => host.to_str().map_err(|_| BadRequest::MalformedHost)?,
+        (None, None) if head.version == Version::HTTP_2 => return Err(BadRequest::NoHost),
+        (None, None) => "",
+    };
+    if text.bytes().all(is_authority_byte) {
+        Ok(text)
+    } else {
+        Err(BadRequest::MalformedHost)
+    }
+}
+
+/// The characters of `uri-host [":" port]` (RFC 3986 §3.2.2); `@` would be user information.
+fn is_authority_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&byte)
+}
+
+/// Rewrites a head that came from a client to the one for an endpoint.
+pub(super) fn rewrite(head: &mut request::Parts, connection: &Connection) {
+    let host = match head.uri.authority() {
+        Some(authority) => {
+            let host = HeaderValue::from_str(authority.as_str());
+            head.uri = origin_form(&head.uri);
+            host.ok()
+        }
+        None => head.headers.get(HOST).cloned(),
+    };
+    let host = host.unwrap_or(HeaderValue::from_static(""));
+    head.version = Version::HTTP_11;
+    let headers = &mut head.headers;
+    let trailers = headers.get(TE).is_some_and(accepts_trailers);
+    remove_connection_fields(headers);
+    let original_for = headers
+        .contains_key(X_FORWARDED_FOR)
+        .then(|| forwarded_for(headers));
+    let original_host = headers.get(X_FORWARDED_HOST).cloned();
+    remove_request_fields(headers);
+    // One allocation at most for all that follows.
+    headers.reserve(ADDED_FIELDS);
+    let scheme = match connection.scheme {
+        Scheme::Http => HeaderValue::from_static("http"),
+        Scheme::Https => HeaderValue::from_static("https"),
+    };
+    headers.insert(X_REAL_IP, connection.client.clone());
+    headers.insert(X_FORWARDED_FOR, connection.client.clone());
+    headers.insert(X_FORWARDED_HOST, host.clone());
+    headers.insert(X_FORWARDED_PORT, connection.port.clone());
+    headers.insert(X_FORWARDED_PROTO, scheme.clone());
+    headers.insert(X_FORWARDED_SCHEME, scheme.clone());
+    headers.insert(X_SCHEME, scheme);
+    if let Some(original) = original_for {
+        headers.insert(X_ORIGINAL_FORWARDED_FOR, original);
+    }
+    if let Some(original) = original_host {
+        headers.insert(X_ORIGINAL_FORWARDED_HOST, original);
+    }
+    if !headers.contains_key(X_REQUEST_ID) {
+        headers.insert(X_REQUEST_ID, connection.worker.request_id());
+    }
+    if trailers {
+        // We pass trailers on. Whoever sends `TE` names it in `Connection` (RFC 9110 §10.1.4).
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    headers.insert(HOST, host);
+}
+
+/// Path and query alone (RFC 9112 §3.2.1).
+fn origin_form(target: &Uri) -> Uri {
+    let mut parts = uri::Parts::default();
+    parts.path_and_query = target.path_and_query().cloned();
+    Uri::from_parts(parts).unwrap_or_else(|_| Uri::from_static("/"))
+}
+
+/// What the client said, all lines of it in one.
+fn forwarded_for(headers: &HeaderMap) -> HeaderValue {
+    let mut lines = headers.get_all(X_FORWARDED_FOR).iter();
+    let first = lines
+        .next()
+        .cloned()
+        .unwrap_or(HeaderValue::from_static(""));
+    let mut joined = BytesMut::new();
+    for line in lines {
+        joined.put_slice(b", ");
+        joined.put_slice(line.as_bytes());
+    }
+    if joined.is_empty() {
+        return first;
+    }
+    let all = [first.as_bytes(), &joined].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(all)).unwrap_or(first)
+}
+
+/// Removes what `Connection` names, and `Connection` itself.
+pub(super) fn remove_connection_fields(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONNECTION) {
+        return;
+    }
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    headers.remove(CONNECTION);
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+fn accepts_trailers(te: &HeaderValue) -> bool {
+    let mut codings = te.as_bytes().split(|byte| *byte == b',');
+    codings.any(|coding| {
+        let name = coding
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"trailers")
+    })
+}
+
+/// Removes what ends at this hop and what only we may say, in one look through the names.
+fn remove_request_fields(headers: &mut HeaderMap) {
+    let unwanted = |name: &&HeaderName| is_unwanted(name.as_str());
+    // Nearly always none: the vector does not allocate then.
+    let names: Vec<HeaderName> = headers.keys().filter(unwanted).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+fn is_unwanted(name: &str) -> bool {
+    // Hop by hop (RFC 9110 §7.6.1), and `Expect`, which we answer ourselves.
+    let is_hop_by_hop = matches!(
+        name,
+        "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "expect"
+            | "http2-settings"
+    );
+    // Claims about the client that only we may make; `Proxy` is what httpoxy.org is about.
+    let is_claim = matches!(
+        name,
+        "forwarded"
+            | "proxy"
+            | "x-real-ip"
+            | "x-scheme"
+            | "x-original-forwarded-for"
+            | "x-original-forwarded-host"
+    );
+    is_hop_by_hop || is_claim || name.starts_with("x-forwarded-") || name.contains('_')
+}
+
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
+const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
+const X_ORIGINAL_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-original-forwarded-host");
+
+/// How many fields `rewrite` adds.
+const ADDED_FIELDS: usize = 13;

@@ -1,0 +1,215 @@
+//! One downstream connection from handshake to close.
+//!
+//! TLS and protocol are settled here; after that hyper owns the connection and this task only
+//! looks after time: how long the client is silent, how long it takes no bytes, and whether the
+//! worker is to end.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::body::ResponseBody;
+use super::connection::Connection;
+use super::forward;
+use super::io::{Monitored, Stream};
+use super::limits::{
+    CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX, HTTP2_CONNECTION_BYTES_MAX,
+    HTTP2_STREAM_BYTES_MAX, HTTP2_STREAMS_MAX,
+};
+use super::listen::{Datapath, Scheme};
+use super::timer::Alarm;
+use super::tls;
+use super::worker::WorkerState;
+
+/// Serves a connection to its end.
+pub(super) async fn serve(stream: TcpStream, connection: Rc<Connection>, open: Open) {
+    let _open = open;
+    match connection.scheme {
+        Scheme::Http => serve_http1(stream, &connection).await,
+        Scheme::Https => serve_tls(stream, &connection).await,
+    }
+}
+
+async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
+    let worker = &connection.worker;
+    let handshake = TlsAcceptor::from(worker.tls()).accept(stream);
+    let Some(Ok(stream)) = worker
+        .timers
+        .timeout(worker.timeouts.tls_handshake, handshake)
+        .await
+    else {
+        worker
+            .counters
+            .datapath(connection.datapath)
+            .tls_handshake_failures
+            .increment();
+        return;
+    };
+    if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
+        serve_http2(stream, connection).await;
+    } else {
+        serve_http1(stream, connection).await;
+    }
+}
+
+async fn serve_http1<S: Stream>(stream: S, connection: &Rc<Connection>) {
+    let io = Monitored::new(stream, Rc::clone(&connection.activity));
+    let service = service_fn(|request| answer(Rc::clone(connection), request));
+    let served = http1::Builder::new()
+        .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        // `watch` does this without a timer of its own for every request.
+        .header_read_timeout(None)
+        .serve_connection(io, service);
+    watch(served, connection).await;
+}
+
+async fn serve_http2<S: Stream>(stream: S, connection: &Rc<Connection>) {
+    let io = Monitored::new(stream, Rc::clone(&connection.activity));
+    let owned = Rc::clone(connection);
+    let service = service_fn(move |request| answer(Rc::clone(&owned), request));
+    let served = http2::Builder::new(LocalExecutor(Rc::clone(&connection.worker)))
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .initial_stream_window_size(HTTP2_STREAM_BYTES_MAX)
+        .initial_connection_window_size(HTTP2_CONNECTION_BYTES_MAX)
+        .max_send_buf_size(HTTP2_STREAM_BYTES_MAX as usize)
+        .serve_connection(io, service);
+    watch(served, connection).await;
+}
+
+async fn answer(
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    Ok(forward::respond(connection, request).await)
+}
+
+/// Drives a connection until it ends by itself, by the client's fault or by the worker's end.
+async fn watch<C: Served>(served: C, connection: &Connection) {
+    let mut served = pin!(served);
+    let mut alarm: Option<Alarm> = None;
+    let mut is_ending = false;
+    std::future::poll_fn(|cx| {
+        loop {
+            if served.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if !is_ending && connection.worker.drain.has_begun() {
+                is_ending = true;
+                served.as_mut().graceful_shutdown();
+                continue;
+            }
+            let left = || connection.time_left();
+            let alarm =
+                alarm.get_or_insert_with(|| connection.worker.timers.alarm(left(), cx.waker()));
+            if !alarm.fired() {
+                return Poll::Pending;
+            }
+            let left = left();
+            if !left.is_zero() {
+                alarm.set(left);
+                return Poll::Pending;
+            }
+            if is_ending || !C::SAYS_GOODBYE {
+                return Poll::Ready(());
+            }
+            is_ending = true;
+            alarm.set(connection.worker.timeouts.downstream_write);
+            served.as_mut().graceful_shutdown();
+        }
+    })
+    .await;
+}
+
+/// A connection that hyper serves.
+trait Served: Future {
+    /// Whether a silent client is told before its connection is closed.
+    const SAYS_GOODBYE: bool;
+
+    /// Finishes what is in flight and nothing more.
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<S, H> Served for http1::Connection<Monitored<S>, H>
+where
+    S: Stream,
+    H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
+{
+    const SAYS_GOODBYE: bool = false;
+
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<S, H> Served for http2::Connection<Monitored<S>, H, LocalExecutor>
+where
+    S: Stream,
+    H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
+    H::Future: 'static,
+{
+    const SAYS_GOODBYE: bool = true;
+
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Runs HTTP/2 streams on the worker's own thread.
+#[derive(Clone)]
+struct LocalExecutor(Rc<WorkerState>);
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, stream: F) {
+        let panics = PanicCount(Rc::clone(&self.0));
+        tokio::task::spawn_local(async move {
+            let _panics = panics;
+            stream.await;
+        });
+    }
+}
+
+/// Counts a panic of the task that owns it. The task ends by it, the worker does not.
+struct PanicCount(Rc<WorkerState>);
+
+impl Drop for PanicCount {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.counters.panics.increment();
+        }
+    }
+}
+
+/// Counts a connection for as long as it is open.
+pub(super) struct Open {
+    worker: Rc<WorkerState>,
+    datapath: Datapath,
+    _panics: PanicCount,
+}
+
+impl Open {
+    pub(super) fn new(connection: &Connection) -> Self {
+        let worker = Rc::clone(&connection.worker);
+        worker.open(connection.datapath);
+        Self {
+            _panics: PanicCount(Rc::clone(&worker)),
+            worker,
+            datapath: connection.datapath,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.worker.close(self.datapath);
+    }
+}

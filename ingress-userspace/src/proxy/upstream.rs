@@ -1,0 +1,200 @@
+//! A connection to an endpoint, driven by whoever waits for it.
+//!
+//! No task of its own moves an upstream connection: the task of the downstream request polls it,
+//! first while it waits for the response head, then while it streams the body. So a request costs
+//! no switch between tasks, dropping the request closes the connection, and an idle connection is
+//! plain data in the pool.
+//!
+//! Because hyper's connection hands everything to its two channels (response head, body) while
+//! it is polled, and nobody else polls it, the channels are read with a waker that does nothing:
+//! waking the task that is running would only poll it twice.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::coop;
+
+use super::backend::BackendSlot;
+use super::body::RequestBody;
+use super::dial::Dial;
+use super::io::{Activity, Monitored};
+use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
+use super::timer::{Alarm, Timers};
+
+/// An open HTTP/1.1 connection to an endpoint.
+pub(super) struct Upstream {
+    sender: http1::SendRequest<RequestBody>,
+    /// `None` once it has ended.
+    connection: Option<Connection>,
+    activity: Rc<Activity>,
+    pub(super) address: SocketAddr,
+    /// On whose behalf it was opened: says whether the endpoint is still one.
+    pub(super) backend: Arc<BackendSlot>,
+    /// When it was last put into the pool.
+    pub(super) idle_since: Instant,
+    /// Whether it has carried a request.
+    pub(super) reused: Cell<bool>,
+}
+
+type Connection = http1::Connection<Monitored<TcpStream>, RequestBody>;
+
+/// Why a request got no response head.
+pub(super) enum SendError {
+    /// Nothing of it was sent: it may go to another connection.
+    Unsent(Box<Request<RequestBody>>),
+    /// The connection broke when some of it may have been sent.
+    Broken(hyper::Error),
+    /// Nothing moved on the connection for too long.
+    TimedOut,
+}
+
+impl Upstream {
+    /// Opens a connection to `address`.
+    pub(super) async fn connect(
+        dial: &dyn Dial,
+        address: SocketAddr,
+        backend: Arc<BackendSlot>,
+        timers: &Rc<Timers>,
+    ) -> io::Result<Box<Self>> {
+        let socket = TcpSocket::from_std_stream(dial.socket(address)?.into());
+        let stream = socket.connect(address).await?;
+        let activity = Activity::new(Rc::clone(timers));
+        let io = Monitored::new(stream, Rc::clone(&activity));
+        let handshake = http1::Builder::new()
+            .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
+            .max_header_size(HEAD_BYTES_MAX)
+            .handshake(io);
+        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        Ok(Box::new(Self {
+            sender,
+            connection: Some(connection),
+            activity,
+            address,
+            backend,
+            idle_since: timers.now(),
+            reused: Cell::new(false),
+        }))
+    }
+
+    /// Whether a request may be sent, as far as is known without a system call.
+    ///
+    /// Also takes the last user's waker off the connection, so that neither the next request nor
+    /// the peer's close wakes a task that has nothing to do with it any more.
+    pub(super) fn is_ready(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// Has the next read ask the kernel whether the peer has closed, even if no event said so.
+    pub(super) fn probe(&self) {
+        self.activity.probe();
+    }
+
+    /// Sends a request and waits for the response head.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        patience: &mut Patience,
+    ) -> Result<Response<Incoming>, SendError> {
+        let mut response = pin!(self.sender.try_send_request(request));
+        let connection = &mut self.connection;
+        let activity = &self.activity;
+        std::future::poll_fn(|cx| {
+            drive(connection, cx);
+            match response
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+            {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+                Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
+                    Some(request) => SendError::Unsent(Box::new(request)),
+                    None => SendError::Broken(error.into_error()),
+                })),
+                Poll::Pending if patience.is_over(activity, cx) => {
+                    Poll::Ready(Err(SendError::TimedOut))
+                }
+                Poll::Pending => pending(cx),
+            }
+        })
+        .await
+    }
+
+    /// Moves what can be moved on the connection.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        drive(&mut self.connection, cx);
+    }
+
+    /// Whether nothing has moved on the connection for too long.
+    pub(super) fn is_stuck(&self, patience: &mut Patience, cx: &mut Context<'_>) -> bool {
+        patience.is_over(&self.activity, cx)
+    }
+}
+
+/// A finished connection is dropped at once, which hands back a request that it never took.
+fn drive(connection: &mut Option<Connection>, cx: &mut Context<'_>) {
+    if let Some(running) = connection
+        && Pin::new(running).poll(cx).is_ready()
+    {
+        *connection = None;
+    }
+}
+
+/// Pending on a channel that was read without a waker: tokio's channels also say so when the
+/// task's budget is spent, and then they expect to wake the task.
+pub(super) fn pending<T>(cx: &Context<'_>) -> Poll<T> {
+    if !coop::has_budget_remaining() {
+        cx.waker().wake_by_ref();
+    }
+    Poll::Pending
+}
+
+/// How long a request waits for a connection on which nothing moves.
+pub(super) struct Patience {
+    timers: Rc<Timers>,
+    limit: Duration,
+    /// Set when there is something to wait for.
+    alarm: Option<Alarm>,
+}
+
+impl Patience {
+    pub(super) fn new(timers: &Rc<Timers>, limit: Duration) -> Self {
+        Self {
+            timers: Rc::clone(timers),
+            limit,
+            alarm: None,
+        }
+    }
+
+    /// Changes how long; takes effect with the next look.
+    pub(super) fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
+    fn is_over(&mut self, activity: &Activity, cx: &Context<'_>) -> bool {
+        let Some(alarm) = &self.alarm else {
+            // The wait begins now, however long the connection was idle before.
+            activity.touch();
+            self.alarm = Some(self.timers.alarm(self.limit, cx.waker()));
+            return false;
+        };
+        if !alarm.fired() {
+            return false;
+        }
+        let quiet = self.timers.now().saturating_duration_since(activity.last());
+        let left = self.limit.saturating_sub(quiet);
+        if !left.is_zero() {
+            alarm.set(left);
+        }
+        left.is_zero()
+    }
+}

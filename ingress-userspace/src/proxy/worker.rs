@@ -1,0 +1,362 @@
+//! A worker: one thread with its own runtime, listeners, connections to endpoints and counters.
+//!
+//! Workers share nothing on the request path but the published table, which they read. A worker
+//! that is told to end takes no new connections, finishes its requests, and is gone when the last
+//! is answered or its grace time is over.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Cache};
+use bytes::Bytes;
+use http::HeaderValue;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::LocalSet;
+
+use super::counters::{Counters, WorkerSnapshot};
+use super::dial::Dial;
+use super::drain::Drain;
+use super::limits::{CONNECTIONS_MAX, Timeouts};
+use super::listen::{Acceptor, Datapath, Listener};
+use super::pool::Pool;
+use super::table::{Table, TableHandle};
+use super::timer::Timers;
+use super::upstream::Upstream;
+
+/// What a worker is made of.
+pub struct WorkerSpec {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The CPU that it stays on, if any.
+    pub cpu: Option<usize>,
+    /// Its own listening sockets.
+    pub listeners: Vec<Listener>,
+    /// What it serves.
+    pub table: TableHandle,
+    /// Where its sockets to endpoints come from.
+    pub dial: Arc<dyn Dial>,
+    /// Who is told about its connections.
+    pub gauge: Arc<dyn ConnectionGauge>,
+    /// How long it waits.
+    pub timeouts: Timeouts,
+    /// Runs first on its thread, such as a step into another network namespace.
+    pub prepare: Option<Box<dyn FnOnce() -> io::Result<()> + Send>>,
+}
+
+/// Is told about each downstream connection, on the worker's thread.
+pub trait ConnectionGauge: Send + Sync + 'static {
+    /// A connection was accepted.
+    fn opened(&self, worker: usize, datapath: Datapath);
+    /// A connection was closed.
+    fn closed(&self, worker: usize, datapath: Datapath);
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoGauge;
+
+impl ConnectionGauge for NoGauge {
+    fn opened(&self, _: usize, _: Datapath) {}
+    fn closed(&self, _: usize, _: Datapath) {}
+}
+
+/// Starts workers.
+pub struct Worker;
+
+impl Worker {
+    /// Starts a thread and returns when it serves, or with what kept it from doing so.
+    pub fn spawn(spec: WorkerSpec) -> io::Result<WorkerHandle> {
+        let index = spec.index;
+        let counters = Arc::new(Counters::default());
+        let (started, starting) = mpsc::sync_channel(1);
+        let (stop, stopped) = oneshot::channel();
+        let thread = {
+            let counters = Arc::clone(&counters);
+            thread::Builder::new()
+                .name(format!("sluice-worker-{index}"))
+                .spawn(move || match prepare(spec, counters) {
+                    Ok(ready) => {
+                        let _ = started.send(Ok(()));
+                        ready.run(stopped);
+                    }
+                    Err(error) => {
+                        let _ = started.send(Err(error));
+                    }
+                })?
+        };
+        let outcome = starting.recv();
+        outcome.unwrap_or_else(|_| Err(io::Error::other("worker panicked while it started")))?;
+        Ok(WorkerHandle {
+            index,
+            counters,
+            stop: Some(stop),
+            thread,
+        })
+    }
+}
+
+/// A running worker. It ends when it is told to, or when this is dropped.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    index: usize,
+    counters: Arc<Counters>,
+    stop: Option<oneshot::Sender<Duration>>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl WorkerHandle {
+    /// What it has counted so far.
+    pub fn snapshot(&self) -> WorkerSnapshot {
+        self.counters.snapshot(self.index)
+    }
+
+    /// The generation of the table that it serves.
+    pub fn generation(&self) -> u64 {
+        self.counters.generation.value()
+    }
+
+    /// Tells it to end: no new connections, requests in flight may take up to `grace`.
+    pub fn shut_down(&mut self, grace: Duration) {
+        if let Some(stop) = self.stop.take() {
+            // An error means that it has ended already.
+            let _ = stop.send(grace);
+        }
+    }
+
+    /// Waits until its thread has ended; an error if that was by a panic.
+    pub fn join(self) -> thread::Result<()> {
+        drop(self.stop);
+        self.thread.join()
+    }
+}
+
+/// What the tasks of one worker share.
+pub(super) struct WorkerState {
+    index: usize,
+    pub(super) table: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
+    tls: Arc<ServerConfig>,
+    pub(super) dial: Arc<dyn Dial>,
+    gauge: Arc<dyn ConnectionGauge>,
+    pub(super) timeouts: Timeouts,
+    pub(super) timers: Rc<Timers>,
+    pub(super) pool: Pool,
+    pub(super) counters: Arc<Counters>,
+    pub(super) drain: Drain,
+    /// How often endpoints were picked, by slot.
+    turns: Box<[Cell<u64>]>,
+    random: Cell<u64>,
+    open: Cell<u64>,
+    closed: Notify,
+}
+
+impl WorkerState {
+    pub(super) fn tls(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.tls)
+    }
+
+    /// Which pick for this slot it is; workers begin at places of their own.
+    pub(super) fn turn(&self, slot: u64) -> u64 {
+        let index = usize::try_from(slot).unwrap_or_default() % self.turns.len();
+        let turn = self.turns[index].get();
+        self.turns[index].set(turn.wrapping_add(1));
+        turn
+    }
+
+    /// A new request id: 32 hexadecimal digits.
+    pub(super) fn request_id(&self) -> HeaderValue {
+        let mut text = [0; 32];
+        for half in text.chunks_exact_mut(16) {
+            let number = self.random();
+            for (index, digit) in half.iter_mut().enumerate() {
+                *digit = b"0123456789abcdef"[(number >> (4 * index) & 0xf) as usize];
+            }
+        }
+        HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text))
+            .unwrap_or(HeaderValue::from_static(""))
+    }
+
+    /// `SplitMix64` (Steele, Lea, Flood 2014): ids have to differ, not to be secret.
+    fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn open(&self, datapath: Datapath) {
+        self.open.set(self.open.get() + 1);
+        let counters = self.counters.datapath(datapath);
+        counters.accepted.increment();
+        counters.open.increment();
+        self.gauge.opened(self.index, datapath);
+    }
+
+    pub(super) fn close(&self, datapath: Datapath) {
+        self.open.set(self.open.get() - 1);
+        self.counters.datapath(datapath).open.decrement();
+        self.gauge.closed(self.index, datapath);
+        self.closed.notify_waiters();
+    }
+
+    /// Returns when one more connection may be taken.
+    pub(super) async fn wait_for_room(&self) {
+        while self.open.get() >= CONNECTIONS_MAX {
+            self.closed.notified().await;
+        }
+    }
+
+    /// Returns when no connection is open.
+    async fn wait_until_idle(&self) {
+        while self.open.get() > 0 {
+            self.closed.notified().await;
+        }
+    }
+
+    /// Takes back a connection whose exchange is over.
+    pub(super) fn release(&self, upstream: Box<Upstream>) {
+        self.pool.put(upstream, self.timers.now());
+    }
+
+    /// Notes the generation that is served, and closes idle connections to endpoints that left.
+    fn adopt(&self, generation: u64) {
+        self.counters.generation.set(generation);
+        self.pool
+            .sweep(self.timers.now(), self.timeouts.upstream_idle);
+    }
+}
+
+/// A worker that has everything and serves nothing yet.
+struct Ready {
+    runtime: tokio::runtime::Runtime,
+    tasks: LocalSet,
+    state: Rc<WorkerState>,
+    acceptors: Vec<Acceptor>,
+    generations: watch::Receiver<u64>,
+}
+
+fn prepare(spec: WorkerSpec, counters: Arc<Counters>) -> io::Result<Ready> {
+    let WorkerSpec {
+        index,
+        cpu,
+        listeners,
+        table,
+        dial,
+        gauge,
+        timeouts,
+        prepare,
+    } = spec;
+    if let Some(prepare) = prepare {
+        prepare()?;
+    }
+    if let Some(cpu) = cpu {
+        let mut cpus = rustix::thread::CpuSet::new();
+        cpus.set(cpu);
+        rustix::thread::sched_setaffinity(None, &cpus)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let generations = table.generations();
+    let seed = seed()?;
+    let state = Rc::new(WorkerState {
+        index,
+        table: RefCell::new(table.reader()),
+        tls: Arc::clone(table.tls()),
+        dial,
+        gauge,
+        timeouts,
+        timers: Timers::new(),
+        pool: Pool::default(),
+        counters,
+        drain: Drain::default(),
+        turns: (0..TURNS).map(|_| Cell::new(seed)).collect(),
+        random: Cell::new(seed),
+        open: Cell::new(0),
+        closed: Notify::new(),
+    });
+    state.counters.generation.set(*generations.borrow());
+    let inside = runtime.enter();
+    let acceptors = listeners
+        .into_iter()
+        .map(|listener| Acceptor::new(listener, &state));
+    let acceptors = acceptors.collect::<io::Result<_>>()?;
+    drop(inside);
+    Ok(Ready {
+        runtime,
+        tasks: LocalSet::new(),
+        state,
+        acceptors,
+        generations,
+    })
+}
+
+fn seed() -> io::Result<u64> {
+    let mut seed = [0; 8];
+    let source = aws_lc_rs::default_provider().secure_random;
+    source
+        .fill(&mut seed)
+        .map_err(|_| io::Error::other("no random numbers from the system"))?;
+    Ok(u64::from_ne_bytes(seed))
+}
+
+impl Ready {
+    fn run(self, stopped: oneshot::Receiver<Duration>) {
+        let Self {
+            runtime,
+            tasks,
+            state,
+            acceptors,
+            mut generations,
+        } = self;
+        let accepting: Vec<_> = acceptors
+            .into_iter()
+            .map(|acceptor| tasks.spawn_local(acceptor.run()))
+            .collect();
+        tasks.spawn_local(Rc::clone(&state.timers).run());
+        let sweeping = Rc::clone(&state);
+        tasks.spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+                sweeping
+                    .pool
+                    .sweep(sweeping.timers.now(), sweeping.timeouts.upstream_idle);
+            }
+        });
+        let adopting = Rc::clone(&state);
+        tasks.spawn_local(async move {
+            while generations.changed().await.is_ok() {
+                let generation = *generations.borrow_and_update();
+                adopting.adopt(generation);
+            }
+        });
+        tasks.block_on(&runtime, async {
+            // Being dropped by its owner is as good as being told.
+            let grace = stopped.await.unwrap_or_default();
+            state.drain.begin();
+            state.timers.wake_all();
+            let finished = async {
+                for acceptor in accepting {
+                    // A panic of an acceptor is no reason to cut off its connections.
+                    let _ = acceptor.await;
+                }
+                state.wait_until_idle().await;
+            };
+            // What is not finished by then is dropped with the runtime.
+            let _ = tokio::time::timeout(grace, finished).await;
+        });
+    }
+}
+
+/// How many slots have a turn of their own; a power of two.
+const TURNS: usize = 1024;
+
+/// How often idle connections are looked through.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
