@@ -1,2 +1,285 @@
-//! The eBPF datapath, seen from user space.
-pub mod object;
+//! The eBPF datapath, seen from user space: makes the ingress netns and its gate, loads and
+//! attaches the programs, and keeps the kernel maps in step with devices, addresses and endpoints.
+//!
+//! It stands on the packet's line before `proxy/listen`, and on the change's line after publish.
+//! The invariant: a packet is steered only when somebody listens where it is steered to, and only
+//! over devices whose replies come back the same way.
+
+mod attach;
+mod devices;
+mod dial;
+mod gate;
+mod maps;
+mod netlink;
+mod netns;
+mod object;
+mod probe;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::{Stream, StreamExt as _};
+use ingress_common::steering::Settings as KernelSettings;
+use ingress_core::plan::{ListenerPort, Plan};
+use serde::Serialize;
+use thiserror::Error;
+use tracing::{debug, info};
+
+pub use attach::{AttachError, GuardMode, TcMode};
+pub use devices::{DeviceStatus, Devices};
+pub use dial::{IngressDial, Reach};
+pub use gate::{GateError, PortRange};
+pub use maps::{Connections, Count, MapFault};
+pub use netlink::NetlinkError;
+pub use netns::Namespace;
+pub use object::{Object, ObjectError};
+pub use probe::{Finding, Report, State};
+
+/// What the datapath is made from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Directory in bpffs for maps and links.
+    pub bpffs: PathBuf,
+    /// Name of the ingress netns, a file in `/run/netns`.
+    pub netns: String,
+    /// Name of the host side of the gate.
+    pub gate: String,
+    /// Devices through which clients reach the node; none given: those of the default routes.
+    pub uplinks: Vec<String>,
+    /// Destination addresses to steer besides those of the uplinks and of `lo`.
+    pub addresses: Vec<IpAddr>,
+    /// How to attach the guard.
+    pub guard: GuardMode,
+    /// How to attach steer and `return_path`.
+    pub tc: TcMode,
+    /// Local ports of upstream connections.
+    pub upstream_ports: PortRange,
+    /// Number of workers.
+    pub workers: u32,
+}
+
+/// Why there is no netns datapath.
+#[derive(Debug, Error)]
+pub enum DatapathError {
+    /// The machine lacks something; the finding says what and what helps.
+    #[error("{subject}: {detail}", subject = .0.subject, detail = .0.detail)]
+    Machine(Finding),
+    /// A directory or namespace can't be made.
+    #[error("failed to {attempt}")]
+    Io {
+        /// What was attempted.
+        attempt: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The gate can't be made.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// The programs can't be loaded.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// A program can't be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// A map can't be written.
+    #[error(transparent)]
+    Map(#[from] MapFault),
+    /// The network configuration can't be read.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}
+
+/// The state of the datapath, for `sluice status`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Status {
+    /// Devices with programs on them.
+    pub devices: Vec<DeviceStatus>,
+    /// Packets by program and reason.
+    pub counters: Vec<Count>,
+    /// Addresses of endpoints that are reached past the host's netfilter hooks.
+    pub direct_endpoints: usize,
+}
+
+/// The running datapath. Dropping it leaves everything in the kernel as it is, for the next daemon
+/// to adopt; [`Datapath::close`] removes it.
+pub struct Datapath {
+    settings: Settings,
+    netlink: netlink::Netlink,
+    host: Arc<Namespace>,
+    ingress: Arc<Namespace>,
+    object: Object,
+    maps: maps::Maps,
+    connections: Arc<Connections>,
+    devices: Devices,
+    core_attachments: Vec<attach::Attachment>,
+    reach: Arc<ArcSwap<Reach>>,
+    listeners: Vec<ListenerPort>,
+}
+
+impl Datapath {
+    /// Makes or adopts everything but the uplinks: nothing is steered yet.
+    ///
+    /// The stream yields when devices, addresses or routes have changed, which calls for
+    /// [`Datapath::reconcile`]. Has to be called on a tokio runtime, in the host's netns.
+    pub async fn open(
+        settings: Settings,
+        report: &Report,
+    ) -> Result<(Self, impl Stream<Item = ()> + Unpin + use<>), DatapathError> {
+        if let Some(obstacle) = report.obstacle() {
+            return Err(DatapathError::Machine(obstacle.clone()));
+        }
+        let pins = Pins::create(&settings)?;
+        let host = Namespace::current().map_err(io_error("open the host's netns"))?;
+        let (ingress, adopted) = Namespace::adopt_or_create(&settings.netns)
+            .map_err(io_error("make the ingress netns"))?;
+        debug!(netns = settings.netns, adopted, "ingress netns");
+        let (netlink, changes) =
+            netlink::Netlink::open(&host).map_err(io_error("reach netlink"))?;
+        let mut object = Object::load(&pins.maps)?;
+        let mut maps = maps::Maps::take(&mut object)?;
+        let connections = Connections::map(object.take_array("CONNECTIONS")?)
+            .map_err(io_error("map `CONNECTIONS` into memory"))?;
+        let mut devices = Devices::new(&settings, pins.links.clone());
+        let mtu = devices.uplink_mtu(&netlink).await?;
+        let gate =
+            gate::open(&settings.gate, mtu, settings.upstream_ports, &netlink, &ingress).await?;
+        devices.gate = gate.index;
+        let (return_path, _) =
+            attach::tc(object.return_path()?, "return_path", &gate, settings.tc, &pins.links)?;
+        let dispatch = attach::sk_lookup(object.dispatch()?, &ingress, &pins.links)?;
+        maps.set_settings(KernelSettings {
+            gate_ifindex: gate.index,
+            workers: settings.workers,
+            upstream_port_min: settings.upstream_ports.min,
+            upstream_port_max: settings.upstream_ports.max,
+        })?;
+        let datapath = Self {
+            settings,
+            netlink,
+            host: Arc::new(host),
+            ingress: Arc::new(ingress),
+            object,
+            maps,
+            connections: Arc::new(connections),
+            devices,
+            core_attachments: vec![return_path, dispatch],
+            reach: Arc::default(),
+            listeners: Vec::new(),
+        };
+        Ok((datapath, changes.boxed()))
+    }
+
+    /// The namespace that listeners and workers belong into.
+    pub fn ingress(&self) -> Arc<Namespace> {
+        Arc::clone(&self.ingress)
+    }
+
+    /// Makes upstream sockets for workers in the ingress netns.
+    pub fn dial(&self) -> IngressDial {
+        IngressDial {
+            ingress: Arc::clone(&self.ingress),
+            host: Arc::clone(&self.host),
+            reach: Arc::clone(&self.reach),
+        }
+    }
+
+    /// Counts connections where the programs see them.
+    pub fn connections(&self) -> Arc<Connections> {
+        Arc::clone(&self.connections)
+    }
+
+    /// The eBPF object, for its log.
+    pub fn object_mut(&mut self) -> &mut Object {
+        &mut self.object
+    }
+
+    /// Gives new connections on a port to workers' listening sockets, the first to worker 0.
+    pub fn listen(
+        &mut self,
+        port: ListenerPort,
+        sockets: &[&std::net::TcpListener],
+    ) -> Result<(), DatapathError> {
+        for (worker, socket) in (0..).zip(sockets) {
+            self.maps.set_listener(port.group, worker, *socket)?;
+        }
+        self.listeners.push(port);
+        Ok(())
+    }
+
+    /// Brings programs and maps in step with the devices and addresses of the node and with
+    /// `endpoints`; what can't be brought in step is served through the host.
+    pub async fn reconcile(&mut self, endpoints: &BTreeSet<IpAddr>) -> Result<(), DatapathError> {
+        let (addresses, reach) = self
+            .devices
+            .refresh(&mut self.object, &self.netlink, endpoints)
+            .await?;
+        self.maps.set_steered_devices(&self.devices.steered())?;
+        self.maps.apply(&Plan::new(&addresses, &self.listeners))?;
+        if **self.reach.load() != reach {
+            info!(direct = reach.direct.len(), of = endpoints.len(), "endpoints reached directly");
+            self.reach.store(Arc::new(reach));
+        }
+        let kept = self.core_attachments.iter().chain(self.devices.attachments()).collect::<Vec<_>>();
+        attach::forget_other_links(&self.devices.pins, &kept)
+            .map_err(io_error("remove the links of devices that are gone"))
+    }
+
+    /// Steers no more new connections; those of the ingress netns go on.
+    pub fn stop_accepting(&mut self) {
+        self.maps.clear_listeners();
+    }
+
+    /// What is attached, and what the programs counted.
+    pub fn status(&self) -> Status {
+        Status {
+            devices: self.devices.status(),
+            counters: self.maps.counts(),
+            direct_endpoints: self.reach.load().direct.len(),
+        }
+    }
+
+    /// Detaches everything and removes maps, gate and ingress netns.
+    pub async fn close(mut self) -> Result<(), DatapathError> {
+        self.maps.clear_listeners();
+        self.devices.detach_all();
+        for attachment in self.core_attachments.drain(..) {
+            attachment.detach();
+        }
+        drop(self.maps);
+        drop(self.object);
+        gate::close(&self.settings.gate, &self.netlink).await?;
+        fs::remove_dir_all(&self.settings.bpffs).map_err(io_error("remove the pins"))?;
+        Namespace::remove(&self.settings.netns).map_err(io_error("remove the ingress netns"))
+    }
+}
+
+struct Pins {
+    maps: PathBuf,
+    links: PathBuf,
+}
+
+impl Pins {
+    fn create(settings: &Settings) -> Result<Self, DatapathError> {
+        let pins = Self {
+            maps: settings.bpffs.join(MAPS_DIRECTORY),
+            links: settings.bpffs.join("links"),
+        };
+        for directory in [&pins.maps, &pins.links] {
+            fs::create_dir_all(directory).map_err(io_error("make the directories for pins"))?;
+        }
+        Ok(pins)
+    }
+}
+
+fn io_error(attempt: &'static str) -> impl FnOnce(io::Error) -> DatapathError {
+    move |source| DatapathError::Io { attempt, source }
+}
+
+/// Changes with the layout of any map, so that a new version never adopts what it can't read.
+const MAPS_DIRECTORY: &str = "maps-1";

@@ -1,0 +1,234 @@
+//! The devices that carry our traffic: uplinks, through which clients come, and the devices that
+//! lead to endpoints. Keeps the programs attached to the right ones as devices come and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tracing::{info, warn};
+
+use super::attach::{self, Attachment, GuardMode, TcMode};
+use super::dial::Reach;
+use super::netlink::{Link, Netlink, NetlinkError, Route};
+use super::object::{Object, ObjectError};
+use super::{DatapathError, Settings};
+
+/// A device and what is attached to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceStatus {
+    /// Device name.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// The path that packets of our frontends take from it: `netns` or `host`.
+    pub datapath: &'static str,
+    /// How steer is attached; none where it could not be.
+    pub steer: Option<TcMode>,
+    /// How the guard is attached; `off` on devices that are no uplink.
+    pub guard: GuardMode,
+    /// Why something better was not to be had.
+    pub reason: Option<String>,
+}
+
+/// What a device is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Clients come through it.
+    Uplink,
+    /// It leads to endpoints.
+    Endpoints,
+}
+
+/// All devices with programs on them.
+pub struct Devices {
+    /// Host side of the gate (ifindex), never to be attached to.
+    pub gate: u32,
+    /// Directory of the pinned links.
+    pub pins: PathBuf,
+    uplinks: Vec<String>,
+    addresses: Vec<IpAddr>,
+    guard: GuardMode,
+    tc: TcMode,
+    attached: BTreeMap<u32, Attached>,
+}
+
+struct Attached {
+    status: DeviceStatus,
+    attachments: Vec<Attachment>,
+}
+
+impl Devices {
+    /// No device yet.
+    pub fn new(settings: &Settings, pins: PathBuf) -> Self {
+        Self {
+            gate: 0,
+            pins,
+            uplinks: settings.uplinks.clone(),
+            addresses: settings.addresses.clone(),
+            guard: settings.guard,
+            tc: settings.tc,
+            attached: BTreeMap::new(),
+        }
+    }
+
+    /// The smallest MTU of the uplinks, in bytes: what the gate has to have too.
+    pub async fn uplink_mtu(&self, netlink: &Netlink) -> Result<u32, NetlinkError> {
+        let links = netlink.links().await?;
+        let uplinks = self.choose_uplinks(&links, &netlink.default_route_devices().await?);
+        let mtu = links.iter().filter(|link| uplinks.contains(&link.index)).map(|link| link.mtu);
+        Ok(mtu.min().unwrap_or(MTU_DEFAULT))
+    }
+
+    /// Attaches to new devices, forgets those that are gone, and gives the addresses to steer
+    /// with the reach of the endpoints.
+    pub async fn refresh(
+        &mut self,
+        object: &mut Object,
+        netlink: &Netlink,
+        endpoints: &BTreeSet<IpAddr>,
+    ) -> Result<(BTreeSet<IpAddr>, Reach), DatapathError> {
+        let links = netlink.links().await?;
+        let uplinks = self.choose_uplinks(&links, &netlink.default_route_devices().await?);
+        let mut routes = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            routes.push((*endpoint, netlink.route(*endpoint).await));
+        }
+        let leads_to_endpoints: BTreeSet<u32> = routes
+            .iter()
+            .filter_map(|(_, route)| match route {
+                Route::Device(index) if *index != self.gate => Some(*index),
+                Route::Device(_) | Route::Local | Route::None => None,
+            })
+            .collect();
+        for link in links.iter().filter(|link| link.is_ethernet) {
+            if uplinks.contains(&link.index) {
+                self.attach(object, link, Role::Uplink)?;
+            } else if leads_to_endpoints.contains(&link.index) {
+                self.attach(object, link, Role::Endpoints)?;
+            }
+        }
+        self.forget_gone(&links);
+        let addresses = self.own_addresses(netlink, &links, &uplinks).await?;
+        let steered = self.steered();
+        let is_direct = |route: &Route| matches!(route, Route::Device(i) if steered.contains(i));
+        let direct = routes.iter().filter(|(_, route)| is_direct(route)).map(|(ip, _)| *ip);
+        let reach = Reach {
+            direct: direct.collect(),
+            source_v4: addresses.iter().find_map(|(up, ip)| match ip {
+                IpAddr::V4(v4) if *up => Some(*v4),
+                IpAddr::V4(_) | IpAddr::V6(_) => None,
+            }),
+            source_v6: addresses.iter().find_map(|(up, ip)| match ip {
+                IpAddr::V6(v6) if *up => Some(*v6),
+                IpAddr::V4(_) | IpAddr::V6(_) => None,
+            }),
+        };
+        let frontends = addresses.into_iter().map(|(_, ip)| ip).chain(self.addresses.clone());
+        Ok((frontends.collect(), reach))
+    }
+
+    /// Devices (ifindex) whose replies come back through steer.
+    pub fn steered(&self) -> BTreeSet<u32> {
+        let steered = self.attached.iter().filter(|(_, device)| device.status.steer.is_some());
+        steered.map(|(index, _)| *index).collect()
+    }
+
+    /// Everything that is attached to devices.
+    pub fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+        self.attached.values().flat_map(|device| &device.attachments)
+    }
+
+    /// One line for each device.
+    pub fn status(&self) -> Vec<DeviceStatus> {
+        self.attached.values().map(|device| device.status.clone()).collect()
+    }
+
+    /// Detaches from all devices.
+    pub fn detach_all(&mut self) {
+        for (_, device) in std::mem::take(&mut self.attached) {
+            for attachment in device.attachments {
+                attachment.detach();
+            }
+        }
+    }
+
+    fn choose_uplinks(&self, links: &[Link], default_routes: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let is_uplink = |link: &&Link| {
+            if self.uplinks.is_empty() {
+                link.index != self.gate && default_routes.contains(&link.index)
+            } else {
+                self.uplinks.contains(&link.name)
+            }
+        };
+        links.iter().filter(is_uplink).map(|link| link.index).collect()
+    }
+
+    fn attach(&mut self, object: &mut Object, link: &Link, role: Role) -> Result<(), ObjectError> {
+        if self.attached.contains_key(&link.index) {
+            return Ok(());
+        }
+        let mut attachments = Vec::new();
+        let (guard, mut reason) = match role {
+            Role::Uplink => {
+                let (attachment, mode, reason) =
+                    attach::xdp(object.guard()?, link, self.guard, &self.pins);
+                attachments.extend(attachment);
+                (mode, reason)
+            }
+            Role::Endpoints => (GuardMode::Off, None),
+        };
+        let steer = match attach::tc(object.steer()?, "steer", link, self.tc, &self.pins) {
+            Ok((attachment, mode)) => {
+                attachments.push(attachment);
+                Some(mode)
+            }
+            Err(error) => {
+                warn!(device = link.name, %error, "not steered, its clients are served by the host");
+                reason = Some(error.to_string());
+                None
+            }
+        };
+        let datapath = if steer.is_some() { "netns" } else { "host" };
+        let name = link.name.clone();
+        let status = DeviceStatus { name, role, datapath, steer, guard, reason };
+        info!(
+            device = link.name, ?role, datapath, ?steer, ?guard,
+            reason = status.reason.as_deref().unwrap_or("-"), "device attached"
+        );
+        self.attached.insert(link.index, Attached { status, attachments });
+        Ok(())
+    }
+
+    fn forget_gone(&mut self, links: &[Link]) {
+        let present: BTreeSet<u32> = links.iter().map(|link| link.index).collect();
+        self.attached.retain(|index, device| {
+            let stays = present.contains(index);
+            if !stays {
+                info!(device = device.status.name, "device is gone");
+            }
+            stays
+        });
+    }
+
+    /// Addresses of the uplinks (true) and of `lo` (false). Other devices may hold addresses that
+    /// only look like ours: kube-proxy in IPVS mode puts every `ClusterIP` on one.
+    async fn own_addresses(
+        &self,
+        netlink: &Netlink,
+        links: &[Link],
+        uplinks: &BTreeSet<u32>,
+    ) -> Result<Vec<(bool, IpAddr)>, NetlinkError> {
+        let loopback = links.iter().find(|link| link.name == "lo").map(|link| link.index);
+        let addresses = netlink.addresses().await?.into_iter();
+        let ours = addresses.filter_map(|(index, ip)| {
+            let is_uplink = uplinks.contains(&index);
+            (is_uplink || Some(index) == loopback && !ip.is_loopback()).then_some((is_uplink, ip))
+        });
+        Ok(ours.collect())
+    }
+}
+
+/// Ethernet's, where there is no uplink yet.
+const MTU_DEFAULT: u32 = 1500;

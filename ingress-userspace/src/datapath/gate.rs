@@ -1,0 +1,146 @@
+//! The gate: the veth pair between the host and the ingress netns, and what makes the far side a
+//! place where any address is local and every answer leaves through the gate.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{fs, io};
+
+use rtnetlink::IpVersion;
+use thiserror::Error;
+use tracing::debug;
+
+use super::netlink::{Link, Netlink, NetlinkError};
+use super::netns::Namespace;
+
+/// Why there is no gate.
+#[derive(Debug, Error)]
+pub enum GateError {
+    /// The kernel refused a change to links, routes or rules.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// A namespace can't be entered or netlink can't be reached.
+    #[error("failed to work inside the ingress network namespace")]
+    Namespace(#[source] io::Error),
+    /// A sysctl can't be written: usually `/proc/sys` is read-only in this container.
+    #[error("failed to set `{key}` (is /proc/sys mounted read-only?)")]
+    Sysctl {
+        /// Path below `/proc/sys/net`.
+        key: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A device vanished while it was set up.
+    #[error("device `{0}` is not there")]
+    NoDevice(String),
+}
+
+/// First and last local port of upstream connections made in the ingress netns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// First port.
+    pub min: u16,
+    /// Last port, inclusive.
+    pub max: u16,
+}
+
+/// Makes the gate or adopts the one that is there; gives its host side.
+pub(super) async fn open(
+    name: &str,
+    mtu: u32,
+    ports: PortRange,
+    host: &Netlink,
+    ingress: &Namespace,
+) -> Result<Link, GateError> {
+    let (inside, _) = Netlink::open(ingress).map_err(GateError::Namespace)?;
+    let adopted = host.link(name).await?.is_some() && inside.link(INSIDE).await?.is_some();
+    if !adopted {
+        make(name, host, &inside, ingress).await?;
+    }
+    let outer = find(host, name).await?;
+    host.set_up(outer.index, Some(mtu)).await?;
+    host_sysctls(name)?;
+    ingress.run(|| ingress_sysctls(ports)).map_err(GateError::Namespace)??;
+    let inner = find(&inside, INSIDE).await?;
+    let loopback = find(&inside, LOOPBACK).await?;
+    inside.set_up(loopback.index, None).await?;
+    inside.set_up(inner.index, Some(mtu)).await?;
+    for (version, gateway) in [(IpVersion::V4, GATEWAY_V4), (IpVersion::V6, GATEWAY_V6)] {
+        inside.add_default_route(inner.index, gateway, &outer.mac).await?;
+        inside.add_any_ip(version, INSIDE, loopback.index).await?;
+    }
+    debug!(gate = name, adopted, "the gate is open");
+    Ok(outer)
+}
+
+/// Removes the gate, both sides.
+pub(super) async fn close(name: &str, host: &Netlink) -> Result<(), GateError> {
+    if let Some(link) = host.link(name).await? {
+        host.delete_link(link.index).await?;
+    }
+    Ok(())
+}
+
+async fn make(
+    name: &str,
+    host: &Netlink,
+    inside: &Netlink,
+    ingress: &Namespace,
+) -> Result<(), GateError> {
+    // Half of a pair is of no use: deleting one side takes the other.
+    close(name, host).await?;
+    if let Some(link) = inside.link(INSIDE).await? {
+        inside.delete_link(link.index).await?;
+    }
+    let peer = format!("{name}p");
+    host.add_veth(name, &peer).await?;
+    let moving = find(host, &peer).await?;
+    host.move_link(moving.index, INSIDE, ingress).await?;
+    Ok(())
+}
+
+async fn find(netlink: &Netlink, name: &str) -> Result<Link, GateError> {
+    netlink.link(name).await?.ok_or_else(|| GateError::NoDevice(name.to_owned()))
+}
+
+/// What the routing lookup of return_path asks of the device, and what the host needs to take
+/// packets that carry its own addresses as source.
+fn host_sysctls(name: &str) -> Result<(), GateError> {
+    set(&format!("ipv4/conf/{name}/forwarding"), "1")?;
+    set(&format!("ipv4/conf/{name}/accept_local"), "1")?;
+    set(&format!("ipv4/conf/{name}/rp_filter"), "0")?;
+    if has_ipv6() {
+        set(&format!("ipv6/conf/{name}/forwarding"), "1")?;
+        set(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
+    }
+    Ok(())
+}
+
+fn ingress_sysctls(ports: PortRange) -> Result<(), GateError> {
+    set("core/somaxconn", "65535")?;
+    set("ipv4/tcp_max_syn_backlog", "65535")?;
+    set("ipv4/tcp_syncookies", "1")?;
+    set("ipv4/ip_local_port_range", &format!("{} {}", ports.min, ports.max))?;
+    for device in ["all", "default", INSIDE] {
+        set(&format!("ipv4/conf/{device}/rp_filter"), "0")?;
+    }
+    if has_ipv6() {
+        set(&format!("ipv6/conf/{INSIDE}/accept_dad"), "0")?;
+        set(&format!("ipv6/conf/{INSIDE}/accept_ra"), "0")?;
+    }
+    Ok(())
+}
+
+fn has_ipv6() -> bool {
+    fs::exists("/proc/sys/net/ipv6/conf/all").unwrap_or(false)
+}
+
+fn set(key: &str, value: &str) -> Result<(), GateError> {
+    fs::write(format!("/proc/sys/net/{key}"), value)
+        .map_err(|source| GateError::Sysctl { key: key.to_owned(), source })
+}
+
+const INSIDE: &str = "eth0";
+const LOOPBACK: &str = "lo";
+/// Next hops that nobody else sees: link-local, and resolved by permanent neighbour entries.
+const GATEWAY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 77, 1));
+const GATEWAY_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));

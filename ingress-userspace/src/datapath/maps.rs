@@ -1,0 +1,217 @@
+//! The kernel maps, by their meaning.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, SockMap};
+use ingress_common::socket::{HOST_CONNECTIONS, Port, WORKERS_MAX, listener_index};
+use ingress_common::steering::{Address, Frontend, Settings};
+use ingress_common::verdict::{Program, Reason, counter_index};
+use ingress_core::plan::{Operation, Plan, diff};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use serde::Serialize;
+use thiserror::Error;
+
+use super::object::{Object, ObjectError};
+
+/// A map that can't be read or written.
+#[derive(Debug, Error)]
+#[error("failed to write map `{name}`")]
+pub struct MapFault {
+    name: &'static str,
+    source: MapError,
+}
+
+/// All maps that user space writes, and the counters.
+pub struct Maps {
+    settings: Array<MapData, Settings>,
+    frontends: HashMap<MapData, Frontend, u32>,
+    upstream_sources: HashMap<MapData, Address, u32>,
+    steered_devices: HashMap<MapData, u32, u32>,
+    ports: HashMap<MapData, Port, u32>,
+    listeners: SockMap<MapData>,
+    counters: PerCpuArray<MapData, u64>,
+    /// What the maps hold, so that a change costs what it changes.
+    plan: Plan,
+}
+
+/// Packets of one program that ended for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// Program name.
+    pub program: &'static str,
+    /// Reason label.
+    pub reason: &'static str,
+    /// Packets since the maps were made.
+    pub packets: u64,
+}
+
+impl Maps {
+    /// Takes the maps out of the object and reads what an earlier daemon left in them.
+    pub fn take(object: &mut Object) -> Result<Self, ObjectError> {
+        let mut maps = Self {
+            settings: object.take_map("SETTINGS")?,
+            frontends: object.take_map("FRONTENDS")?,
+            upstream_sources: object.take_map("UPSTREAM_SOURCES")?,
+            steered_devices: object.take_map("STEERED_DEVICES")?,
+            ports: object.take_map("PORTS")?,
+            listeners: object.take_map("LISTENERS")?,
+            counters: object.take_map("COUNTERS")?,
+            plan: Plan::default(),
+        };
+        maps.plan = Plan {
+            ports: maps.ports.iter().filter_map(Result::ok).collect(),
+            upstream_sources: maps.upstream_sources.keys().filter_map(Result::ok).collect(),
+            frontends: maps.frontends.iter().filter_map(Result::ok).collect(),
+        };
+        Ok(maps)
+    }
+
+    /// Tells the programs about this node.
+    pub fn set_settings(&mut self, settings: Settings) -> Result<(), MapFault> {
+        self.settings.set(0, settings, 0).map_err(fault("SETTINGS"))
+    }
+
+    /// Makes the steering maps what `plan` says, in safe order.
+    pub fn apply(&mut self, plan: &Plan) -> Result<(), MapFault> {
+        for operation in diff(&self.plan, plan) {
+            self.carry_out(operation)?;
+            self.plan.apply(operation);
+        }
+        Ok(())
+    }
+
+    /// Makes the set of steered devices (ifindex) what `devices` says.
+    pub fn set_steered_devices(&mut self, devices: &BTreeSet<u32>) -> Result<(), MapFault> {
+        let held: BTreeSet<u32> = self.steered_devices.keys().filter_map(Result::ok).collect();
+        for device in devices.difference(&held) {
+            self.steered_devices.insert(device, 1, 0).map_err(fault("STEERED_DEVICES"))?;
+        }
+        for device in held.difference(devices) {
+            self.steered_devices.remove(device).map_err(fault("STEERED_DEVICES"))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the connections of a listener group to a worker's listening socket.
+    pub fn set_listener(
+        &mut self,
+        group: u32,
+        worker: u32,
+        socket: &impl std::os::fd::AsRawFd,
+    ) -> Result<(), MapFault> {
+        let index = listener_index(group, worker);
+        self.listeners.set(index, socket, 0).map_err(fault("LISTENERS"))
+    }
+
+    /// Sends no more new connections to any worker; steer leaves them to the host from now on.
+    pub fn clear_listeners(&mut self) {
+        let indices: Vec<u32> = self.listeners.indices().filter_map(Result::ok).collect();
+        for index in indices {
+            // An empty slot is what is wanted.
+            let _ = self.listeners.clear_index(&index);
+        }
+    }
+
+    /// Packets by program and reason, without the zeros.
+    pub fn counts(&self) -> Vec<Count> {
+        let mut counts = Vec::new();
+        for program in Program::ALL {
+            for reason in Reason::ALL {
+                let index = counter_index(program, *reason);
+                let Ok(cells) = self.counters.get(&index, 0) else { continue };
+                let packets = cells.iter().sum();
+                if packets > 0 {
+                    let program = program.name();
+                    counts.push(Count { program, reason: reason.label(), packets });
+                }
+            }
+        }
+        counts
+    }
+
+    fn carry_out(&mut self, operation: Operation) -> Result<(), MapFault> {
+        match operation {
+            Operation::SetPort(port, group) => {
+                self.ports.insert(port, group, 0).map_err(fault("PORTS"))
+            }
+            Operation::RemovePort(port) => self.ports.remove(&port).map_err(fault("PORTS")),
+            Operation::AddUpstreamSource(address) => {
+                self.upstream_sources.insert(address, 1, 0).map_err(fault("UPSTREAM_SOURCES"))
+            }
+            Operation::RemoveUpstreamSource(address) => {
+                self.upstream_sources.remove(&address).map_err(fault("UPSTREAM_SOURCES"))
+            }
+            Operation::SetFrontend(frontend, group) => {
+                self.frontends.insert(frontend, group, 0).map_err(fault("FRONTENDS"))
+            }
+            Operation::RemoveFrontend(frontend) => {
+                self.frontends.remove(&frontend).map_err(fault("FRONTENDS"))
+            }
+        }
+    }
+}
+
+/// The `CONNECTIONS` map in this process's memory: counting a connection costs no system call.
+#[derive(Debug)]
+pub struct Connections {
+    cells: NonNull<AtomicU64>,
+    // Keeps the map alive for as long as its memory is used.
+    _map: MapData,
+}
+
+// SAFETY: the memory is shared with the kernel anyway; all access goes through atomics, and the
+// mapping stays until the last owner drops it.
+unsafe impl Send for Connections {}
+// SAFETY: as above.
+unsafe impl Sync for Connections {}
+
+impl Connections {
+    /// Maps the array and zeroes it: what an earlier process counted is gone with it.
+    pub fn map(array: MapData) -> io::Result<Self> {
+        let flags = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address that the kernel chooses aliases nothing.
+        let memory = unsafe {
+            mmap(std::ptr::null_mut(), BYTES, flags, MapFlags::SHARED, array.fd().as_fd(), 0)
+        }?;
+        let cells = NonNull::new(memory.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let connections = Self { cells, _map: array };
+        for index in 0..=HOST_CONNECTIONS {
+            connections.cell(index).store(0, Ordering::Relaxed);
+        }
+        Ok(connections)
+    }
+
+    /// The connections of one worker that came through the ingress netns.
+    pub fn of_worker(&self, worker: u32) -> &AtomicU64 {
+        self.cell(worker % WORKERS_MAX)
+    }
+
+    /// The connections that host listeners serve.
+    pub fn of_host(&self) -> &AtomicU64 {
+        self.cell(HOST_CONNECTIONS)
+    }
+
+    fn cell(&self, index: u32) -> &AtomicU64 {
+        debug_assert!(index <= HOST_CONNECTIONS);
+        // SAFETY: the map has HOST_CONNECTIONS + 1 values of 8 bytes, all mapped for as long as
+        // self lives, and both callers stay below that.
+        unsafe { self.cells.add(index as usize).as_ref() }
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `map` with this size, and no reference outlives self.
+        let _ = unsafe { munmap(self.cells.as_ptr().cast(), BYTES) };
+    }
+}
+
+fn fault(name: &'static str) -> impl FnOnce(MapError) -> MapFault {
+    move |source| MapFault { name, source }
+}
+
+const BYTES: usize = (HOST_CONNECTIONS as usize + 1) * size_of::<u64>();

@@ -1,0 +1,290 @@
+//! Links, addresses, routes and rules of one network namespace, by rtnetlink.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::rule::RuleAction;
+use rtnetlink::{
+    Handle, IpVersion, LinkUnspec, LinkVeth, MulticastGroup, RouteMessageBuilder,
+    new_multicast_connection,
+};
+use thiserror::Error;
+
+use super::netns::Namespace;
+
+/// Why the kernel's network configuration can't be read or changed.
+#[derive(Debug, Error)]
+#[error("failed to {attempt}")]
+pub struct NetlinkError {
+    attempt: String,
+    source: rtnetlink::Error,
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// ifindex.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// Link-layer address.
+    pub mac: Vec<u8>,
+    /// Largest packet, in bytes.
+    pub mtu: u32,
+    /// Whether its frames have Ethernet headers.
+    pub is_ethernet: bool,
+}
+
+/// Where the host would send a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Through this device (ifindex).
+    Device(u32),
+    /// To itself.
+    Local,
+    /// Nowhere.
+    None,
+}
+
+/// A connection to the kernel, bound to one network namespace for good.
+#[derive(Clone, Debug)]
+pub struct Netlink {
+    handle: Handle,
+}
+
+impl Netlink {
+    /// Connects inside `namespace`; the stream yields whenever links, addresses or routes change.
+    ///
+    /// Has to be called on a tokio runtime.
+    pub fn open(namespace: &Namespace) -> io::Result<(Self, impl Stream<Item = ()> + use<>)> {
+        let runtime = tokio::runtime::Handle::current();
+        let (connection, handle, messages) = namespace.run(|| {
+            let _guard = runtime.enter();
+            new_multicast_connection(&[
+                MulticastGroup::Link,
+                MulticastGroup::Ipv4Ifaddr,
+                MulticastGroup::Ipv6Ifaddr,
+                MulticastGroup::Ipv4Route,
+                MulticastGroup::Ipv6Route,
+            ])
+        })??;
+        runtime.spawn(connection);
+        Ok((Self { handle }, messages.map(|_| ())))
+    }
+
+    /// All devices.
+    pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        let links = self.handle.link().get().execute();
+        links.map_ok(Link::from).try_collect().await.map_err(failed("list the devices"))
+    }
+
+    /// The device of this name.
+    pub async fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        Ok(self.links().await?.into_iter().find(|link| link.name == name))
+    }
+
+    /// Devices (ifindex) that default routes of the main table leave through.
+    pub async fn default_route_devices(&self) -> Result<BTreeSet<u32>, NetlinkError> {
+        let mut devices = BTreeSet::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut question = RouteMessage::default();
+            question.header.address_family = family;
+            let mut routes = Box::pin(self.handle.route().get(question).execute());
+            let next = "list the routes";
+            while let Some(route) = routes.try_next().await.map_err(failed(next))? {
+                let header = &route.header;
+                if header.destination_prefix_length == 0 && header.kind == RouteType::Unicast {
+                    devices.extend(route.attributes.iter().flat_map(output_devices));
+                }
+            }
+        }
+        Ok(devices)
+    }
+
+    /// Global addresses with the device (ifindex) that they are on.
+    pub async fn addresses(&self) -> Result<Vec<(u32, IpAddr)>, NetlinkError> {
+        let mut found = Vec::new();
+        let mut messages = Box::pin(self.handle.address().get().execute());
+        let next = "list the addresses";
+        while let Some(message) = messages.try_next().await.map_err(failed(next))? {
+            if message.header.scope != AddressScope::Universe {
+                continue;
+            }
+            // `Local` differs from `Address` on point-to-point links; IPv6 has `Address` only.
+            let mut address = None;
+            for attribute in message.attributes {
+                match attribute {
+                    AddressAttribute::Local(local) => address = Some(local),
+                    AddressAttribute::Address(other) => address = address.or(Some(other)),
+                    _ => {}
+                }
+            }
+            found.extend(address.map(|address| (message.header.index, address)));
+        }
+        Ok(found)
+    }
+
+    /// Where a packet to `address` would go.
+    pub async fn route(&self, address: IpAddr) -> Route {
+        let question = match address {
+            IpAddr::V4(v4) => {
+                RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build()
+            }
+            IpAddr::V6(v6) => {
+                RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(v6, 128).build()
+            }
+        };
+        let mut answers = Box::pin(self.handle.route().get(question).execute());
+        // An unreachable address is an error in this protocol.
+        let Ok(Some(route)) = answers.try_next().await else {
+            return Route::None;
+        };
+        match route.header.kind {
+            RouteType::Local => Route::Local,
+            RouteType::Unicast => route
+                .attributes
+                .iter()
+                .flat_map(output_devices)
+                .next()
+                .map_or(Route::None, Route::Device),
+            _ => Route::None,
+        }
+    }
+
+    /// Makes a veth pair.
+    pub async fn add_veth(&self, name: &str, peer: &str) -> Result<(), NetlinkError> {
+        let message = LinkVeth::new(name, peer).build();
+        self.handle.link().add(message).execute().await.map_err(failed("make the veth pair"))
+    }
+
+    /// Renames a device, moving it to another namespace on the way.
+    pub async fn move_link(
+        &self,
+        index: u32,
+        name: &str,
+        namespace: &Namespace,
+    ) -> Result<(), NetlinkError> {
+        use std::os::fd::AsRawFd as _;
+        let message = LinkUnspec::new_with_index(index)
+            .setns_by_fd(namespace.as_raw_fd())
+            .name(name)
+            .build();
+        self.handle.link().set(message).execute().await.map_err(failed("move the device"))
+    }
+
+    /// Sets a device up, with this MTU where one is given.
+    pub async fn set_up(&self, index: u32, mtu: Option<u32>) -> Result<(), NetlinkError> {
+        let mut message = LinkUnspec::new_with_index(index).up();
+        if let Some(mtu) = mtu {
+            message = message.mtu(mtu);
+        }
+        let set = self.handle.link().set(message.build()).execute().await;
+        set.map_err(failed("set the device up"))
+    }
+
+    /// Deletes a device.
+    pub async fn delete_link(&self, index: u32) -> Result<(), NetlinkError> {
+        self.handle.link().del(index).execute().await.map_err(failed("delete the device"))
+    }
+
+    /// Adds the default route through `gateway`, which is reached at `mac` on device `index`.
+    pub async fn add_default_route(
+        &self,
+        index: u32,
+        gateway: IpAddr,
+        mac: &[u8],
+    ) -> Result<(), NetlinkError> {
+        let neighbour = self.handle.neighbours().add(index, gateway).link_layer_address(mac);
+        neighbour.replace().execute().await.map_err(failed("add the gateway's neighbour entry"))?;
+        let message = match gateway {
+            IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .gateway(v4)
+                .output_interface(index)
+                .onlink()
+                .build(),
+            IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .gateway(v6)
+                .output_interface(index)
+                .onlink()
+                .build(),
+        };
+        let added = self.handle.route().add(message).replace().execute().await;
+        added.map_err(failed("add the default route"))
+    }
+
+    /// Delivers everything that comes in through device `input` locally, whatever its destination
+    /// ("AnyIP"); `loopback` is the ifindex of `lo`.
+    pub async fn add_any_ip(
+        &self,
+        version: IpVersion,
+        input: &str,
+        loopback: u32,
+    ) -> Result<(), NetlinkError> {
+        let rules = self.handle.rule();
+        let rule = rules.add().input_interface(input).table_id(ANY_IP_TABLE);
+        let rule = rule.priority(ANY_IP_PRIORITY).action(RuleAction::ToTable);
+        let message = match version {
+            IpVersion::V4 => {
+                rule.v4().replace().execute().await.map_err(failed("add the rule"))?;
+                RouteMessageBuilder::<Ipv4Addr>::new()
+                    .table_id(ANY_IP_TABLE)
+                    .kind(RouteType::Local)
+                    .scope(rtnetlink::packet_route::route::RouteScope::Host)
+                    .output_interface(loopback)
+                    .build()
+            }
+            IpVersion::V6 => {
+                rule.v6().replace().execute().await.map_err(failed("add the rule"))?;
+                RouteMessageBuilder::<Ipv6Addr>::new()
+                    .table_id(ANY_IP_TABLE)
+                    .kind(RouteType::Local)
+                    .output_interface(loopback)
+                    .build()
+            }
+        };
+        let added = self.handle.route().add(message).replace().execute().await;
+        added.map_err(failed("add the local route"))
+    }
+}
+
+impl From<LinkMessage> for Link {
+    fn from(message: LinkMessage) -> Self {
+        let mut link = Self {
+            index: message.header.index,
+            name: String::new(),
+            mac: Vec::new(),
+            mtu: 0,
+            is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::Address(mac) => link.mac = mac,
+                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+fn output_devices(attribute: &RouteAttribute) -> Vec<u32> {
+    match attribute {
+        RouteAttribute::Oif(index) => vec![*index],
+        RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn failed(attempt: &str) -> impl FnOnce(rtnetlink::Error) -> NetlinkError {
+    move |source| NetlinkError { attempt: attempt.to_owned(), source }
+}
+
+const ANY_IP_TABLE: u32 = 100;
+const ANY_IP_PRIORITY: u32 = 10;
