@@ -1,0 +1,374 @@
+//! A directory of manifests (or one file) as the source of objects.
+//!
+//! The files of the directory itself whose name ends in `.yaml`, `.yml` or `.json` are read, in
+//! order of their names; hidden files and subdirectories are not. A file counts as a whole: while
+//! it is broken, its last good content stays in force and a [`Problem`] says why. Kinds that have
+//! no say in the configuration are skipped.
+
+mod beta;
+mod document;
+mod object;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use ingress_core::ir::ObjectRef;
+use ingress_core::snapshot::Snapshot;
+use thiserror::Error;
+use tracing::debug;
+
+use document::{Fault, Format};
+use object::Located;
+pub use watch::Watch;
+
+/// A directory of manifests, or one file, and what was last read from it.
+#[derive(Debug)]
+pub struct Manifests {
+    path: PathBuf,
+    files: BTreeMap<PathBuf, ManifestFile>,
+    /// What could not be read at all.
+    unread: Vec<Problem>,
+}
+
+/// What a reading found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The objects of all files.
+    pub snapshot: Snapshot,
+    /// What is wrong with which file, in order of files.
+    pub problems: Vec<Problem>,
+}
+
+/// Something wrong with one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file.
+    pub file: PathBuf,
+    /// The line in it, from 1, where one is known.
+    pub line: Option<u64>,
+    /// What is wrong.
+    pub reason: ProblemReason,
+}
+
+impl Problem {
+    fn of(file: &Path, reason: ProblemReason) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: None,
+            reason,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, reason } = self;
+        match line {
+            Some(line) => write!(f, "{}:{line}: {reason}", file.display()),
+            None => write!(f, "{}: {reason}", file.display()),
+        }
+    }
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ProblemReason {
+    /// The operating system refused.
+    #[error("cannot be read: {0}")]
+    Read(io::ErrorKind),
+    /// Larger than [`FILE_BYTES_MAX`].
+    #[error("is larger than {FILE_BYTES_MAX} bytes")]
+    FileTooLarge,
+    /// The directory has more than [`FILES_MAX`] manifests; this is the first one left out.
+    #[error("is left out, a directory may have {FILES_MAX} manifests")]
+    TooManyFiles,
+    /// No UTF-8, no YAML or JSON, or no object of the kind that it says it is.
+    #[error("{0}")]
+    Invalid(Box<str>),
+    /// The same object was read before, in order of files.
+    #[error("{object} is defined already in {first}, which counts")]
+    Duplicate {
+        /// The object.
+        object: ObjectRef,
+        /// The place of the one that counts, as `file:line`.
+        first: String,
+    },
+}
+
+/// The manifests cannot be used at all.
+#[derive(Debug, Error)]
+pub enum ManifestsError {
+    /// Nothing there, or no permission.
+    #[error("cannot open manifests `{}`", path.display())]
+    Open {
+        /// What was to be opened.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No inotify instance or thread; the usual cause is `fs.inotify.max_user_instances`.
+    #[error("cannot watch manifests `{}`", path.display())]
+    Watch {
+        /// What was to be watched.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Manifests {
+    /// Opens a directory or a file; nothing is read yet.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, ManifestsError> {
+        let path = path.into();
+        match fs::metadata(&path) {
+            Ok(_) => Ok(Self {
+                path,
+                files: BTreeMap::new(),
+                unread: Vec::new(),
+            }),
+            Err(source) => Err(ManifestsError::Open { path, source }),
+        }
+    }
+
+    /// Reads what changed since the last reading and gives everything.
+    pub fn load(&mut self) -> Loaded {
+        let scan = self.scan();
+        self.apply(scan);
+        self.assemble()
+    }
+
+    /// Calls `on_change` from a thread of its own with each new state that differs from the last
+    /// [`load`](Self::load), until the returned guard is dropped.
+    ///
+    /// The files are read on that thread: a slow disk stalls nobody.
+    pub fn watch(
+        self,
+        on_change: impl FnMut(Loaded) + Send + 'static,
+    ) -> Result<Watch, ManifestsError> {
+        let path = self.path.clone();
+        Watch::start(self, on_change).map_err(|source| ManifestsError::Watch { path, source })
+    }
+
+    /// Reads the files without drawing any conclusion from them.
+    fn scan(&self) -> Scan {
+        let mut unread = Vec::new();
+        let mut paths = match list(&self.path) {
+            Ok(paths) => paths,
+            // The last good content stays: a vanished directory is rather a mistake, or one about
+            // to be replaced, than the wish to serve nothing.
+            Err(error) => {
+                unread.push(Problem::of(&self.path, ProblemReason::Read(error.kind())));
+                let files = self.files.keys().map(|path| (path.clone(), None)).collect();
+                return Scan { files, unread };
+            }
+        };
+        if let Some(first_left_out) = paths.get(FILES_MAX) {
+            unread.push(Problem::of(first_left_out, ProblemReason::TooManyFiles));
+            paths.truncate(FILES_MAX);
+        }
+        let read = |path: PathBuf| {
+            let known = self.files.get(&path).map(|file| file.content);
+            let found = Found::read(&path)?;
+            let news = (known != Some(found.content)).then_some(found);
+            Some((path, news))
+        };
+        Scan {
+            files: paths.into_iter().filter_map(read).collect(),
+            unread,
+        }
+    }
+
+    /// Whether a scan shows anything new.
+    fn differs(&self, scan: &Scan) -> bool {
+        scan.files.values().any(Option::is_some)
+            || scan.files.len() != self.files.len()
+            || scan.unread != self.unread
+    }
+
+    /// Takes what a scan read as the present state.
+    fn apply(&mut self, scan: Scan) {
+        let mut before = std::mem::take(&mut self.files);
+        self.unread = scan.unread;
+        for (path, news) in scan.files {
+            let last = before.remove(&path);
+            let file = match news {
+                None => last,
+                Some(found) => Some(ManifestFile::new(&path, found, last)),
+            };
+            self.files.extend(file.map(|file| (path, file)));
+        }
+    }
+
+    fn assemble(&self) -> Loaded {
+        let mut problems = self.unread.clone();
+        let mut snapshot = Snapshot::default();
+        let mut seen = BTreeMap::new();
+        for (path, file) in &self.files {
+            problems.extend(file.problem.clone());
+            for Located { line, object } in &file.objects {
+                match seen.entry(object.reference()) {
+                    Entry::Vacant(entry) => {
+                        entry.insert((path, *line));
+                        object.add_to(&mut snapshot);
+                    }
+                    Entry::Occupied(entry) => {
+                        let (first, first_line) = entry.get();
+                        let first = format!("{}:{first_line}", first.display());
+                        let reason = ProblemReason::Duplicate {
+                            object: entry.key().clone(),
+                            first,
+                        };
+                        problems.push(Problem {
+                            file: path.clone(),
+                            line: Some(*line),
+                            reason,
+                        });
+                    }
+                }
+            }
+        }
+        problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        Loaded { snapshot, problems }
+    }
+}
+
+#[derive(Debug)]
+struct ManifestFile {
+    content: Content,
+    /// Of the last good content.
+    objects: Vec<Located>,
+    /// What is wrong with the content.
+    problem: Option<Problem>,
+}
+
+/// What was found in a file last, so that one that was touched but not changed is not parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Digest(u64),
+    Unreadable(io::ErrorKind),
+}
+
+/// What the files of a directory hold right now.
+#[derive(PartialEq)]
+struct Scan {
+    /// Every file there is, and its content if that is not the known one.
+    files: BTreeMap<PathBuf, Option<Found>>,
+    /// What could not be read at all.
+    unread: Vec<Problem>,
+}
+
+#[derive(PartialEq)]
+struct Found {
+    content: Content,
+    bytes: Result<Vec<u8>, io::ErrorKind>,
+}
+
+impl Found {
+    /// `None` when the file is gone.
+    fn read(path: &Path) -> Option<Self> {
+        let bytes = read_bounded(path).map_err(|error| error.kind());
+        let content = match &bytes {
+            Ok(bytes) => Content::Digest(digest(bytes)),
+            Err(io::ErrorKind::NotFound) => return None,
+            Err(kind) => Content::Unreadable(*kind),
+        };
+        Some(Self { content, bytes })
+    }
+}
+
+impl ManifestFile {
+    fn new(path: &Path, found: Found, last: Option<Self>) -> Self {
+        let Found { content, bytes } = found;
+        let objects = bytes
+            .map_err(|kind| Problem::of(path, ProblemReason::Read(kind)))
+            .and_then(|bytes| parse(path, &bytes));
+        let (objects, problem) = match objects {
+            Ok(objects) => (objects, None),
+            Err(problem) => (
+                last.map(|last| last.objects).unwrap_or_default(),
+                Some(problem),
+            ),
+        };
+        debug!(file = %path.display(), objects = objects.len(), broken = problem.is_some(), "read");
+        Self {
+            content,
+            objects,
+            problem,
+        }
+    }
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Located>, Problem> {
+    let problem = |line, reason| Problem {
+        file: path.to_owned(),
+        line,
+        reason,
+    };
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(problem(None, ProblemReason::FileTooLarge));
+    }
+    let text = str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let line = before.split(|byte| *byte == b'\n').count() as u64;
+        problem(Some(line), ProblemReason::Invalid("is not UTF-8".into()))
+    })?;
+    let is_json = path
+        .extension()
+        .is_some_and(|extension| extension == "json");
+    let format = if is_json { Format::Json } else { Format::Yaml };
+    document::read(text, format)
+        .map_err(|Fault { line, message }| problem(line, ProblemReason::Invalid(message.into())))
+}
+
+/// One byte more than allowed is read at most, which tells that there is more.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(FILE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The manifests at a path, in order of their names.
+fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        // Follows symbolic links: the files of a ConfigMap volume are such.
+        if is_manifest(&path) && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let hidden = name.as_encoded_bytes().starts_with(b".");
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
+}
+
+/// Bound of one file.
+pub const FILE_BYTES_MAX: usize = 32 << 20;
+/// Bound of the files of a directory.
+pub const FILES_MAX: usize = 16_384;
+
+#[cfg(test)]
+mod tests;

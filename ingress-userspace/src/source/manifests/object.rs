@@ -1,0 +1,204 @@
+//! The objects that a manifest may hold, by `apiVersion` and `kind`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ingress_core::ir::ObjectRef;
+use ingress_core::snapshot::Snapshot;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeSeed, Error, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+
+use super::beta;
+
+/// An object and the line where it starts.
+#[derive(Debug)]
+pub(super) struct Located {
+    pub(super) line: u64,
+    pub(super) object: Object,
+}
+
+/// An object that has a say in the configuration.
+#[derive(Debug)]
+pub(super) enum Object {
+    Ingress(Arc<Ingress>),
+    IngressClass(Arc<IngressClass>),
+    Service(Arc<Service>),
+    EndpointSlice(Arc<EndpointSlice>),
+    Secret(Arc<Secret>),
+}
+
+impl Object {
+    pub(super) fn reference(&self) -> ObjectRef {
+        let (kind, meta) = match self {
+            Self::Ingress(object) => ("Ingress", &object.metadata),
+            Self::IngressClass(object) => ("IngressClass", &object.metadata),
+            Self::Service(object) => ("Service", &object.metadata),
+            Self::EndpointSlice(object) => ("EndpointSlice", &object.metadata),
+            Self::Secret(object) => ("Secret", &object.metadata),
+        };
+        let text = |field: &Option<String>| field.as_deref().unwrap_or_default().into();
+        ObjectRef {
+            kind,
+            namespace: text(&meta.namespace),
+            name: text(&meta.name),
+        }
+    }
+
+    pub(super) fn add_to(&self, snapshot: &mut Snapshot) {
+        match self {
+            Self::Ingress(object) => snapshot.ingresses.push(Arc::clone(object)),
+            Self::IngressClass(object) => snapshot.ingress_classes.push(Arc::clone(object)),
+            Self::Service(object) => snapshot.services.push(Arc::clone(object)),
+            Self::EndpointSlice(object) => snapshot.endpoint_slices.push(Arc::clone(object)),
+            Self::Secret(object) => snapshot.secrets.push(Arc::clone(object)),
+        }
+    }
+}
+
+/// Which reader an object needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Ingress,
+    /// `extensions/v1beta1` and `networking.k8s.io/v1beta1`.
+    BetaIngress,
+    IngressClass,
+    /// Of `networking.k8s.io/v1beta1`, which has the fields of v1.
+    BetaIngressClass,
+    Service,
+    EndpointSlice,
+    Secret,
+}
+
+impl Kind {
+    /// `None` for a kind that has no say.
+    pub(super) fn of(api_version: &str, kind: &str) -> Option<Self> {
+        match (api_version, kind) {
+            ("networking.k8s.io/v1", "Ingress") => Some(Self::Ingress),
+            ("networking.k8s.io/v1beta1" | "extensions/v1beta1", "Ingress") => {
+                Some(Self::BetaIngress)
+            }
+            ("networking.k8s.io/v1", "IngressClass") => Some(Self::IngressClass),
+            ("networking.k8s.io/v1beta1", "IngressClass") => Some(Self::BetaIngressClass),
+            ("v1", "Service") => Some(Self::Service),
+            ("discovery.k8s.io/v1", "EndpointSlice") => Some(Self::EndpointSlice),
+            ("v1", "Secret") => Some(Self::Secret),
+            _ => None,
+        }
+    }
+}
+
+/// Reads an object of a known kind, or reads over one of another kind.
+pub(super) struct ObjectSeed(pub(super) Option<Kind>);
+
+impl<'de> DeserializeSeed<'de> for ObjectSeed {
+    type Value = Option<Object>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let Some(kind) = self.0 else {
+            IgnoredAny::deserialize(deserializer)?;
+            return Ok(None);
+        };
+        Ok(Some(match kind {
+            Kind::Ingress => {
+                let mut object = Ingress::deserialize(deserializer)?;
+                complete(&mut object.metadata)?;
+                Object::Ingress(Arc::new(object))
+            }
+            Kind::BetaIngress => {
+                let mut object = Ingress::from(beta::Ingress::deserialize(deserializer)?);
+                complete(&mut object.metadata)?;
+                Object::Ingress(Arc::new(object))
+            }
+            Kind::IngressClass => {
+                let object = IngressClass::deserialize(deserializer)?;
+                require_name(&object.metadata)?;
+                Object::IngressClass(Arc::new(object))
+            }
+            Kind::BetaIngressClass => {
+                let object = IngressClass::from(beta::IngressClass::deserialize(deserializer)?);
+                require_name(&object.metadata)?;
+                Object::IngressClass(Arc::new(object))
+            }
+            Kind::Service => {
+                let mut object = Service::deserialize(deserializer)?;
+                complete(&mut object.metadata)?;
+                Object::Service(Arc::new(object))
+            }
+            Kind::EndpointSlice => {
+                let mut object = EndpointSlice::deserialize(deserializer)?;
+                complete(&mut object.metadata)?;
+                Object::EndpointSlice(Arc::new(object))
+            }
+            Kind::Secret => {
+                let mut object = Secret::from(WrittenSecret::deserialize(deserializer)?);
+                complete(&mut object.metadata)?;
+                Object::Secret(Arc::new(object))
+            }
+        }))
+    }
+}
+
+/// A name is required; a missing namespace is `default`, as `kubectl` has it.
+fn complete<E: Error>(meta: &mut ObjectMeta) -> Result<(), E> {
+    meta.namespace.get_or_insert_with(|| "default".to_owned());
+    require_name(meta)
+}
+
+fn require_name<E: Error>(meta: &ObjectMeta) -> Result<(), E> {
+    if meta.name.as_deref().is_none_or(str::is_empty) {
+        return Err(E::custom("object has no `metadata.name`"));
+    }
+    Ok(())
+}
+
+/// A Secret as people write it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenSecret {
+    #[serde(default)]
+    metadata: ObjectMeta,
+    r#type: Option<String>,
+    data: Option<BTreeMap<String, Base64>>,
+    string_data: Option<BTreeMap<String, String>>,
+}
+
+impl From<WrittenSecret> for Secret {
+    /// `stringData` overrides `data`, as the API server has it.
+    fn from(secret: WrittenSecret) -> Self {
+        let WrittenSecret {
+            metadata,
+            r#type,
+            data,
+            string_data,
+        } = secret;
+        let data = data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, value)| (key, value.0));
+        let string_data = string_data.unwrap_or_default().into_iter();
+        let string_data = string_data.map(|(key, text)| (key, ByteString(text.into_bytes())));
+        Self {
+            metadata,
+            type_: r#type,
+            data: Some(data.chain(string_data).collect()),
+            ..Self::default()
+        }
+    }
+}
+
+/// Base64 that may be broken into lines, which Go's decoder accepts and block scalars have.
+struct Base64(ByteString);
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+        text.retain(|c| !matches!(c, '\n' | '\r'));
+        ByteString::deserialize(StrDeserializer::new(&text)).map(Self)
+    }
+}

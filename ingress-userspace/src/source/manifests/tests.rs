@@ -1,0 +1,454 @@
+//! Manifests on real files.
+
+use std::fmt::Write as _;
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// A directory of its own, removed at the end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("manifests-{test}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn load(&self) -> Loaded {
+        Manifests::open(&self.0).unwrap().load()
+    }
+
+    /// Loads one file and gives its one problem without the directory.
+    fn problem(&self, name: &str, text: &str) -> String {
+        self.write(name, text);
+        let problems = self.load().problems;
+        fs::remove_file(self.path(name)).unwrap();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems[0]
+            .to_string()
+            .replace(&format!("{}/", self.0.display()), "")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn service(name: &str) -> String {
+    format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n")
+}
+
+fn services(loaded: &Loaded) -> Vec<&str> {
+    let names = loaded
+        .snapshot
+        .services
+        .iter()
+        .map(|service| &service.metadata.name);
+    names.map(|name| name.as_deref().unwrap()).collect()
+}
+
+mod reading {
+    use super::*;
+
+    #[test]
+    fn several_documents_in_a_file_are_read() {
+        let dir = Directory::new("documents");
+        let [a, b, c] = ["a", "b", "c"].map(service);
+        dir.write(
+            "all.yaml",
+            &format!("# head\n%YAML 1.2\n---\n{a}--- # b\n{b}...\n---\n\n---\n{c}"),
+        );
+        let loaded = dir.load();
+        assert_eq!(loaded.problems, []);
+        assert_eq!(services(&loaded), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn files_are_read_in_order_of_names_and_others_are_left_alone() {
+        let dir = Directory::new("files");
+        dir.write("b.yml", &service("b"));
+        dir.write("a.yaml", &service("a"));
+        dir.write(
+            "c.json",
+            r#"{"apiVersion": "v1",	"kind": "Service", "metadata": {"name": "c"}}"#,
+        );
+        dir.write(".hidden.yaml", "{");
+        dir.write("notes.txt", "{");
+        fs::create_dir(dir.path("sub.yaml")).unwrap();
+        let loaded = dir.load();
+        assert_eq!(loaded.problems, []);
+        assert_eq!(services(&loaded), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn one_file_can_be_the_source() {
+        let dir = Directory::new("one-file");
+        dir.write("other.yaml", &service("other"));
+        dir.write("one", &service("one"));
+        let loaded = Manifests::open(dir.path("one")).unwrap().load();
+        assert_eq!(services(&loaded), ["one"]);
+    }
+
+    #[test]
+    fn a_missing_path_is_an_error() {
+        let dir = Directory::new("missing");
+        let error = Manifests::open(dir.path("nope")).unwrap_err();
+        assert!(matches!(error, ManifestsError::Open { .. }), "{error}");
+    }
+
+    #[test]
+    fn items_of_lists_are_read_and_other_kinds_skipped() {
+        let dir = Directory::new("lists");
+        dir.write(
+            "list.yaml",
+            "items:\n- metadata: {name: a}\n  kind: Service\n  apiVersion: v1\n\
+             - {apiVersion: apps/v1, kind: Deployment, metadata: {name: x}, spec: [1, {}]}\n\
+             - {apiVersion: v1, kind: Service, metadata: {name: b}}\n\
+             kind: List\napiVersion: v1\n\
+             ---\n{apiVersion: v1, kind: ServiceList, items: [{metadata: {name: c}}]}\n\
+             ---\n{apiVersion: example.com/v1, kind: PriceList, items: 3}\n",
+        );
+        dir.write(
+            "list.json",
+            r#"{"kind": "List", "apiVersion": "v1", "items": [
+                {"kind": "Service", "apiVersion": "v1", "metadata": {"name": "d"}}]}"#,
+        );
+        let loaded = dir.load();
+        assert_eq!(loaded.problems, []);
+        assert_eq!(services(&loaded), ["d", "a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_missing_namespace_is_default() {
+        let dir = Directory::new("namespace");
+        dir.write("a.yaml", &service("a"));
+        let loaded = dir.load();
+        let namespace = loaded.snapshot.services[0].metadata.namespace.as_deref();
+        assert_eq!(namespace, Some("default"));
+    }
+
+    #[test]
+    fn secrets_take_string_data_and_broken_lines_of_base64() {
+        let dir = Directory::new("secret");
+        dir.write(
+            "s.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ntype: kubernetes.io/tls\n\
+             data:\n  tls.key: b2xk\n  tls.crt: |\n    Y2Vy\n    dA==\nstringData:\n  tls.key: key\n",
+        );
+        let loaded = dir.load();
+        assert_eq!(loaded.problems, []);
+        let secret = &loaded.snapshot.secrets[0];
+        let data = secret.data.as_ref().unwrap();
+        assert_eq!(data["tls.crt"].0, b"cert");
+        assert_eq!(data["tls.key"].0, b"key");
+        assert_eq!(secret.type_.as_deref(), Some("kubernetes.io/tls"));
+    }
+
+    #[test]
+    fn beta_ingresses_are_read_as_v1() {
+        let dir = Directory::new("beta");
+        for version in ["extensions/v1beta1", "networking.k8s.io/v1beta1"] {
+            let spec = "spec:\n  backend: {serviceName: rest, servicePort: http}\n  rules:\n  - \
+                 host: shop.test\n    http:\n      paths:\n      - path: /a\n        backend:\n          \
+                 serviceName: web\n          servicePort: 80\n      - path: /b\n        pathType: Exact\n        \
+                 backend: {serviceName: web, servicePort: \"81\"}\n";
+            let head = format!("apiVersion: {version}\nkind: Ingress\nmetadata: {{name: old}}\n");
+            dir.write("a.yaml", &(head + spec));
+            let loaded = dir.load();
+            assert_eq!(loaded.problems, []);
+            let spec = loaded.snapshot.ingresses[0].spec.as_ref().unwrap();
+            let port = |backend: &k8s_openapi::api::networking::v1::IngressBackend| {
+                backend.service.as_ref().unwrap().port.clone().unwrap()
+            };
+            assert_eq!(
+                port(spec.default_backend.as_ref().unwrap()).name.as_deref(),
+                Some("http")
+            );
+            let rules = spec.rules.as_ref().unwrap();
+            let [a, b] = &rules[0].http.as_ref().unwrap().paths[..] else {
+                panic!()
+            };
+            assert_eq!(a.path_type, "ImplementationSpecific");
+            assert_eq!(port(&a.backend).number, Some(80));
+            assert_eq!(b.path_type, "Exact");
+            assert_eq!(port(&b.backend).number, Some(81));
+        }
+    }
+}
+
+mod problems {
+    use super::*;
+
+    #[test]
+    fn a_problem_names_file_and_line() {
+        let dir = Directory::new("lines");
+        let good = service("a");
+        let syntax = format!("{good}---\napiVersion: v1\nkind: [\n");
+        let problem = dir.problem("shop.yaml", &syntax);
+        assert!(problem.starts_with("shop.yaml:"), "{problem}");
+
+        // The type of a field, in the second document.
+        let types = format!(
+            "{good}---\napiVersion: v1\nkind: Service\nmetadata: {{name: b}}\n\
+             spec:\n  ports:\n  - port: many\n"
+        );
+        let problem = dir.problem("shop.yaml", &types);
+        assert!(problem.starts_with("shop.yaml:11: "), "{problem}");
+
+        let list = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Service, \
+             metadata: {name: a}}\n- apiVersion: v1\n  kind: Service\n  metadata: {name: b}\n  \
+             spec:\n    ports: [{port: many}]\n";
+        let problem = dir.problem("shop.yaml", list);
+        assert!(problem.starts_with("shop.yaml:9: "), "{problem}");
+
+        let json = "{\"apiVersion\": \"v1\", \"kind\": \"Service\",\n\"spec\": 3}";
+        let problem = dir.problem("shop.json", json);
+        assert!(problem.starts_with("shop.json:2: "), "{problem}");
+        assert!(!problem.contains("at line"), "{problem}");
+    }
+
+    #[test]
+    fn an_object_without_type_or_name_is_a_problem() {
+        let dir = Directory::new("no-name");
+        assert_eq!(
+            dir.problem("a.yaml", "---\n# nothing\n\nfoo: bar\n"),
+            "a.yaml:4: object has no `apiVersion` or no `kind`"
+        );
+        let problem = dir.problem("a.yaml", "apiVersion: v1\nkind: Service\n");
+        assert!(
+            problem.ends_with("object has no `metadata.name`"),
+            "{problem}"
+        );
+        assert!(
+            dir.problem("a.yaml", "just text\n")
+                .starts_with("a.yaml:1: ")
+        );
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_a_problem() {
+        let dir = Directory::new("utf8");
+        fs::write(dir.path("a.yaml"), b"a: b\nc: \xff\n").unwrap();
+        let problem = dir.load().problems[0].to_string();
+        assert!(problem.ends_with("a.yaml:2: is not UTF-8"), "{problem}");
+    }
+
+    #[test]
+    fn an_alias_bomb_is_a_problem() {
+        let dir = Directory::new("bomb");
+        let mut text =
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nl0: &l0 [x, x]\n".to_owned();
+        for level in 1..40 {
+            let below = level - 1;
+            writeln!(text, "l{level}: &l{level} [*l{below}, *l{below}]").unwrap();
+        }
+        dir.problem("a.yaml", &text);
+    }
+
+    #[test]
+    fn a_duplicate_names_both_places_and_the_first_counts() {
+        let dir = Directory::new("duplicate");
+        let typed = |kind: &str| format!("{}spec:\n  type: {kind}\n", service("web"));
+        dir.write("a.yaml", &typed("ClusterIP"));
+        dir.write(
+            "b.yaml",
+            &format!("{}---\n{}", service("other"), typed("NodePort")),
+        );
+        let loaded = dir.load();
+        assert_eq!(services(&loaded), ["web", "other"]);
+        let spec = loaded.snapshot.services[0].spec.as_ref().unwrap();
+        assert_eq!(spec.type_.as_deref(), Some("ClusterIP"));
+        let place = dir.0.display();
+        assert_eq!(
+            loaded.problems[0].to_string(),
+            format!(
+                "{place}/b.yaml:6: Service default/web is defined already in {place}/a.yaml:1, \
+                 which counts"
+            ),
+        );
+    }
+
+    #[test]
+    fn a_broken_file_keeps_its_last_good_content() {
+        let dir = Directory::new("last-good");
+        dir.write("a.yaml", &service("a"));
+        dir.write("b.yaml", &service("b"));
+        let mut manifests = Manifests::open(&dir.0).unwrap();
+        assert_eq!(services(&manifests.load()), ["a", "b"]);
+
+        dir.write("a.yaml", "kind: [");
+        dir.write("b.yaml", &service("c"));
+        let loaded = manifests.load();
+        assert_eq!(services(&loaded), ["a", "c"]);
+        assert_eq!(loaded.problems.len(), 1);
+        assert_eq!(
+            manifests.load(),
+            loaded,
+            "the problem stays as long as the file"
+        );
+
+        fs::remove_file(dir.path("a.yaml")).unwrap();
+        let loaded = manifests.load();
+        assert_eq!(services(&loaded), ["c"]);
+        assert_eq!(loaded.problems, []);
+    }
+}
+
+mod watching {
+    use super::*;
+
+    struct Watched {
+        changes: Receiver<Loaded>,
+        _watch: Watch,
+    }
+
+    impl Watched {
+        fn new(path: &Path) -> (Self, Loaded) {
+            let mut manifests = Manifests::open(path).unwrap();
+            let loaded = manifests.load();
+            let (sender, changes) = mpsc::channel();
+            let watch = manifests
+                .watch(move |loaded| drop(sender.send(loaded)))
+                .unwrap();
+            (
+                Self {
+                    changes,
+                    _watch: watch,
+                },
+                loaded,
+            )
+        }
+
+        /// Waits for the state that has these Services; states on the way there are let pass.
+        fn wait_for(&self, names: &[&str]) -> Loaded {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            loop {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let loaded = self
+                    .changes
+                    .recv_timeout(left)
+                    .expect("a change is reported");
+                if services(&loaded) == names {
+                    return loaded;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn files_written_created_renamed_and_deleted_are_reported() {
+        let dir = Directory::new("watch");
+        dir.write("a.yaml", &service("a"));
+        let (watched, loaded) = Watched::new(&dir.0);
+        assert_eq!(services(&loaded), ["a"]);
+
+        dir.write("a.yaml", &service("b"));
+        watched.wait_for(&["b"]);
+        dir.write("c.yaml", &service("c"));
+        watched.wait_for(&["b", "c"]);
+        // As editors save: another file takes the name.
+        dir.write(".a.yaml.tmp", &service("a"));
+        fs::rename(dir.path(".a.yaml.tmp"), dir.path("a.yaml")).unwrap();
+        watched.wait_for(&["a", "c"]);
+        fs::remove_file(dir.path("a.yaml")).unwrap();
+        watched.wait_for(&["c"]);
+    }
+
+    #[test]
+    fn a_broken_file_reports_its_problem_and_its_last_good_content() {
+        let dir = Directory::new("watch-broken");
+        dir.write("a.yaml", &service("a"));
+        let (watched, _) = Watched::new(&dir.0);
+        dir.write("a.yaml", "kind: [");
+        let loaded = watched.wait_for(&["a"]);
+        assert_eq!(loaded.problems.len(), 1);
+    }
+
+    #[test]
+    fn the_swap_of_a_config_map_volume_is_reported() {
+        let dir = Directory::new("watch-volume");
+        let version = |name: &str, service_name: &str| {
+            fs::create_dir(dir.path(name)).unwrap();
+            dir.write(&format!("{name}/a.yaml"), &service(service_name));
+        };
+        let link = std::os::unix::fs::symlink::<&str, PathBuf>;
+        version("..1", "one");
+        link("..1", dir.path("..data")).unwrap();
+        link("..data/a.yaml", dir.path("a.yaml")).unwrap();
+        let (watched, loaded) = Watched::new(&dir.0);
+        assert_eq!(services(&loaded), ["one"]);
+
+        for (old, new) in [("..1", "..2"), ("..2", "..3")] {
+            version(new, new);
+            link(new, dir.path("..data_tmp")).unwrap();
+            fs::rename(dir.path("..data_tmp"), dir.path("..data")).unwrap();
+            fs::remove_dir_all(dir.path(old)).unwrap();
+            watched.wait_for(&[new]);
+        }
+    }
+
+    #[test]
+    fn the_target_of_a_symbolic_link_is_watched() {
+        let dir = Directory::new("watch-link");
+        let target = Directory::new("watch-link-target");
+        target.write("real", &service("a"));
+        std::os::unix::fs::symlink(target.path("real"), dir.path("a.yaml")).unwrap();
+        let (watched, _) = Watched::new(&dir.0);
+        target.write("real", &service("b"));
+        watched.wait_for(&["b"]);
+    }
+
+    #[test]
+    fn a_directory_that_is_replaced_is_read_again() {
+        let dir = Directory::new("watch-replaced");
+        let path = dir.path("manifests");
+        let make = |name: &str| {
+            fs::create_dir(&path).unwrap();
+            dir.write("manifests/a.yaml", &service(name));
+        };
+        make("a");
+        let (watched, _) = Watched::new(&path);
+        fs::rename(&path, dir.path("gone")).unwrap();
+        make("b");
+        watched.wait_for(&["b"]);
+        dir.write("manifests/a.yaml", &service("c"));
+        watched.wait_for(&["c"]);
+    }
+
+    #[test]
+    fn a_single_file_is_watched() {
+        let dir = Directory::new("watch-file");
+        dir.write("one.yaml", &service("a"));
+        let (watched, _) = Watched::new(&dir.path("one.yaml"));
+        dir.write("one.yaml", &service("b"));
+        watched.wait_for(&["b"]);
+    }
+
+    #[test]
+    fn a_file_that_is_touched_but_not_changed_is_not_reported() {
+        let dir = Directory::new("watch-touch");
+        dir.write("a.yaml", &service("a"));
+        let (watched, _) = Watched::new(&dir.0);
+        dir.write("a.yaml", &service("a"));
+        dir.write("notes.txt", "hello");
+        dir.write("b.yaml", &service("b"));
+        let first = watched
+            .changes
+            .recv_timeout(Duration::from_secs(10))
+            .unwrap();
+        assert_eq!(services(&first), ["a", "b"]);
+    }
+}
