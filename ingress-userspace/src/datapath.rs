@@ -32,7 +32,7 @@ use tracing::{debug, info};
 
 pub use attach::{AttachError, GuardMode, TcMode};
 pub use devices::{DeviceStatus, Devices};
-pub use dial::{IngressDial, Reach};
+pub use dial::{IngressDial, Reach, make_transparent};
 pub use gate::{GateError, PortRange};
 pub use maps::{Connections, Count, MapFault};
 pub use netlink::NetlinkError;

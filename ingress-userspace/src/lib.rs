@@ -3,6 +3,12 @@
 //! `source`, `control`, `datapath` and `proxy` never import each other; `app` builds them all and
 //! hands out handles.
 
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod control;
 pub mod datapath;
 pub mod proxy;
+pub mod settings;
 pub mod source;
+pub mod telemetry;

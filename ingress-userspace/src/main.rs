@@ -1,2 +1,48 @@
-//! `sluice`.
-fn main() {}
+//! `sluice`: reads the command line and hands over.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use ingress_userspace::settings::{Command, CommandLine};
+use ingress_userspace::{app, cli, telemetry};
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    match run(CommandLine::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "sluice: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    // Control work only: requests are served by threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the control runtime")?;
+    match command {
+        Command::Run(flags) => {
+            telemetry::init(&flags.log, flags.log_format).map_err(anyhow::Error::msg)?;
+            runtime.block_on(app::run(*flags))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Status(flags) => {
+            let text = runtime.block_on(cli::status::run(&flags))?;
+            std::io::stdout().write_all(text.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Probe(flags) => {
+            let (text, can_work) = cli::probe::run(&flags);
+            std::io::stdout().write_all(text.as_bytes())?;
+            Ok(if can_work { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}

@@ -7,12 +7,12 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::netns::Namespace;
 
@@ -96,7 +96,23 @@ fn set_bind_address_no_port(socket: &Socket) -> io::Result<()> {
 }
 
 fn tcp(domain: Domain) -> io::Result<Socket> {
-    Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(domain, kind, Some(Protocol::TCP))?;
+    // A request head must not wait for the acknowledgement of the last body.
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket)
+}
+
+/// Lets a listening socket in the ingress netns answer from addresses that are not configured
+/// there; accepted connections inherit it.
+pub fn make_transparent(listener: &TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    if listener.local_addr()?.is_ipv4() {
+        socket.set_ip_transparent_v4(true)
+    } else {
+        // One bit of the socket for both families.
+        socket.set_ip_transparent_v6(true)
+    }
 }
 
 #[cfg(test)]

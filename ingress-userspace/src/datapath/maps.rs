@@ -26,7 +26,7 @@ pub struct MapFault {
 }
 
 /// All maps that user space writes, and the counters.
-pub struct Maps {
+pub(super) struct Maps {
     settings: Array<MapData, Settings>,
     frontends: HashMap<MapData, Frontend, u32>,
     upstream_sources: HashMap<MapData, Address, u32>,
@@ -51,7 +51,7 @@ pub struct Count {
 
 impl Maps {
     /// Takes the maps out of the object and reads what an earlier daemon left in them.
-    pub fn take(object: &mut Object) -> Result<Self, ObjectError> {
+    pub(super) fn take(object: &mut Object) -> Result<Self, ObjectError> {
         let mut maps = Self {
             settings: object.take_map("SETTINGS")?,
             frontends: object.take_map("FRONTENDS")?,
@@ -71,12 +71,12 @@ impl Maps {
     }
 
     /// Tells the programs about this node.
-    pub fn set_settings(&mut self, settings: Settings) -> Result<(), MapFault> {
+    pub(super) fn set_settings(&mut self, settings: Settings) -> Result<(), MapFault> {
         self.settings.set(0, settings, 0).map_err(fault("SETTINGS"))
     }
 
     /// Makes the steering maps what `plan` says, in safe order.
-    pub fn apply(&mut self, plan: &Plan) -> Result<(), MapFault> {
+    pub(super) fn apply(&mut self, plan: &Plan) -> Result<(), MapFault> {
         for operation in diff(&self.plan, plan) {
             self.carry_out(operation)?;
             self.plan.apply(operation);
@@ -85,7 +85,7 @@ impl Maps {
     }
 
     /// Makes the set of steered devices (ifindex) what `devices` says.
-    pub fn set_steered_devices(&mut self, devices: &BTreeSet<u32>) -> Result<(), MapFault> {
+    pub(super) fn set_steered_devices(&mut self, devices: &BTreeSet<u32>) -> Result<(), MapFault> {
         let held: BTreeSet<u32> = self.steered_devices.keys().filter_map(Result::ok).collect();
         for device in devices.difference(&held) {
             self.steered_devices.insert(device, 1, 0).map_err(fault("STEERED_DEVICES"))?;
@@ -97,7 +97,7 @@ impl Maps {
     }
 
     /// Gives the connections of a listener group to a worker's listening socket.
-    pub fn set_listener(
+    pub(super) fn set_listener(
         &mut self,
         group: u32,
         worker: u32,
@@ -108,7 +108,7 @@ impl Maps {
     }
 
     /// Sends no more new connections to any worker; steer leaves them to the host from now on.
-    pub fn clear_listeners(&mut self) {
+    pub(super) fn clear_listeners(&mut self) {
         let indices: Vec<u32> = self.listeners.indices().filter_map(Result::ok).collect();
         for index in indices {
             // An empty slot is what is wanted.
@@ -117,7 +117,7 @@ impl Maps {
     }
 
     /// Packets by program and reason, without the zeros.
-    pub fn counts(&self) -> Vec<Count> {
+    pub(super) fn counts(&self) -> Vec<Count> {
         let mut counts = Vec::new();
         for program in Program::ALL {
             for reason in Reason::ALL {

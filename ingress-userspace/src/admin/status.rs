@@ -1,0 +1,40 @@
+//! The state of the daemon as `sluice status` shows it.
+
+use serde::Serialize;
+
+use crate::control::{Problem, Summary};
+use crate::datapath;
+use crate::proxy::WorkerSnapshot;
+
+/// Everything that `sluice status` tells.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: &'static str,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// The generation published last; each worker tells which it serves.
+    pub generation: u64,
+    /// What is published, in numbers.
+    pub config: Summary,
+    /// How packets reach the workers.
+    pub datapath: DatapathStatus,
+    /// The workers.
+    pub workers: Vec<WorkerSnapshot>,
+    /// What users can mend.
+    pub problems: Vec<Problem>,
+}
+
+/// How packets reach the workers.
+#[derive(Clone, Debug, Serialize)]
+pub struct DatapathStatus {
+    /// `netns` or `host`.
+    pub mode: &'static str,
+    /// Why it is `host`, where it is.
+    pub reason: Option<String>,
+    /// Devices, counters and direct endpoints.
+    #[serde(flatten)]
+    pub state: datapath::Status,
+}

@@ -1,0 +1,166 @@
+//! Makes the listening sockets, in both namespaces, and the workers that own them.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context as _, Result};
+use ingress_core::plan::ListenerPort;
+
+use crate::datapath::{Connections, Datapath, IngressDial, Namespace, make_transparent};
+use crate::proxy::{
+    self, ConnectionGauge, Dial, HostDial, Listener, NoGauge, Scheme, TableHandle, Timeouts,
+    Worker, WorkerHandle, WorkerSpec, listen,
+};
+use crate::settings::Run;
+
+/// Starts workers with listeners in the host's netns and, with a datapath, in the ingress netns.
+pub(super) fn start(
+    flags: &Run,
+    datapath: Option<&mut Datapath>,
+    table: &TableHandle,
+) -> Result<Vec<WorkerHandle>> {
+    let count = flags.worker_count();
+    let inside = match &datapath {
+        Some(datapath) => inside_ports(flags, count, &datapath.ingress())?,
+        None => Vec::new(),
+    };
+    let surroundings = Surroundings::new(datapath.as_deref());
+    let mut workers = Vec::new();
+    for index in 0..count as usize {
+        let mut listeners = host_listeners(flags)?;
+        for port in &inside {
+            listeners.push(port.listener_of(index)?);
+        }
+        let spec = surroundings.spec(index, listeners, table);
+        workers.push(Worker::spawn(spec).context("failed to start a worker")?);
+    }
+    if let Some(datapath) = datapath {
+        for port in &inside {
+            let sockets: Vec<&TcpListener> = port.sockets.iter().collect();
+            datapath.listen(port.port, &sockets)?;
+        }
+    }
+    Ok(workers)
+}
+
+/// One port in the ingress netns, with a socket for each worker.
+struct InsidePort {
+    port: ListenerPort,
+    scheme: Scheme,
+    sockets: Vec<TcpListener>,
+}
+
+impl InsidePort {
+    fn listener_of(&self, worker: usize) -> Result<Listener> {
+        let socket = self.sockets[worker].try_clone();
+        let socket = socket.context("failed to share a listening socket")?;
+        Ok(Listener { socket, scheme: self.scheme, datapath: proxy::Datapath::Netns })
+    }
+}
+
+fn ports(flags: &Run) -> [(Scheme, u16); 2] {
+    [(Scheme::Http, flags.http_port), (Scheme::Https, flags.https_port)]
+}
+
+fn host_listeners(flags: &Run) -> Result<Vec<Listener>> {
+    let listener = |(scheme, port)| {
+        let socket = listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
+        Ok(Listener { socket, scheme, datapath: proxy::Datapath::Host })
+    };
+    ports(flags).into_iter().map(listener).collect()
+}
+
+fn inside_ports(flags: &Run, count: u32, ingress: &Namespace) -> Result<Vec<InsidePort>> {
+    let sockets = |port: u16| -> Result<Vec<TcpListener>> {
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        (0..count)
+            .map(|_| {
+                let socket = listen(address)?;
+                make_transparent(&socket).context("failed to make a socket transparent")?;
+                Ok(socket)
+            })
+            .collect()
+    };
+    let made = ingress.run(|| {
+        let numbered = (0..).zip(ports(flags));
+        numbered
+            .map(|(group, (scheme, port))| {
+                let listener = ListenerPort { protocol: TCP, port, group };
+                Ok(InsidePort { port: listener, scheme, sockets: sockets(port)? })
+            })
+            .collect()
+    });
+    made.context("failed to enter the ingress netns")?
+}
+
+/// What all workers have in common.
+struct Surroundings {
+    ingress: Option<Arc<Namespace>>,
+    dial: Arc<dyn Dial>,
+    gauge: Arc<dyn ConnectionGauge>,
+}
+
+impl Surroundings {
+    fn new(datapath: Option<&Datapath>) -> Self {
+        match datapath {
+            Some(datapath) => Self {
+                ingress: Some(datapath.ingress()),
+                dial: Arc::new(SteeredDial(datapath.dial())),
+                gauge: Arc::new(KernelGauge(datapath.connections())),
+            },
+            None => Self { ingress: None, dial: Arc::new(HostDial), gauge: Arc::new(NoGauge) },
+        }
+    }
+
+    fn spec(&self, index: usize, listeners: Vec<Listener>, table: &TableHandle) -> WorkerSpec {
+        let ingress = self.ingress.clone();
+        WorkerSpec {
+            index,
+            cpu: None,
+            listeners,
+            table: table.clone(),
+            dial: Arc::clone(&self.dial),
+            gauge: Arc::clone(&self.gauge),
+            timeouts: Timeouts::default(),
+            prepare: ingress.map(|namespace| -> Box<dyn FnOnce() -> _ + Send> {
+                Box::new(move || namespace.enter())
+            }),
+        }
+    }
+}
+
+/// The datapath's sockets, as the proxy asks for them.
+struct SteeredDial(IngressDial);
+
+impl Dial for SteeredDial {
+    fn socket(&self, endpoint: SocketAddr) -> io::Result<socket2::Socket> {
+        self.0.socket(endpoint)
+    }
+}
+
+/// The proxy's connections, as the programs see them.
+struct KernelGauge(Arc<Connections>);
+
+impl KernelGauge {
+    fn cell(&self, worker: usize, datapath: proxy::Datapath) -> &AtomicU64 {
+        match datapath {
+            proxy::Datapath::Netns => self.0.of_worker(u32::try_from(worker).unwrap_or(0)),
+            proxy::Datapath::Host => self.0.of_host(),
+        }
+    }
+}
+
+impl ConnectionGauge for KernelGauge {
+    fn opened(&self, worker: usize, datapath: proxy::Datapath) {
+        self.cell(worker, datapath).fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn closed(&self, worker: usize, datapath: proxy::Datapath) {
+        self.cell(worker, datapath).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// IP protocol number.
+const TCP: u8 = 6;

@@ -1,0 +1,4 @@
+//! The verbs that are not `run`: one file each.
+
+pub mod probe;
+pub mod status;

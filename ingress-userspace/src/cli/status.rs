@@ -1,0 +1,136 @@
+//! `sluice status`: asks the daemon over its admin socket and shows the answer.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use crate::admin;
+use crate::settings::{Output, Status};
+
+/// Gives the status in the form that was asked for.
+pub async fn run(flags: &Status) -> Result<String> {
+    let json = fetch(&flags.run_dir).await?;
+    let value: Value = serde_json::from_slice(&json).context("the daemon's answer is no JSON")?;
+    match flags.output {
+        Output::Json => Ok(serde_json::to_string_pretty(&value)? + "\n"),
+        Output::Text => Ok(render(&value)),
+    }
+}
+
+async fn fetch(run_dir: &Path) -> Result<Bytes> {
+    let path = admin::socket_path(run_dir);
+    let stream = UnixStream::connect(&path).await.with_context(|| {
+        format!("failed to reach a daemon at `{}` (does `sluice run` run here?)", path.display())
+    })?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let request = Request::get("/status").header("host", "admin").body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    ensure!(response.status().is_success(), "the daemon answered {}", response.status());
+    let body = response.into_body().collect().await?.to_bytes();
+    connection.abort();
+    Ok(body)
+}
+
+fn render(status: &Value) -> String {
+    let mut out = String::new();
+    let datapath = &status["datapath"];
+    let _ = writeln!(
+        out,
+        "sluice {}, pid {}, up {} s, generation {}",
+        text(&status["version"]), status["pid"], status["uptime_seconds"], status["generation"]
+    );
+    let config = &status["config"];
+    let _ = writeln!(
+        out,
+        "{} hosts, {} rules, {} backends, {} endpoints ({} direct), {} certificates",
+        config["hosts"], config["rules"], config["backends"], config["endpoints"],
+        datapath["direct_endpoints"], config["certificates"]
+    );
+    let _ = write!(out, "\ndatapath {}", text(&datapath["mode"]));
+    match datapath["reason"].as_str() {
+        Some(reason) => { let _ = writeln!(out, ": {reason}"); }
+        None => out.push('\n'),
+    }
+    render_devices(&mut out, rows(&datapath["devices"]));
+    render_counters(&mut out, rows(&datapath["counters"]));
+    render_workers(&mut out, rows(&status["workers"]));
+    let problems = rows(&status["problems"]);
+    if !problems.is_empty() {
+        out.push_str("\nproblems\n");
+    }
+    for problem in problems {
+        let _ = writeln!(out, "  {:<8} {}", text(&problem["severity"]), text(&problem["text"]));
+    }
+    out
+}
+
+fn render_devices(out: &mut String, devices: &[Value]) {
+    if devices.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "  {:<16} {:<10} {:<9} {:<8} {:<9} {}",
+        "DEVICE", "ROLE", "DATAPATH", "STEER", "GUARD", "REASON"
+    );
+    for device in devices {
+        let _ = writeln!(
+            out,
+            "  {:<16} {:<10} {:<9} {:<8} {:<9} {}",
+            text(&device["name"]), text(&device["role"]), text(&device["datapath"]),
+            text(&device["steer"]), text(&device["guard"]), text(&device["reason"])
+        );
+    }
+}
+
+fn render_counters(out: &mut String, counters: &[Value]) {
+    if counters.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n  {:<12} {:<20} {:>14}", "PROGRAM", "REASON", "PACKETS");
+    for counter in counters {
+        let _ = writeln!(
+            out,
+            "  {:<12} {:<20} {:>14}",
+            text(&counter["program"]), text(&counter["reason"]), counter["packets"].to_string()
+        );
+    }
+}
+
+fn render_workers(out: &mut String, workers: &[Value]) {
+    let _ = writeln!(
+        out,
+        "\n  {:<7} {:>10} {:>12} {:>12} {:>11} {:>11} {:>8} {:>7}",
+        "WORKER", "GENERATION", "NETNS REQS", "HOST REQS", "OPEN CONNS", "UP CONNECTS", "REUSES",
+        "PANICS"
+    );
+    for worker in workers {
+        let open = worker["netns"]["connections_open"].as_u64().unwrap_or(0)
+            + worker["host"]["connections_open"].as_u64().unwrap_or(0);
+        let _ = writeln!(
+            out,
+            "  {:<7} {:>10} {:>12} {:>12} {:>11} {:>11} {:>8} {:>7}",
+            worker["worker"].to_string(), worker["generation"].to_string(),
+            worker["netns"]["requests"].to_string(), worker["host"]["requests"].to_string(), open,
+            worker["upstream_connects"].to_string(), worker["upstream_reuses"].to_string(),
+            worker["panics"].to_string()
+        );
+    }
+}
+
+fn rows(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}

@@ -1,0 +1,140 @@
+//! Turns each new snapshot into a published generation, and remembers what was wrong with it.
+//!
+//! Stations of a change: source → **reconcile** (translate, publish) → workers. A snapshot that
+//! means what the last one meant is not published: generations count configurations.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ingress_core::diagnostic::Severity;
+use ingress_core::ir::Config;
+use ingress_core::snapshot::Snapshot;
+use ingress_core::translate::{Options, translate};
+use serde::Serialize;
+use tracing::{debug, info, warn};
+
+/// Something that a user can mend, for the log and `sluice status`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    /// `error` where something is not served, else `warning`.
+    pub severity: String,
+    /// The object or file, the field or line, and the reason.
+    pub text: String,
+}
+
+impl Problem {
+    /// A problem that keeps something from being served.
+    pub fn error(text: impl Into<String>) -> Self {
+        Self { severity: Severity::Error.to_string(), text: text.into() }
+    }
+}
+
+/// Takes configurations to whoever serves them.
+pub trait Publish {
+    /// Serves `config` from now on; what of it can't be served is told.
+    fn publish(&mut self, config: Arc<Config>, generation: u64) -> Vec<Problem>;
+}
+
+/// Translates and publishes.
+pub struct Reconciler<P> {
+    options: Options,
+    publisher: P,
+    config: Arc<Config>,
+    generation: u64,
+    /// What the publisher could not serve of this generation.
+    unserved: Vec<Problem>,
+    problems: BTreeSet<Problem>,
+}
+
+impl<P: Publish> Reconciler<P> {
+    /// A reconciler that has published nothing yet.
+    pub fn new(options: Options, publisher: P) -> Self {
+        Self {
+            options,
+            publisher,
+            config: Arc::default(),
+            generation: 0,
+            unserved: Vec::new(),
+            problems: BTreeSet::new(),
+        }
+    }
+
+    /// Publishes what `snapshot` means; `problems` are those that its source had with it.
+    pub fn apply(&mut self, snapshot: &Snapshot, problems: impl IntoIterator<Item = Problem>) {
+        let translation = translate(snapshot, &self.options);
+        let mut found: BTreeSet<Problem> = problems.into_iter().collect();
+        found.extend(translation.diagnostics.iter().map(|diagnostic| {
+            let severity = diagnostic.severity().to_string();
+            let text = diagnostic.to_string();
+            let text = text.strip_prefix(&format!("{severity}: ")).unwrap_or(&text).to_owned();
+            Problem { severity, text }
+        }));
+        if self.generation == 0 || *self.config != translation.config {
+            self.publish(translation.config);
+        } else {
+            debug!(generation = self.generation, "nothing to publish");
+        }
+        found.extend(self.unserved.iter().cloned());
+        for problem in found.difference(&self.problems) {
+            warn!(severity = problem.severity, "{}", problem.text);
+        }
+        for problem in self.problems.difference(&found) {
+            info!("no longer a problem: {}", problem.text);
+        }
+        self.problems = found;
+    }
+
+    /// The generation published last.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// What is wrong with the newest snapshot.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problems.iter().cloned().collect()
+    }
+
+    /// Addresses of all endpoints of the configuration.
+    pub fn endpoint_addresses(&self) -> BTreeSet<IpAddr> {
+        let backends = self.config.backends.values();
+        backends.flat_map(|backend| &backend.endpoints).map(|e| e.address.ip()).collect()
+    }
+
+    /// What is published, in numbers.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            hosts: self.config.hosts.len(),
+            rules: self.config.hosts.values().map(|host| host.rules.len()).sum(),
+            backends: self.config.backends.len(),
+            endpoints: self.config.backends.values().map(|b| b.endpoints.len()).sum(),
+            certificates: self.config.certificates.len(),
+        }
+    }
+
+    fn publish(&mut self, config: Config) {
+        self.generation += 1;
+        self.config = Arc::new(config);
+        self.unserved = self.publisher.publish(Arc::clone(&self.config), self.generation);
+        let Summary { hosts, rules, backends, endpoints, certificates } = self.summary();
+        info!(
+            generation = self.generation,
+            hosts, rules, backends, endpoints, certificates, "configuration published"
+        );
+    }
+}
+
+/// A configuration in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Host patterns.
+    pub hosts: usize,
+    /// Rules of all hosts.
+    pub rules: usize,
+    /// Backends that rules name.
+    pub backends: usize,
+    /// Their endpoints.
+    pub endpoints: usize,
+    /// Certificates from Secrets.
+    pub certificates: usize,
+}

@@ -1,0 +1,18 @@
+//! The log: tracing, with a filter and a format.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+
+use crate::settings::LogFormat;
+
+/// Starts logging to standard error. A filter that can't be read is an error that names it.
+pub fn init(filter: &str, format: LogFormat) -> Result<(), String> {
+    let parsed = EnvFilter::try_new(filter)
+        .map_err(|error| format!("failed to read the log filter `{filter}`: {error}"))?;
+    let builder = fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    let outcome = match format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    outcome.map_err(|error| format!("failed to start logging: {error}"))
+}
