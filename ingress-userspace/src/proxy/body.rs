@@ -144,6 +144,7 @@ impl ResponseBody {
             return Self::text("", in_flight);
         }
         let body = UpstreamBody {
+            error: None,
             incoming,
             upstream: Some(upstream),
             patience,
@@ -199,6 +200,8 @@ impl Body for ResponseBody {
 
 struct UpstreamBody {
     incoming: Incoming,
+    /// Waits for the sink to flush what came before it.
+    error: Option<BodyError>,
     /// Until the end of the body.
     upstream: Option<Box<Upstream>>,
     patience: Patience,
@@ -206,6 +209,24 @@ struct UpstreamBody {
 
 impl UpstreamBody {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let poll = self.poll_upstream(cx);
+        if let Poll::Ready(Some(Err(error))) = poll {
+            // hyper drops what it has buffered when a body fails, even the head. Pending lets it
+            // flush first: the client gets all that the endpoint sent.
+            self.error = Some(error);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        poll
+    }
+
+    fn poll_upstream(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // What the connection has read already comes first; it reads on when that is used up.
         if let Poll::Ready(item) = self.poll_incoming() {
             return Poll::Ready(item);

@@ -53,12 +53,17 @@ impl Connection {
         InFlight(Rc::clone(self))
     }
 
+    /// Whether a request is being answered.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight.get() > 0
+    }
+
     /// How much longer the client may do as it does: zero when it has to go.
     pub(super) fn time_left(&self) -> Duration {
         let timeouts = &self.worker.timeouts;
         let (since, limit) = if let Some(since) = self.activity.write_blocked_since() {
             (since, timeouts.downstream_write)
-        } else if self.in_flight.get() == 0 {
+        } else if !self.is_in_flight() {
             // The end of a response may be written long after its body was handed over.
             (
                 self.idle_since.get().max(self.activity.last_write()),

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde::Serialize;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
@@ -157,10 +157,19 @@ impl Acceptor {
             }
             self.worker.wait_for_room().await;
         }
-        let left =
-            || std::future::poll_fn(|cx| std::task::Poll::Ready(self.socket.poll_accept(cx)));
-        while let std::task::Poll::Ready(Ok(accepted)) = left().await {
-            self.take(Ok(accepted)).await;
+        self.take_queued();
+    }
+
+    /// Asks the kernel and not the runtime, which may not have been told of the last ones yet.
+    fn take_queued(&self) {
+        let socket = SockRef::from(&self.socket);
+        while let Ok((stream, peer)) = socket.accept() {
+            let stream = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream.into()));
+            if let (Ok(stream), Some(peer)) = (stream, peer.as_socket()) {
+                self.spawn(stream, peer);
+            }
         }
     }
 

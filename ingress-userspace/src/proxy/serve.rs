@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -95,40 +96,54 @@ async fn answer(
 
 /// Drives a connection until it ends by itself, by the client's fault or by the worker's end.
 async fn watch<C: Served>(served: C, connection: &Connection) {
+    let worker = &connection.worker;
     let mut served = pin!(served);
     let mut alarm: Option<Alarm> = None;
-    let mut is_ending = false;
+    let mut end = End::NotInSight;
     std::future::poll_fn(|cx| {
         loop {
             if served.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            if !is_ending && connection.worker.drain.has_begun() {
-                is_ending = true;
-                served.as_mut().graceful_shutdown();
-                continue;
+            let alarm = alarm
+                .get_or_insert_with(|| worker.timers.alarm(connection.time_left(), cx.waker()));
+            if end == End::NotInSight && worker.drain.has_begun() {
+                end = End::Lingering;
+                alarm.set(LINGER);
             }
-            let left = || connection.time_left();
-            let alarm =
-                alarm.get_or_insert_with(|| connection.worker.timers.alarm(left(), cx.waker()));
-            if !alarm.fired() {
-                return Poll::Pending;
+            let is_over = alarm.fired() && connection.time_left().is_zero();
+            match end {
+                End::Lingering if alarm.fired() || connection.is_in_flight() => {}
+                End::NotInSight if is_over && C::SAYS_GOODBYE => {}
+                End::NotInSight | End::Announced if is_over => return Poll::Ready(()),
+                End::NotInSight | End::Lingering | End::Announced => {
+                    if alarm.fired() {
+                        alarm.set(connection.time_left());
+                    }
+                    return Poll::Pending;
+                }
             }
-            let left = left();
-            if !left.is_zero() {
-                alarm.set(left);
-                return Poll::Pending;
-            }
-            if is_ending || !C::SAYS_GOODBYE {
-                return Poll::Ready(());
-            }
-            is_ending = true;
-            alarm.set(connection.worker.timeouts.downstream_write);
+            end = End::Announced;
+            alarm.set(worker.timeouts.downstream_write);
             served.as_mut().graceful_shutdown();
         }
     })
     .await;
 }
+
+/// How near a connection is to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    NotInSight,
+    /// The worker is to end. A request that the client has already sent is still answered: its
+    /// bytes may be in the socket, and the runtime has not been told yet.
+    Lingering,
+    /// The client is told with the next response, or by GOAWAY.
+    Announced,
+}
+
+/// How long a connection without a request outlives the beginning of its worker's end.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// A connection that hyper serves.
 trait Served: Future {

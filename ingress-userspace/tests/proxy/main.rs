@@ -1,0 +1,13 @@
+//! The proxy on real sockets: workers in this process, origins and clients around them.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod bodies;
+mod failures;
+mod headers;
+mod http1;
+mod reload;
+mod reuse;
+mod rig;
+mod shutdown;
+mod tls;

@@ -1,0 +1,370 @@
+//! What the tests share: a running proxy, origins that do as they are told, and a raw client.
+//!
+//! Everything blocks and nothing sleeps: a test waits for bytes, or for a generation.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ingress_core::ir::{
+    Backend, BackendKey, Config, Endpoint, HostPattern, ObjectRef, PathPattern, Rule, RuleOrigin,
+    ServicePort, Target,
+};
+use ingress_userspace::proxy::{
+    Datapath, DefaultCertificate, Dial, HostDial, Listener, NoGauge, Scheme, Table, TableHandle,
+    Timeouts, Worker, WorkerHandle, WorkerSnapshot, WorkerSpec, listen,
+};
+
+/// A proxy with one worker.
+pub(crate) struct Proxy {
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
+    pub(crate) table: TableHandle,
+    pub(crate) certificate: DefaultCertificate,
+    pub(crate) worker: WorkerHandle,
+}
+
+/// What a test wants otherwise than usual.
+pub(crate) struct Options {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) dial: Arc<dyn Dial>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            dial: Arc::new(HostDial),
+        }
+    }
+}
+
+impl Proxy {
+    pub(crate) fn start(config: Config) -> Self {
+        Self::start_with(config, Options::default())
+    }
+
+    pub(crate) fn start_with(config: Config, options: Options) -> Self {
+        let certificate = DefaultCertificate::generate().unwrap();
+        let (table, problems) = Table::build(None, Arc::new(config), 1, &certificate);
+        assert_eq!(problems, []);
+        let table = TableHandle::new(table).unwrap();
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let (http, https) = (listen(any).unwrap(), listen(any).unwrap());
+        let on_loopback = |socket: &TcpListener| {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, socket.local_addr().unwrap().port()))
+        };
+        let addresses = (on_loopback(&http), on_loopback(&https));
+        let listener = |socket, scheme| Listener {
+            socket,
+            scheme,
+            datapath: Datapath::Host,
+        };
+        let worker = Worker::spawn(WorkerSpec {
+            index: 0,
+            cpu: None,
+            listeners: vec![listener(http, Scheme::Http), listener(https, Scheme::Https)],
+            table: table.clone(),
+            dial: options.dial,
+            gauge: Arc::new(NoGauge),
+            timeouts: options.timeouts,
+            prepare: None,
+        });
+        let worker = worker.unwrap();
+        Self {
+            http: addresses.0,
+            https: addresses.1,
+            table,
+            certificate,
+            worker,
+        }
+    }
+
+    /// Publishes a configuration as the next generation and waits until it is served.
+    pub(crate) fn publish(&self, config: Config) {
+        self.publish_unacknowledged(config);
+        let generation = self.table.current().generation();
+        wait_until("the generation is served", || {
+            self.worker.generation() == generation
+        });
+    }
+
+    pub(crate) fn publish_unacknowledged(&self, config: Config) {
+        let current = self.table.current();
+        let generation = current.generation() + 1;
+        let (table, _) = Table::build(
+            Some(&current),
+            Arc::new(config),
+            generation,
+            &self.certificate,
+        );
+        self.table.publish(table);
+    }
+
+    pub(crate) fn snapshot(&self) -> WorkerSnapshot {
+        self.worker.snapshot()
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.http)
+    }
+
+    /// One `GET` on a connection of its own.
+    pub(crate) fn get(&self, host: &str, path: &str) -> Reply {
+        self.client().get(host, path)
+    }
+}
+
+/// Waits for something that another thread does; panics when it does not.
+pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::yield_now();
+    }
+}
+
+/// A configuration with one prefix rule for each (host, prefix, endpoints).
+pub(crate) fn config(rules: &[(&str, &str, &[SocketAddr])]) -> Config {
+    let mut config = Config::default();
+    for (host, prefix, endpoints) in rules {
+        let service = format!("{host}{prefix}").replace(['/', '*', '.'], "-");
+        let key = BackendKey {
+            namespace: "default".into(),
+            service: service.into(),
+            port: ServicePort::Number(80),
+        };
+        let mut endpoints: Vec<_> = endpoints
+            .iter()
+            .map(|address| Endpoint { address: *address })
+            .collect();
+        endpoints.sort_unstable();
+        let backend = Backend {
+            key: key.clone(),
+            endpoints,
+        };
+        config.backends.insert(key.clone(), Arc::new(backend));
+        let entry = config
+            .hosts
+            .entry(HostPattern::parse(host).unwrap())
+            .or_default();
+        let rule = rule(prefix, Target::Backend(key));
+        let rules = &mut Arc::make_mut(entry).rules;
+        rules.push(Arc::new(rule));
+        rules.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+    config
+}
+
+/// A rule for a prefix.
+pub(crate) fn rule(prefix: &str, target: Target) -> Rule {
+    let ingress = ObjectRef {
+        kind: "Ingress",
+        namespace: "default".into(),
+        name: "test".into(),
+    };
+    Rule {
+        path: PathPattern::Prefix(prefix.trim_end_matches('/').into()),
+        target,
+        origin: RuleOrigin {
+            ingress,
+            path: prefix.into(),
+        },
+    }
+}
+
+/// A server behind the proxy: one thread a connection, running the test's code.
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Origin {
+    /// Hands every connection to `serve`.
+    pub(crate) fn start(serve: impl Fn(Client) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        let serve = Arc::new(serve);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let serve = Arc::clone(&serve);
+                thread::spawn(move || serve(Client::new(stream.unwrap())));
+            }
+        });
+        Self {
+            address,
+            connections,
+        }
+    }
+
+    /// Answers every request with its name and, line by line, the head it got.
+    pub(crate) fn echo(name: &'static str) -> Self {
+        Self::start(move |mut connection| {
+            while let Some(head) = connection.read_head() {
+                connection.read_body(&head);
+                let body = format!("{name}\n{}", head.text);
+                connection.write(&format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                ));
+            }
+        })
+    }
+
+    /// Answers every request with these bytes.
+    pub(crate) fn fixed(answer: &'static str) -> Self {
+        Self::start(move |mut connection| {
+            while let Some(head) = connection.read_head() {
+                connection.read_body(&head);
+                connection.write(answer);
+            }
+        })
+    }
+
+    /// How many connections it has accepted.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// One end of a connection that speaks HTTP/1.1 as literally as a test likes.
+pub(crate) struct Client {
+    pub(crate) stream: BufReader<TcpStream>,
+}
+
+/// A request or response head.
+pub(crate) struct Head {
+    pub(crate) text: String,
+}
+
+/// A response.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: Head,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        Self::new(TcpStream::connect(address).unwrap())
+    }
+
+    fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        // A test that would wait for ever fails instead.
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    pub(crate) fn get(&mut self, host: &str, path: &str) -> Reply {
+        self.write(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        self.read_reply()
+    }
+
+    pub(crate) fn write(&mut self, text: &str) {
+        // An error means that the other side has gone; what the test then reads says so.
+        let _ = self.stream.get_mut().write_all(text.as_bytes());
+    }
+
+    /// The next head, or `None` at the end of the connection.
+    pub(crate) fn read_head(&mut self) -> Option<Head> {
+        let mut text = String::new();
+        loop {
+            match self.stream.read_line(&mut text) {
+                Ok(0) | Err(_) => return None,
+                Ok(_) if text.ends_with("\r\n\r\n") => return Some(Head { text }),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The body that follows a head; of a chunked one the data alone.
+    pub(crate) fn read_body(&mut self, head: &Head) -> Vec<u8> {
+        let mut body = Vec::new();
+        if head
+            .field("transfer-encoding")
+            .is_some_and(|coding| coding == "chunked")
+        {
+            while let Some(mut chunk) = self.read_chunk().filter(|chunk| !chunk.is_empty()) {
+                body.append(&mut chunk);
+            }
+        } else if let Some(length) = head.field("content-length") {
+            body.resize(length.parse().unwrap(), 0);
+            self.stream.read_exact(&mut body).unwrap();
+        }
+        body
+    }
+
+    /// One chunk, empty for the last; `None` if the connection ends first.
+    pub(crate) fn read_chunk(&mut self) -> Option<Vec<u8>> {
+        let mut size = String::new();
+        self.stream.read_line(&mut size).ok()?;
+        let size = usize::from_str_radix(size.trim(), 16).ok()?;
+        let mut chunk = vec![0; size + 2];
+        self.stream.read_exact(&mut chunk).ok()?;
+        chunk.truncate(size);
+        Some(chunk)
+    }
+
+    pub(crate) fn read_reply(&mut self) -> Reply {
+        let head = self.read_head().expect("a response");
+        let body = self.read_body(&head);
+        Reply {
+            status: head.status(),
+            head,
+            body,
+        }
+    }
+
+    /// Whether the other side has closed and sent nothing before.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        matches!(self.stream.fill_buf(), Ok(&[]))
+            || self
+                .stream
+                .fill_buf()
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+    }
+}
+
+impl Head {
+    pub(crate) fn status(&self) -> u16 {
+        self.text.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// The value of a field that occurs at most once.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        field(&self.text, name)
+    }
+}
+
+impl Reply {
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// A field of the request as an echo origin saw it.
+    pub(crate) fn seen(&self, name: &str) -> Option<&str> {
+        field(self.text(), name)
+    }
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let mut values = text.lines().filter_map(|line| {
+        let (field, value) = line.split_once(':')?;
+        field.eq_ignore_ascii_case(name).then_some(value.trim())
+    });
+    let value = values.next();
+    assert_eq!(values.next(), None, "`{name}` occurs once");
+    value
+}
+
+/// How long a test waits before it says that something does not happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

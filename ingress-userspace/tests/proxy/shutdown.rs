@@ -1,0 +1,69 @@
+//! How a worker ends.
+
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::rig::{Origin, PATIENCE, Proxy, config};
+
+#[test]
+fn a_request_in_flight_is_finished() {
+    let (go, gone) = mpsc::channel();
+    let (asked, is_asked) = mpsc::channel();
+    let channels = Mutex::new((asked, gone));
+    let origin = Origin::start(move |mut connection| {
+        connection.read_head();
+        let channels = channels.lock().unwrap();
+        channels.0.send(()).unwrap();
+        channels.1.recv().unwrap();
+        connection.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+    let mut proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+    let mut idle = proxy.client();
+    assert_eq!(idle.get("none.test", "/").status, 404);
+    let mut client = proxy.client();
+    client.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
+    is_asked.recv_timeout(PATIENCE).unwrap();
+    proxy.worker.shut_down(PATIENCE);
+    // The idle connection is closed at once, and by then nobody listens any more.
+    assert!(idle.is_closed());
+    go.send(()).unwrap();
+    let reply = client.read_reply();
+    assert_eq!((reply.status, reply.text()), (200, "ok"));
+    assert_eq!(reply.head.field("connection"), Some("close"));
+    assert!(client.is_closed());
+    proxy.worker.join().unwrap();
+    TcpStream::connect(proxy.http).unwrap_err();
+}
+
+#[test]
+fn a_request_that_outlasts_the_grace_is_dropped() {
+    let (asked, is_asked) = mpsc::channel();
+    let asked = Mutex::new(asked);
+    let origin = Origin::start(move |mut connection| {
+        connection.read_head();
+        asked.lock().unwrap().send(()).unwrap();
+        connection.read_head();
+    });
+    let mut proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+    let mut client = proxy.client();
+    client.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
+    is_asked.recv_timeout(PATIENCE).unwrap();
+    proxy.worker.shut_down(Duration::from_millis(1));
+    assert!(client.is_closed());
+    proxy.worker.join().unwrap();
+}
+
+#[test]
+fn a_connection_that_waits_to_be_accepted_is_served() {
+    let origin = Origin::echo("origin");
+    for _ in 0..50 {
+        let mut proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+        let mut client = proxy.client();
+        client.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
+        proxy.worker.shut_down(PATIENCE);
+        assert_eq!(client.read_reply().status, 200);
+        proxy.worker.join().unwrap();
+    }
+}
