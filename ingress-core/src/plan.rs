@@ -38,14 +38,29 @@ impl Plan {
         for listener in listeners {
             let port = listener.port.to_be_bytes();
             let protocol = listener.protocol;
-            plan.ports.insert(Port { port, protocol, reserved: 0 }, listener.group);
+            plan.ports.insert(
+                Port {
+                    port,
+                    protocol,
+                    reserved: 0,
+                },
+                listener.group,
+            );
             for address in addresses {
                 let address = to_address(*address);
-                let frontend = Frontend { address, port, protocol, reserved: 0 };
+                let frontend = Frontend {
+                    address,
+                    port,
+                    protocol,
+                    reserved: 0,
+                };
                 plan.frontends.insert(frontend, listener.group);
             }
         }
-        plan.upstream_sources = addresses.iter().map(|address| to_address(*address)).collect();
+        plan.upstream_sources = addresses
+            .iter()
+            .map(|address| to_address(*address))
+            .collect();
         plan
     }
 
@@ -110,7 +125,9 @@ fn set<K: Ord + Copy>(
     from: &BTreeMap<K, u32>,
     to: &BTreeMap<K, u32>,
 ) -> impl Iterator<Item = (K, u32)> {
-    to.iter().filter(|(k, v)| from.get(*k) != Some(*v)).map(|(k, v)| (*k, *v))
+    to.iter()
+        .filter(|(k, v)| from.get(*k) != Some(*v))
+        .map(|(k, v)| (*k, *v))
 }
 
 fn removed<K: Ord + Copy>(
@@ -133,7 +150,11 @@ mod tests {
         (addresses, listeners).prop_map(|(addresses, listeners)| {
             let listeners: Vec<_> = listeners
                 .into_iter()
-                .map(|(port, group)| ListenerPort { protocol: 6, port, group })
+                .map(|(port, group)| ListenerPort {
+                    protocol: 6,
+                    port,
+                    group,
+                })
                 .collect();
             Plan::new(&addresses, &listeners)
         })
@@ -169,7 +190,14 @@ mod tests {
     #[test]
     fn equal_plans_need_no_operation() {
         let addresses = BTreeSet::from([IpAddr::from([10, 0, 0, 1])]);
-        let plan = Plan::new(&addresses, &[ListenerPort { protocol: 6, port: 80, group: 0 }]);
+        let plan = Plan::new(
+            &addresses,
+            &[ListenerPort {
+                protocol: 6,
+                port: 80,
+                group: 0,
+            }],
+        );
         assert_eq!(diff(&plan, &plan), []);
         assert_eq!(plan.frontends.len(), 1);
     }

@@ -1,0 +1,15 @@
+//! What Ingress objects mean, from the objects to the route of a request.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod backends;
+mod certificates;
+mod classes;
+mod conflicts;
+mod conformance;
+mod defaults;
+mod documentation;
+mod fixture;
+mod invalid;
+mod routing_properties;
+mod translation_properties;
