@@ -53,23 +53,22 @@ fn read_document(text: &str, format: Format, objects: &mut Vec<Located>) -> Resu
     let Some(head) = format.read(text, Seed::<Option<Head>>::new())? else {
         return Ok(());
     };
+    let line = first_line(text);
     let (Some(api_version), Some(kind)) = (head.api_version, head.kind) else {
-        let line = first_line(text);
+        let message = "object has no `apiVersion` or no `kind`".to_owned();
         return Err(Fault {
-            line,
-            message: "object has no `apiVersion` or no `kind`".to_owned(),
+            line: Some(line),
+            message,
         });
     };
     if let Some(defaults) = ItemDefaults::of(&api_version, &kind) {
         let items = format.read_items(text, defaults)?;
         let (lines, kinds): (Vec<_>, Vec<_>) = items.into_iter().unzip();
         if kinds.iter().any(Option::is_some) {
-            let items = lines
-                .into_iter()
-                .zip(format.read(text, ListSeed { kinds })?);
-            objects.extend(
-                items.filter_map(|(line, object)| object.map(|object| Located { line, object })),
-            );
+            let items = format.read(text, ListSeed { kinds })?;
+            for (line, object) in lines.into_iter().zip(items) {
+                objects.extend(object.map(|object| named(line, object)).transpose()?);
+            }
         }
         return Ok(());
     }
@@ -77,10 +76,21 @@ fn read_document(text: &str, format: Format, objects: &mut Vec<Located>) -> Resu
         debug!(api_version, kind, "skipped: this kind has no say");
         return Ok(());
     };
-    let line = first_line(text).unwrap_or(1);
     let object = format.read(text, ObjectSeed(Some(kind)))?;
-    objects.extend(object.map(|object| Located { line, object }));
+    objects.extend(object.map(|object| named(line, object)).transpose()?);
     Ok(())
+}
+
+/// Every object needs a name; `generateName` is for the API server to fill.
+fn named(line: u64, object: Object) -> Result<Located, Fault> {
+    if object.reference().name.is_empty() {
+        let message = "object has no `metadata.name`".to_owned();
+        return Err(Fault {
+            line: Some(line),
+            message,
+        });
+    }
+    Ok(Located { line, object })
 }
 
 impl Format {
@@ -291,7 +301,9 @@ fn documents(text: &str) -> Vec<Document<'_>> {
                 is_start || !matches!(line.trim_start().as_bytes(), [] | [b'#' | b'%', ..]);
         }
     }
-    documents.push(start);
+    if !start.text.is_empty() {
+        documents.push(start);
+    }
     documents
 }
 
@@ -301,14 +313,12 @@ fn is_marker(line: &str, marker: &str) -> bool {
 }
 
 /// The line of the first content in a document.
-fn first_line(text: &str) -> Option<u64> {
+fn first_line(text: &str) -> u64 {
     let is_content = |line: &str| {
         !is_marker(line, "---") && !matches!(line.trim_start().as_bytes(), [] | [b'#' | b'%', ..])
     };
-    text.lines()
-        .zip(1..)
-        .find(|(line, _)| is_content(line))
-        .map(|(_, number)| number)
+    let found = text.lines().zip(1..).find(|(line, _)| is_content(line));
+    found.map_or(1, |(_, number)| number)
 }
 
 fn yaml_options() -> Options {
@@ -361,3 +371,66 @@ fn printable(text: &str) -> String {
 const NODES_MAX: usize = 4_000_000;
 /// Bound of what the aliases of one document expand to.
 const REPLAYED_MAX: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    use super::*;
+
+    const MANIFEST: &str = "# head\n---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: \
+         &meta {name: a}\nspec:\n  rules:\n  - host: \"*.test\"\n    http:\n      paths:\n      - \
+         path: /\n        backend: {service: {name: web, port: {number: 80}}}\n--- # next\n\
+         apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: *meta, \
+         data: {k: dg==}}\n...\n";
+
+    proptest! {
+        #[test]
+        fn nothing_panics_on_any_text(text in any::<String>()) {
+            let _ = read(&text, Format::Yaml);
+            let _ = read(&text, Format::Json);
+        }
+
+        #[test]
+        fn nothing_panics_on_a_damaged_manifest(
+            damage in vec((any::<Index>(), select(vec!["", "\n", "{", "[", "*", "&a", "|", "- ", "---", ": ", "\t", "\"", "é"])), 1..6),
+        ) {
+            let mut text: Vec<char> = MANIFEST.chars().collect();
+            for (place, piece) in damage {
+                let place = place.index(text.len());
+                text.splice(place..=place, piece.chars());
+            }
+            let _ = read(&text.into_iter().collect::<String>(), Format::Yaml);
+        }
+
+        #[test]
+        fn cutting_loses_nothing_and_knows_its_lines(
+            lines in vec(select(vec!["---", "--- a", "...", "# c", "", "a: 1", " ---", "----", "%D"]), 0..12),
+        ) {
+            let text = lines.join("\n");
+            let documents = documents(&text);
+            let joined: String = documents.iter().map(|document| document.text).collect();
+            prop_assert_eq!(&joined, &text);
+            let mut before = String::new();
+            for document in documents {
+                prop_assert_eq!(before.matches('\n').count() as u64 + 1, document.line);
+                before += document.text;
+            }
+        }
+    }
+
+    #[test]
+    fn the_sound_manifest_of_these_tests_is_read() {
+        assert_eq!(
+            read(MANIFEST, Format::Yaml)
+                .map(|objects| objects.len())
+                .unwrap_err()
+                .line,
+            Some(17)
+        );
+        let sound = MANIFEST.replace("*meta", "{name: b}");
+        assert_eq!(read(&sound, Format::Yaml).unwrap().len(), 2);
+    }
+}

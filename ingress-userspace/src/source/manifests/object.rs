@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::de::value::StrDeserializer;
+use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::de::{DeserializeSeed, Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
@@ -107,54 +107,44 @@ impl<'de> DeserializeSeed<'de> for ObjectSeed {
         Ok(Some(match kind {
             Kind::Ingress => {
                 let mut object = Ingress::deserialize(deserializer)?;
-                complete(&mut object.metadata)?;
+                complete(&mut object.metadata);
                 Object::Ingress(Arc::new(object))
             }
             Kind::BetaIngress => {
                 let mut object = Ingress::from(beta::Ingress::deserialize(deserializer)?);
-                complete(&mut object.metadata)?;
+                complete(&mut object.metadata);
                 Object::Ingress(Arc::new(object))
             }
             Kind::IngressClass => {
                 let object = IngressClass::deserialize(deserializer)?;
-                require_name(&object.metadata)?;
                 Object::IngressClass(Arc::new(object))
             }
             Kind::BetaIngressClass => {
                 let object = IngressClass::from(beta::IngressClass::deserialize(deserializer)?);
-                require_name(&object.metadata)?;
                 Object::IngressClass(Arc::new(object))
             }
             Kind::Service => {
                 let mut object = Service::deserialize(deserializer)?;
-                complete(&mut object.metadata)?;
+                complete(&mut object.metadata);
                 Object::Service(Arc::new(object))
             }
             Kind::EndpointSlice => {
                 let mut object = EndpointSlice::deserialize(deserializer)?;
-                complete(&mut object.metadata)?;
+                complete(&mut object.metadata);
                 Object::EndpointSlice(Arc::new(object))
             }
             Kind::Secret => {
                 let mut object = Secret::from(WrittenSecret::deserialize(deserializer)?);
-                complete(&mut object.metadata)?;
+                complete(&mut object.metadata);
                 Object::Secret(Arc::new(object))
             }
         }))
     }
 }
 
-/// A name is required; a missing namespace is `default`, as `kubectl` has it.
-fn complete<E: Error>(meta: &mut ObjectMeta) -> Result<(), E> {
+/// A missing namespace is `default`, as `kubectl` has it.
+fn complete(meta: &mut ObjectMeta) {
     meta.namespace.get_or_insert_with(|| "default".to_owned());
-    require_name(meta)
-}
-
-fn require_name<E: Error>(meta: &ObjectMeta) -> Result<(), E> {
-    if meta.name.as_deref().is_none_or(str::is_empty) {
-        return Err(E::custom("object has no `metadata.name`"));
-    }
-    Ok(())
 }
 
 /// A Secret as people write it.
@@ -199,6 +189,8 @@ impl<'de> Deserialize<'de> for Base64 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
         text.retain(|c| !matches!(c, '\n' | '\r'));
-        ByteString::deserialize(StrDeserializer::new(&text)).map(Self)
+        ByteString::deserialize(StrDeserializer::<ValueError>::new(&text))
+            .map(Self)
+            .map_err(|error| D::Error::custom(format_args!("value is not base64: {error}")))
     }
 }

@@ -227,15 +227,65 @@ mod problems {
             dir.problem("a.yaml", "---\n# nothing\n\nfoo: bar\n"),
             "a.yaml:4: object has no `apiVersion` or no `kind`"
         );
-        let problem = dir.problem("a.yaml", "apiVersion: v1\nkind: Service\n");
-        assert!(
-            problem.ends_with("object has no `metadata.name`"),
-            "{problem}"
+        let nameless = "---
+# x
+apiVersion: v1
+kind: Service
+";
+        assert_eq!(
+            dir.problem("a.yaml", nameless),
+            "a.yaml:3: object has no `metadata.name`"
+        );
+        let list = format!(
+            "apiVersion: v1
+kind: List
+items:
+- {{}}
+- {{{}}}
+",
+            "apiVersion: v1, kind: Secret"
+        );
+        assert_eq!(
+            dir.problem("a.yaml", &list),
+            "a.yaml:5: object has no `metadata.name`"
         );
         assert!(
             dir.problem("a.yaml", "just text\n")
                 .starts_with("a.yaml:1: ")
         );
+    }
+
+    #[test]
+    fn a_value_that_is_not_base64_is_a_problem() {
+        let dir = Directory::new("base64");
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata:\n  tls.crt: '*'\n";
+        let problem = dir.problem("a.yaml", secret);
+        assert!(
+            problem.starts_with("a.yaml:5: value is not base64"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn a_file_larger_than_the_bound_is_a_problem() {
+        let dir = Directory::new("large");
+        let file = File::create(dir.path("a.yaml")).unwrap();
+        file.set_len(FILE_BYTES_MAX as u64 + 1).unwrap();
+        let problem = dir.load().problems[0].to_string();
+        assert!(
+            problem.ends_with("is larger than 33554432 bytes"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn control_characters_of_a_file_do_not_reach_a_terminal() {
+        let dir = Directory::new("control");
+        let problem = dir.problem(
+            "a.yaml",
+            "apiVersion: v1\nkind: Service\nspec: {\"\\e[31m\": 1, \"\\e[31m\": 1}\n",
+        );
+        assert!(!problem.contains(char::is_control), "{problem:?}");
     }
 
     #[test]
