@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use thiserror::Error;
 
 use super::connection::InFlight;
-use super::upstream::{Patience, Upstream, pending};
+use super::upstream::{Patience, Upstream, pending, quiet};
 
 /// The body of a request on its way to an endpoint.
 pub(super) struct RequestBody(Option<Upload>);
@@ -228,30 +228,24 @@ impl UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // What the connection has read already comes first; it reads on when that is used up.
-        if let Poll::Ready(item) = self.poll_incoming() {
-            return Poll::Ready(item);
+        let Self {
+            incoming, upstream, ..
+        } = self;
+        let mut poll_incoming = || Pin::new(&mut *incoming).poll_frame(&mut quiet());
+        let mut poll = poll_incoming();
+        if poll.is_pending() {
+            let Some(upstream) = upstream else {
+                return Poll::Ready(Some(Err(BodyError::Ended)));
+            };
+            poll = upstream.poll_driven(cx, poll_incoming);
+            if poll.is_pending() && upstream.is_stuck(&mut self.patience, cx) {
+                return Poll::Ready(Some(Err(BodyError::TimedOut)));
+            }
         }
-        let Some(upstream) = &mut self.upstream else {
-            return Poll::Ready(Some(Err(BodyError::Ended)));
-        };
-        upstream.drive(cx);
-        if let Poll::Ready(item) = self.poll_incoming() {
-            return Poll::Ready(item);
+        match poll {
+            Poll::Ready(item) => Poll::Ready(item.map(|item| item.map_err(BodyError::Upstream))),
+            Poll::Pending => pending(cx),
         }
-        if self
-            .upstream
-            .as_ref()
-            .is_some_and(|it| it.is_stuck(&mut self.patience, cx))
-        {
-            return Poll::Ready(Some(Err(BodyError::TimedOut)));
-        }
-        pending(cx)
-    }
-
-    fn poll_incoming(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.incoming)
-            .poll_frame(&mut Context::from_waker(Waker::noop()))
-            .map_err(BodyError::Upstream)
     }
 
     /// Whether this was the last frame, so that the connection is free.

@@ -61,18 +61,17 @@ async fn forward(
 ) -> Result<Answer, Failure> {
     let worker = &connection.worker;
     let (mut head, incoming) = request.into_parts();
-    let (backend, address) = endpoint(worker, &head)?;
+    let (address, way) = endpoint(worker, &head)?;
     head::rewrite(&mut head, connection);
     let (body, upload) = RequestBody::new(incoming);
     let request = Request::from_parts(head, body);
     let mut patience = Patience::new(&worker.timers, worker.timeouts.response_head);
     let exchange = Exchange {
         worker,
-        backend,
         address,
         upload,
     };
-    let (response, upstream) = exchange.run(request, &mut patience).await?;
+    let (response, upstream) = exchange.run(request, way, &mut patience).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Failure::Switched);
     }
@@ -85,10 +84,7 @@ async fn forward(
 }
 
 /// The endpoint that a request goes to.
-fn endpoint(
-    worker: &WorkerState,
-    head: &request::Parts,
-) -> Result<(Arc<BackendSlot>, SocketAddr), Failure> {
+fn endpoint(worker: &WorkerState, head: &request::Parts) -> Result<(SocketAddr, Way), Failure> {
     let authority = head::authority(head)?;
     let mut table = worker.table.borrow_mut();
     let route = table
@@ -99,16 +95,33 @@ fn endpoint(
     match &route.payload {
         Destination::Backend(slot) => {
             let address = slot.pick(worker.turn(slot.id)).ok_or(Failure::NoEndpoint)?;
-            Ok((Arc::clone(slot), address))
+            Ok((address, Way::to(worker, address, slot)))
         }
         Destination::Unavailable => Err(Failure::Unavailable),
+    }
+}
+
+/// How an endpoint is reached.
+enum Way {
+    /// Over this connection.
+    Idle(Box<Upstream>),
+    /// Over a new one, on behalf of this backend.
+    Fresh(Arc<BackendSlot>),
+}
+
+impl Way {
+    /// The slot is shared by all workers: its reference count stays untouched in the usual case.
+    fn to(worker: &WorkerState, address: SocketAddr, backend: &Arc<BackendSlot>) -> Self {
+        match worker.pool.take(address) {
+            Some(upstream) => Self::Idle(upstream),
+            None => Self::Fresh(Arc::clone(backend)),
+        }
     }
 }
 
 /// One request and the endpoint that it is for.
 struct Exchange<'a> {
     worker: &'a Rc<WorkerState>,
-    backend: Arc<BackendSlot>,
     address: SocketAddr,
     /// How far the request body has come, if there is one.
     upload: Option<Rc<Cell<Progress>>>,
@@ -119,14 +132,17 @@ impl Exchange<'_> {
     async fn run(
         &self,
         mut request: Request<RequestBody>,
+        mut way: Way,
         patience: &mut Patience,
     ) -> Result<(Response<Incoming>, Box<Upstream>), Failure> {
+        let is_replayable = self.is_replayable(&request);
         for _ in 0..STALE_MAX {
-            let Some(mut upstream) = self.worker.pool.take(self.address) else {
+            let Way::Idle(mut upstream) = way else {
                 break;
             };
-            let replay = self.replay(&request);
-            if replay.is_none() {
+            if is_replayable {
+                upstream.record();
+            } else {
                 upstream.probe();
             }
             match upstream.send(request, patience).await {
@@ -134,19 +150,26 @@ impl Exchange<'_> {
                     self.worker.counters.upstream_reuses.increment();
                     return Ok((response, upstream));
                 }
-                Err(SendError::Unsent(unsent)) => request = *unsent,
+                Err(SendError::Unsent(unsent)) => {
+                    request = *unsent;
+                    way = Way::to(self.worker, self.address, &upstream.backend);
+                }
                 // The endpoint closed the connection while the request was on its way.
-                Err(SendError::Broken(error)) => match replay {
-                    Some(copy) => {
-                        self.worker.counters.upstream_replays.increment();
-                        request = copy;
-                    }
-                    None => return Err(self.broken(error)),
-                },
+                Err(SendError::Broken(error)) => {
+                    let recorded = is_replayable.then(|| upstream.recorded()).flatten();
+                    request = recorded.ok_or_else(|| self.broken(error))?;
+                    self.worker.counters.upstream_replays.increment();
+                    // Once is enough: a new connection is not closed for having been idle.
+                    way = Way::Fresh(Arc::clone(&upstream.backend));
+                }
                 Err(SendError::TimedOut) => return Err(self.timed_out()),
             }
         }
-        let mut upstream = self.connect().await?;
+        let backend = match way {
+            Way::Idle(stale) => Arc::clone(&stale.backend),
+            Way::Fresh(backend) => backend,
+        };
+        let mut upstream = self.connect(backend).await?;
         match upstream.send(request, patience).await {
             Ok(response) => Ok((response, upstream)),
             Err(SendError::Unsent(_)) => Err(Failure::Unsent),
@@ -155,22 +178,14 @@ impl Exchange<'_> {
         }
     }
 
-    /// A copy of a request that may be sent twice: idempotent by its method and without a body
+    /// Whether a request may be sent twice: idempotent by its method and without a body
     /// (RFC 9110 §9.2.2).
-    fn replay(&self, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-        if self.upload.is_some() || !request.method().is_idempotent() {
-            return None;
-        }
-        let mut copy = Request::new(RequestBody::empty());
-        copy.method_mut().clone_from(request.method());
-        copy.uri_mut().clone_from(request.uri());
-        copy.headers_mut().clone_from(request.headers());
-        Some(copy)
+    fn is_replayable(&self, request: &Request<RequestBody>) -> bool {
+        self.upload.is_none() && request.method().is_idempotent()
     }
 
-    async fn connect(&self) -> Result<Box<Upstream>, Failure> {
+    async fn connect(&self, backend: Arc<BackendSlot>) -> Result<Box<Upstream>, Failure> {
         let worker = self.worker;
-        let backend = Arc::clone(&self.backend);
         let connecting = Upstream::connect(&*worker.dial, self.address, backend, &worker.timers);
         let limit = worker.timeouts.upstream_connect;
         let outcome = worker.timers.timeout(limit, connecting).await;

@@ -28,6 +28,16 @@ pub(super) struct Activity {
     last_write: Cell<Instant>,
     write_blocked_since: Cell<Option<Instant>>,
     probe: Cell<bool>,
+    record: Cell<Record>,
+}
+
+/// Whether the next write is remembered, or was.
+#[derive(Default)]
+enum Record {
+    #[default]
+    Off,
+    Armed(Vec<u8>),
+    Done(Vec<u8>),
 }
 
 impl Activity {
@@ -39,6 +49,7 @@ impl Activity {
             last_write: Cell::new(now),
             write_blocked_since: Cell::new(None),
             probe: Cell::new(false),
+            record: Cell::default(),
         })
     }
 
@@ -67,6 +78,37 @@ impl Activity {
         self.probe.set(true);
     }
 
+    /// Has the next write remembered, whether it succeeds or not.
+    pub(super) fn record(&self) {
+        let mut buffer = match self.record.take() {
+            Record::Off => Vec::new(),
+            Record::Armed(buffer) | Record::Done(buffer) => buffer,
+        };
+        buffer.clear();
+        buffer.shrink_to(RECORD_BYTES_KEPT);
+        self.record.set(Record::Armed(buffer));
+    }
+
+    /// What the first write since `record` had to send.
+    pub(super) fn recorded(&self) -> Option<Vec<u8>> {
+        match self.record.take() {
+            Record::Done(bytes) => Some(bytes),
+            Record::Off | Record::Armed(_) => None,
+        }
+    }
+
+    fn note_attempt(&self, buffers: &[IoSlice<'_>]) {
+        self.record.set(match self.record.take() {
+            Record::Armed(mut bytes) => {
+                for buffer in buffers {
+                    bytes.extend_from_slice(buffer);
+                }
+                Record::Done(bytes)
+            }
+            record @ (Record::Off | Record::Done(_)) => record,
+        });
+    }
+
     fn note_write(&self, poll: &Poll<io::Result<usize>>) {
         if poll.is_ready() {
             self.touch();
@@ -80,17 +122,26 @@ impl Activity {
 
 /// The streams that a worker serves.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Whether the kernel says all that there is to say when the socket is closed: hyper closes
+    /// right after it shuts down, so that `shutdown(2)` would be one system call for nothing.
+    const CLOSES_SILENTLY: bool;
+
     /// The TCP connection underneath.
     fn tcp(&self) -> &TcpStream;
 }
 
 impl Stream for TcpStream {
+    const CLOSES_SILENTLY: bool = true;
+
     fn tcp(&self) -> &TcpStream {
         self
     }
 }
 
 impl Stream for TlsStream<TcpStream> {
+    /// `close_notify` (RFC 8446 §6.1) tells an end from a truncation.
+    const CLOSES_SILENTLY: bool = false;
+
     fn tcp(&self) -> &TcpStream {
         self.get_ref().0
     }
@@ -144,6 +195,7 @@ impl<S: Stream> Write for Monitored<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.activity.note_attempt(&[IoSlice::new(bytes)]);
         let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.activity.note_write(&poll);
         poll
@@ -154,6 +206,7 @@ impl<S: Stream> Write for Monitored<S> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.activity.note_attempt(buffers);
         let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
         self.activity.note_write(&poll);
         poll
@@ -168,6 +221,12 @@ impl<S: Stream> Write for Monitored<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if S::CLOSES_SILENTLY {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+/// How much room for recorded bytes an idle connection keeps.
+const RECORD_BYTES_KEPT: usize = 4096;

@@ -9,13 +9,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 use super::limits::{IDLE_MAX, IDLE_PER_ENDPOINT_MAX};
 use super::upstream::Upstream;
 
 /// The idle connections of one worker.
 #[derive(Default)]
 pub(super) struct Pool {
-    endpoints: RefCell<HashMap<SocketAddr, Idle>>,
+    endpoints: RefCell<HashMap<SocketAddr, Idle, RandomState>>,
     idle: Cell<usize>,
 }
 
@@ -39,7 +41,7 @@ impl Pool {
     /// Keeps a connection for the next request, or closes it if it is not fit for one or there
     /// is no room.
     pub(super) fn put(&self, mut upstream: Box<Upstream>, now: Instant) {
-        if self.idle.get() >= IDLE_MAX || !upstream.is_ready() {
+        if self.idle.get() >= IDLE_MAX || !upstream.is_free() {
             return;
         }
         let mut endpoints = self.endpoints.borrow_mut();

@@ -33,16 +33,11 @@ pub(super) fn authority(head: &request::Parts) -> Result<&str, BadRequest> {
         (None, None) if head.version == Version::HTTP_2 => return Err(BadRequest::NoHost),
         (None, None) => "",
     };
-    if text.bytes().all(is_authority_byte) {
+    if text.bytes().all(|byte| AUTHORITY_BYTES[usize::from(byte)]) {
         Ok(text)
     } else {
         Err(BadRequest::MalformedHost)
     }
-}
-
-/// The characters of `uri-host [":" port]` (RFC 3986 §3.2.2); `@` would be user information.
-fn is_authority_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&byte)
 }
 
 /// Rewrites a head that came from a client to the one for an endpoint.
@@ -123,7 +118,12 @@ fn forwarded_for(headers: &HeaderMap) -> HeaderValue {
 
 /// Removes what `Connection` names, and `Connection` itself.
 pub(super) fn remove_connection_fields(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONNECTION) {
+    let mut lines = headers.get_all(CONNECTION).iter();
+    let Some(first) = lines.next() else {
+        return;
+    };
+    if lines.next().is_none() && names_nothing(first) {
+        headers.remove(CONNECTION);
         return;
     }
     let named: Vec<HeaderName> = headers
@@ -136,6 +136,13 @@ pub(super) fn remove_connection_fields(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
+}
+
+/// The usual values, which say something about the connection and name no field but one that is
+/// removed anyway.
+fn names_nothing(connection: &HeaderValue) -> bool {
+    connection.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+        || connection.as_bytes().eq_ignore_ascii_case(b"close")
 }
 
 fn accepts_trailers(te: &HeaderValue) -> bool {
@@ -197,3 +204,20 @@ const X_ORIGINAL_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-origina
 
 /// How many fields `rewrite` adds.
 const ADDED_FIELDS: usize = 13;
+
+/// The characters of `uri-host [":" port]` (RFC 3986 §3.2.2); `@` would be user information.
+const AUTHORITY_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let signs = b"-._~:[]%!$&'()*+,;=";
+    let mut index = 0;
+    while index < signs.len() {
+        table[signs[index] as usize] = true;
+        index += 1;
+    }
+    let mut byte = 0;
+    while byte < 128_u8 {
+        table[byte as usize] |= byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use tokio::net::{TcpSocket, TcpStream};
@@ -91,8 +91,23 @@ impl Upstream {
     /// Also takes the last user's waker off the connection, so that neither the next request nor
     /// the peer's close wakes a task that has nothing to do with it any more.
     pub(super) fn is_ready(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
+        drive(&mut self.connection, &mut quiet());
         self.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// Whether the exchange is over and left the connection fit for another, as far as is known.
+    pub(super) fn is_free(&mut self) -> bool {
+        self.sender.is_ready() || self.is_ready()
+    }
+
+    /// Remembers the next request, so that it can be sent again. It must have no body.
+    pub(super) fn record(&self) {
+        self.activity.record();
+    }
+
+    /// The request sent since `record`.
+    pub(super) fn recorded(&self) -> Option<Request<RequestBody>> {
+        parse_request(&self.activity.recorded()?)
     }
 
     /// Has the next read ask the kernel whether the peer has closed, even if no event said so.
@@ -109,12 +124,17 @@ impl Upstream {
         let mut response = pin!(self.sender.try_send_request(request));
         let connection = &mut self.connection;
         let activity = &self.activity;
+        let mut poll_response = || response.as_mut().poll(&mut quiet());
+        let mut is_sent = false;
         std::future::poll_fn(|cx| {
-            drive(connection, cx);
-            match response
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-            {
+            let poll = if is_sent {
+                poll_driven(connection, cx, &mut poll_response)
+            } else {
+                is_sent = true;
+                drive(connection, cx);
+                poll_response()
+            };
+            match poll {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
                     Some(request) => SendError::Unsent(Box::new(request)),
@@ -129,15 +149,41 @@ impl Upstream {
         .await
     }
 
-    /// Moves what can be moved on the connection.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.connection, cx);
+    /// Moves what can be moved on the connection until `poll` has something.
+    pub(super) fn poll_driven<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnMut() -> Poll<T>,
+    ) -> Poll<T> {
+        poll_driven(&mut self.connection, cx, poll)
     }
 
     /// Whether nothing has moved on the connection for too long.
     pub(super) fn is_stuck(&self, patience: &mut Patience, cx: &mut Context<'_>) -> bool {
         patience.is_over(&self.activity, cx)
     }
+}
+
+/// Drives a connection until `poll` finds something in its channels.
+///
+/// The task's own waker is left behind only if there is nothing: what is found is found by this
+/// very task, and taking it would wake whoever drove the connection.
+fn poll_driven<T>(
+    connection: &mut Option<Connection>,
+    cx: &mut Context<'_>,
+    mut poll: impl FnMut() -> Poll<T>,
+) -> Poll<T> {
+    drive(connection, &mut quiet());
+    if let Poll::Ready(found) = poll() {
+        return Poll::Ready(found);
+    }
+    drive(connection, cx);
+    poll()
+}
+
+/// Wakes nobody.
+pub(super) fn quiet() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 /// A finished connection is dropped at once, which hands back a request that it never took.
@@ -147,6 +193,26 @@ fn drive(connection: &mut Option<Connection>, cx: &mut Context<'_>) {
     {
         *connection = None;
     }
+}
+
+/// Reads a request back that hyper has written. It has no body.
+fn parse_request(bytes: &[u8]) -> Option<Request<RequestBody>> {
+    let text = bytes.strip_suffix(b"\r\n\r\n")?;
+    // hyper writes no CR or LF but at the end of a line.
+    let mut lines = text
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut words = lines.next()?.split(|byte| *byte == b' ');
+    let mut request = Request::new(RequestBody::empty());
+    *request.method_mut() = Method::from_bytes(words.next()?).ok()?;
+    *request.uri_mut() = Uri::try_from(words.next()?).ok()?;
+    for line in lines {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+        request.headers_mut().append(name, value);
+    }
+    Some(request)
 }
 
 /// Pending on a channel that was read without a waker: tokio's channels also say so when the

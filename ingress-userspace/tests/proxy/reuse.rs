@@ -84,6 +84,49 @@ fn an_origin_that_closes_before_a_post_is_never_noticed() {
     }
 }
 
+/// Answers the first request of each connection and hangs up on the second.
+fn fickle() -> Origin {
+    Origin::start(|mut connection| {
+        let head = connection.read_head().unwrap();
+        connection.read_body(&head);
+        let body = head.text;
+        let length = body.len();
+        connection.write(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"));
+        connection.read_head();
+    })
+}
+
+#[test]
+fn a_request_that_may_be_repeated_is_sent_again_as_it_was() {
+    let origin = fickle();
+    let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+    let mut client = proxy.client();
+    let head = "GET /a?b=c HTTP/1.1\r\nHost: one.test\r\nX-Request-ID: 1\r\nX-A: 1\r\nX-A: 2:3\r\nX-B:\r\n\r\n";
+    let mut ask = || {
+        client.write(head);
+        let reply = client.read_reply();
+        assert_eq!(reply.status, 200);
+        let mut lines: Vec<_> = reply.text().lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let first = ask();
+    assert_eq!(ask(), first);
+    assert_eq!(proxy.snapshot().upstream_replays, 1);
+    assert_eq!(origin.connections(), 2);
+}
+
+#[test]
+fn a_request_that_may_have_been_executed_is_not_repeated() {
+    let origin = fickle();
+    let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+    let mut client = proxy.client();
+    assert_eq!(client.get("one.test", "/").status, 200);
+    client.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 4\r\n\r\nbody");
+    assert_eq!(client.read_reply().status, 502);
+    assert_eq!(origin.connections(), 1);
+}
+
 #[test]
 fn an_origin_that_answers_early_and_keeps_reading_does_no_harm() {
     let origin = Origin::start(|mut connection| {
