@@ -1,1 +1,13 @@
-//! The test rig.
+//! The test rig: real network namespaces, real firewall rules, real clients.
+//!
+//! `rig` builds an edge node with clients and pods around it; `daemon` runs `sluice` on it; `curl`
+//! and `load` are its clients. The tests in `tests/tests`, the demo and the benches use them.
+
+pub mod bench;
+pub mod curl;
+pub mod daemon;
+pub mod demo;
+pub mod host;
+pub mod load;
+pub mod rig;
+pub mod services;

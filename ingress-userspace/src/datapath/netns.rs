@@ -25,6 +25,11 @@ impl Namespace {
         File::open(OWN_NAMESPACE).map(|file| Self { file })
     }
 
+    /// Opens the namespace named `name`; an error where there is none.
+    pub fn open(name: &str) -> io::Result<Self> {
+        File::open(path(name)).map(|file| Self { file })
+    }
+
     /// Opens the namespace named `name`, or makes it where there is none; true when it was there.
     ///
     /// The name is a file in `/run/netns`, as `ip netns` has it, and survives the process.

@@ -1,0 +1,210 @@
+//! A host of the rig: a network namespace with a name, and the programs that run in it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use anyhow::{Context as _, Result, bail};
+use ingress_userspace::datapath::Namespace;
+
+/// A network namespace in `/run/netns`.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    namespace: Namespace,
+}
+
+impl Host {
+    /// Makes a host with nothing but `lo`.
+    pub fn create(name: &str) -> Result<Self> {
+        let (namespace, _) = Namespace::adopt_or_create(name)
+            .with_context(|| format!("failed to make network namespace `{name}`"))?;
+        let host = Self {
+            name: name.to_owned(),
+            namespace,
+        };
+        host.ip("link set lo up")?;
+        Ok(host)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `ip` on its links, addresses and routes.
+    pub fn ip(&self, arguments: &str) -> Result<()> {
+        let mut command = Command::new("ip");
+        command
+            .args(["-n", &self.name])
+            .args(arguments.split_whitespace());
+        run(&mut command)
+    }
+
+    /// A command that will run in it.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net={NAMESPACES}/{}", self.name))
+            .arg("--")
+            .arg(program);
+        command
+    }
+
+    /// Runs a command line in it and gives its standard output.
+    pub fn sh(&self, line: &str) -> Result<String> {
+        let output = self.command("sh").args(["-c", line]).output()?;
+        if !output.status.success() {
+            bail!(
+                "{}: `{line}`: {}",
+                self.name,
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs `f` on a thread in it.
+    pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T> {
+        Ok(self.namespace.run(f)?)
+    }
+
+    /// Starts a thread in it.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<thread::JoinHandle<T>> {
+        let namespace = Namespace::open(&self.name)?;
+        let (ready, is_ready) = mpsc::channel();
+        let thread = thread::Builder::new().spawn(move || {
+            let _ = ready.send(namespace.enter());
+            f()
+        })?;
+        is_ready
+            .recv()
+            .context("the thread died")?
+            .context("failed to enter the namespace")?;
+        Ok(thread)
+    }
+
+    /// Sets a sysctl, by its path below `/proc/sys`.
+    pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
+        let path = Path::new("/proc/sys").join(key);
+        self.run(|| fs::write(&path, value))?
+            .with_context(|| format!("failed to set `{key}`"))
+    }
+
+    /// Entries in its connection tracking table.
+    pub fn conntrack_entries(&self) -> Result<u64> {
+        let read = || fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
+        let text = self
+            .run(read)?
+            .context("connection tracking is not active")?;
+        Ok(text.trim().parse()?)
+    }
+
+    /// Empties its connection tracking table.
+    pub fn flush_conntrack(&self) -> Result<()> {
+        self.sh("conntrack -F 2>&1").map(drop)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        remove(&self.name);
+    }
+}
+
+/// A program that is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts a program with its output in a file.
+    pub fn spawn(mut command: Command, log: &Path) -> Result<Self> {
+        let file = fs::File::create(log).with_context(|| format!("failed to make {log:?}"))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        let child = command
+            .spawn()
+            .with_context(|| format!("failed to start {command:?}"))?;
+        Ok(Self { child })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended, and how.
+    pub fn ended(&mut self) -> io::Result<Option<std::process::ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> io::Result<std::process::ExitStatus> {
+        self.child.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Removes every host whose name starts with `prefix`, with all that runs in it, and what daemons
+/// of that prefix left in bpffs and in the run directories.
+pub fn remove_all(prefix: &str) {
+    let names = fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    for name in names.filter(|name| name.starts_with(prefix)) {
+        remove(&name);
+    }
+    for directory in [bpffs_directory(prefix), run_directory(prefix)] {
+        let _ = fs::remove_dir_all(directory);
+    }
+}
+
+/// Where a daemon of this prefix pins its maps and links.
+pub fn bpffs_directory(prefix: &str) -> PathBuf {
+    Path::new("/sys/fs/bpf").join(prefix)
+}
+
+/// Where a rig of this prefix keeps its files.
+pub fn run_directory(prefix: &str) -> PathBuf {
+    Path::new("/run").join(prefix)
+}
+
+/// Runs a command to its end; an error shows what it printed.
+pub fn run(command: &mut Command) -> Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("failed to start {command:?}"))?;
+    if !output.status.success() {
+        bail!(
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+fn remove(name: &str) {
+    let pids = Command::new("ip").args(["netns", "pids", name]).output();
+    let pids = pids.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    for pid in pids.unwrap_or_default().lines() {
+        let _ = Command::new("kill").args(["-9", pid]).output();
+    }
+    let _ = Namespace::remove(name);
+}
+
+const NAMESPACES: &str = "/run/netns";

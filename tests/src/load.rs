@@ -1,0 +1,186 @@
+//! Load with a judgement: every request has to be answered with 200 and its whole body.
+//!
+//! Blocking sockets, a thread for each connection: slow, simple, and honest about each failure.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+
+use crate::host::Host;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where to.
+    pub address: SocketAddr,
+    /// Value of the Host header.
+    pub host: String,
+    /// Path.
+    pub path: String,
+    /// Connections at once.
+    pub connections: usize,
+    /// Whether a connection carries more than one request.
+    pub reuse: Reuse,
+}
+
+/// How many requests a connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// As many as it can.
+    KeepAlive,
+    /// One.
+    NewConnection,
+}
+
+/// Load that runs until it is told to stop.
+#[derive(Debug)]
+pub struct Running {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<Vec<String>>>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Requests that were answered as they should be.
+    pub answered: u64,
+    /// What went wrong with the others.
+    pub failures: Vec<String>,
+}
+
+impl Plan {
+    /// GETs of `/bytes/1024` over kept-alive connections.
+    pub fn kept_alive(address: &str, host: &str) -> Result<Self> {
+        Ok(Self {
+            address: SocketAddr::new(address.parse::<IpAddr>()?, 80),
+            host: host.to_owned(),
+            path: "/bytes/1024".to_owned(),
+            connections: 4,
+            reuse: Reuse::KeepAlive,
+        })
+    }
+
+    /// Starts it from `client`.
+    pub fn start(&self, client: &Host) -> Result<Running> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicU64::new(0));
+        let threads = (0..self.connections)
+            .map(|_| {
+                let (plan, stop, answered) =
+                    (self.clone(), Arc::clone(&stop), Arc::clone(&answered));
+                client.spawn(move || plan.repeat(&stop, &answered))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Running {
+            stop,
+            answered,
+            threads,
+        })
+    }
+
+    fn repeat(&self, stop: &AtomicBool, answered: &AtomicU64) -> Vec<String> {
+        let mut failures = Vec::new();
+        let mut connection = None;
+        while !stop.load(Ordering::Relaxed) && failures.len() < FAILURES_MAX {
+            match self.request(&mut connection) {
+                Ok(()) => {
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    failures.push(error.to_string());
+                    connection = None;
+                }
+            }
+        }
+        failures
+    }
+
+    fn request(&self, connection: &mut Option<BufReader<TcpStream>>) -> io::Result<()> {
+        let mut stream = match connection.take() {
+            Some(stream) => stream,
+            None => self.connect()?,
+        };
+        let close = match self.reuse {
+            Reuse::KeepAlive => "",
+            Reuse::NewConnection => "Connection: close\r\n",
+        };
+        let head = format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\n{close}\r\n",
+            self.path, self.host
+        );
+        stream.get_mut().write_all(head.as_bytes())?;
+        let may_go_on = read_response(&mut stream)?;
+        if self.reuse == Reuse::KeepAlive && may_go_on {
+            *connection = Some(stream);
+        }
+        Ok(())
+    }
+
+    fn connect(&self) -> io::Result<BufReader<TcpStream>> {
+        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(BufReader::new(stream))
+    }
+}
+
+impl Running {
+    /// Requests answered so far.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Ends it.
+    pub fn stop(self) -> Result<Outcome> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut failures = Vec::new();
+        for thread in self.threads {
+            failures.extend(
+                thread
+                    .join()
+                    .map_err(|_| anyhow!("a load thread panicked"))?,
+            );
+        }
+        Ok(Outcome {
+            answered: self.answered.load(Ordering::Relaxed),
+            failures,
+        })
+    }
+}
+
+/// Reads one response; whether the connection may carry another.
+fn read_response(stream: &mut BufReader<TcpStream>) -> io::Result<bool> {
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    if !line.starts_with("HTTP/1.1 200") {
+        return Err(io::Error::other(format!("answered `{}`", line.trim())));
+    }
+    let mut length = None;
+    let mut may_go_on = true;
+    loop {
+        line.clear();
+        if stream.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let header = line.trim().to_ascii_lowercase();
+        if header.is_empty() {
+            break;
+        }
+        if let Some(value) = header.strip_prefix("content-length:") {
+            length = value.trim().parse().ok();
+        }
+        may_go_on &= header != "connection: close";
+    }
+    let length: usize = length.ok_or_else(|| io::Error::other("no content-length"))?;
+    stream.read_exact(&mut vec![0; length])?;
+    Ok(may_go_on)
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const FAILURES_MAX: usize = 20;

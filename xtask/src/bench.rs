@@ -1,0 +1,57 @@
+//! Measurements: builds, then hands over to the rig's bench.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::{build, setup, shell};
+
+#[derive(Args)]
+pub(crate) struct Flags {
+    /// What to measure.
+    suite: Suite,
+    /// Also write machine, rows and ratios to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Pairs of runs of each comparison.
+    #[arg(long, default_value_t = 5)]
+    pairs: u32,
+    /// Seconds of one run.
+    #[arg(long, default_value_t = 2)]
+    seconds: u32,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Suite {
+    /// Packet paths: NodePort, host listener, netns; and ns a packet of each program.
+    Datapath,
+}
+
+/// Runs one suite; its exit status is ours.
+pub(crate) fn run(flags: &Flags) -> Result<()> {
+    if !shell::is_root() {
+        bail!("benches make network namespaces and load eBPF programs: run them as root");
+    }
+    setup::run(setup::Scope::Rig)?;
+    let sluice = build::sluice()?;
+    let rig = build::rig(build::Rig::Release)?;
+    let mut bench = Command::new(rig.join("sluice-bench"));
+    bench.current_dir(shell::root());
+    match flags.suite {
+        Suite::Datapath => bench.arg("datapath"),
+    };
+    bench
+        .arg("--sluice")
+        .arg(sluice)
+        .arg("--origin")
+        .arg(rig.join("sluice-origin"));
+    bench.arg("--pairs").arg(flags.pairs.to_string());
+    bench.arg("--seconds").arg(flags.seconds.to_string());
+    if let Some(file) = &flags.json {
+        bench.arg("--json").arg(std::path::absolute(file)?);
+    }
+    Err(bench.exec()).context("failed to start the bench")
+}

@@ -1,0 +1,51 @@
+//! Builds what runs: `sluice` in release, the rig's programs around it.
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::shell::{cargo, root, step};
+
+/// Builds `sluice` in release, and gives its path.
+pub(crate) fn sluice() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args([
+        "build",
+        "--release",
+        "-p",
+        "ingress-userspace",
+        "--bin",
+        "sluice",
+    ]);
+    step("build sluice in release", &mut build)?;
+    Ok(target().join("release/sluice"))
+}
+
+/// How the rig's programs are built.
+#[derive(Clone, Copy)]
+pub(crate) enum Rig {
+    /// Like the tests, with which they share what is compiled.
+    Dev,
+    /// For measurements.
+    Release,
+}
+
+/// Builds the rig's programs, and gives the directory that they are in.
+pub(crate) fn rig(kind: Rig) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "-p", "ingress-tests", "--bins"]);
+    let directory = match kind {
+        Rig::Dev => "debug",
+        Rig::Release => {
+            build.arg("--release");
+            "release"
+        }
+    };
+    step("build the rig", &mut build)?;
+    Ok(target().join(directory))
+}
+
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}

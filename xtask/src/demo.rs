@@ -1,0 +1,39 @@
+//! The main job, shown: builds, then hands over to the rig's demo.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::{build, setup, shell};
+
+#[derive(Args)]
+pub(crate) struct Flags {
+    /// Print the same as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Leave everything running until Ctrl-C, with hints of what to try.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the demo; its exit status is ours.
+pub(crate) fn run(flags: &Flags) -> Result<()> {
+    if !shell::is_root() {
+        bail!("the demo makes network namespaces and loads eBPF programs: run it as root");
+    }
+    setup::run(setup::Scope::Rig)?;
+    let sluice = build::sluice()?;
+    let rig = build::rig(build::Rig::Dev)?;
+    let mut demo = Command::new(rig.join("sluice-demo"));
+    demo.current_dir(shell::root());
+    demo.arg("--sluice")
+        .arg(sluice)
+        .arg("--origin")
+        .arg(rig.join("sluice-origin"));
+    demo.args(flags.json.then_some("--json"))
+        .args(flags.keep.then_some("--keep"));
+    // The demo takes this process's place, so that Ctrl-C and the exit status are its own.
+    Err(demo.exec()).context("failed to start the demo")
+}

@@ -1,0 +1,331 @@
+//! Runs every test of the project and closes with one line that counts them.
+//!
+//! Tests are grouped by package and test binary: `ingress-core`, `ingress-tests/netns`, …. What
+//! needs root is marked `#[ignore = "needs root: …"]`; as root it runs like any other, else it is
+//! listed by name as skipped, with its reason.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::shell::{cargo, is_root, root, say};
+use crate::{build, setup};
+
+#[derive(Args)]
+pub(crate) struct Flags {
+    /// Run only tests whose name or group contains one of these.
+    names: Vec<String>,
+}
+
+/// Sets up, builds, runs, counts; an error if any test failed.
+pub(crate) fn run(flags: &Flags) -> Result<()> {
+    let is_root = is_root();
+    setup::run(if is_root {
+        setup::Scope::Rig
+    } else {
+        setup::Scope::Build
+    })?;
+    let mut tally = Tally::default();
+    let start = Instant::now();
+    let suites = build_suites()?;
+    if is_root
+        && suites
+            .iter()
+            .any(|suite| suite.is_rig() && suite.is_wanted(&flags.names))
+    {
+        // The rig runs the daemon as its users do: the release binary.
+        let sluice = build::sluice()?;
+        let origin = build::rig(build::Rig::Dev)?.join("sluice-origin");
+        tally.binaries = vec![("SLUICE_BINARY", sluice), ("SLUICE_ORIGIN", origin)];
+    }
+    for suite in &suites {
+        if suite.is_wanted(&flags.names) {
+            tally.run(suite, &flags.names, is_root)?;
+        }
+    }
+    if flags.names.is_empty() {
+        tally.run_doc_tests()?;
+    }
+    tally.close(start.elapsed().as_secs())
+}
+
+/// One test binary.
+struct Suite {
+    group: String,
+    executable: PathBuf,
+    /// All tests of the binary.
+    tests: Vec<String>,
+}
+
+impl Suite {
+    fn is_rig(&self) -> bool {
+        self.group.starts_with("ingress-tests")
+    }
+
+    fn is_wanted(&self, names: &[String]) -> bool {
+        !self.tests.is_empty() && (names.is_empty() || !self.chosen(names).is_empty())
+    }
+
+    /// The tests that are asked for: all of them when the group is.
+    fn chosen(&self, names: &[String]) -> Vec<&str> {
+        let group_is_asked_for = names.iter().any(|name| self.group.contains(name.as_str()));
+        let is_asked_for = |test: &str| names.iter().any(|name| test.contains(name.as_str()));
+        let tests = self.tests.iter().map(String::as_str);
+        tests
+            .filter(|test| group_is_asked_for || is_asked_for(test))
+            .collect()
+    }
+}
+
+fn build_suites() -> Result<Vec<Suite>> {
+    let mut workspace = cargo();
+    workspace.args([
+        "test",
+        "--no-run",
+        "--workspace",
+        "--exclude",
+        "ingress-ebpf",
+    ]);
+    let mut ebpf = cargo();
+    ebpf.args(["test", "--no-run", "-p", "ingress-ebpf", "--lib"]);
+    let mut suites = Vec::new();
+    for (what, command) in [
+        ("build the tests", workspace),
+        ("build the eBPF library's tests", ebpf),
+    ] {
+        suites.extend(build_and_list(what, command)?);
+    }
+    Ok(suites)
+}
+
+fn build_and_list(what: &str, mut command: Command) -> Result<Vec<Suite>> {
+    say(&format!("==> {what}"));
+    command.args(["--message-format", "json-render-diagnostics"]);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .context("failed to start cargo")?;
+    if !output.status.success() {
+        bail!("{what} failed");
+    }
+    let mut suites = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        if let Some(suite) = suite_of_message(line)? {
+            suites.push(suite);
+        }
+    }
+    suites.sort_by(|a, b| a.group.cmp(&b.group));
+    Ok(suites)
+}
+
+/// Reads one of cargo's messages; only those about test executables matter.
+fn suite_of_message(line: &str) -> Result<Option<Suite>> {
+    let message: serde_json::Value = serde_json::from_str(line).context("cargo wrote no JSON")?;
+    let (Some(executable), Some(manifest)) = (
+        message["executable"].as_str(),
+        message["manifest_path"].as_str(),
+    ) else {
+        return Ok(None);
+    };
+    if message["profile"]["test"] != true {
+        return Ok(None);
+    }
+    let package = PathBuf::from(manifest);
+    let package = package
+        .parent()
+        .and_then(|path| path.file_name())
+        .unwrap_or_default();
+    let package = match package.to_string_lossy().as_ref() {
+        "tests" => "ingress-tests".to_owned(),
+        name => name.to_owned(),
+    };
+    let target = message["target"]["name"].as_str().unwrap_or_default();
+    let is_integration = message["target"]["kind"][0] == "test";
+    let group = if is_integration {
+        format!("{package}/{target}")
+    } else {
+        package
+    };
+    let executable = PathBuf::from(executable);
+    let tests = list(&executable)?;
+    Ok(Some(Suite {
+        group,
+        executable,
+        tests,
+    }))
+}
+
+fn list(executable: &PathBuf) -> Result<Vec<String>> {
+    let output = Command::new(executable)
+        .args(["--list", "--format", "terse"])
+        .output()
+        .with_context(|| format!("failed to list the tests of {}", executable.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .map(str::to_owned)
+        .collect())
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: Vec<String>,
+    skipped: BTreeMap<String, String>,
+    /// Environment of the rig's tests.
+    binaries: Vec<(&'static str, PathBuf)>,
+}
+
+impl Tally {
+    fn run(&mut self, suite: &Suite, names: &[String], is_root: bool) -> Result<()> {
+        let chosen = if names.is_empty() {
+            Vec::new()
+        } else {
+            suite.chosen(names)
+        };
+        let count = if names.is_empty() {
+            suite.tests.len()
+        } else {
+            chosen.len()
+        };
+        say(&format!("==> {}: {count} tests", suite.group));
+        let mut command = Command::new(&suite.executable);
+        command.current_dir(root());
+        command.envs(self.binaries.iter().map(|(name, path)| (*name, path)));
+        command
+            .args(chosen)
+            .args((!names.is_empty()).then_some("--exact"));
+        command.args(is_root.then_some("--include-ignored"));
+        if suite.is_rig() {
+            // Two cores: more nodes at once would only wait for each other.
+            command.args(["--test-threads", "2"]);
+        }
+        self.read(&suite.group, command)
+    }
+
+    fn run_doc_tests(&mut self) -> Result<()> {
+        let mut command = cargo();
+        command.args([
+            "test",
+            "--doc",
+            "--workspace",
+            "--exclude",
+            "ingress-ebpf",
+            "--quiet",
+        ]);
+        say("==> documentation examples");
+        command.args(["--", "--format", "pretty"]);
+        self.read("doc", command)
+    }
+
+    /// Runs a test binary, shows what it says, and counts its verdicts.
+    fn read(&mut self, group: &str, mut command: Command) -> Result<()> {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("failed to start tests")?;
+        let stdout = child.stdout.take().context("tests have no output")?;
+        let failures = self.failed.len();
+        for line in BufReader::new(stdout).lines() {
+            let line = line.context("failed to read the output of tests")?;
+            self.count(group, &line);
+            let is_chatter =
+                line.is_empty() || line.ends_with(" ... ok") || line.starts_with("running ");
+            if !is_chatter {
+                say(&format!("    {line}"));
+            }
+        }
+        let status = child.wait()?;
+        if !status.success() && self.failed.len() == failures {
+            self.failed.push(format!("{group}: ended with {status}"));
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, group: &str, line: &str) {
+        let Some((name, verdict)) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.rsplit_once(" ... "))
+        else {
+            return;
+        };
+        let name = format!("{group}: {name}");
+        if verdict == "ok" {
+            self.passed += 1;
+        } else if let Some(reason) = verdict.strip_prefix("ignored") {
+            self.skipped
+                .insert(name, reason.trim_start_matches([',', ' ']).to_owned());
+        } else {
+            self.failed.push(name);
+        }
+    }
+
+    fn close(self, seconds: u64) -> Result<()> {
+        for (name, reason) in &self.skipped {
+            say(&format!("skipped {name} ({reason})"));
+        }
+        for name in &self.failed {
+            say(&format!("FAILED  {name}"));
+        }
+        let (passed, failed, skipped) = (self.passed, self.failed.len(), self.skipped.len());
+        say(&format!("    {seconds} s"));
+        #[expect(clippy::print_stdout, reason = "the result")]
+        {
+            println!("{passed} passed, {failed} failed, {skipped} skipped");
+        }
+        if failed > 0 {
+            bail!("{failed} tests failed");
+        }
+        if passed + skipped == 0 {
+            bail!("no test matches");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(lines: &[&str]) -> Tally {
+        let mut tally = Tally::default();
+        for line in lines {
+            tally.count("group", line);
+        }
+        tally
+    }
+
+    #[test]
+    fn verdicts_are_counted() {
+        let tally = tally(&[
+            "running 3 tests",
+            "test a::b ... ok",
+            "test c ... FAILED",
+            "test d ... ignored, needs root: namespaces",
+            "test result: FAILED. 1 passed; 1 failed; 1 ignored",
+        ]);
+        assert_eq!(tally.passed, 1);
+        assert_eq!(tally.failed, ["group: c"]);
+        assert_eq!(tally.skipped["group: d"], "needs root: namespaces");
+    }
+
+    #[test]
+    fn a_failure_makes_the_whole_run_fail() {
+        assert!(tally(&["test a ... ok"]).close(0).is_ok());
+        assert!(
+            tally(&["test a ... ok", "test b ... FAILED"])
+                .close(0)
+                .is_err()
+        );
+        assert!(
+            tally(&[]).close(0).is_err(),
+            "nothing that matches is no success"
+        );
+    }
+}
