@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::limits::{ACCEPT_BATCH_MAX, LISTEN_BACKLOG};
-use super::serve::{self, Open};
+use super::serve;
 use super::worker::WorkerState;
 
 /// A listening socket of one worker.
@@ -198,8 +198,7 @@ impl Acceptor {
             Datapath::Netns => stream.local_addr().map_or(self.port, |local| local.port()),
         };
         let connection = Connection::new(&self.worker, self.scheme, self.datapath, peer, port);
-        let open = Open::new(&connection);
-        tokio::task::spawn_local(serve::serve(stream, connection, open));
+        serve::spawn(stream, connection);
     }
 }
 

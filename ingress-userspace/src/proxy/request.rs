@@ -79,9 +79,8 @@ pub(super) fn rewrite(head: &mut request::Parts, connection: &Connection) {
     if let Some(original) = original_host {
         headers.insert(X_ORIGINAL_FORWARDED_HOST, original);
     }
-    if !headers.contains_key(X_REQUEST_ID) {
-        headers.insert(X_REQUEST_ID, connection.worker.request_id());
-    }
+    let id = || connection.worker.request_id();
+    headers.entry(X_REQUEST_ID).or_insert_with(id);
     if trailers {
         // We pass trailers on. Whoever sends `TE` names it in `Connection` (RFC 9110 §10.1.4).
         headers.insert(TE, HeaderValue::from_static("trailers"));

@@ -5,7 +5,7 @@
 //! worker is to end.
 
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -30,28 +30,30 @@ use super::timer::Alarm;
 use super::tls;
 use super::worker::WorkerState;
 
-/// Serves a connection to its end.
-pub(super) async fn serve(stream: TcpStream, connection: Rc<Connection>, open: Open) {
-    let _open = open;
+/// Begins to serve a connection, in a task of its own.
+pub(super) fn spawn(stream: TcpStream, connection: Rc<Connection>) {
+    let open = Open::new(&connection);
+    // Two tasks and not one that can do both: a task is copied when it is spawned, and what TLS
+    // needs is several kilobytes.
     match connection.scheme {
-        Scheme::Http => serve_http1(stream, &connection).await,
-        Scheme::Https => serve_tls(stream, &connection).await,
-    }
+        Scheme::Http => tokio::task::spawn_local(async move {
+            let _open = open;
+            serve_http1(stream, &connection).await;
+        }),
+        Scheme::Https => tokio::task::spawn_local(async move {
+            let _open = open;
+            serve_tls(stream, &connection).await;
+        }),
+    };
 }
 
 async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
     let worker = &connection.worker;
     let handshake = TlsAcceptor::from(worker.tls()).accept(stream);
-    let Some(Ok(stream)) = worker
-        .timers
-        .timeout(worker.timeouts.tls_handshake, handshake)
-        .await
-    else {
-        worker
-            .counters
-            .datapath(connection.datapath)
-            .tls_handshake_failures
-            .increment();
+    let limit = worker.timeouts.tls_handshake;
+    let Some(Ok(stream)) = worker.timers.timeout(limit, handshake).await else {
+        let counters = worker.counters.datapath(connection.datapath);
+        counters.tls_handshake_failures.increment();
         return;
     };
     if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
@@ -61,19 +63,22 @@ async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
     }
 }
 
-async fn serve_http1<S: Stream>(stream: S, connection: &Rc<Connection>) {
+/// Not `async` itself, so that what it makes is in the heap once and never moves through the
+/// states of a future.
+fn serve_http1<S: Stream>(stream: S, connection: &Rc<Connection>) -> impl Future<Output = ()> {
     let io = Monitored::new(stream, Rc::clone(&connection.activity));
-    let service = service_fn(|request| answer(Rc::clone(connection), request));
+    let owned = Rc::clone(connection);
+    let service = service_fn(move |request| answer(Rc::clone(&owned), request));
     let served = http1::Builder::new()
         .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         // `watch` does this without a timer of its own for every request.
         .header_read_timeout(None)
         .serve_connection(io, service);
-    watch(served, connection).await;
+    watch(Box::pin(served), connection)
 }
 
-async fn serve_http2<S: Stream>(stream: S, connection: &Rc<Connection>) {
+fn serve_http2<S: Stream>(stream: S, connection: &Rc<Connection>) -> impl Future<Output = ()> {
     let io = Monitored::new(stream, Rc::clone(&connection.activity));
     let owned = Rc::clone(connection);
     let service = service_fn(move |request| answer(Rc::clone(&owned), request));
@@ -84,7 +89,7 @@ async fn serve_http2<S: Stream>(stream: S, connection: &Rc<Connection>) {
         .initial_connection_window_size(HTTP2_CONNECTION_BYTES_MAX)
         .max_send_buf_size(HTTP2_STREAM_BYTES_MAX as usize)
         .serve_connection(io, service);
-    watch(served, connection).await;
+    watch(Box::pin(served), connection)
 }
 
 async fn answer(
@@ -95,9 +100,8 @@ async fn answer(
 }
 
 /// Drives a connection until it ends by itself, by the client's fault or by the worker's end.
-async fn watch<C: Served>(served: C, connection: &Connection) {
+async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Connection) {
     let worker = &connection.worker;
-    let mut served = pin!(served);
     let mut alarm: Option<Alarm> = None;
     let mut end = End::NotInSight;
     std::future::poll_fn(|cx| {
@@ -205,14 +209,14 @@ impl Drop for PanicCount {
 }
 
 /// Counts a connection for as long as it is open.
-pub(super) struct Open {
+struct Open {
     worker: Rc<WorkerState>,
     datapath: Datapath,
     _panics: PanicCount,
 }
 
 impl Open {
-    pub(super) fn new(connection: &Connection) -> Self {
+    fn new(connection: &Connection) -> Self {
         let worker = Rc::clone(&connection.worker);
         worker.open(connection.datapath);
         Self {

@@ -4,7 +4,8 @@
 //! read once a tick instead of once a request, and an alarm is a slot in a slab that the tick
 //! looks through, instead of an entry in an ordered structure. While no alarm is set nothing ticks.
 //!
-//! Invariant: an alarm never fires early, and wakes its task at most once for each time it is set.
+//! Invariant: an alarm wakes its task at most once for each time it is set, and never early by
+//! more than the worker itself was late for its last tick.
 
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -161,5 +162,37 @@ impl Drop for Alarm {
         };
         self.timers.free.borrow_mut().push(self.index);
         self.timers.set_count.set(self.timers.set_count.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_fires_once_and_not_early() {
+        let timers = Timers::new();
+        let start = timers.now();
+        let alarm = timers.alarm(Duration::from_secs(1), Waker::noop());
+        timers.fire(start + Duration::from_secs(1) - TICK);
+        assert!(!alarm.fired());
+        timers.fire(start + Duration::from_secs(2));
+        assert!(alarm.fired());
+        alarm.set(Duration::from_secs(1));
+        assert!(!alarm.fired());
+        timers.fire(start + Duration::from_secs(4));
+        assert!(alarm.fired());
+    }
+
+    #[test]
+    fn slots_are_used_again() {
+        let timers = Timers::new();
+        for _ in 0..100 {
+            let kept = timers.alarm(TICK, Waker::noop());
+            drop(timers.alarm(TICK, Waker::noop()));
+            drop(kept);
+        }
+        assert_eq!(timers.slots.borrow().len(), 2);
+        assert_eq!(timers.set_count.get(), 0);
     }
 }
