@@ -12,6 +12,13 @@ pub const LISTENER_GROUPS_MAX: u32 = 64;
 /// before it count those of each worker.
 pub const HOST_CONNECTIONS: u32 = WORKERS_MAX;
 
+/// Index into the `CONNECTIONS` map of a mark that steer sets when it leaves a new connection to
+/// the host for want of a listener; user space clears it at start.
+pub const LEFT_TO_HOST: u32 = HOST_CONNECTIONS + 1;
+
+/// Cells of the `CONNECTIONS` map.
+pub const CONNECTION_CELLS: u32 = LEFT_TO_HOST + 1;
+
 /// Index into the `LISTENERS` socket map.
 #[inline(always)]
 #[must_use]

@@ -129,7 +129,10 @@ reasons! {
 /// Reasons that the counter map has room for, for each program.
 pub const REASONS_MAX: u32 = 32;
 
-const _: () = assert!(Reason::ALL.len() <= REASONS_MAX as usize, "counter map is too small");
+const _: () = assert!(
+    Reason::ALL.len() <= REASONS_MAX as usize,
+    "counter map is too small"
+);
 
 /// Index into the `COUNTERS` map.
 #[inline(always)]

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::bpf_xdp_load_bytes;
+use aya_ebpf::helpers::{bpf_skb_load_bytes_relative, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use ingress_common::steering::Address;
 use ingress_ebpf::packet::Packet;
@@ -16,7 +16,24 @@ pub(crate) struct SkbPacket<'a>(pub(crate) &'a TcContext);
 impl Packet for SkbPacket<'_> {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.0.load(offset).ok()
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // From the MAC header, wherever the data starts: after generic XDP it starts behind it.
+        // SAFETY: the helper writes all N bytes or returns an error, and checks the offset against
+        // the packet itself.
+        unsafe {
+            let result = bpf_skb_load_bytes_relative(
+                self.0.as_ptr(),
+                offset as u32,
+                bytes.as_mut_ptr().cast(),
+                N as u32,
+                BPF_HDR_START_MAC,
+            );
+            if result == 0 {
+                Some(bytes.assume_init())
+            } else {
+                None
+            }
+        }
     }
 }
 
@@ -36,7 +53,11 @@ impl Packet for XdpPacket<'_> {
                 bytes.as_mut_ptr().cast(),
                 N as u32,
             );
-            if result == 0 { Some(bytes.assume_init()) } else { None }
+            if result == 0 {
+                Some(bytes.assume_init())
+            } else {
+                None
+            }
         }
     }
 }
@@ -64,8 +85,10 @@ pub(crate) fn tail(address: &Address) -> u32 {
 /// The four words of an address, as the kernel keeps them: network byte order in memory.
 #[inline(always)]
 pub(crate) fn words(address: &Address) -> [u32; 4] {
-    let word = |i: usize| {
-        u32::from_ne_bytes([address[i], address[i + 1], address[i + 2], address[i + 3]])
-    };
+    let word =
+        |i: usize| u32::from_ne_bytes([address[i], address[i + 1], address[i + 2], address[i + 3]]);
     [word(0), word(4), word(8), word(12)]
 }
+
+/// `linux/bpf.h`, `enum bpf_hdr_start_off`.
+const BPF_HDR_START_MAC: u32 = 0;

@@ -44,13 +44,24 @@ pub fn steer(
     tables: &impl Tables,
 ) -> Destination {
     match *transport {
-        Transport::Tcp { destination, flags, .. } => {
+        Transport::Tcp {
+            destination, flags, ..
+        } => {
             let opens = flags & (TCP_SYN | TCP_ACK) == TCP_SYN;
             flow(network, destination, opens, settings, tables)
         }
         Transport::Udp { destination, .. } => flow(network, destination, true, settings, tables),
-        Transport::IcmpError { protocol, source, port } => {
-            let quoted = Frontend { address: source, port, protocol, reserved: 0 };
+        Transport::IcmpError {
+            protocol,
+            source,
+            port,
+        } => {
+            let quoted = Frontend {
+                address: source,
+                port,
+                protocol,
+                reserved: 0,
+            };
             if tables.frontend(&quoted).is_some() || is_upstream(&quoted, settings, tables) {
                 Destination::Ingress(Reason::IcmpError)
             } else {
@@ -58,9 +69,7 @@ pub fn steer(
             }
         }
         Transport::None => match datagram(network) {
-            Some(key) if tables.is_steered_datagram(&key) => {
-                Destination::Ingress(Reason::Fragment)
-            }
+            Some(key) if tables.is_steered_datagram(&key) => Destination::Ingress(Reason::Fragment),
             _ => Destination::Host(Reason::UnknownFragment),
         },
     }
@@ -110,7 +119,11 @@ fn tcp<P: Packet + ?Sized>(packet: &P, network: &Network, tables: &impl Tables) 
         protocol: protocol::TCP,
         reserved: 0,
     };
-    if tables.frontend(&frontend).is_some() { fault } else { Reason::NotOurs }
+    if tables.frontend(&frontend).is_some() {
+        fault
+    } else {
+        Reason::NotOurs
+    }
 }
 
 #[inline(always)]

@@ -45,7 +45,9 @@ pub(crate) fn run(ctx: &SkLookupContext) -> Reason {
 #[inline(always)]
 fn assign(ctx: &SkLookupContext, group: u32, worker: u32) -> bool {
     let index = listener_index(group, worker);
-    LISTENERS.redirect_sk_lookup(ctx, index, BPF_SK_LOOKUP_F_NO_REUSEPORT).is_ok()
+    LISTENERS
+        .redirect_sk_lookup(ctx, index, BPF_SK_LOOKUP_F_NO_REUSEPORT)
+        .is_ok()
 }
 
 /// Two workers, different where there are two.
@@ -59,7 +61,14 @@ fn candidates(lookup: &bpf_sk_lookup, workers: u32) -> (u32, u32) {
     let hash = mix(address ^ (u32::from(lookup.remote_port) << 16) ^ lookup.local_port);
     let first = scale(hash, workers);
     let second = first + 1 + scale(mix(hash), workers - 1);
-    (first, if second < workers { second } else { second - workers })
+    (
+        first,
+        if second < workers {
+            second
+        } else {
+            second - workers
+        },
+    )
 }
 
 /// Maps a hash to `0..n` without a division.

@@ -15,7 +15,10 @@ use crate::maps::KernelTables;
 pub(crate) fn run(ctx: &XdpContext) -> Reason {
     let reason = decide::guard(&XdpPacket(ctx), &KernelTables);
     if let Verdict::Drop = reason.verdict() {
-        debug!(ctx, "guard: dropped a malformed packet, reason {}", reason as u32);
+        debug!(
+            ctx,
+            "guard: dropped a malformed packet, reason {}", reason as u32
+        );
     }
     reason
 }

@@ -6,7 +6,8 @@ use aya_ebpf::helpers::{bpf_map_lookup_elem, bpf_sk_release};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, SockMap};
 use ingress_common::socket::{
-    HOST_CONNECTIONS, LISTENER_GROUPS_MAX, Port, WORKERS_MAX, listener_index,
+    CONNECTION_CELLS, HOST_CONNECTIONS, LEFT_TO_HOST, LISTENER_GROUPS_MAX, Port, WORKERS_MAX,
+    listener_index,
 };
 use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings};
 use ingress_common::verdict::{Program, REASONS_MAX, Reason, counter_index};
@@ -42,10 +43,11 @@ pub(crate) static PORTS: HashMap<Port, u32> = HashMap::pinned(1024, BPF_F_NO_PRE
 #[map]
 pub(crate) static LISTENERS: SockMap = SockMap::pinned(LISTENER_GROUPS_MAX * WORKERS_MAX, 0);
 
-/// Open downstream connections of each worker, and of all host listeners in the last cell.
-/// Written by user space through a memory mapping, read by dispatch and steer.
+/// Open downstream connections of each worker, then those of all host listeners: written by user
+/// space through a memory mapping, read by dispatch and steer. Then the mark [`LEFT_TO_HOST`],
+/// which steer writes.
 #[map]
-pub(crate) static CONNECTIONS: Array<u64> = Array::pinned(HOST_CONNECTIONS + 1, BPF_F_MMAPABLE);
+pub(crate) static CONNECTIONS: Array<u64> = Array::pinned(CONNECTION_CELLS, BPF_F_MMAPABLE);
 
 /// Packets by program and reason, for each CPU. Written by all programs, read by user space.
 #[map]
@@ -65,7 +67,10 @@ pub(crate) fn count(program: Program, reason: Reason) {
 /// The settings, once user space has written them.
 #[inline(always)]
 pub(crate) fn settings() -> Result<&'static Settings, Reason> {
-    SETTINGS.get(0).filter(|settings| settings.gate_ifindex != 0).ok_or(Reason::NotReady)
+    SETTINGS
+        .get(0)
+        .filter(|settings| settings.gate_ifindex != 0)
+        .ok_or(Reason::NotReady)
 }
 
 /// Whether a worker listens for this group. The first worker stands for all: they start and end
@@ -86,6 +91,22 @@ pub(crate) fn is_listening(group: u32) -> bool {
         bpf_sk_release(socket);
         true
     }
+}
+
+/// Notes that a new connection was left to the host, whoever serves there.
+#[inline(always)]
+pub(crate) fn mark_left_to_host() {
+    if let Some(cell) = CONNECTIONS.get_ptr_mut(LEFT_TO_HOST) {
+        // SAFETY: one aligned word; whoever writes it at the same time writes the same or clears
+        // it at start, and both are sound.
+        unsafe { cell.write_volatile(1) };
+    }
+}
+
+/// Whether any connection may belong to a listener of the host.
+#[inline(always)]
+pub(crate) fn host_may_have_connections() -> bool {
+    connections(HOST_CONNECTIONS) > 0 || connections(LEFT_TO_HOST) > 0
 }
 
 /// Reads a cell of [`CONNECTIONS`].

@@ -115,7 +115,10 @@ pub fn link<P: Packet + ?Sized>(packet: &P) -> Result<Link, Reason> {
     if ether_type == ETHER_TYPE_VLAN || ether_type == ETHER_TYPE_QINQ {
         return Err(Reason::TooDeep);
     }
-    Ok(Link { ether_type, payload })
+    Ok(Link {
+        ether_type,
+        payload,
+    })
 }
 
 /// Reads the IP header with its options or extension headers.
@@ -183,51 +186,72 @@ fn ipv6<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Network, Reason
     if head[0] >> 4 != 6 {
         return Err(Reason::Unparsable);
     }
-    let mut network = Network {
-        version: Version::V6,
-        offset,
-        payload: offset + IPV6_BYTES,
+    let source = packet.load(offset + 8).ok_or(Reason::Unparsable)?;
+    let destination = packet.load(offset + 24).ok_or(Reason::Unparsable)?;
+    let mut walk = Walk {
         protocol: head[6],
-        fragment: Fragment::Whole,
-        source: packet.load(offset + 8).ok_or(Reason::Unparsable)?,
-        destination: packet.load(offset + 24).ok_or(Reason::Unparsable)?,
+        payload: offset + IPV6_BYTES,
+        position: 0,
+        more: false,
+        id: [0; 4],
     };
     for _ in 0..EXTENSION_HEADERS_MAX {
-        if !extension_header(packet, &mut network)? {
-            return Ok(network);
+        if !walk.step(packet)? {
+            return Ok(Network {
+                version: Version::V6,
+                offset,
+                payload: walk.payload,
+                protocol: walk.protocol,
+                fragment: fragment(walk.position, walk.more, walk.id),
+                source,
+                destination,
+            });
         }
     }
     Err(Reason::TooDeep)
 }
 
-/// Steps over one extension header (RFC 8200 §4); false when there is none.
-#[inline(always)]
-fn extension_header<P: Packet + ?Sized>(
-    packet: &P,
-    network: &mut Network,
-) -> Result<bool, Reason> {
-    // The payload of a later fragment starts in the middle of something.
-    if let Fragment::Later(_) = network.fragment {
-        return Ok(false);
-    }
-    let kind = network.protocol;
-    if !matches!(kind, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS) {
-        return Ok(false);
-    }
-    let head: [u8; 8] = packet.load(network.payload).ok_or(Reason::Unparsable)?;
-    network.protocol = head[0];
-    network.payload += match kind {
-        FRAGMENT => {
-            let bits = u16::from_be_bytes([head[2], head[3]]);
-            let id = [head[4], head[5], head[6], head[7]];
-            network.fragment = fragment(bits >> 3, bits & 1 != 0, id);
-            8
+/// A walk over extension headers. Plain integers, all of them initialised: an enum that a loop
+/// carries has bytes that are not, and the kernel's verifier refuses to see them moved.
+struct Walk {
+    protocol: u8,
+    payload: usize,
+    position: u16,
+    more: bool,
+    id: [u8; 4],
+}
+
+impl Walk {
+    /// Steps over one extension header (RFC 8200 §4); false when there is none.
+    #[inline(always)]
+    fn step<P: Packet + ?Sized>(&mut self, packet: &P) -> Result<bool, Reason> {
+        // The payload of a later fragment starts in the middle of something.
+        if self.position != 0 {
+            return Ok(false);
         }
-        // RFC 4302 §2.2 counts in 4-byte units.
-        AUTHENTICATION => (usize::from(head[1]) + 2) * 4,
-        _ => (usize::from(head[1]) + 1) * 8,
-    };
-    Ok(true)
+        let kind = self.protocol;
+        if !matches!(
+            kind,
+            HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS
+        ) {
+            return Ok(false);
+        }
+        let head: [u8; 8] = packet.load(self.payload).ok_or(Reason::Unparsable)?;
+        self.protocol = head[0];
+        self.payload += match kind {
+            FRAGMENT => {
+                let bits = u16::from_be_bytes([head[2], head[3]]);
+                self.position = bits >> 3;
+                self.more = bits & 1 != 0;
+                self.id = [head[4], head[5], head[6], head[7]];
+                8
+            }
+            // RFC 4302 §2.2 counts in 4-byte units.
+            AUTHENTICATION => (usize::from(head[1]) + 2) * 4,
+            _ => (usize::from(head[1]) + 1) * 8,
+        };
+        Ok(true)
+    }
 }
 
 #[inline(always)]
@@ -268,7 +292,11 @@ fn icmp_error<P: Packet + ?Sized>(
         return Err(Reason::OtherProtocol);
     }
     let port = packet.load(payload).ok_or(Reason::Unparsable)?;
-    Ok(Transport::IcmpError { protocol, source, port })
+    Ok(Transport::IcmpError {
+        protocol,
+        source,
+        port,
+    })
 }
 
 /// Destination unreachable, time exceeded, parameter problem (RFC 792).

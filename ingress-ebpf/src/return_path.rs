@@ -37,7 +37,12 @@ pub(crate) fn run(ctx: &TcContext) -> Result<i32, Reason> {
 fn look_up(ctx: &TcContext, route: &mut FibLookup) -> Result<(), Reason> {
     // SAFETY: the parameters are initialised and of the size that is told.
     let result = unsafe {
-        bpf_fib_lookup(ctx.as_ptr(), &raw mut *route, size_of::<FibLookup>() as i32, 0)
+        bpf_fib_lookup(
+            ctx.as_ptr(),
+            &raw mut *route,
+            size_of::<FibLookup>() as i32,
+            0,
+        )
     };
     match result {
         FIB_SUCCESS | FIB_NO_NEIGHBOUR => Ok(()),
@@ -64,7 +69,8 @@ fn decrement_ttl(ctx: &TcContext, network: &Network) -> Result<(), Reason> {
         ctx.l3_csum_replace(network.offset + 10, old.into(), new.into(), 2)
             .map_err(|_| Reason::Unparsable)?;
     }
-    ctx.store(offset, &(ttl - 1), 0).map_err(|_| Reason::Unparsable)
+    ctx.store(offset, &(ttl - 1), 0)
+        .map_err(|_| Reason::Unparsable)
 }
 
 #[inline(always)]
@@ -77,10 +83,14 @@ fn send(route: &FibLookup) -> i32 {
         union
     } else {
         // SAFETY: the lookup wrote the IPv6 member for this family.
-        bpf_redir_neigh__bindgen_ty_1 { ipv6_nh: unsafe { route.__bindgen_anon_4.ipv6_dst } }
+        bpf_redir_neigh__bindgen_ty_1 {
+            ipv6_nh: unsafe { route.__bindgen_anon_4.ipv6_dst },
+        }
     };
-    let mut neighbour =
-        bpf_redir_neigh { nh_family: route.family.into(), __bindgen_anon_1: next_hop };
+    let mut neighbour = bpf_redir_neigh {
+        nh_family: route.family.into(),
+        __bindgen_anon_1: next_hop,
+    };
     // SAFETY: the parameters are initialised and of the size that is told (kernel 5.10+).
     unsafe {
         bpf_redirect_neigh(
@@ -107,17 +117,21 @@ impl FromNetwork for FibLookup {
         match network.version {
             Version::V4 => {
                 route.family = AF_INET;
-                route.__bindgen_anon_3 =
-                    bpf_fib_lookup__bindgen_ty_3 { ipv4_src: tail(&network.source) };
-                route.__bindgen_anon_4 =
-                    bpf_fib_lookup__bindgen_ty_4 { ipv4_dst: tail(&network.destination) };
+                route.__bindgen_anon_3 = bpf_fib_lookup__bindgen_ty_3 {
+                    ipv4_src: tail(&network.source),
+                };
+                route.__bindgen_anon_4 = bpf_fib_lookup__bindgen_ty_4 {
+                    ipv4_dst: tail(&network.destination),
+                };
             }
             Version::V6 => {
                 route.family = AF_INET6;
-                route.__bindgen_anon_3 =
-                    bpf_fib_lookup__bindgen_ty_3 { ipv6_src: words(&network.source) };
-                route.__bindgen_anon_4 =
-                    bpf_fib_lookup__bindgen_ty_4 { ipv6_dst: words(&network.destination) };
+                route.__bindgen_anon_3 = bpf_fib_lookup__bindgen_ty_3 {
+                    ipv6_src: words(&network.source),
+                };
+                route.__bindgen_anon_4 = bpf_fib_lookup__bindgen_ty_4 {
+                    ipv6_dst: words(&network.destination),
+                };
             }
         }
         route

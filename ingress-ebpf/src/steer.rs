@@ -6,12 +6,9 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::bpf_sock_tuple;
-use aya_ebpf::helpers::{
-    bpf_redirect_peer, bpf_sk_release, bpf_skb_vlan_pop, bpf_skc_lookup_tcp,
-};
+use aya_ebpf::helpers::{bpf_redirect_peer, bpf_sk_release, bpf_skb_vlan_pop, bpf_skc_lookup_tcp};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
-use ingress_common::socket::HOST_CONNECTIONS;
 use ingress_common::steering::Settings;
 use ingress_common::verdict::Reason;
 use ingress_ebpf::decide::{self, Destination};
@@ -34,7 +31,9 @@ pub(crate) fn run(ctx: &TcContext) -> Result<(Reason, i32), Reason> {
     let reason = match decide::steer(&network, &transport, settings, &KernelTables) {
         Destination::Host(reason) => return Err(reason),
         Destination::Ingress(reason) => reason,
-        Destination::Frontend { group, opens } => frontend(ctx, &network, &transport, group, opens)?,
+        Destination::Frontend { group, opens } => {
+            frontend(ctx, &network, &transport, group, opens)?
+        }
     };
     remember_fragment(&network);
     strip_tags(ctx, link.payload);
@@ -52,12 +51,14 @@ fn frontend(
 ) -> Result<Reason, Reason> {
     if opens {
         if !maps::is_listening(group) {
-            debug!(ctx, "steer: nobody listens for group {}, left to the host", group);
+            maps::mark_left_to_host();
+            debug!(
+                ctx,
+                "steer: nobody listens for group {}, left to the host", group
+            );
             return Err(Reason::NoListener);
         }
-    } else if maps::connections(HOST_CONNECTIONS) > 0
-        && is_host_connection(ctx, network, transport)
-    {
+    } else if maps::host_may_have_connections() && is_host_connection(ctx, network, transport) {
         return Err(Reason::HostConnection);
     }
     Ok(Reason::Frontend)
@@ -66,15 +67,31 @@ fn frontend(
 /// Whether the host netns has a TCP socket for this very connection.
 #[inline(always)]
 fn is_host_connection(ctx: &TcContext, network: &Network, transport: &Transport) -> bool {
-    let Transport::Tcp { source, destination, .. } = *transport else {
+    let Transport::Tcp {
+        source,
+        destination,
+        ..
+    } = *transport
+    else {
         return false;
     };
     // `bpf_sock_tuple` as words: the addresses, then both ports in one.
     let ports = u32::from_ne_bytes([source[0], source[1], destination[0], destination[1]]);
     let (mut tuple, tuple_bytes) = match network.version {
-        Version::V4 => {
-            ([tail(&network.source), tail(&network.destination), ports, 0, 0, 0, 0, 0, 0], 12)
-        }
+        Version::V4 => (
+            [
+                tail(&network.source),
+                tail(&network.destination),
+                ports,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+            ],
+            12,
+        ),
         Version::V6 => {
             let [a, b, c, d] = words(&network.source);
             let [e, f, g, h] = words(&network.destination);
