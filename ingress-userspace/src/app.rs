@@ -54,13 +54,18 @@ struct App {
 
 impl App {
     async fn start(flags: Run) -> Result<Self> {
-        let build::Way { mut datapath, reason, node_changes } = build::way(&flags).await?;
+        let build::Way {
+            mut datapath,
+            reason,
+            node_changes,
+        } = build::way(&flags).await?;
         let (sender, loaded) = mpsc::channel(LOADED_MAX);
         let (first, watch) = build::source(&flags, sender)?;
         let (mut reconciler, table) = build::configuration(&flags)?;
         apply(&mut reconciler, &first);
         let workers = workers::start(&flags, datapath.as_mut(), &table)?;
-        let listener = admin::bind(&flags.places.run_dir).context("failed to bind the admin socket")?;
+        let listener =
+            admin::bind(&flags.places.run_dir).context("failed to bind the admin socket")?;
         let (asking, questions) = mpsc::channel(QUESTIONS_MAX);
         tokio::spawn(admin::serve(listener, asking));
         let mut app = Self {
@@ -76,10 +81,18 @@ impl App {
             questions,
         };
         app.follow_node().await?;
-        let Run { http_port, https_port, .. } = app.flags;
+        let Run {
+            http_port,
+            https_port,
+            ..
+        } = app.flags;
         info!(
-            http_port, https_port, workers = app.workers.len(),
-            datapath = app.mode(), reason = app.reason.as_deref().unwrap_or("-"), "serving"
+            http_port,
+            https_port,
+            workers = app.workers.len(),
+            datapath = app.mode(),
+            reason = app.reason.as_deref().unwrap_or("-"),
+            "serving"
         );
         Ok(app)
     }
@@ -119,7 +132,10 @@ impl App {
             worker.shut_down(grace);
         }
         let joined = tokio::task::spawn_blocking(move || {
-            workers.into_iter().filter_map(|worker| worker.join().err()).count()
+            workers
+                .into_iter()
+                .filter_map(|worker| worker.join().err())
+                .count()
         });
         if joined.await.unwrap_or(1) > 0 {
             error!("a worker had died");
@@ -127,7 +143,10 @@ impl App {
         if let Some(datapath) = self.datapath.take()
             && let Err(error) = datapath.close().await
         {
-            warn!(error = format!("{:#}", anyhow::Error::from(error)), "left something behind");
+            warn!(
+                error = format!("{:#}", anyhow::Error::from(error)),
+                "left something behind"
+            );
         }
         let _ = fs::remove_file(admin::socket_path(&self.flags.places.run_dir));
         info!("stopped");
@@ -144,12 +163,19 @@ impl App {
     /// The last good state stays in force; the next change tries again.
     async fn follow_node_or_log(&mut self) {
         if let Err(error) = self.follow_node().await {
-            error!(error = format!("{error:#}"), "the datapath can't follow the node");
+            error!(
+                error = format!("{error:#}"),
+                "the datapath can't follow the node"
+            );
         }
     }
 
     fn mode(&self) -> &'static str {
-        if self.datapath.is_some() { "netns" } else { "host" }
+        if self.datapath.is_some() {
+            "netns"
+        } else {
+            "host"
+        }
     }
 
     fn status(&self) -> Status {
@@ -162,7 +188,11 @@ impl App {
             datapath: DatapathStatus {
                 mode: self.mode(),
                 reason: self.reason.clone(),
-                state: self.datapath.as_ref().map(Datapath::status).unwrap_or_default(),
+                state: self
+                    .datapath
+                    .as_ref()
+                    .map(Datapath::status)
+                    .unwrap_or_default(),
             },
             workers: self.workers.iter().map(WorkerHandle::snapshot).collect(),
             problems: self.reconciler.problems(),
@@ -171,7 +201,10 @@ impl App {
 }
 
 fn apply(reconciler: &mut Reconciler<Publisher>, loaded: &Loaded) {
-    let problems = loaded.problems.iter().map(|problem| Problem::error(problem.to_string()));
+    let problems = loaded
+        .problems
+        .iter()
+        .map(|problem| Problem::error(problem.to_string()));
     reconciler.apply(&loaded.snapshot, problems);
 }
 
@@ -180,10 +213,13 @@ fn lock(run_dir: &Path) -> Result<File> {
     fs::create_dir_all(run_dir)
         .with_context(|| format!("failed to make `{}` (see --run-dir)", run_dir.display()))?;
     let path = run_dir.join("lock");
-    let file = File::create(&path)
-        .with_context(|| format!("failed to open `{}`", path.display()))?;
+    let file =
+        File::create(&path).with_context(|| format!("failed to open `{}`", path.display()))?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(|| {
-        format!("another sluice runs with the run directory `{}`", run_dir.display())
+        format!(
+            "another sluice runs with the run directory `{}`",
+            run_dir.display()
+        )
     })?;
     Ok(file)
 }
@@ -194,4 +230,3 @@ const LOADED_MAX: usize = 4;
 const QUESTIONS_MAX: usize = 16;
 /// Changes of devices, addresses and routes come in bursts; a burst is handled once.
 const NODE_PAUSE: Duration = Duration::from_millis(20);
-

@@ -42,7 +42,11 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Probe(flags) => {
             let (text, can_work) = cli::probe::run(&flags);
             std::io::stdout().write_all(text.as_bytes())?;
-            Ok(if can_work { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if can_work {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
     }
 }

@@ -13,7 +13,12 @@ use crate::datapath::{GuardMode, PortRange, Settings as DatapathSettings, TcMode
 
 /// A node-local Kubernetes ingress: two hops from client to pod.
 #[derive(Debug, Parser)]
-#[command(name = "sluice", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "sluice",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
@@ -76,12 +81,21 @@ pub struct Run {
 
     /// Device through which clients come; may be given more than once [default: the devices of
     /// the default routes].
-    #[arg(long = "uplink", env = "SLUICE_UPLINK", value_name = "DEVICE", value_delimiter = ',')]
+    #[arg(
+        long = "uplink",
+        env = "SLUICE_UPLINK",
+        value_name = "DEVICE",
+        value_delimiter = ','
+    )]
     pub uplinks: Vec<String>,
 
     /// Further address at which clients reach this node, such as a virtual IP that no device has.
-    #[arg(long = "frontend-address", env = "SLUICE_FRONTEND_ADDRESS", value_name = "IP",
-          value_delimiter = ',')]
+    #[arg(
+        long = "frontend-address",
+        env = "SLUICE_FRONTEND_ADDRESS",
+        value_name = "IP",
+        value_delimiter = ','
+    )]
     pub frontend_addresses: Vec<IpAddr>,
 
     /// How to attach the XDP program to uplinks.
@@ -99,12 +113,21 @@ pub struct Run {
 
     /// Value of the annotation kubernetes.io/ingress.class that is ours, and the class name that
     /// is ours where no IngressClass object has it.
-    #[arg(long, env = "SLUICE_INGRESS_CLASS", value_name = "NAME", default_value = "sluice")]
+    #[arg(
+        long,
+        env = "SLUICE_INGRESS_CLASS",
+        value_name = "NAME",
+        default_value = "sluice"
+    )]
     pub ingress_class: String,
 
     /// spec.controller of the IngressClasses that are ours.
-    #[arg(long, env = "SLUICE_CONTROLLER_CLASS", value_name = "NAME",
-          default_value = "sluice.dev/ingress-controller")]
+    #[arg(
+        long,
+        env = "SLUICE_CONTROLLER_CLASS",
+        value_name = "NAME",
+        default_value = "sluice.dev/ingress-controller"
+    )]
     pub controller_class: String,
 
     /// Whether to serve Ingresses that name no class.
@@ -118,11 +141,21 @@ pub struct Run {
     pub default_backend_service: Option<BackendKey>,
 
     /// Seconds that requests in flight get to end after SIGTERM.
-    #[arg(long, env = "SLUICE_SHUTDOWN_GRACE_PERIOD", value_name = "SECONDS", default_value_t = 30)]
+    #[arg(
+        long,
+        env = "SLUICE_SHUTDOWN_GRACE_PERIOD",
+        value_name = "SECONDS",
+        default_value_t = 30
+    )]
     pub shutdown_grace_period: u64,
 
     /// What to log: a level, or levels by module as in RUST_LOG.
-    #[arg(long, env = "SLUICE_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(
+        long,
+        env = "SLUICE_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
     pub log: String,
 
     /// Format of the log.
@@ -139,19 +172,39 @@ pub struct Run {
 #[derive(Clone, Debug, Args)]
 pub struct Places {
     /// Directory for the lock and the admin socket.
-    #[arg(long, env = "SLUICE_RUN_DIR", value_name = "DIR", default_value = "/run/sluice")]
+    #[arg(
+        long,
+        env = "SLUICE_RUN_DIR",
+        value_name = "DIR",
+        default_value = "/run/sluice"
+    )]
     pub run_dir: PathBuf,
 
     /// Directory in bpffs for maps and links.
-    #[arg(long, env = "SLUICE_BPFFS", value_name = "DIR", default_value = "/sys/fs/bpf/sluice")]
+    #[arg(
+        long,
+        env = "SLUICE_BPFFS",
+        value_name = "DIR",
+        default_value = "/sys/fs/bpf/sluice"
+    )]
     pub bpffs: PathBuf,
 
     /// Name of the ingress network namespace.
-    #[arg(long, env = "SLUICE_INGRESS_NETNS", value_name = "NAME", default_value = "sluice")]
+    #[arg(
+        long,
+        env = "SLUICE_INGRESS_NETNS",
+        value_name = "NAME",
+        default_value = "sluice"
+    )]
     pub ingress_netns: String,
 
     /// Name of the device that leads into it.
-    #[arg(long, env = "SLUICE_GATE", value_name = "DEVICE", default_value = "sluice0")]
+    #[arg(
+        long,
+        env = "SLUICE_GATE",
+        value_name = "DEVICE",
+        default_value = "sluice0"
+    )]
     pub gate: String,
 }
 
@@ -163,7 +216,12 @@ pub struct Status {
     pub output: Output,
 
     /// Directory of the daemon's admin socket.
-    #[arg(long, env = "SLUICE_RUN_DIR", value_name = "DIR", default_value = "/run/sluice")]
+    #[arg(
+        long,
+        env = "SLUICE_RUN_DIR",
+        value_name = "DIR",
+        default_value = "/run/sluice"
+    )]
     pub run_dir: PathBuf,
 }
 
@@ -171,7 +229,12 @@ pub struct Status {
 #[derive(Debug, Args)]
 pub struct Probe {
     /// Directory in bpffs for maps and links.
-    #[arg(long, env = "SLUICE_BPFFS", value_name = "DIR", default_value = "/sys/fs/bpf/sluice")]
+    #[arg(
+        long,
+        env = "SLUICE_BPFFS",
+        value_name = "DIR",
+        default_value = "/sys/fs/bpf/sluice"
+    )]
     pub bpffs: PathBuf,
 
     /// Local ports of connections to endpoints.
@@ -193,7 +256,8 @@ impl Run {
     /// Number of workers.
     pub fn worker_count(&self) -> u32 {
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.workers.unwrap_or_else(|| u32::try_from(cores).unwrap_or(u32::MAX).min(WORKERS_MAX))
+        self.workers
+            .unwrap_or_else(|| u32::try_from(cores).unwrap_or(u32::MAX).min(WORKERS_MAX))
     }
 
     /// How long requests in flight get to end.
@@ -232,9 +296,12 @@ impl Run {
 }
 
 fn parse_port_range(text: &str) -> Result<PortRange, String> {
-    let parsed = text
-        .split_once('-')
-        .and_then(|(min, max)| Some(PortRange { min: min.parse().ok()?, max: max.parse().ok()? }));
+    let parsed = text.split_once('-').and_then(|(min, max)| {
+        Some(PortRange {
+            min: min.parse().ok()?,
+            max: max.parse().ok()?,
+        })
+    });
     match parsed {
         Some(range) if range.min >= 1024 && range.min < range.max => Ok(range),
         _ => Err("expected MIN-MAX, both from 1024 to 65535".into()),
@@ -253,7 +320,11 @@ fn parse_backend(text: &str) -> Result<BackendKey, String> {
         Ok(number) => ServicePort::Number(number),
         Err(_) => ServicePort::Name(port.into()),
     };
-    Ok(BackendKey { namespace: namespace.into(), service: service.into(), port })
+    Ok(BackendKey {
+        namespace: namespace.into(),
+        service: service.into(),
+        port,
+    })
 }
 
 const WORKERS_MAX: u32 = ingress_common::socket::WORKERS_MAX;
@@ -271,7 +342,13 @@ mod tests {
 
     #[test]
     fn port_ranges_are_checked() {
-        assert_eq!(parse_port_range("61000-65535"), Ok(PortRange { min: 61_000, max: 65_535 }));
+        assert_eq!(
+            parse_port_range("61000-65535"),
+            Ok(PortRange {
+                min: 61_000,
+                max: 65_535
+            })
+        );
         for wrong in ["", "80-90", "5000", "6000-5000", "6000-70000", "a-b"] {
             assert!(parse_port_range(wrong).is_err(), "{wrong}");
         }

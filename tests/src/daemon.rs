@@ -50,10 +50,13 @@ impl Daemon {
         }
     }
 
-    /// The same with one more argument.
+    /// The same with this `--flag=value`, in place of an earlier value.
     #[must_use]
-    pub fn with(mut self, argument: impl Into<String>) -> Self {
-        self.arguments.push(argument.into());
+    pub fn with(mut self, argument: &str) -> Self {
+        let flag = argument.split('=').next().unwrap_or(argument);
+        self.arguments
+            .retain(|known| known.split('=').next() != Some(flag));
+        self.arguments.push(argument.to_owned());
         self
     }
 

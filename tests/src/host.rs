@@ -106,6 +106,12 @@ impl Host {
         Ok(text.trim().parse()?)
     }
 
+    /// Its connection tracking table, a line for each entry.
+    pub fn conntrack_table(&self) -> Result<Vec<String>> {
+        let listed = self.sh("conntrack -L 2>/dev/null")?;
+        Ok(listed.lines().map(str::to_owned).collect())
+    }
+
     /// Empties its connection tracking table.
     pub fn flush_conntrack(&self) -> Result<()> {
         self.sh("conntrack -F 2>&1").map(drop)

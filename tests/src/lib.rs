@@ -9,5 +9,8 @@ pub mod daemon;
 pub mod demo;
 pub mod host;
 pub mod load;
+pub mod manifest;
+pub mod packet;
+pub mod programs;
 pub mod rig;
 pub mod services;

@@ -10,7 +10,7 @@
 //! The edge node has kube-proxy's NAT rules, so that connection tracking is on, and drops what it
 //! calls invalid, as kube-proxy does.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -244,13 +244,6 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result
         }
         thread::sleep(POLL);
     }
-    Ok(())
-}
-
-/// Writes the manifests that most tests serve.
-pub fn write_manifests(directory: &Path, text: &str) -> Result<()> {
-    fs::create_dir_all(directory)?;
-    fs::write(directory.join("rig.yaml"), text)?;
     Ok(())
 }
 

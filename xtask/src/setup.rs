@@ -35,6 +35,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             ("conntrack", "conntrack"),
             ("curl", "curl"),
             ("tc", "iproute2"),
+            ("bpftool", "bpftool"),
         ]);
     }
     install_packages(

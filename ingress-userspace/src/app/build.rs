@@ -25,27 +25,38 @@ pub(super) struct Way {
 
 impl Way {
     fn host(reason: String) -> Self {
-        Self { datapath: None, reason: Some(reason), node_changes: stream::pending().boxed() }
+        Self {
+            datapath: None,
+            reason: Some(reason),
+            node_changes: stream::pending().boxed(),
+        }
     }
 }
 
 /// Opens the datapath that was asked for, or the best that there is.
 pub(super) async fn way(flags: &Run) -> Result<Way> {
     if flags.datapath == DatapathMode::Host {
-        return Ok(Way::host("eBPF steering is switched off by --datapath host".to_owned()));
+        return Ok(Way::host(
+            "eBPF steering is switched off by --datapath host".to_owned(),
+        ));
     }
     let report = Report::of_this_machine(&flags.places.bpffs, flags.upstream_ports);
     info!("this machine:\n{report}");
     match Datapath::open(flags.datapath(), &report).await {
-        Ok((datapath, changes)) => {
-            Ok(Way { datapath: Some(datapath), reason: None, node_changes: changes.boxed() })
-        }
+        Ok((datapath, changes)) => Ok(Way {
+            datapath: Some(datapath),
+            reason: None,
+            node_changes: changes.boxed(),
+        }),
         Err(error) if flags.datapath == DatapathMode::Netns => {
             Err(error).context("there can be no netns datapath, which --datapath netns asks for")
         }
         Err(error) => {
             let reason = format!("{:#}", anyhow::Error::from(error));
-            warn!(reason, "eBPF steering is off: ordinary sockets of the host serve instead");
+            warn!(
+                reason,
+                "eBPF steering is off: ordinary sockets of the host serve instead"
+            );
             Ok(Way::host(reason))
         }
     }
@@ -67,6 +78,9 @@ pub(super) fn configuration(flags: &Run) -> Result<(Reconciler<Publisher>, Table
     let default_certificate = DefaultCertificate::generate()?;
     let handle = TableHandle::new(Table::empty(&default_certificate))
         .context("failed to prepare the TLS configuration")?;
-    let publisher = Publisher { default_certificate, handle: handle.clone() };
+    let publisher = Publisher {
+        default_certificate,
+        handle: handle.clone(),
+    };
     Ok((Reconciler::new(flags.translation(), publisher), handle))
 }

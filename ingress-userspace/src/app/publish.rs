@@ -16,14 +16,21 @@ pub(super) struct Publisher {
 impl Publish for Publisher {
     fn publish(&mut self, config: Arc<Config>, generation: u64) -> Vec<Problem> {
         let previous = self.handle.current();
-        let (table, problems) =
-            Table::build(Some(&previous), config, generation, &self.default_certificate);
+        let (table, problems) = Table::build(
+            Some(&previous),
+            config,
+            generation,
+            &self.default_certificate,
+        );
         self.handle.publish(table);
         problems
             .into_iter()
             .map(|problem| {
                 let host = &problem.host;
-                Problem::error(format!("{}: {} (for host {host})", problem.secret, problem.message))
+                Problem::error(format!(
+                    "{}: {} (for host {host})",
+                    problem.secret, problem.message
+                ))
             })
             .collect()
     }

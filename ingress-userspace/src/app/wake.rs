@@ -13,11 +13,15 @@ pub(super) struct Debounced {
 
 impl Debounced {
     pub(super) fn new(pause: Duration) -> Self {
-        Self { pause, due_at: None }
+        Self {
+            pause,
+            due_at: None,
+        }
     }
 
     pub(super) fn note(&mut self) {
-        self.due_at.get_or_insert_with(|| Instant::now() + self.pause);
+        self.due_at
+            .get_or_insert_with(|| Instant::now() + self.pause);
     }
 
     /// Returns when it is due; may be dropped and called again without losing an event.

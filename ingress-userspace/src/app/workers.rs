@@ -56,18 +56,29 @@ impl InsidePort {
     fn listener_of(&self, worker: usize) -> Result<Listener> {
         let socket = self.sockets[worker].try_clone();
         let socket = socket.context("failed to share a listening socket")?;
-        Ok(Listener { socket, scheme: self.scheme, datapath: proxy::Datapath::Netns })
+        Ok(Listener {
+            socket,
+            scheme: self.scheme,
+            datapath: proxy::Datapath::Netns,
+        })
     }
 }
 
 fn ports(flags: &Run) -> [(Scheme, u16); 2] {
-    [(Scheme::Http, flags.http_port), (Scheme::Https, flags.https_port)]
+    [
+        (Scheme::Http, flags.http_port),
+        (Scheme::Https, flags.https_port),
+    ]
 }
 
 fn host_listeners(flags: &Run) -> Result<Vec<Listener>> {
     let listener = |(scheme, port)| {
         let socket = listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
-        Ok(Listener { socket, scheme, datapath: proxy::Datapath::Host })
+        Ok(Listener {
+            socket,
+            scheme,
+            datapath: proxy::Datapath::Host,
+        })
     };
     ports(flags).into_iter().map(listener).collect()
 }
@@ -87,8 +98,16 @@ fn inside_ports(flags: &Run, count: u32, ingress: &Namespace) -> Result<Vec<Insi
         let numbered = (0..).zip(ports(flags));
         numbered
             .map(|(group, (scheme, port))| {
-                let listener = ListenerPort { protocol: TCP, port, group };
-                Ok(InsidePort { port: listener, scheme, sockets: sockets(port)? })
+                let listener = ListenerPort {
+                    protocol: TCP,
+                    port,
+                    group,
+                };
+                Ok(InsidePort {
+                    port: listener,
+                    scheme,
+                    sockets: sockets(port)?,
+                })
             })
             .collect()
     });
@@ -110,7 +129,11 @@ impl Surroundings {
                 dial: Arc::new(SteeredDial(datapath.dial())),
                 gauge: Arc::new(KernelGauge(datapath.connections())),
             },
-            None => Self { ingress: None, dial: Arc::new(HostDial), gauge: Arc::new(NoGauge) },
+            None => Self {
+                ingress: None,
+                dial: Arc::new(HostDial),
+                gauge: Arc::new(NoGauge),
+            },
         }
     }
 

@@ -7,7 +7,10 @@ use crate::settings::Probe;
 pub fn run(flags: &Probe) -> (String, bool) {
     let report = Report::of_this_machine(&flags.bpffs, flags.upstream_ports);
     match report.obstacle() {
-        None => (format!("{report}\nThe netns datapath can work here.\n"), true),
+        None => (
+            format!("{report}\nThe netns datapath can work here.\n"),
+            true,
+        ),
         Some(finding) => {
             let subject = finding.subject;
             let text = format!(

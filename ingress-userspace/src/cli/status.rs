@@ -28,13 +28,22 @@ pub async fn run(flags: &Status) -> Result<String> {
 async fn fetch(run_dir: &Path) -> Result<Bytes> {
     let path = admin::socket_path(run_dir);
     let stream = UnixStream::connect(&path).await.with_context(|| {
-        format!("failed to reach a daemon at `{}` (does `sluice run` run here?)", path.display())
+        format!(
+            "failed to reach a daemon at `{}` (does `sluice run` run here?)",
+            path.display()
+        )
     })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = Request::get("/status").header("host", "admin").body(Empty::<Bytes>::new())?;
+    let request = Request::get("/status")
+        .header("host", "admin")
+        .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
-    ensure!(response.status().is_success(), "the daemon answered {}", response.status());
+    ensure!(
+        response.status().is_success(),
+        "the daemon answered {}",
+        response.status()
+    );
     let body = response.into_body().collect().await?.to_bytes();
     connection.abort();
     Ok(body)
@@ -46,18 +55,27 @@ fn render(status: &Value) -> String {
     let _ = writeln!(
         out,
         "sluice {}, pid {}, up {} s, generation {}",
-        text(&status["version"]), status["pid"], status["uptime_seconds"], status["generation"]
+        text(&status["version"]),
+        status["pid"],
+        status["uptime_seconds"],
+        status["generation"]
     );
     let config = &status["config"];
     let _ = writeln!(
         out,
         "{} hosts, {} rules, {} backends, {} endpoints ({} direct), {} certificates",
-        config["hosts"], config["rules"], config["backends"], config["endpoints"],
-        datapath["direct_endpoints"], config["certificates"]
+        config["hosts"],
+        config["rules"],
+        config["backends"],
+        config["endpoints"],
+        datapath["direct_endpoints"],
+        config["certificates"]
     );
     let _ = write!(out, "\ndatapath {}", text(&datapath["mode"]));
     match datapath["reason"].as_str() {
-        Some(reason) => { let _ = writeln!(out, ": {reason}"); }
+        Some(reason) => {
+            let _ = writeln!(out, ": {reason}");
+        }
         None => out.push('\n'),
     }
     render_devices(&mut out, rows(&datapath["devices"]));
@@ -68,7 +86,12 @@ fn render(status: &Value) -> String {
         out.push_str("\nproblems\n");
     }
     for problem in problems {
-        let _ = writeln!(out, "  {:<8} {}", text(&problem["severity"]), text(&problem["text"]));
+        let _ = writeln!(
+            out,
+            "  {:<8} {}",
+            text(&problem["severity"]),
+            text(&problem["text"])
+        );
     }
     out
 }
@@ -86,8 +109,12 @@ fn render_devices(out: &mut String, devices: &[Value]) {
         let _ = writeln!(
             out,
             "  {:<16} {:<10} {:<9} {:<8} {:<9} {}",
-            text(&device["name"]), text(&device["role"]), text(&device["datapath"]),
-            text(&device["steer"]), text(&device["guard"]), text(&device["reason"])
+            text(&device["name"]),
+            text(&device["role"]),
+            text(&device["datapath"]),
+            text(&device["steer"]),
+            text(&device["guard"]),
+            text(&device["reason"])
         );
     }
 }
@@ -96,12 +123,18 @@ fn render_counters(out: &mut String, counters: &[Value]) {
     if counters.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\n  {:<12} {:<20} {:>14}", "PROGRAM", "REASON", "PACKETS");
+    let _ = writeln!(
+        out,
+        "\n  {:<12} {:<20} {:>14}",
+        "PROGRAM", "REASON", "PACKETS"
+    );
     for counter in counters {
         let _ = writeln!(
             out,
             "  {:<12} {:<20} {:>14}",
-            text(&counter["program"]), text(&counter["reason"]), counter["packets"].to_string()
+            text(&counter["program"]),
+            text(&counter["reason"]),
+            counter["packets"].to_string()
         );
     }
 }
@@ -110,7 +143,13 @@ fn render_workers(out: &mut String, workers: &[Value]) {
     let _ = writeln!(
         out,
         "\n  {:<7} {:>10} {:>12} {:>12} {:>11} {:>11} {:>8} {:>7}",
-        "WORKER", "GENERATION", "NETNS REQS", "HOST REQS", "OPEN CONNS", "UP CONNECTS", "REUSES",
+        "WORKER",
+        "GENERATION",
+        "NETNS REQS",
+        "HOST REQS",
+        "OPEN CONNS",
+        "UP CONNECTS",
+        "REUSES",
         "PANICS"
     );
     for worker in workers {
@@ -119,9 +158,13 @@ fn render_workers(out: &mut String, workers: &[Value]) {
         let _ = writeln!(
             out,
             "  {:<7} {:>10} {:>12} {:>12} {:>11} {:>11} {:>8} {:>7}",
-            worker["worker"].to_string(), worker["generation"].to_string(),
-            worker["netns"]["requests"].to_string(), worker["host"]["requests"].to_string(), open,
-            worker["upstream_connects"].to_string(), worker["upstream_reuses"].to_string(),
+            worker["worker"].to_string(),
+            worker["generation"].to_string(),
+            worker["netns"]["requests"].to_string(),
+            worker["host"]["requests"].to_string(),
+            open,
+            worker["upstream_connects"].to_string(),
+            worker["upstream_reuses"].to_string(),
             worker["panics"].to_string()
         );
     }

@@ -26,7 +26,10 @@ pub struct Problem {
 impl Problem {
     /// A problem that keeps something from being served.
     pub fn error(text: impl Into<String>) -> Self {
-        Self { severity: Severity::Error.to_string(), text: text.into() }
+        Self {
+            severity: Severity::Error.to_string(),
+            text: text.into(),
+        }
     }
 }
 
@@ -67,7 +70,10 @@ impl<P: Publish> Reconciler<P> {
         found.extend(translation.diagnostics.iter().map(|diagnostic| {
             let severity = diagnostic.severity().to_string();
             let text = diagnostic.to_string();
-            let text = text.strip_prefix(&format!("{severity}: ")).unwrap_or(&text).to_owned();
+            let text = text
+                .strip_prefix(&format!("{severity}: "))
+                .unwrap_or(&text)
+                .to_owned();
             Problem { severity, text }
         }));
         if self.generation == 0 || *self.config != translation.config {
@@ -98,16 +104,29 @@ impl<P: Publish> Reconciler<P> {
     /// Addresses of all endpoints of the configuration.
     pub fn endpoint_addresses(&self) -> BTreeSet<IpAddr> {
         let backends = self.config.backends.values();
-        backends.flat_map(|backend| &backend.endpoints).map(|e| e.address.ip()).collect()
+        backends
+            .flat_map(|backend| &backend.endpoints)
+            .map(|e| e.address.ip())
+            .collect()
     }
 
     /// What is published, in numbers.
     pub fn summary(&self) -> Summary {
         Summary {
             hosts: self.config.hosts.len(),
-            rules: self.config.hosts.values().map(|host| host.rules.len()).sum(),
+            rules: self
+                .config
+                .hosts
+                .values()
+                .map(|host| host.rules.len())
+                .sum(),
             backends: self.config.backends.len(),
-            endpoints: self.config.backends.values().map(|b| b.endpoints.len()).sum(),
+            endpoints: self
+                .config
+                .backends
+                .values()
+                .map(|b| b.endpoints.len())
+                .sum(),
             certificates: self.config.certificates.len(),
         }
     }
@@ -115,8 +134,16 @@ impl<P: Publish> Reconciler<P> {
     fn publish(&mut self, config: Config) {
         self.generation += 1;
         self.config = Arc::new(config);
-        self.unserved = self.publisher.publish(Arc::clone(&self.config), self.generation);
-        let Summary { hosts, rules, backends, endpoints, certificates } = self.summary();
+        self.unserved = self
+            .publisher
+            .publish(Arc::clone(&self.config), self.generation);
+        let Summary {
+            hosts,
+            rules,
+            backends,
+            endpoints,
+            certificates,
+        } = self.summary();
         info!(
             generation = self.generation,
             hosts, rules, backends, endpoints, certificates, "configuration published"

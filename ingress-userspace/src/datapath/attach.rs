@@ -87,8 +87,14 @@ pub struct Attachment {
 
 #[derive(Debug)]
 enum Held {
-    Pinned { link: PinnedLink, pin: PathBuf },
-    Filter { device: String, program: &'static str },
+    Pinned {
+        link: PinnedLink,
+        pin: PathBuf,
+    },
+    Filter {
+        device: String,
+        program: &'static str,
+    },
 }
 
 impl Attachment {
@@ -133,9 +139,10 @@ pub(super) fn xdp(
         GuardMode::Off => return (None, GuardMode::Off, Some("switched off".into())),
         GuardMode::Native => &[(GuardMode::Native, XdpMode::Driver)],
         GuardMode::Generic => &[(GuardMode::Generic, XdpMode::Skb)],
-        GuardMode::Auto => {
-            &[(GuardMode::Native, XdpMode::Driver), (GuardMode::Generic, XdpMode::Skb)]
-        }
+        GuardMode::Auto => &[
+            (GuardMode::Native, XdpMode::Driver),
+            (GuardMode::Generic, XdpMode::Skb),
+        ],
     };
     let mut reason = None;
     for (mode, xdp_mode) in attempts {
@@ -155,14 +162,22 @@ pub(super) fn sk_lookup(
     pins: &Path,
 ) -> Result<Attachment, AttachError> {
     let device = || "ingress network namespace".to_owned();
-    let failed = |source| AttachError::Program { device: device(), source };
+    let failed = |source| AttachError::Program {
+        device: device(),
+        source,
+    };
     // The new program joins the old one, which then leaves: there is no moment without one.
     let id = program.attach(namespace).map_err(failed)?;
     let link: FdLink = program.take_link(id).map_err(failed)?.into();
     let pin = pins.join("dispatch");
     let _ = fs::remove_file(&pin);
-    let link = link.pin(&pin).map_err(|source| AttachError::Pin { device: device(), source })?;
-    Ok(Attachment { held: Held::Pinned { link, pin } })
+    let link = link.pin(&pin).map_err(|source| AttachError::Pin {
+        device: device(),
+        source,
+    })?;
+    Ok(Attachment {
+        held: Held::Pinned { link, pin },
+    })
 }
 
 /// Removes the pins of links whose attachment nobody holds: devices that are gone, or programs
@@ -170,7 +185,9 @@ pub(super) fn sk_lookup(
 pub(super) fn forget_other_links(pins: &Path, kept: &[&Attachment]) -> io::Result<()> {
     for entry in fs::read_dir(pins)? {
         let path = entry?.path();
-        let is_kept = kept.iter().any(|attachment| attachment.pin().is_some_and(|pin| pin == path));
+        let is_kept = kept
+            .iter()
+            .any(|attachment| attachment.pin().is_some_and(|pin| pin == path));
         if !is_kept {
             fs::remove_file(path)?;
         }
@@ -192,7 +209,10 @@ fn tcx(
     device: &Link,
     pin: &Path,
 ) -> Result<Attachment, AttachError> {
-    let failed = |source| AttachError::Program { device: device.name.clone(), source };
+    let failed = |source| AttachError::Program {
+        device: device.name.clone(),
+        source,
+    };
     let adopted = adopt(pin)
         .and_then(|link| SchedClassifierLink::try_from(link).ok())
         .and_then(|link| program.attach_to_link(link).ok());
@@ -218,7 +238,10 @@ fn xdp_link(
     mode: XdpMode,
     pin: &Path,
 ) -> Result<Attachment, AttachError> {
-    let failed = |source| AttachError::Program { device: device.name.clone(), source };
+    let failed = |source| AttachError::Program {
+        device: device.name.clone(),
+        source,
+    };
     let adopted = adopt(pin)
         .and_then(|link| XdpLink::try_from(link).ok())
         .and_then(|link| program.attach_to_link(link).ok());
@@ -227,7 +250,9 @@ fn xdp_link(
         Some(id) => id,
         None => {
             let _ = fs::remove_file(pin);
-            program.attach_to_if_index(device.index, mode).map_err(failed)?
+            program
+                .attach_to_if_index(device.index, mode)
+                .map_err(failed)?
         }
     };
     let link = program.take_link(id).map_err(failed)?;
@@ -240,18 +265,30 @@ fn clsact(
     name: &'static str,
     device: &Link,
 ) -> Result<Attachment, AttachError> {
-    let failed = |source| AttachError::Program { device: device.name.clone(), source };
+    let failed = |source| AttachError::Program {
+        device: device.name.clone(),
+        source,
+    };
     // Already there is what is wanted; any other fault shows when the filter is added.
     let _ = qdisc_add_clsact(&device.name);
     let _ = qdisc_detach_program(&device.name, TcAttachType::Ingress, name);
-    let options = NlOptions { priority: 1, handle: TcHandle::new(0, 1), classid: None };
+    let options = NlOptions {
+        priority: 1,
+        handle: TcHandle::new(0, 1),
+        classid: None,
+    };
     let options = TcAttachOptions::Netlink(options);
     let id = program
         .attach_with_options(&device.name, TcAttachType::Ingress, options)
         .map_err(failed)?;
     // The filter has to outlive this process like a pinned link does.
     std::mem::forget(program.take_link(id).map_err(failed)?);
-    Ok(Attachment { held: Held::Filter { device: device.name.clone(), program: name } })
+    Ok(Attachment {
+        held: Held::Filter {
+            device: device.name.clone(),
+            program: name,
+        },
+    })
 }
 
 fn adopt(pin: &Path) -> Option<FdLink> {
@@ -267,13 +304,24 @@ fn keep(
     if is_adopted {
         // The pin is there already; opening it again gives the same link.
         if let Ok(link) = PinnedLink::from_pin(pin) {
-            return Ok(Attachment { held: Held::Pinned { link, pin: pin.to_path_buf() } });
+            return Ok(Attachment {
+                held: Held::Pinned {
+                    link,
+                    pin: pin.to_path_buf(),
+                },
+            });
         }
     }
-    let link = link
-        .pin(pin)
-        .map_err(|source| AttachError::Pin { device: device.name.clone(), source })?;
-    Ok(Attachment { held: Held::Pinned { link, pin: pin.to_path_buf() } })
+    let link = link.pin(pin).map_err(|source| AttachError::Pin {
+        device: device.name.clone(),
+        source,
+    })?;
+    Ok(Attachment {
+        held: Held::Pinned {
+            link,
+            pin: pin.to_path_buf(),
+        },
+    })
 }
 
 fn no_link(device: &Link) -> impl FnOnce(LinkError) -> AttachError {

@@ -77,7 +77,10 @@ impl Devices {
     pub async fn uplink_mtu(&self, netlink: &Netlink) -> Result<u32, NetlinkError> {
         let links = netlink.links().await?;
         let uplinks = self.choose_uplinks(&links, &netlink.default_route_devices().await?);
-        let mtu = links.iter().filter(|link| uplinks.contains(&link.index)).map(|link| link.mtu);
+        let mtu = links
+            .iter()
+            .filter(|link| uplinks.contains(&link.index))
+            .map(|link| link.mtu);
         Ok(mtu.min().unwrap_or(MTU_DEFAULT))
     }
 
@@ -113,7 +116,10 @@ impl Devices {
         let addresses = self.own_addresses(netlink, &links, &uplinks).await?;
         let steered = self.steered();
         let is_direct = |route: &Route| matches!(route, Route::Device(i) if steered.contains(i));
-        let direct = routes.iter().filter(|(_, route)| is_direct(route)).map(|(ip, _)| *ip);
+        let direct = routes
+            .iter()
+            .filter(|(_, route)| is_direct(route))
+            .map(|(ip, _)| *ip);
         let reach = Reach {
             direct: direct.collect(),
             source_v4: addresses.iter().find_map(|(up, ip)| match ip {
@@ -125,24 +131,35 @@ impl Devices {
                 IpAddr::V4(_) | IpAddr::V6(_) => None,
             }),
         };
-        let frontends = addresses.into_iter().map(|(_, ip)| ip).chain(self.addresses.clone());
+        let frontends = addresses
+            .into_iter()
+            .map(|(_, ip)| ip)
+            .chain(self.addresses.clone());
         Ok((frontends.collect(), reach))
     }
 
     /// Devices (ifindex) whose replies come back through steer.
     pub fn steered(&self) -> BTreeSet<u32> {
-        let steered = self.attached.iter().filter(|(_, device)| device.status.steer.is_some());
+        let steered = self
+            .attached
+            .iter()
+            .filter(|(_, device)| device.status.steer.is_some());
         steered.map(|(index, _)| *index).collect()
     }
 
     /// Everything that is attached to devices.
     pub fn attachments(&self) -> impl Iterator<Item = &Attachment> {
-        self.attached.values().flat_map(|device| &device.attachments)
+        self.attached
+            .values()
+            .flat_map(|device| &device.attachments)
     }
 
     /// One line for each device.
     pub fn status(&self) -> Vec<DeviceStatus> {
-        self.attached.values().map(|device| device.status.clone()).collect()
+        self.attached
+            .values()
+            .map(|device| device.status.clone())
+            .collect()
     }
 
     /// Detaches from all devices.
@@ -162,7 +179,11 @@ impl Devices {
                 self.uplinks.contains(&link.name)
             }
         };
-        links.iter().filter(is_uplink).map(|link| link.index).collect()
+        links
+            .iter()
+            .filter(is_uplink)
+            .map(|link| link.index)
+            .collect()
     }
 
     fn attach(&mut self, object: &mut Object, link: &Link, role: Role) -> Result<(), ObjectError> {
@@ -192,12 +213,30 @@ impl Devices {
         };
         let datapath = if steer.is_some() { "netns" } else { "host" };
         let name = link.name.clone();
-        let status = DeviceStatus { name, role, datapath, steer, guard, reason };
+        let status = DeviceStatus {
+            name,
+            role,
+            datapath,
+            steer,
+            guard,
+            reason,
+        };
         info!(
-            device = link.name, ?role, datapath, ?steer, ?guard,
-            reason = status.reason.as_deref().unwrap_or("-"), "device attached"
+            device = link.name,
+            ?role,
+            datapath,
+            ?steer,
+            ?guard,
+            reason = status.reason.as_deref().unwrap_or("-"),
+            "device attached"
         );
-        self.attached.insert(link.index, Attached { status, attachments });
+        self.attached.insert(
+            link.index,
+            Attached {
+                status,
+                attachments,
+            },
+        );
         Ok(())
     }
 
@@ -220,7 +259,10 @@ impl Devices {
         links: &[Link],
         uplinks: &BTreeSet<u32>,
     ) -> Result<Vec<(bool, IpAddr)>, NetlinkError> {
-        let loopback = links.iter().find(|link| link.name == "lo").map(|link| link.index);
+        let loopback = links
+            .iter()
+            .find(|link| link.name == "lo")
+            .map(|link| link.index);
         let addresses = netlink.addresses().await?.into_iter();
         let ours = addresses.filter_map(|(index, ip)| {
             let is_uplink = uplinks.contains(&index);

@@ -92,7 +92,11 @@ fn set_bind_address_no_port(socket: &Socket) -> io::Result<()> {
             size_of_val(&on) as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn tcp(domain: Domain) -> io::Result<Socket> {
@@ -123,7 +127,9 @@ mod tests {
     fn a_bound_socket_has_no_port_before_it_connects() {
         let socket = tcp(Domain::IPV4).unwrap();
         set_bind_address_no_port(&socket).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
         let local = socket.local_addr().unwrap().as_socket().unwrap();
         assert_eq!(local.port(), 0);
     }

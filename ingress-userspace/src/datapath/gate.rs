@@ -59,13 +59,17 @@ pub(super) async fn open(
     let outer = find(host, name).await?;
     host.set_up(outer.index, Some(mtu)).await?;
     host_sysctls(name)?;
-    ingress.run(|| ingress_sysctls(ports)).map_err(GateError::Namespace)??;
+    ingress
+        .run(|| ingress_sysctls(ports))
+        .map_err(GateError::Namespace)??;
     let inner = find(&inside, INSIDE).await?;
     let loopback = find(&inside, LOOPBACK).await?;
     inside.set_up(loopback.index, None).await?;
     inside.set_up(inner.index, Some(mtu)).await?;
     for (version, gateway) in [(IpVersion::V4, GATEWAY_V4), (IpVersion::V6, GATEWAY_V6)] {
-        inside.add_default_route(inner.index, gateway, &outer.mac).await?;
+        inside
+            .add_default_route(inner.index, gateway, &outer.mac)
+            .await?;
         inside.add_any_ip(version, INSIDE, loopback.index).await?;
     }
     debug!(gate = name, adopted, "the gate is open");
@@ -99,7 +103,10 @@ async fn make(
 }
 
 async fn find(netlink: &Netlink, name: &str) -> Result<Link, GateError> {
-    netlink.link(name).await?.ok_or_else(|| GateError::NoDevice(name.to_owned()))
+    netlink
+        .link(name)
+        .await?
+        .ok_or_else(|| GateError::NoDevice(name.to_owned()))
 }
 
 /// What the routing lookup of return_path asks of the device, and what the host needs to take
@@ -119,7 +126,10 @@ fn ingress_sysctls(ports: PortRange) -> Result<(), GateError> {
     set("core/somaxconn", "65535")?;
     set("ipv4/tcp_max_syn_backlog", "65535")?;
     set("ipv4/tcp_syncookies", "1")?;
-    set("ipv4/ip_local_port_range", &format!("{} {}", ports.min, ports.max))?;
+    set(
+        "ipv4/ip_local_port_range",
+        &format!("{} {}", ports.min, ports.max),
+    )?;
     for device in ["all", "default", INSIDE] {
         set(&format!("ipv4/conf/{device}/rp_filter"), "0")?;
     }
@@ -135,8 +145,10 @@ fn has_ipv6() -> bool {
 }
 
 fn set(key: &str, value: &str) -> Result<(), GateError> {
-    fs::write(format!("/proc/sys/net/{key}"), value)
-        .map_err(|source| GateError::Sysctl { key: key.to_owned(), source })
+    fs::write(format!("/proc/sys/net/{key}"), value).map_err(|source| GateError::Sysctl {
+        key: key.to_owned(),
+        source,
+    })
 }
 
 const INSIDE: &str = "eth0";

@@ -7,7 +7,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, SockMap};
-use ingress_common::socket::{HOST_CONNECTIONS, Port, WORKERS_MAX, listener_index};
+use ingress_common::socket::{
+    CONNECTION_CELLS, HOST_CONNECTIONS, Port, WORKERS_MAX, listener_index,
+};
 use ingress_common::steering::{Address, Frontend, Settings};
 use ingress_common::verdict::{Program, Reason, counter_index};
 use ingress_core::plan::{Operation, Plan, diff};
@@ -64,7 +66,11 @@ impl Maps {
         };
         maps.plan = Plan {
             ports: maps.ports.iter().filter_map(Result::ok).collect(),
-            upstream_sources: maps.upstream_sources.keys().filter_map(Result::ok).collect(),
+            upstream_sources: maps
+                .upstream_sources
+                .keys()
+                .filter_map(Result::ok)
+                .collect(),
             frontends: maps.frontends.iter().filter_map(Result::ok).collect(),
         };
         Ok(maps)
@@ -88,10 +94,14 @@ impl Maps {
     pub(super) fn set_steered_devices(&mut self, devices: &BTreeSet<u32>) -> Result<(), MapFault> {
         let held: BTreeSet<u32> = self.steered_devices.keys().filter_map(Result::ok).collect();
         for device in devices.difference(&held) {
-            self.steered_devices.insert(device, 1, 0).map_err(fault("STEERED_DEVICES"))?;
+            self.steered_devices
+                .insert(device, 1, 0)
+                .map_err(fault("STEERED_DEVICES"))?;
         }
         for device in held.difference(devices) {
-            self.steered_devices.remove(device).map_err(fault("STEERED_DEVICES"))?;
+            self.steered_devices
+                .remove(device)
+                .map_err(fault("STEERED_DEVICES"))?;
         }
         Ok(())
     }
@@ -104,7 +114,9 @@ impl Maps {
         socket: &impl std::os::fd::AsRawFd,
     ) -> Result<(), MapFault> {
         let index = listener_index(group, worker);
-        self.listeners.set(index, socket, 0).map_err(fault("LISTENERS"))
+        self.listeners
+            .set(index, socket, 0)
+            .map_err(fault("LISTENERS"))
     }
 
     /// Sends no more new connections to any worker; steer leaves them to the host from now on.
@@ -122,11 +134,17 @@ impl Maps {
         for program in Program::ALL {
             for reason in Reason::ALL {
                 let index = counter_index(program, *reason);
-                let Ok(cells) = self.counters.get(&index, 0) else { continue };
+                let Ok(cells) = self.counters.get(&index, 0) else {
+                    continue;
+                };
                 let packets = cells.iter().sum();
                 if packets > 0 {
                     let program = program.name();
-                    counts.push(Count { program, reason: reason.label(), packets });
+                    counts.push(Count {
+                        program,
+                        reason: reason.label(),
+                        packets,
+                    });
                 }
             }
         }
@@ -139,15 +157,18 @@ impl Maps {
                 self.ports.insert(port, group, 0).map_err(fault("PORTS"))
             }
             Operation::RemovePort(port) => self.ports.remove(&port).map_err(fault("PORTS")),
-            Operation::AddUpstreamSource(address) => {
-                self.upstream_sources.insert(address, 1, 0).map_err(fault("UPSTREAM_SOURCES"))
-            }
-            Operation::RemoveUpstreamSource(address) => {
-                self.upstream_sources.remove(&address).map_err(fault("UPSTREAM_SOURCES"))
-            }
-            Operation::SetFrontend(frontend, group) => {
-                self.frontends.insert(frontend, group, 0).map_err(fault("FRONTENDS"))
-            }
+            Operation::AddUpstreamSource(address) => self
+                .upstream_sources
+                .insert(address, 1, 0)
+                .map_err(fault("UPSTREAM_SOURCES")),
+            Operation::RemoveUpstreamSource(address) => self
+                .upstream_sources
+                .remove(&address)
+                .map_err(fault("UPSTREAM_SOURCES")),
+            Operation::SetFrontend(frontend, group) => self
+                .frontends
+                .insert(frontend, group, 0)
+                .map_err(fault("FRONTENDS")),
             Operation::RemoveFrontend(frontend) => {
                 self.frontends.remove(&frontend).map_err(fault("FRONTENDS"))
             }
@@ -175,11 +196,18 @@ impl Connections {
         let flags = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address that the kernel chooses aliases nothing.
         let memory = unsafe {
-            mmap(std::ptr::null_mut(), BYTES, flags, MapFlags::SHARED, array.fd().as_fd(), 0)
+            mmap(
+                std::ptr::null_mut(),
+                BYTES,
+                flags,
+                MapFlags::SHARED,
+                array.fd().as_fd(),
+                0,
+            )
         }?;
         let cells = NonNull::new(memory.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         let connections = Self { cells, _map: array };
-        for index in 0..=HOST_CONNECTIONS {
+        for index in 0..CONNECTION_CELLS {
             connections.cell(index).store(0, Ordering::Relaxed);
         }
         Ok(connections)
@@ -196,9 +224,9 @@ impl Connections {
     }
 
     fn cell(&self, index: u32) -> &AtomicU64 {
-        debug_assert!(index <= HOST_CONNECTIONS);
-        // SAFETY: the map has HOST_CONNECTIONS + 1 values of 8 bytes, all mapped for as long as
-        // self lives, and both callers stay below that.
+        debug_assert!(index < CONNECTION_CELLS);
+        // SAFETY: the map has CONNECTION_CELLS values of 8 bytes, all mapped for as long as
+        // self lives, and all callers stay below that.
         unsafe { self.cells.add(index as usize).as_ref() }
     }
 }
@@ -214,4 +242,4 @@ fn fault(name: &'static str) -> impl FnOnce(MapError) -> MapFault {
     move |source| MapFault { name, source }
 }
 
-const BYTES: usize = (HOST_CONNECTIONS as usize + 1) * size_of::<u64>();
+const BYTES: usize = CONNECTION_CELLS as usize * size_of::<u64>();

@@ -81,12 +81,20 @@ impl Netlink {
     /// All devices.
     pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
         let links = self.handle.link().get().execute();
-        links.map_ok(Link::from).try_collect().await.map_err(failed("list the devices"))
+        links
+            .map_ok(Link::from)
+            .try_collect()
+            .await
+            .map_err(failed("list the devices"))
     }
 
     /// The device of this name.
     pub async fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
-        Ok(self.links().await?.into_iter().find(|link| link.name == name))
+        Ok(self
+            .links()
+            .await?
+            .into_iter()
+            .find(|link| link.name == name))
     }
 
     /// Devices (ifindex) that default routes of the main table leave through.
@@ -133,12 +141,12 @@ impl Netlink {
     /// Where a packet to `address` would go.
     pub async fn route(&self, address: IpAddr) -> Route {
         let question = match address {
-            IpAddr::V4(v4) => {
-                RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build()
-            }
-            IpAddr::V6(v6) => {
-                RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(v6, 128).build()
-            }
+            IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(v4, 32)
+                .build(),
+            IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(v6, 128)
+                .build(),
         };
         let mut answers = Box::pin(self.handle.route().get(question).execute());
         // An unreachable address is an error in this protocol.
@@ -160,7 +168,12 @@ impl Netlink {
     /// Makes a veth pair.
     pub async fn add_veth(&self, name: &str, peer: &str) -> Result<(), NetlinkError> {
         let message = LinkVeth::new(name, peer).build();
-        self.handle.link().add(message).execute().await.map_err(failed("make the veth pair"))
+        self.handle
+            .link()
+            .add(message)
+            .execute()
+            .await
+            .map_err(failed("make the veth pair"))
     }
 
     /// Renames a device, moving it to another namespace on the way.
@@ -175,7 +188,12 @@ impl Netlink {
             .setns_by_fd(namespace.as_raw_fd())
             .name(name)
             .build();
-        self.handle.link().set(message).execute().await.map_err(failed("move the device"))
+        self.handle
+            .link()
+            .set(message)
+            .execute()
+            .await
+            .map_err(failed("move the device"))
     }
 
     /// Sets a device up, with this MTU where one is given.
@@ -190,7 +208,12 @@ impl Netlink {
 
     /// Deletes a device.
     pub async fn delete_link(&self, index: u32) -> Result<(), NetlinkError> {
-        self.handle.link().del(index).execute().await.map_err(failed("delete the device"))
+        self.handle
+            .link()
+            .del(index)
+            .execute()
+            .await
+            .map_err(failed("delete the device"))
     }
 
     /// Adds the default route through `gateway`, which is reached at `mac` on device `index`.
@@ -200,8 +223,16 @@ impl Netlink {
         gateway: IpAddr,
         mac: &[u8],
     ) -> Result<(), NetlinkError> {
-        let neighbour = self.handle.neighbours().add(index, gateway).link_layer_address(mac);
-        neighbour.replace().execute().await.map_err(failed("add the gateway's neighbour entry"))?;
+        let neighbour = self
+            .handle
+            .neighbours()
+            .add(index, gateway)
+            .link_layer_address(mac);
+        neighbour
+            .replace()
+            .execute()
+            .await
+            .map_err(failed("add the gateway's neighbour entry"))?;
         let message = match gateway {
             IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new()
                 .gateway(v4)
@@ -231,7 +262,11 @@ impl Netlink {
         let rule = rule.priority(ANY_IP_PRIORITY).action(RuleAction::ToTable);
         let message = match version {
             IpVersion::V4 => {
-                rule.v4().replace().execute().await.map_err(failed("add the rule"))?;
+                rule.v4()
+                    .replace()
+                    .execute()
+                    .await
+                    .map_err(failed("add the rule"))?;
                 RouteMessageBuilder::<Ipv4Addr>::new()
                     .table_id(ANY_IP_TABLE)
                     .kind(RouteType::Local)
@@ -240,7 +275,11 @@ impl Netlink {
                     .build()
             }
             IpVersion::V6 => {
-                rule.v6().replace().execute().await.map_err(failed("add the rule"))?;
+                rule.v6()
+                    .replace()
+                    .execute()
+                    .await
+                    .map_err(failed("add the rule"))?;
                 RouteMessageBuilder::<Ipv6Addr>::new()
                     .table_id(ANY_IP_TABLE)
                     .kind(RouteType::Local)
@@ -283,7 +322,10 @@ fn output_devices(attribute: &RouteAttribute) -> Vec<u32> {
 }
 
 fn failed(attempt: &str) -> impl FnOnce(rtnetlink::Error) -> NetlinkError {
-    move |source| NetlinkError { attempt: attempt.to_owned(), source }
+    move |source| NetlinkError {
+        attempt: attempt.to_owned(),
+        source,
+    }
 }
 
 const ANY_IP_TABLE: u32 = 100;

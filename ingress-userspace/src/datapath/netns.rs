@@ -95,8 +95,12 @@ fn is_namespace(path: &Path) -> bool {
 
 fn on_thread<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
-        let thread = thread::Builder::new().name("netns".into()).spawn_scoped(scope, f)?;
-        thread.join().map_err(|_| io::Error::other("the thread inside the network namespace died"))
+        let thread = thread::Builder::new()
+            .name("netns".into())
+            .spawn_scoped(scope, f)?;
+        thread
+            .join()
+            .map_err(|_| io::Error::other("the thread inside the network namespace died"))
     })
 }
 

@@ -50,8 +50,14 @@ impl Object {
         let mut object = Self { ebpf };
         object.guard()?.load().map_err(failed(Program::Guard))?;
         object.steer()?.load().map_err(failed(Program::Steer))?;
-        object.return_path()?.load().map_err(failed(Program::ReturnPath))?;
-        object.dispatch()?.load().map_err(failed(Program::Dispatch))?;
+        object
+            .return_path()?
+            .load()
+            .map_err(failed(Program::ReturnPath))?;
+        object
+            .dispatch()?
+            .load()
+            .map_err(failed(Program::Dispatch))?;
         Ok(object)
     }
 
@@ -110,7 +116,10 @@ impl Object {
 }
 
 fn failed(program: Program) -> impl FnOnce(ProgramError) -> ObjectError {
-    move |source| ObjectError::Program { name: program.name(), source }
+    move |source| ObjectError::Program {
+        name: program.name(),
+        source,
+    }
 }
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-ebpf"));

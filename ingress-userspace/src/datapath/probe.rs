@@ -58,7 +58,9 @@ impl Report {
 
     /// The first thing without which the netns datapath can't work.
     pub fn obstacle(&self) -> Option<&Finding> {
-        self.findings.iter().find(|finding| finding.state == State::Missing)
+        self.findings
+            .iter()
+            .find(|finding| finding.state == State::Missing)
     }
 }
 
@@ -77,20 +79,32 @@ impl fmt::Display for Report {
 }
 
 fn kernel(release: &str) -> Finding {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
     let version = match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
         _ => (0, 0),
     };
     let (state, detail) = if version < KERNEL_MIN {
         let (major, minor) = KERNEL_MIN;
-        (State::Missing, format!("Linux {release}, {major}.{minor} or newer is needed"))
+        (
+            State::Missing,
+            format!("Linux {release}, {major}.{minor} or newer is needed"),
+        )
     } else if version < KERNEL_TCX {
-        (State::Reduced, format!("Linux {release}, no TCX before 6.6: clsact is used"))
+        (
+            State::Reduced,
+            format!("Linux {release}, no TCX before 6.6: clsact is used"),
+        )
     } else {
         (State::Ok, format!("Linux {release}"))
     };
-    Finding { subject: "kernel", state, detail }
+    Finding {
+        subject: "kernel",
+        state,
+        detail,
+    }
 }
 
 fn capabilities(status: &str) -> Finding {
@@ -106,22 +120,36 @@ fn capabilities(status: &str) -> Finding {
         .map(|(_, name)| *name)
         .collect();
     if missing.is_empty() {
-        Finding { subject, state: State::Ok, detail: "all that are needed".into() }
+        Finding {
+            subject,
+            state: State::Ok,
+            detail: "all that are needed".into(),
+        }
     } else {
         let detail = format!("{} missing: run as root or grant them", missing.join(", "));
-        Finding { subject, state: State::Missing, detail }
+        Finding {
+            subject,
+            state: State::Missing,
+            detail,
+        }
     }
 }
 
 fn bpf_file_system(directory: &Path) -> Finding {
     let subject = "bpffs";
     match open_bpf_file_system(directory) {
-        Ok(()) => {
-            Finding { subject, state: State::Ok, detail: format!("{}", directory.display()) }
-        }
+        Ok(()) => Finding {
+            subject,
+            state: State::Ok,
+            detail: format!("{}", directory.display()),
+        },
         Err(error) => {
             let detail = format!("`{}` can't be used: {error}", directory.display());
-            Finding { subject, state: State::Missing, detail }
+            Finding {
+                subject,
+                state: State::Missing,
+                detail,
+            }
         }
     }
 }
@@ -131,7 +159,11 @@ fn open_bpf_file_system(directory: &Path) -> io::Result<()> {
         mount("bpf", BPFFS, "bpf", MountFlags::empty(), None)?;
     }
     fs::create_dir_all(directory)?;
-    if is_bpf(directory) { Ok(()) } else { Err(io::Error::other("no BPF file system there")) }
+    if is_bpf(directory) {
+        Ok(())
+    } else {
+        Err(io::Error::other("no BPF file system there"))
+    }
 }
 
 fn is_bpf(path: &Path) -> bool {
@@ -152,9 +184,17 @@ fn local_ports(host_range: &str, ports: PortRange) -> Finding {
              --upstream-ports",
             host_range.trim().replace('\t', "-"),
         );
-        Finding { subject, state: State::Missing, detail }
+        Finding {
+            subject,
+            state: State::Missing,
+            detail,
+        }
     } else {
-        Finding { subject, state: State::Ok, detail: format!("{min}-{max}") }
+        Finding {
+            subject,
+            state: State::Ok,
+            detail: format!("{min}-{max}"),
+        }
     }
 }
 
@@ -162,8 +202,12 @@ fn local_ports(host_range: &str, ports: PortRange) -> Finding {
 const KERNEL_MIN: (u32, u32) = (5, 18);
 const KERNEL_TCX: (u32, u32) = (6, 6);
 /// `linux/capability.h`. Moving between namespaces and mounting their names is `SYS_ADMIN`.
-const CAPABILITIES: [(u32, &str); 4] =
-    [(12, "NET_ADMIN"), (21, "SYS_ADMIN"), (38, "PERFMON"), (39, "BPF")];
+const CAPABILITIES: [(u32, &str); 4] = [
+    (12, "NET_ADMIN"),
+    (21, "SYS_ADMIN"),
+    (38, "PERFMON"),
+    (39, "BPF"),
+];
 const BPFFS: &str = "/sys/fs/bpf";
 /// `linux/magic.h`.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -198,7 +242,10 @@ mod tests {
 
     #[test]
     fn ports_of_the_host_are_refused() {
-        let ports = PortRange { min: 61_000, max: 65_535 };
+        let ports = PortRange {
+            min: 61_000,
+            max: 65_535,
+        };
         assert_eq!(local_ports("32768\t60999\n", ports).state, State::Ok);
         assert_eq!(local_ports("1024\t65535\n", ports).state, State::Missing);
     }

@@ -1,0 +1,148 @@
+//! The maps of the loaded programs, written as user space would.
+
+use std::net::{IpAddr, Ipv6Addr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+
+use anyhow::Result;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, SockMap};
+use ingress_common::socket::{HOST_CONNECTIONS, Port, listener_index};
+use ingress_common::steering::{Address, Frontend, Settings, mapped};
+use ingress_common::verdict::{Program, Reason, counter_index};
+use ingress_userspace::datapath::Object;
+use rustix::net::sockopt::socket_cookie;
+
+use super::{
+    NODE_V4, NODE_V6, TCP_GROUP, TCP_PORT, UDP_GROUP, UDP_PORT, UPSTREAM_PORT_MAX,
+    UPSTREAM_PORT_MIN,
+};
+
+/// All maps that user space writes, and the counters.
+#[derive(Debug)]
+pub struct Maps {
+    settings: Array<MapData, Settings>,
+    frontends: HashMap<MapData, Frontend, u32>,
+    upstream_sources: HashMap<MapData, Address, u32>,
+    steered_devices: HashMap<MapData, u32, u32>,
+    ports: HashMap<MapData, Port, u32>,
+    listeners: SockMap<MapData>,
+    connections: Array<MapData, u64>,
+    counters: PerCpuArray<MapData, u64>,
+    /// What is in the socket map, to keep it open.
+    tcp: Vec<TcpListener>,
+    udp: Vec<UdpSocket>,
+}
+
+impl Maps {
+    pub(super) fn take(object: &mut Object) -> Result<Self> {
+        Ok(Self {
+            settings: object.take_map("SETTINGS")?,
+            frontends: object.take_map("FRONTENDS")?,
+            upstream_sources: object.take_map("UPSTREAM_SOURCES")?,
+            steered_devices: object.take_map("STEERED_DEVICES")?,
+            ports: object.take_map("PORTS")?,
+            listeners: object.take_map("LISTENERS")?,
+            connections: object.take_map("CONNECTIONS")?,
+            counters: object.take_map("COUNTERS")?,
+            tcp: Vec::new(),
+            udp: Vec::new(),
+        })
+    }
+
+    /// Everything but listeners and connections.
+    pub(super) fn fill(&mut self, gate: u32, uplink: u32) -> Result<()> {
+        self.set_workers(gate, 1)?;
+        for address in [NODE_V4.into(), NODE_V6.into()] {
+            self.frontends.insert(frontend(address, TCP_PORT, TCP), TCP_GROUP, 0)?;
+            self.frontends.insert(frontend(address, UDP_PORT, UDP), UDP_GROUP, 0)?;
+            self.upstream_sources.insert(bytes(address), 1, 0)?;
+        }
+        self.ports.insert(port(TCP_PORT, TCP), TCP_GROUP, 0)?;
+        self.ports.insert(port(UDP_PORT, UDP), UDP_GROUP, 0)?;
+        self.steered_devices.insert(uplink, 1, 0)?;
+        Ok(())
+    }
+
+    /// Says where to steer, and how many workers there are.
+    pub fn set_workers(&mut self, gate: u32, workers: u32) -> Result<()> {
+        let settings = Settings {
+            gate_ifindex: gate,
+            workers,
+            upstream_port_min: UPSTREAM_PORT_MIN,
+            upstream_port_max: UPSTREAM_PORT_MAX,
+        };
+        Ok(self.settings.set(0, settings, 0)?)
+    }
+
+    /// Opens the TCP listener of a worker; gives its cookie. The socket is of the calling
+    /// thread's namespace, which a test run does not ask about.
+    pub fn listen_tcp(&mut self, worker: u32) -> Result<u64> {
+        let socket = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+        let cookie = self.set_listener(TCP_GROUP, worker, &socket)?;
+        self.tcp.push(socket);
+        Ok(cookie)
+    }
+
+    /// Opens the UDP socket of a worker; gives its cookie.
+    pub fn listen_udp(&mut self, worker: u32) -> Result<u64> {
+        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+        let cookie = self.set_listener(UDP_GROUP, worker, &socket)?;
+        self.udp.push(socket);
+        Ok(cookie)
+    }
+
+    /// Closes all listening sockets, as the end of a process does.
+    pub fn close_listeners(&mut self) {
+        self.tcp.clear();
+        self.udp.clear();
+    }
+
+    /// Says how many connections a worker has.
+    pub fn set_connections(&mut self, worker: u32, connections: u64) -> Result<()> {
+        Ok(self.connections.set(worker, connections, 0)?)
+    }
+
+    /// Says how many connections the host listeners have.
+    pub fn set_host_connections(&mut self, connections: u64) -> Result<()> {
+        self.set_connections(HOST_CONNECTIONS, connections)
+    }
+
+    /// Packets by program and reason, always in the same order.
+    pub(super) fn counters(&self) -> Result<Vec<(Program, Reason, u64)>> {
+        let mut counters = Vec::new();
+        for program in Program::ALL {
+            for reason in Reason::ALL {
+                let cells = self.counters.get(&counter_index(program, *reason), 0)?;
+                counters.push((program, *reason, cells.iter().sum()));
+            }
+        }
+        Ok(counters)
+    }
+
+    fn set_listener(
+        &mut self,
+        group: u32,
+        worker: u32,
+        socket: &(impl AsRawFd + AsFd),
+    ) -> Result<u64> {
+        self.listeners.set(listener_index(group, worker), socket, 0)?;
+        Ok(socket_cookie(socket)?)
+    }
+}
+
+fn frontend(address: IpAddr, port: u16, protocol: u8) -> Frontend {
+    Frontend { address: bytes(address), port: port.to_be_bytes(), protocol, reserved: 0 }
+}
+
+fn port(port: u16, protocol: u8) -> Port {
+    Port { port: port.to_be_bytes(), protocol, reserved: 0 }
+}
+
+fn bytes(address: IpAddr) -> Address {
+    match address {
+        IpAddr::V4(address) => mapped(address.octets()),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;

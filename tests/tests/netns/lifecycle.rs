@@ -1,0 +1,218 @@
+//! Start, restart, crash and detachment: what stays, what goes, and who serves in between.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use aya::programs::{SchedClassifier, TcAttachType};
+use ingress_tests::curl::Request;
+use ingress_tests::host::{self, Host};
+use ingress_tests::load::{Plan, Reuse};
+use ingress_tests::rig::{CLIENT_V4, EDGE_V4, wait_until};
+
+use crate::Scene;
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn sigterm_leaves_nothing_behind() -> Result<()> {
+    let Scene { sluice, rig, .. } = Scene::set()?;
+    assert!(links(&rig.edge)?.contains("sluice0"));
+    sluice.stop()?;
+    assert!(!links(&rig.edge)?.contains("sluice0"), "the gate");
+    assert!(!links(&rig.edge)?.contains("xdp"), "the guard");
+    let pins = host::bpffs_directory(&rig.prefix).join("sluice");
+    assert!(!pins.exists(), "the pins");
+    let netns = format!("/run/netns/{}-in-sluice", rig.prefix);
+    assert!(!fs::exists(&netns)?, "the ingress netns");
+    let refused = Request::get(&format!("http://{EDGE_V4}/"), "near.test").send(&rig.client);
+    assert!(refused.is_err(), "nobody listens");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_restarted_daemon_serves_again() -> Result<()> {
+    let Scene {
+        sluice,
+        daemon,
+        rig,
+        ..
+    } = Scene::set()?;
+    ask(&rig.client)?;
+    sluice.stop()?;
+    let sluice = daemon.start(&rig.edge)?;
+    ask(&rig.client)?;
+    assert_eq!(sluice.requests("netns")?, 1);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_killed_daemons_remains_are_adopted_and_nothing_leaks() -> Result<()> {
+    let Scene {
+        sluice,
+        daemon,
+        rig,
+        ..
+    } = Scene::set()?;
+    ask(&rig.client)?;
+    let pins = host::bpffs_directory(&rig.prefix).join("sluice/links");
+    let before = names_in(&pins)?;
+    sluice.kill();
+    // The programs stay, and notice that nobody listens: a client is refused, not left waiting.
+    assert_eq!(names_in(&pins)?, before);
+    let refused = Request::get(&format!("http://{EDGE_V4}/"), "near.test").send(&rig.client);
+    let error = refused.err().context("nobody listens")?.to_string();
+    assert!(
+        error.contains("refused") || error.contains("connect"),
+        "{error}"
+    );
+
+    let sluice = daemon.start(&rig.edge)?;
+    ask(&rig.client)?;
+    assert_eq!(sluice.requests("netns")?, 1);
+    assert_eq!(names_in(&pins)?, before, "the same links, each once");
+    let lookups = Command::new("bpftool")
+        .args(["--json", "net", "show"])
+        .output()?;
+    assert!(lookups.status.success());
+    assert_eq!(
+        programs_on(&rig.edge, "eth0")?,
+        1,
+        "one steer on the uplink"
+    );
+    sluice.stop()?;
+    assert!(!pins.exists());
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn after_a_kill_a_daemon_without_ebpf_serves_the_same_clients() -> Result<()> {
+    let Scene {
+        sluice,
+        daemon,
+        rig,
+        ..
+    } = Scene::set()?;
+    ask(&rig.client)?;
+    sluice.kill();
+    let sluice = daemon.with("--datapath=host").start(&rig.edge)?;
+    ask(&rig.client)?;
+    assert_eq!(
+        sluice.requests("host")?,
+        1,
+        "steer left the packets to the host"
+    );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn traffic_goes_on_when_the_program_is_detached_under_load() -> Result<()> {
+    let scene = Scene::set()?;
+    let mut plan = Plan::kept_alive(EDGE_V4, "near.test")?;
+    plan.reuse = Reuse::NewConnection;
+    let load = plan.start(&scene.rig.client)?;
+    wait_until("some load", || Ok(load.answered() > 200))?;
+    let steer = fs::read_dir(host::bpffs_directory(&scene.rig.prefix).join("sluice/links"))?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.to_string_lossy().contains("steer-eth0"))
+        .context("steer is pinned")?;
+    host::run(
+        Command::new("bpftool")
+            .args(["link", "detach", "pinned"])
+            .arg(&steer),
+    )?;
+    let by_host = |least| Ok(scene.sluice.requests("host")? >= least);
+    wait_until("the host listeners to serve", || by_host(200))?;
+    let outcome = load.stop()?;
+    // A connection that is half open at that instant has lost its other half.
+    assert!(
+        outcome.failures.len() <= plan.connections,
+        "{:?}",
+        outcome.failures
+    );
+    assert_eq!(
+        Request::get(&format!("http://{EDGE_V4}/"), "near.test")
+            .send(&scene.rig.client)?
+            .client_address()?,
+        CLIENT_V4
+    );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_connection_stays_with_the_stack_that_accepted_it() -> Result<()> {
+    use std::io::{Read as _, Write as _};
+    // A host daemon is running; its connection must survive the steering of a later one.
+    let Scene {
+        sluice,
+        daemon,
+        rig,
+        ..
+    } = Scene::set()?;
+    let mut stream = rig
+        .client
+        .run(|| std::net::TcpStream::connect((EDGE_V4, 80)))??;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+    let mut ask = || -> Result<()> {
+        stream.write_all(b"GET /bytes/4 HTTP/1.1\r\nHost: near.test\r\n\r\n")?;
+        let mut answer = [0; 1024];
+        let read = stream.read(&mut answer)?;
+        anyhow::ensure!(answer[..read].starts_with(b"HTTP/1.1 200"));
+        Ok(())
+    };
+    ask()?;
+    for _ in 0..50 {
+        ask()?;
+    }
+    drop(daemon);
+    assert_eq!(sluice.requests("netns")?, 51);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_second_daemon_is_refused_with_the_reason() -> Result<()> {
+    let scene = Scene::set()?;
+    let error = scene
+        .daemon
+        .start(&scene.rig.edge)
+        .err()
+        .context("it started")?;
+    assert!(
+        format!("{error:#}").contains("another sluice runs"),
+        "{error:#}"
+    );
+    ask(&scene.rig.client)
+}
+
+fn ask(client: &Host) -> Result<()> {
+    let response = Request::get(&format!("http://{EDGE_V4}/"), "near.test").send(client)?;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.client_address()?, CLIENT_V4);
+    Ok(())
+}
+
+fn links(host: &Host) -> Result<String> {
+    host.sh("ip -details link show")
+}
+
+fn names_in(directory: &std::path::Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(directory)?.flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// TCX programs on the ingress of a device.
+fn programs_on(host: &Host, device: &str) -> Result<usize> {
+    let query = || SchedClassifier::query_tcx(device, TcAttachType::Ingress);
+    let (_, programs) = host.run(query)??;
+    Ok(programs.len())
+}
