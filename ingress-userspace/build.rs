@@ -31,7 +31,11 @@ fn main() -> Result<()> {
              AYA_BUILD_SKIP=1 to build without the eBPF datapath"
         );
     };
-    let package = Package { name: "ingress-ebpf", root_dir: "../ingress-ebpf", ..Package::default() };
+    let package = Package {
+        name: "ingress-ebpf",
+        root_dir: "../ingress-ebpf",
+        ..Package::default()
+    };
     aya_build::build_ebpf([package], toolchain)
 }
 

@@ -147,11 +147,22 @@ impl Datapath {
             .map_err(io_error("map `CONNECTIONS` into memory"))?;
         let mut devices = Devices::new(&settings, pins.links.clone());
         let mtu = devices.uplink_mtu(&netlink).await?;
-        let gate =
-            gate::open(&settings.gate, mtu, settings.upstream_ports, &netlink, &ingress).await?;
+        let gate = gate::open(
+            &settings.gate,
+            mtu,
+            settings.upstream_ports,
+            &netlink,
+            &ingress,
+        )
+        .await?;
         devices.gate = gate.index;
-        let (return_path, _) =
-            attach::tc(object.return_path()?, "return_path", &gate, settings.tc, &pins.links)?;
+        let (return_path, _) = attach::tc(
+            object.return_path()?,
+            "return_path",
+            &gate,
+            settings.tc,
+            &pins.links,
+        )?;
         let dispatch = attach::sk_lookup(object.dispatch()?, &ingress, &pins.links)?;
         maps.set_settings(KernelSettings {
             gate_ifindex: gate.index,
@@ -222,10 +233,18 @@ impl Datapath {
         self.maps.set_steered_devices(&self.devices.steered())?;
         self.maps.apply(&Plan::new(&addresses, &self.listeners))?;
         if **self.reach.load() != reach {
-            info!(direct = reach.direct.len(), of = endpoints.len(), "endpoints reached directly");
+            info!(
+                direct = reach.direct.len(),
+                of = endpoints.len(),
+                "endpoints reached directly"
+            );
             self.reach.store(Arc::new(reach));
         }
-        let kept = self.core_attachments.iter().chain(self.devices.attachments()).collect::<Vec<_>>();
+        let kept = self
+            .core_attachments
+            .iter()
+            .chain(self.devices.attachments())
+            .collect::<Vec<_>>();
         attach::forget_other_links(&self.devices.pins, &kept)
             .map_err(io_error("remove the links of devices that are gone"))
     }
