@@ -48,7 +48,7 @@ abi! {
         pub destination: Address,
         /// Identification, network byte order; IPv4 uses the last two bytes.
         pub id: [u8; 4],
-        /// IP protocol number of the payload.
+        /// IP protocol number of the payload; 0 in IPv6, whose later fragments do not tell it.
         pub protocol: u8,
         /// Always 0.
         pub reserved: [u8; 3],

@@ -7,7 +7,7 @@ use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings};
 use ingress_common::verdict::Reason;
 
 use crate::packet::Packet;
-use crate::parse::{self, Fragment, Network, Transport, protocol};
+use crate::parse::{self, Fragment, Network, Transport, Version, protocol};
 
 /// What the programs know, wherever it is kept.
 pub trait Tables {
@@ -85,7 +85,11 @@ pub fn datagram(network: &Network) -> Option<FragmentedDatagram> {
         source: network.source,
         destination: network.destination,
         id,
-        protocol: network.protocol,
+        protocol: match network.version {
+            Version::V4 => network.protocol,
+            // Only the first fragment says what the whole datagram carries (RFC 8200 §4.5).
+            Version::V6 => 0,
+        },
         reserved: [0; 3],
     })
 }
@@ -110,7 +114,7 @@ fn tcp<P: Packet + ?Sized>(packet: &P, network: &Network, tables: &impl Tables) 
     let Some(head) = packet.load::<14>(network.payload) else {
         return Reason::Unparsable;
     };
-    let Some(fault) = tcp_fault(packet, network.payload, head) else {
+    let Some(fault) = tcp_fault(packet, network, head) else {
         return Reason::Accepted;
     };
     let frontend = Frontend {
@@ -127,7 +131,7 @@ fn tcp<P: Packet + ?Sized>(packet: &P, network: &Network, tables: &impl Tables) 
 }
 
 #[inline(always)]
-fn tcp_fault<P: Packet + ?Sized>(packet: &P, offset: usize, head: [u8; 14]) -> Option<Reason> {
+fn tcp_fault<P: Packet + ?Sized>(packet: &P, network: &Network, head: [u8; 14]) -> Option<Reason> {
     let flags = head[13];
     if flags & TCP_SYN != 0 && flags & (TCP_FIN | TCP_RST) != 0 {
         return Some(Reason::TcpSynFin);
@@ -142,8 +146,14 @@ fn tcp_fault<P: Packet + ?Sized>(packet: &P, offset: usize, head: [u8; 14]) -> O
         return Some(Reason::TcpPortZero);
     }
     let header_bytes = usize::from(head[12] >> 4) * 4;
-    let last_byte = offset + header_bytes.max(TCP_BYTES) - 1;
-    if header_bytes < TCP_BYTES || packet.load::<1>(last_byte).is_none() {
+    if header_bytes < TCP_BYTES {
+        return Some(Reason::TcpHeaderLength);
+    }
+    // The header of a first fragment may go on in the next one.
+    let last_byte = network.payload + header_bytes - 1;
+    if let Fragment::Whole = network.fragment
+        && packet.load::<1>(last_byte).is_none()
+    {
         return Some(Reason::TcpHeaderLength);
     }
     None
@@ -191,3 +201,6 @@ const TCP_PSH: u8 = 0x08;
 const TCP_ACK: u8 = 0x10;
 const TCP_URG: u8 = 0x20;
 const TCP_FLAGS: u8 = 0x3f;
+
+#[cfg(test)]
+mod tests;
