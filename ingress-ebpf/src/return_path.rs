@@ -10,7 +10,7 @@ use aya_ebpf::bindings::{
     bpf_fib_lookup as FibLookup, bpf_fib_lookup__bindgen_ty_3, bpf_fib_lookup__bindgen_ty_4,
     bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
 };
-use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect_neigh};
+use aya_ebpf::helpers::{bpf_check_mtu, bpf_fib_lookup, bpf_redirect_neigh};
 use aya_ebpf::programs::TcContext;
 use ingress_common::verdict::Reason;
 use ingress_ebpf::parse::{self, Network, Version};
@@ -45,10 +45,24 @@ fn look_up(ctx: &TcContext, route: &mut FibLookup) -> Result<(), Reason> {
         )
     };
     match result {
-        FIB_SUCCESS | FIB_NO_NEIGHBOUR => Ok(()),
+        FIB_SUCCESS | FIB_NO_NEIGHBOUR => fit(ctx, route.ifindex),
         FIB_FRAGMENTATION_NEEDED => Err(Reason::TooBig),
         _ => Err(Reason::NoRoute),
     }
+}
+
+/// Compares the packet, or each of its segments, with what the next device carries: the lookup
+/// does so neither for segments nor while the neighbour is unknown.
+#[inline(always)]
+fn fit(ctx: &TcContext, ifindex: u32) -> Result<(), Reason> {
+    let mut mtu = 0;
+    // SAFETY: the length is initialised, and 0 asks for that of the packet (kernel 5.12+).
+    let result = unsafe { bpf_check_mtu(ctx.as_ptr(), ifindex, &raw mut mtu, 0, BPF_MTU_CHK_SEGS) };
+    // Negative where the kernel can't tell.
+    if result > 0 {
+        return Err(Reason::TooBig);
+    }
+    Ok(())
 }
 
 /// Counts this node as a router would (RFC 1812 §5.3.1).
@@ -144,3 +158,5 @@ const AF_INET6: u8 = 10;
 const FIB_SUCCESS: i64 = 0;
 const FIB_NO_NEIGHBOUR: i64 = 7;
 const FIB_FRAGMENTATION_NEEDED: i64 = 8;
+/// `linux/bpf.h`.
+const BPF_MTU_CHK_SEGS: u64 = 1;
