@@ -59,7 +59,11 @@ impl Packet {
         transport: impl Into<Transport>,
     ) -> Self {
         let (source, destination) = (source.into(), destination.into());
-        assert_eq!(source.is_ipv4(), destination.is_ipv4(), "addresses of two versions");
+        assert_eq!(
+            source.is_ipv4(),
+            destination.is_ipv4(),
+            "addresses of two versions"
+        );
         Self {
             destination_mac: NODE_MAC,
             tags: Vec::new(),
@@ -134,7 +138,11 @@ impl Packet {
             frame.extend(ether_type.to_be_bytes());
             frame.extend(id.to_be_bytes());
         }
-        let ether_type = if self.source.is_ipv4() { ETHER_TYPE_IPV4 } else { ETHER_TYPE_IPV6 };
+        let ether_type = if self.source.is_ipv4() {
+            ETHER_TYPE_IPV4
+        } else {
+            ETHER_TYPE_IPV6
+        };
         frame.extend(ether_type.to_be_bytes());
         frame.extend(self.ip_bytes());
         frame
@@ -216,8 +224,12 @@ fn chain(extensions: &[Extension], mut next: u8, mut payload: Vec<u8>) -> (u8, V
 
 impl Extension {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::HopByHop, Self::Routing, Self::DestinationOptions, Self::Authentication];
+    pub const ALL: [Self; 4] = [
+        Self::HopByHop,
+        Self::Routing,
+        Self::DestinationOptions,
+        Self::Authentication,
+    ];
 
     fn number(self) -> u8 {
         match self {
@@ -257,7 +269,11 @@ fn u16_from(value: usize) -> u16 {
 /// Link-layer address of the node that packets are sent to, unless told otherwise.
 pub const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
-const WHOLE: Cut = Cut { id: 0, offset: 0, bytes: usize::MAX };
+const WHOLE: Cut = Cut {
+    id: 0,
+    offset: 0,
+    bytes: usize::MAX,
+};
 const SOURCE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const ETHER_TYPE_IPV4: u16 = 0x0800;
 const ETHER_TYPE_IPV6: u16 = 0x86dd;

@@ -14,10 +14,10 @@ mod cost;
 mod lookup;
 mod maps;
 
-use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fmt, fs};
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{TestRun, TestRunOptions, TestRunResult};
@@ -32,7 +32,7 @@ use crate::host::{self, Host};
 use crate::packet::NODE_MAC;
 
 /// What a program did with a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// What it returned: `XDP_*`, `TC_ACT_*`.
     pub action: u32,
@@ -42,8 +42,21 @@ pub struct Outcome {
     pub packet: Vec<u8>,
 }
 
+impl fmt::Debug for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            action,
+            reason,
+            packet,
+        } = self;
+        write!(formatter, "{action} {reason:?}, {} bytes: ", packet.len())?;
+        let head = packet.iter().take(SHOWN_BYTES_MAX);
+        head.into_iter()
+            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
 /// The loaded programs. Dropping it removes all that it made.
-#[derive(Debug)]
 pub struct Programs {
     /// Their maps.
     pub maps: Maps,
@@ -87,17 +100,20 @@ impl Programs {
 
     /// Runs guard on a frame.
     pub fn guard(&mut self, frame: &[u8]) -> Result<Outcome> {
-        self.run_and_count(Program::Guard, Input::Frame(frame)).map(|(outcome, _)| outcome)
+        self.run_and_count(Program::Guard, Input::Frame(frame))
+            .map(|(outcome, _)| outcome)
     }
 
     /// Runs steer on a frame that came in on the uplink.
     pub fn steer(&mut self, frame: &[u8]) -> Result<Outcome> {
-        self.run_and_count(Program::Steer, Input::Frame(frame)).map(|(outcome, _)| outcome)
+        self.run_and_count(Program::Steer, Input::Frame(frame))
+            .map(|(outcome, _)| outcome)
     }
 
     /// Runs `return_path` on a frame that came in on the gate.
     pub fn return_path(&mut self, frame: &[u8]) -> Result<Outcome> {
-        self.run_and_count(Program::ReturnPath, Input::Frame(frame)).map(|(outcome, _)| outcome)
+        self.run_and_count(Program::ReturnPath, Input::Frame(frame))
+            .map(|(outcome, _)| outcome)
     }
 
     /// Runs dispatch; gives the reason and the cookie of the socket that it assigned, or 0.
@@ -124,14 +140,30 @@ impl Programs {
             bail!("{} moved not one counter but {moved:?}", program.name());
         };
         if at != program || after != before + 1 {
-            bail!("{} moved {at:?} {reason:?} from {before} to {after}", program.name());
+            bail!(
+                "{} moved {at:?} {reason:?} from {before} to {after}",
+                program.name()
+            );
         }
-        Ok((Outcome { action: ran.action, reason, packet: ran.packet }, ran.cookie))
+        Ok((
+            Outcome {
+                action: ran.action,
+                reason,
+                packet: ran.packet,
+            },
+            ran.cookie,
+        ))
     }
 
     /// Runs a program, in the namespace.
     fn run(&mut self, program: Program, input: Input<'_>, repeat: u32) -> Result<Ran> {
-        let Self { host, object, uplink, gate, .. } = self;
+        let Self {
+            host,
+            object,
+            uplink,
+            gate,
+            ..
+        } = self;
         let run = || match (program, input) {
             (Program::Guard, Input::Frame(frame)) => run(object.guard()?, frame, None, repeat),
             (Program::Steer, Input::Frame(frame)) => {
@@ -183,7 +215,12 @@ where
     let result = program.test_run(options)?;
     packet.truncate(usize::try_from(result.data_size_out)?);
     let nanoseconds = u64::try_from(result.duration.as_nanos())?;
-    Ok(Ran { action: result.return_value, packet, cookie: 0, nanoseconds })
+    Ok(Ran {
+        action: result.return_value,
+        packet,
+        cookie: 0,
+        nanoseconds,
+    })
 }
 
 /// A `struct __sk_buff` of a packet that came in on a device; the kernel wants all other fields
@@ -202,7 +239,9 @@ fn wire(host: &Host) -> Result<()> {
     let [a, b, c, d, e, f] = NODE_MAC;
     let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
     for (device, peer) in [("uplink", "lan"), ("gate", "inner"), ("other", "far")] {
-        host.ip(&format!("link add {device} address {mac} type veth peer name {peer}"))?;
+        host.ip(&format!(
+            "link add {device} address {mac} type veth peer name {peer}"
+        ))?;
         host.ip(&format!("link set {device} up"))?;
         host.ip(&format!("link set {peer} up"))?;
     }
@@ -284,6 +323,8 @@ const SK_PASS: u32 = 1;
 
 /// More than a test run takes: a page less head and tail room.
 const FRAME_BYTES_MAX: usize = 4096;
+/// Bytes of a packet that a failed test prints.
+const SHOWN_BYTES_MAX: usize = 128;
 const SK_BUFF_BYTES: usize = 192;
 const SK_BUFF_INGRESS_IFINDEX: usize = 36;
 const SK_BUFF_IFINDEX: usize = 40;

@@ -71,7 +71,12 @@ impl Tcp {
         segment.extend(self.destination.to_be_bytes());
         // Sequence and acknowledgement numbers, then length, flags and window.
         segment.extend([0, 0, 0, 1, 0, 0, 0, 2]);
-        segment.extend([self.header_words.unwrap_or(words) << 4, self.flags, 0xff, 0xff]);
+        segment.extend([
+            self.header_words.unwrap_or(words) << 4,
+            self.flags,
+            0xff,
+            0xff,
+        ]);
         segment.extend([0; 4]);
         segment.extend(&self.options);
         segment.extend(&self.payload);
@@ -93,7 +98,11 @@ pub struct Udp {
 impl Udp {
     /// A datagram of so many bytes.
     pub fn of_bytes(source: u16, destination: u16, bytes: usize) -> Self {
-        Self { source, destination, payload: vec![0x55; bytes] }
+        Self {
+            source,
+            destination,
+            payload: vec![0x55; bytes],
+        }
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -121,8 +130,16 @@ pub struct IcmpError {
 impl IcmpError {
     /// Fragmentation needed, or packet too big, whichever the quoted packet calls for.
     pub fn too_big(quoted: &Packet) -> Self {
-        let (kind, code) = if quoted.source.is_ipv4() { (3, 4) } else { (2, 0) };
-        Self { kind, code, quoted: quoted.ip_bytes() }
+        let (kind, code) = if quoted.source.is_ipv4() {
+            (3, 4)
+        } else {
+            (2, 0)
+        };
+        Self {
+            kind,
+            code,
+            quoted: quoted.ip_bytes(),
+        }
     }
 
     /// The same, with no more of the quoted packet than its IP header and the next 8 bytes: all
@@ -206,7 +223,11 @@ fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: usiz
             IpAddr::V6(address) => header.extend(address.octets()),
         }
     }
-    header.extend(u32::try_from(length).expect("a test packet is small").to_be_bytes());
+    header.extend(
+        u32::try_from(length)
+            .expect("a test packet is small")
+            .to_be_bytes(),
+    );
     header.extend([0, 0, 0, protocol]);
     header
 }
@@ -214,7 +235,10 @@ fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: usiz
 /// RFC 1071.
 pub(super) fn internet_checksum(bytes: &[u8]) -> u16 {
     let words = bytes.chunks(2).map(|pair| {
-        u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
+        u32::from(u16::from_be_bytes([
+            pair[0],
+            pair.get(1).copied().unwrap_or(0),
+        ]))
     });
     let mut sum: u32 = words.sum();
     while sum > 0xffff {

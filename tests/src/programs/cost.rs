@@ -25,7 +25,12 @@ pub fn nanoseconds_per_packet(repeat: u32) -> Result<Vec<(String, u64)>> {
     }
     for (case, address) in [("IPv4", CLIENT_V4.into()), ("IPv6", CLIENT_V6.into())] {
         let lookup = Lookup::tcp(SocketAddr::new(address, CLIENT_PORT));
-        let cost = mean(&mut programs, Program::Dispatch, Input::Lookup(lookup), repeat)?;
+        let cost = mean(
+            &mut programs,
+            Program::Dispatch,
+            Input::Lookup(lookup),
+            repeat,
+        )?;
         costs.push((format!("{}: {case}", Program::Dispatch.name()), cost));
     }
     Ok(costs)
@@ -66,7 +71,9 @@ fn packets() -> Vec<(Program, &'static str, Packet)> {
         (
             Program::Steer,
             "in a connection, IPv6 with two extension headers",
-            v6(ack()).extension(Extension::HopByHop).extension(Extension::DestinationOptions),
+            v6(ack())
+                .extension(Extension::HopByHop)
+                .extension(Extension::DestinationOptions),
         ),
         (Program::Steer, "from an upstream, IPv4", v4(upstream)),
         (Program::Steer, "not ours, IPv4", v4(ssh)),

@@ -20,7 +20,11 @@ pub struct Lookup {
 impl Lookup {
     /// A TCP packet to [`TCP_PORT`].
     pub fn tcp(remote: impl Into<SocketAddr>) -> Self {
-        Self { remote: remote.into(), local_port: TCP_PORT, protocol: 6 }
+        Self {
+            remote: remote.into(),
+            local_port: TCP_PORT,
+            protocol: 6,
+        }
     }
 
     /// Runs a program on it so many times.
@@ -37,8 +41,14 @@ impl Lookup {
         };
         // SAFETY: the attributes are of the size that is told, and both context pointers are to
         // a live buffer of the size that is told; the kernel reads it before it writes it.
-        let result =
-            unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut run, size_of_val(&run)) };
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_PROG_TEST_RUN,
+                &raw mut run,
+                size_of_val(&run),
+            )
+        };
         if result < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -17,7 +17,6 @@ use super::{
 };
 
 /// All maps that user space writes, and the counters.
-#[derive(Debug)]
 pub struct Maps {
     settings: Array<MapData, Settings>,
     frontends: HashMap<MapData, Frontend, u32>,
@@ -52,8 +51,10 @@ impl Maps {
     pub(super) fn fill(&mut self, gate: u32, uplink: u32) -> Result<()> {
         self.set_workers(gate, 1)?;
         for address in [NODE_V4.into(), NODE_V6.into()] {
-            self.frontends.insert(frontend(address, TCP_PORT, TCP), TCP_GROUP, 0)?;
-            self.frontends.insert(frontend(address, UDP_PORT, UDP), UDP_GROUP, 0)?;
+            self.frontends
+                .insert(frontend(address, TCP_PORT, TCP), TCP_GROUP, 0)?;
+            self.frontends
+                .insert(frontend(address, UDP_PORT, UDP), UDP_GROUP, 0)?;
             self.upstream_sources.insert(bytes(address), 1, 0)?;
         }
         self.ports.insert(port(TCP_PORT, TCP), TCP_GROUP, 0)?;
@@ -124,17 +125,27 @@ impl Maps {
         worker: u32,
         socket: &(impl AsRawFd + AsFd),
     ) -> Result<u64> {
-        self.listeners.set(listener_index(group, worker), socket, 0)?;
+        self.listeners
+            .set(listener_index(group, worker), socket, 0)?;
         Ok(socket_cookie(socket)?)
     }
 }
 
 fn frontend(address: IpAddr, port: u16, protocol: u8) -> Frontend {
-    Frontend { address: bytes(address), port: port.to_be_bytes(), protocol, reserved: 0 }
+    Frontend {
+        address: bytes(address),
+        port: port.to_be_bytes(),
+        protocol,
+        reserved: 0,
+    }
 }
 
 fn port(port: u16, protocol: u8) -> Port {
-    Port { port: port.to_be_bytes(), protocol, reserved: 0 }
+    Port {
+        port: port.to_be_bytes(),
+        protocol,
+        reserved: 0,
+    }
 }
 
 fn bytes(address: IpAddr) -> Address {
