@@ -1,1 +1,15 @@
-//! Benches.
+//! Benches: subjects side by side in one run, alternating, on one core; claims are ratios.
+//!
+//! Wall time on two shared cores proves little, so the figure is CPU time a request: the busy time
+//! of the one core that everything runs on, client and pods included. Each comparison is a number
+//! of pairs; its ratio is the median of the pairs' ratios, given with their range. A run in which
+//! somebody else had too much of the core is thrown away before its figure is looked at.
+
+mod core;
+pub mod datapath;
+mod render;
+mod report;
+mod wrk;
+
+pub use render::render;
+pub use report::{Machine, Ratio, Report, Row};

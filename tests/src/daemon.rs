@@ -80,9 +80,11 @@ impl Daemon {
             if let Some(status) = running.process.ended()? {
                 bail!("the daemon ended with {status}");
             }
+            // Another daemon may answer at the same place; it is not the one that was started.
+            let id = running.process.id();
             Ok(running
                 .status()
-                .is_ok_and(|status| status["generation"] != 0))
+                .is_ok_and(|status| status["pid"] == id && status["generation"] != 0))
         });
         served.with_context(|| format!("log of the daemon:\n{}", self.log()))?;
         Ok(running)

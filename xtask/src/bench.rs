@@ -35,7 +35,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     if !shell::is_root() {
         bail!("benches make network namespaces and load eBPF programs: run them as root");
     }
-    setup::run(setup::Scope::Rig)?;
+    setup::run(setup::Scope::Bench)?;
     let sluice = build::sluice()?;
     let rig = build::rig(build::Rig::Release)?;
     let mut bench = Command::new(rig.join("sluice-bench"));

@@ -22,6 +22,14 @@ pub(crate) fn sluice() -> Result<PathBuf> {
     Ok(target().join("release/sluice"))
 }
 
+/// Builds `sluice` like the tests, and gives its path.
+pub(crate) fn sluice_for_tests() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "-p", "ingress-userspace", "--bin", "sluice"]);
+    step("build sluice", &mut build)?;
+    Ok(target().join("debug/sluice"))
+}
+
 /// How the rig's programs are built.
 #[derive(Clone, Copy)]
 pub(crate) enum Rig {

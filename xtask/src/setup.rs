@@ -15,7 +15,9 @@ pub(crate) enum Scope {
     Build,
     /// To build, and to run the rig: namespaces, firewall rules, clients.
     Rig,
-    /// All that, and the linters.
+    /// All that, and the load generators.
+    Bench,
+    /// To build, to run the rig, and the linters.
     Everything,
 }
 

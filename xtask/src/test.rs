@@ -38,8 +38,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             .iter()
             .any(|suite| suite.is_rig() && suite.is_wanted(&flags.names))
     {
-        // The rig runs the daemon as its users do: the release binary.
-        let sluice = build::sluice()?;
+        let sluice = build::sluice_for_tests()?;
         let origin = build::rig(build::Rig::Dev)?.join("sluice-origin");
         tally.binaries = vec![("SLUICE_BINARY", sluice), ("SLUICE_ORIGIN", origin)];
     }

@@ -1,2 +1,61 @@
-//! Bench.
-fn main() {}
+//! `sluice-bench`: runs a suite, prints its table, and leaves nothing behind.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+use ingress_tests::bench::{datapath, render};
+use ingress_tests::demo::Programs;
+
+#[derive(Parser)]
+#[command(about = "Measures subjects side by side and prints ratios with their spread")]
+struct CommandLine {
+    /// What to measure.
+    suite: Suite,
+    /// The daemon.
+    #[arg(long)]
+    sluice: PathBuf,
+    /// What pods run.
+    #[arg(long)]
+    origin: PathBuf,
+    /// Pairs of runs of each comparison.
+    #[arg(long, default_value_t = 5)]
+    pairs: u32,
+    /// Seconds of one run.
+    #[arg(long, default_value_t = 2)]
+    seconds: u32,
+    /// Also write machine, rows and ratios to this file.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Suite {
+    Datapath,
+}
+
+fn main() -> Result<()> {
+    let flags = CommandLine::parse();
+    let programs = Programs {
+        sluice: flags.sluice,
+        origin: flags.origin,
+    };
+    let effort = datapath::Effort {
+        pairs: flags.pairs,
+        seconds: flags.seconds,
+    };
+    let say = |what: &str| {
+        let _ = writeln!(std::io::stderr(), "==> {what}");
+    };
+    let report = match flags.suite {
+        Suite::Datapath => datapath::run(&programs, effort, say)?,
+    };
+    if let Some(file) = flags.json {
+        let json = serde_json::to_string_pretty(&report)?;
+        fs::write(&file, json).with_context(|| format!("failed to write {}", file.display()))?;
+    }
+    std::io::stdout().write_all(render(&report).as_bytes())?;
+    Ok(())
+}

@@ -46,18 +46,20 @@ fn a_pod_is_told_the_clients_address_over_ipv4_and_ipv6() -> Result<()> {
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
 fn no_conntrack_entry_is_made_while_nat_rules_are_active() -> Result<()> {
-    let scene = Scene::set()?;
+    let mut scene = Scene::set()?;
+    let mut origin = scene.rig.proxy.command(&scene.rig.options.origin);
+    origin.args(["--name", "behind-nodeport", "--listen", "[::]:80"]);
+    scene.rig.spawn(origin, "nodeport.log")?;
+    scene.rig.wait_for_port(&scene.rig.edge, PROXY_V4, 80)?;
     let edge = &scene.rig.edge;
     // The rules work: the same node tracks what goes through the NodePort.
     edge.flush_conntrack()?;
-    let nodeport = format!("http://{EDGE_V4}:{}/", ingress_tests::services::NODE_PORT);
-    let refused = Request::get(&nodeport, "near.test").send(&scene.rig.client);
-    assert!(
-        refused.is_err(),
-        "nobody listens in the proxy pod of this scene"
-    );
-    assert!(
-        edge.conntrack_entries()? > 0,
+    let nodeport = format!("http://{EDGE_V4}:{NODE_PORT}/");
+    let response = Request::get(&nodeport, "any.test").send(&scene.rig.client)?;
+    assert_eq!(response.pod()?, "behind-nodeport");
+    assert_eq!(
+        edge.conntrack_entries()?,
+        1,
         "connection tracking is active"
     );
     edge.flush_conntrack()?;

@@ -1,0 +1,44 @@
+//! A table for a person.
+
+use std::fmt::Write as _;
+
+use super::Report;
+
+/// Renders figures and ratios.
+pub fn render(report: &Report) -> String {
+    let mut out = String::new();
+    let machine = &report.machine;
+    let _ = writeln!(
+        out,
+        "\n{}, {} cores (the bench uses one), Linux {}, sluice {}\n",
+        machine.cpu, machine.cores, machine.kernel, machine.sluice
+    );
+    let _ = writeln!(
+        out,
+        "{:<40}{:<28}{:>10}{:>20}  UNIT",
+        "WORKLOAD", "SUBJECT", "MEDIAN", "MIN–MAX"
+    );
+    for row in &report.rows {
+        let range = format!("{:.1}–{:.1}", row.min, row.max);
+        let _ = writeln!(
+            out,
+            "{:<40}{:<28}{:>10.1}{range:>20}  {} ({})",
+            row.workload, row.subject, row.median, row.unit, row.metric
+        );
+    }
+    let _ = writeln!(
+        out,
+        "\n{:<40}{:<28}{:>10}{:>20}",
+        "WORKLOAD", "RATIO", "MEDIAN", "MIN–MAX"
+    );
+    for ratio in &report.ratios {
+        let pair = format!("{} / {}", ratio.subject, ratio.baseline);
+        let range = format!("{:.2}–{:.2}", ratio.min, ratio.max);
+        let _ = writeln!(
+            out,
+            "{:<40}{pair:<28}{:>10.2}{range:>20}",
+            ratio.workload, ratio.median
+        );
+    }
+    out
+}

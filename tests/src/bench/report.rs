@@ -1,0 +1,122 @@
+//! What a bench found, as data: the same shape for every suite.
+
+use std::fs;
+
+use serde::Serialize;
+
+/// Everything that one run of a suite found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Where it ran.
+    pub machine: Machine,
+    /// Figures by subject.
+    pub rows: Vec<Row>,
+    /// Comparisons.
+    pub ratios: Vec<Ratio>,
+}
+
+/// Where a bench ran.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// Model of the processor.
+    pub cpu: String,
+    /// Cores of the machine; the bench uses one.
+    pub cores: usize,
+    /// Kernel release.
+    pub kernel: String,
+    /// Version of Sluice.
+    pub sluice: &'static str,
+}
+
+/// A figure of one subject.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Suite.
+    pub suite: &'static str,
+    /// What was done.
+    pub workload: String,
+    /// Who did it.
+    pub subject: String,
+    /// What was measured.
+    pub metric: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+    /// Median of the runs.
+    pub median: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+    /// Runs that count.
+    pub runs: usize,
+}
+
+/// One subject in terms of another.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ratio {
+    /// Suite.
+    pub suite: &'static str,
+    /// What was done.
+    pub workload: String,
+    /// What was measured.
+    pub metric: &'static str,
+    /// Whose figure is divided.
+    pub subject: String,
+    /// By whose.
+    pub baseline: String,
+    /// Median of the pairs' ratios.
+    pub median: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+impl Machine {
+    /// The machine that this runs on.
+    pub fn here() -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("model name"));
+        let model = model
+            .and_then(|rest| rest.split_once(':'))
+            .map_or("unknown", |(_, name)| name);
+        Self {
+            cpu: model.trim().to_owned(),
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            sluice: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+/// Median, smallest and largest of some figures; zeros of none.
+pub(super) fn spread(figures: &[f64]) -> (f64, f64, f64) {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let median = match sorted.len() {
+        0 => 0.0,
+        length if length % 2 == 1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    };
+    let first = sorted.first().copied().unwrap_or(0.0);
+    let last = sorted.last().copied().unwrap_or(0.0);
+    (median, first, last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_of_figures_is_their_median_and_range() {
+        assert_eq!(spread(&[3.0, 1.0, 2.0]), (2.0, 1.0, 3.0));
+        assert_eq!(spread(&[4.0, 1.0, 2.0, 3.0]), (2.5, 1.0, 4.0));
+        assert_eq!(spread(&[]), (0.0, 0.0, 0.0));
+    }
+}
