@@ -153,8 +153,9 @@ pub fn transport<P: Packet + ?Sized>(packet: &P, network: &Network) -> Result<Tr
                 destination: [ports[2], ports[3]],
             })
         }
-        (protocol::ICMP, Version::V4) => icmp_error(packet, network.payload, is_icmp_error),
-        (protocol::ICMPV6, Version::V6) => icmp_error(packet, network.payload, is_icmpv6_error),
+        (protocol::ICMP, Version::V4) | (protocol::ICMPV6, Version::V6) => {
+            icmp_error(packet, network)
+        }
         _ => Err(Reason::OtherProtocol),
     }
 }
@@ -195,7 +196,7 @@ fn ipv6<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Network, Reason
         more: false,
         id: [0; 4],
     };
-    for _ in 0..EXTENSION_HEADERS_MAX {
+    for _ in 0..WALK_STEPS_MAX {
         if !walk.step(packet)? {
             return Ok(Network {
                 version: Version::V6,
@@ -265,28 +266,33 @@ fn fragment(position: u16, more: bool, id: [u8; 4]) -> Fragment {
 
 /// Reads the packet that an ICMP error quotes: always of the same IP version.
 #[inline(always)]
-fn icmp_error<P: Packet + ?Sized>(
-    packet: &P,
-    offset: usize,
-    is_error: fn(u8) -> bool,
-) -> Result<Transport, Reason> {
-    let [kind]: [u8; 1] = packet.load(offset).ok_or(Reason::Unparsable)?;
-    if !is_error(kind) {
+fn icmp_error<P: Packet + ?Sized>(packet: &P, network: &Network) -> Result<Transport, Reason> {
+    let [kind]: [u8; 1] = packet.load(network.payload).ok_or(Reason::Unparsable)?;
+    let is_error = match network.version {
+        Version::V4 => is_icmp_error(kind),
+        Version::V6 => is_icmpv6_error(kind),
+    };
+    if !is_error {
         return Err(Reason::OtherProtocol);
     }
-    let quoted = offset + ICMP_BYTES;
-    let [first]: [u8; 1] = packet.load(quoted).ok_or(Reason::Unparsable)?;
-    let (protocol, source, payload) = if first >> 4 == 4 {
-        let network = ipv4(packet, quoted)?;
-        if let Fragment::Later(_) = network.fragment {
-            return Err(Reason::OtherProtocol);
+    let quoted = network.payload + ICMP_BYTES;
+    let (protocol, source, payload) = match network.version {
+        Version::V4 => {
+            let network = ipv4(packet, quoted)?;
+            if let Fragment::Later(_) = network.fragment {
+                return Err(Reason::OtherProtocol);
+            }
+            (network.protocol, network.source, network.payload)
         }
-        (network.protocol, network.source, network.payload)
-    } else {
-        // Quoted extension headers are not walked: what we send has none.
-        let [protocol]: [u8; 1] = packet.load(quoted + 6).ok_or(Reason::Unparsable)?;
-        let source = packet.load(quoted + 8).ok_or(Reason::Unparsable)?;
-        (protocol, source, quoted + IPV6_BYTES)
+        Version::V6 => {
+            // Quoted extension headers are not walked: what we send has none.
+            let head: [u8; 8] = packet.load(quoted).ok_or(Reason::Unparsable)?;
+            if head[0] >> 4 != 6 {
+                return Err(Reason::Unparsable);
+            }
+            let source = packet.load(quoted + 8).ok_or(Reason::Unparsable)?;
+            (head[6], source, quoted + IPV6_BYTES)
+        }
     };
     if protocol != protocol::TCP && protocol != protocol::UDP {
         return Err(Reason::OtherProtocol);
@@ -324,6 +330,8 @@ const IPV4_FRAGMENT_OFFSET: u8 = 0x1f;
 const IPV6_BYTES: usize = 40;
 const ICMP_BYTES: usize = 8;
 const EXTENSION_HEADERS_MAX: usize = 6;
+/// The last step only sees that no further header follows.
+const WALK_STEPS_MAX: usize = EXTENSION_HEADERS_MAX + 1;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
