@@ -207,8 +207,9 @@ impl Packet {
     /// The bytes that this fragment carries, and whether more follow.
     fn part<'a>(&self, whole: &'a [u8]) -> (&'a [u8], bool) {
         let Cut { offset, bytes, .. } = self.cut.unwrap_or(WHOLE);
-        let end = offset.saturating_add(bytes).min(whole.len());
-        (&whole[offset..end], end < whole.len())
+        let start = offset.min(whole.len());
+        let end = start.saturating_add(bytes).min(whole.len());
+        (&whole[start..end], end < whole.len())
     }
 }
 

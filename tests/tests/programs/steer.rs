@@ -50,6 +50,12 @@ fn options_and_extension_headers_are_looked_behind() -> Result<()> {
             redirected(Reason::Frontend, &v6)
         );
     }
+    // Six headers are as many as are looked behind.
+    for extension in [Extension::Routing, Extension::DestinationOptions] {
+        v6 = v6.extension(extension);
+        let expected = redirected(Reason::Frontend, &v6);
+        assert_eq!(programs.steer(&v6.bytes())?, expected);
+    }
     Ok(())
 }
 
