@@ -3,6 +3,10 @@
 //! Both sides compile this crate, so a layout can't differ between them. It depends on nothing;
 //! feature `user` implements aya's `Pod` for the same types.
 #![no_std]
+#![expect(
+    clippy::inline_always,
+    reason = "the kernel verifies whole programs, and a call costs it what it knew of the arguments"
+)]
 
 mod abi;
 pub mod socket;

@@ -13,7 +13,7 @@ pub enum Program {
     Steer = 1,
     /// TC ingress on the host side of the gate.
     ReturnPath = 2,
-    /// sk_lookup in the ingress netns.
+    /// `sk_lookup` in the ingress netns.
     Dispatch = 3,
 }
 

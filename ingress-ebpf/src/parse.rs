@@ -91,10 +91,10 @@ pub enum Transport {
     None,
 }
 
-/// The EtherType and the number of tags before it.
+/// The `EtherType` and the number of tags before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// EtherType after the last tag.
+    /// `EtherType` after the last tag.
     pub ether_type: u16,
     /// Bytes from the Ethernet header to its payload.
     pub payload: usize,
