@@ -8,6 +8,9 @@
     reason = "the kernel verifies whole programs, and a call costs it what it knew of the arguments"
 )]
 
+#[cfg(test)]
+extern crate std;
+
 mod abi;
 pub mod socket;
 pub mod steering;

@@ -37,3 +37,30 @@ abi! {
         pub reserved: u8,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_group_and_worker_has_a_listener_of_its_own() {
+        let groups = 0..LISTENER_GROUPS_MAX;
+        let cells: HashSet<u32> = groups
+            .flat_map(|group| (0..WORKERS_MAX).map(move |worker| listener_index(group, worker)))
+            .collect();
+        assert_eq!(cells, (0..LISTENER_GROUPS_MAX * WORKERS_MAX).collect());
+    }
+
+    #[test]
+    fn cells_that_are_no_worker_s_lie_behind_those_of_workers() {
+        let cells = [HOST_CONNECTIONS, LEFT_TO_HOST];
+        assert!(
+            cells
+                .iter()
+                .all(|cell| (WORKERS_MAX..CONNECTION_CELLS).contains(cell))
+        );
+        assert_ne!(cells[0], cells[1]);
+    }
+}

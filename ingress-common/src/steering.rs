@@ -54,3 +54,16 @@ abi! {
         pub reserved: [u8; 3],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn ipv4_is_mapped_as_the_standard_library_maps_it() {
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        assert_eq!(mapped(address.octets()), address.to_ipv6_mapped().octets());
+    }
+}

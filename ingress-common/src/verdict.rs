@@ -140,3 +140,39 @@ const _: () = assert!(
 pub const fn counter_index(program: Program, reason: Reason) -> u32 {
     program as u32 * REASONS_MAX + reason as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_program_and_reason_has_a_counter_of_its_own() {
+        let mut cells = HashSet::new();
+        for program in Program::ALL {
+            for reason in Reason::ALL {
+                let cell = counter_index(program, *reason);
+                assert_eq!(cell / REASONS_MAX, program as u32);
+                assert!(cells.insert(cell), "{program:?} {reason:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn reasons_stand_in_counter_order_and_differ_in_their_labels() {
+        let mut labels = HashSet::new();
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+            assert!(labels.insert(reason.label()), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn only_malformed_tcp_is_a_reason_to_drop() {
+        for reason in Reason::ALL {
+            let is_drop = reason.verdict() == Verdict::Drop;
+            assert_eq!(is_drop, reason.label().starts_with("tcp_"), "{reason:?}");
+        }
+    }
+}

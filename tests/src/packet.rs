@@ -52,7 +52,11 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// A packet without any extras; both addresses are of one version.
+    /// A packet without any extras.
+    ///
+    /// # Panics
+    ///
+    /// If the addresses are not of one version.
     pub fn new(
         source: impl Into<IpAddr>,
         destination: impl Into<IpAddr>,
@@ -122,6 +126,10 @@ impl Packet {
 
     /// Cuts a fragment out; extension headers added before are in every fragment, those added
     /// after are part of what is fragmented.
+    ///
+    /// # Panics
+    ///
+    /// If the part does not begin at a multiple of 8 bytes.
     #[must_use]
     pub fn cut(mut self, cut: Cut) -> Self {
         assert_eq!(cut.offset % 8, 0, "fragments begin at multiples of 8 bytes");

@@ -236,8 +236,7 @@ fn context(ifindex: u32) -> [u8; SK_BUFF_BYTES] {
 /// Lays devices and routes: clients are behind the uplink, a part of the world is behind a device
 /// that is not steered, and the rest is unreachable.
 fn wire(host: &Host) -> Result<()> {
-    let [a, b, c, d, e, f] = NODE_MAC;
-    let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+    let mac = NODE_MAC.map(|byte| format!("{byte:02x}")).join(":");
     for (device, peer) in [("uplink", "lan"), ("gate", "inner"), ("other", "far")] {
         host.ip(&format!(
             "link add {device} address {mac} type veth peer name {peer}"
@@ -256,7 +255,6 @@ fn wire(host: &Host) -> Result<()> {
 }
 
 fn ifindex(host: &Host, device: &str) -> Result<u32> {
-    // The mount of /sys shows the devices of another namespace; /proc/net shows the thread's own.
     let text = host.sh(&format!("ip -o link show dev {device}"))?;
     let index = text.split(':').next().context("`ip` printed nothing")?;
     Ok(index.trim().parse()?)

@@ -3,6 +3,7 @@
 //! `ingress_tests::programs` says what a test run can't show.
 
 mod programs {
+    mod cost;
     mod dispatch;
     mod guard;
     mod return_path;

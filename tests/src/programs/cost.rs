@@ -43,7 +43,7 @@ fn mean(programs: &mut Programs, program: Program, input: Input<'_>, repeat: u32
         Program::ReturnPath => TTL_MAX - 1,
         Program::Guard | Program::Steer | Program::Dispatch => repeat.max(1),
     };
-    let runs = u32::try_from(repeat.max(1).div_ceil(at_once))?;
+    let runs = repeat.max(1).div_ceil(at_once);
     let mut nanoseconds = 0;
     for _ in 0..runs {
         nanoseconds += programs.run(program, input, at_once)?.nanoseconds;

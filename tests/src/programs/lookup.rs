@@ -1,4 +1,4 @@
-//! Test runs of sk_lookup programs (kernel 5.13+), which aya has no call for.
+//! Test runs of `sk_lookup` programs (kernel 5.13+), which aya has no call for.
 
 use std::io;
 use std::net::SocketAddr;

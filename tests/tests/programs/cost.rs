@@ -1,0 +1,23 @@
+//! The figures that the benchmark reports.
+
+use anyhow::Result;
+use ingress_common::verdict::Program;
+use ingress_tests::programs::nanoseconds_per_packet;
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn every_program_has_figures() -> Result<()> {
+    let costs = nanoseconds_per_packet(10_000)?;
+    for program in Program::ALL {
+        let is_of_program = |name: &str| name.starts_with(program.name());
+        assert!(costs.iter().any(|(name, _)| is_of_program(name)));
+    }
+    for (name, nanoseconds) in costs {
+        println!("{nanoseconds:>5} ns  {name}");
+        assert!(
+            (1..100_000).contains(&nanoseconds),
+            "{name}: {nanoseconds} ns"
+        );
+    }
+    Ok(())
+}
