@@ -133,7 +133,8 @@ pub struct Process {
 impl Process {
     /// Starts a program with its output in a file.
     pub fn spawn(mut command: Command, log: &Path) -> Result<Self> {
-        let file = fs::File::create(log).with_context(|| format!("failed to make {log:?}"))?;
+        let file =
+            fs::File::create(log).with_context(|| format!("failed to make {}", log.display()))?;
         command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)

@@ -102,8 +102,8 @@ fn render_devices(out: &mut String, devices: &[Value]) {
     }
     let _ = writeln!(
         out,
-        "  {:<16} {:<10} {:<9} {:<8} {:<9} {}",
-        "DEVICE", "ROLE", "DATAPATH", "STEER", "GUARD", "REASON"
+        "  {:<16} {:<10} {:<9} {:<8} {:<9} REASON",
+        "DEVICE", "ROLE", "DATAPATH", "STEER", "GUARD"
     );
     for device in devices {
         let _ = writeln!(

@@ -217,15 +217,14 @@ fn tcx(
         .and_then(|link| SchedClassifierLink::try_from(link).ok())
         .and_then(|link| program.attach_to_link(link).ok());
     let is_adopted = adopted.is_some();
-    let id = match adopted {
-        Some(id) => id,
-        None => {
-            let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-            let _ = fs::remove_file(pin);
-            program
-                .attach_with_options(&device.name, TcAttachType::Ingress, order)
-                .map_err(failed)?
-        }
+    let id = if let Some(id) = adopted {
+        id
+    } else {
+        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let _ = fs::remove_file(pin);
+        program
+            .attach_with_options(&device.name, TcAttachType::Ingress, order)
+            .map_err(failed)?
     };
     let link = program.take_link(id).map_err(failed)?;
     let link = FdLink::try_from(link).map_err(no_link(device))?;
@@ -246,14 +245,13 @@ fn xdp_link(
         .and_then(|link| XdpLink::try_from(link).ok())
         .and_then(|link| program.attach_to_link(link).ok());
     let is_adopted = adopted.is_some();
-    let id = match adopted {
-        Some(id) => id,
-        None => {
-            let _ = fs::remove_file(pin);
-            program
-                .attach_to_if_index(device.index, mode)
-                .map_err(failed)?
-        }
+    let id = if let Some(id) = adopted {
+        id
+    } else {
+        let _ = fs::remove_file(pin);
+        program
+            .attach_to_if_index(device.index, mode)
+            .map_err(failed)?
     };
     let link = program.take_link(id).map_err(failed)?;
     let link = FdLink::try_from(link).map_err(no_link(device))?;

@@ -48,11 +48,11 @@ impl IngressDial {
         };
         match source {
             Some(source) if reach.direct.contains(&endpoint.ip()) => from_ingress(source),
-            _ => self.from_host(endpoint),
+            _ => self.step_out(endpoint),
         }
     }
 
-    fn from_host(&self, endpoint: SocketAddr) -> io::Result<Socket> {
+    fn step_out(&self, endpoint: SocketAddr) -> io::Result<Socket> {
         self.host.enter()?;
         let socket = tcp(Domain::for_address(endpoint));
         // A thread that can't come back must not go on: all its sockets would be misplaced.
@@ -89,7 +89,7 @@ fn set_bind_address_no_port(socket: &Socket) -> io::Result<()> {
             libc::IPPROTO_IP,
             libc::IP_BIND_ADDRESS_NO_PORT,
             (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
+            INT_BYTES,
         )
     };
     if result == 0 {
@@ -118,6 +118,9 @@ pub fn make_transparent(listener: &TcpListener) -> io::Result<()> {
         socket.set_ip_transparent_v6(true)
     }
 }
+
+/// Size of a C `int`.
+const INT_BYTES: libc::socklen_t = 4;
 
 #[cfg(test)]
 mod tests {

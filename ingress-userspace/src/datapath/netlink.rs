@@ -1,5 +1,10 @@
 //! Links, addresses, routes and rules of one network namespace, by rtnetlink.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "netlink messages have dozens of attributes, and kernels add more"
+)]
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

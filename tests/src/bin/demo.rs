@@ -83,7 +83,7 @@ fn perform(flags: &CommandLine, prefix: &str) -> Result<ExitCode> {
         origin: flags.origin.clone(),
     };
     let stage = Stage::set(&programs, prefix, |what| {
-        eprint_line(&format!("==> {what}"))
+        eprint_line(&format!("==> {what}"));
     })?;
     eprint_line("==> send requests");
     let demo = run(&stage)?;

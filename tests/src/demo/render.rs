@@ -58,7 +58,7 @@ fn proof(out: &mut String, demo: &Demo, paint: &Paint) {
     let count = demo.conntrack_requests;
     let rows = [
         [
-            "".into(),
+            String::new(),
             "NodePort, NAT, proxy pod".into(),
             "Sluice".to_owned(),
         ],

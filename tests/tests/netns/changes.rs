@@ -23,7 +23,7 @@ fn ten_thousand_requests_with_concurrent_changes_have_no_failure() -> Result<()>
         kept_alive.start(&scene.rig.client)?,
         new_connections.start(&scene.rig.client)?,
     ];
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_mins(2);
     let mut round = 0;
     while loads
         .iter()
