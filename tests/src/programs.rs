@@ -13,6 +13,7 @@
 mod cost;
 mod lookup;
 mod maps;
+mod wire;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use ingress_userspace::datapath::Object;
 pub use cost::nanoseconds_per_packet;
 pub use lookup::Lookup;
 pub use maps::Maps;
+pub use wire::Wire;
 
 use crate::host::{self, Host};
 use crate::packet::NODE_MAC;
@@ -66,6 +68,8 @@ pub struct Programs {
     pub gate: u32,
     /// The namespace that they run in.
     pub host: Host,
+    /// The namespace behind the gate.
+    pub ingress: Host,
     object: Object,
     _pins: Pins,
 }
@@ -77,7 +81,8 @@ impl Programs {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("sl{}p{number}", std::process::id());
         let host = Host::create(&name)?;
-        wire(&host)?;
+        let ingress = Host::create(&format!("{name}i"))?;
+        wire(&host, &ingress)?;
         let pins = Pins::create(&name)?;
         let mut object = Object::load(&pins.0)?;
         Ok(Self {
@@ -85,6 +90,7 @@ impl Programs {
             uplink: ifindex(&host, "uplink")?,
             gate: ifindex(&host, "gate")?,
             host,
+            ingress,
             object,
             _pins: pins,
         })
@@ -235,14 +241,19 @@ fn context(ifindex: u32) -> [u8; SK_BUFF_BYTES] {
 
 /// Lays devices and routes: clients are behind the uplink, a part of the world is behind a device
 /// that is not steered, and the rest is unreachable.
-fn wire(host: &Host) -> Result<()> {
+fn wire(host: &Host, ingress: &Host) -> Result<()> {
     let mac = NODE_MAC.map(|byte| format!("{byte:02x}")).join(":");
-    for (device, peer) in [("uplink", "lan"), ("gate", "inner"), ("other", "far")] {
+    for (device, peer, peer_host) in [
+        ("uplink", "lan", host),
+        ("gate", "inner", ingress),
+        ("other", "far", host),
+    ] {
+        let netns = peer_host.name();
         host.ip(&format!(
-            "link add {device} address {mac} type veth peer name {peer}"
+            "link add {device} address {mac} type veth peer name {peer} netns {netns}"
         ))?;
         host.ip(&format!("link set {device} up"))?;
-        host.ip(&format!("link set {peer} up"))?;
+        peer_host.ip(&format!("link set {peer} up"))?;
     }
     host.ip(&format!("addr add {NODE_V4}/24 dev uplink"))?;
     host.ip(&format!("addr add {NODE_V6}/64 dev uplink nodad"))?;
@@ -251,7 +262,13 @@ fn wire(host: &Host) -> Result<()> {
     host.ip(&format!("route add {OTHER_V4}/32 dev other"))?;
     host.ip(&format!("-6 route add {OTHER_V6}/128 dev other"))?;
     host.sysctl("net/ipv4/ip_forward", "1")?;
-    host.sysctl("net/ipv6/conf/all/forwarding", "1")
+    host.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    // What is steered arrives: the node's addresses are those of the ingress netns too, and it has
+    // no way back to a client.
+    ingress.ip(&format!("addr add {NODE_V4}/32 dev lo"))?;
+    ingress.ip(&format!("addr add {NODE_V6}/128 dev lo nodad"))?;
+    ingress.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
+    ingress.sysctl("net/ipv4/conf/inner/rp_filter", "0")
 }
 
 fn ifindex(host: &Host, device: &str) -> Result<u32> {

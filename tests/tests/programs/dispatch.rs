@@ -151,6 +151,31 @@ fn the_most_loaded_of_many_workers_gets_nothing() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
+fn any_two_workers_may_be_the_candidates_of_a_connection() -> Result<()> {
+    let mut programs = Programs::load_and_fill()?;
+    programs.maps.set_workers(programs.gate, 4)?;
+    let mut workers = Vec::new();
+    for worker in 0..4 {
+        workers.push(programs.maps.listen_tcp(worker)?);
+    }
+    for pair in [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]] {
+        // A loaded worker is chosen only where the other candidate is loaded too.
+        for worker in 0..4 {
+            programs
+                .maps
+                .set_connections(worker, u64::from(pair.contains(&worker)))?;
+        }
+        let connections = spread(&mut programs, 60)?;
+        let of_pair = |worker: u32| connections.get(&workers[worker as usize]).unwrap_or(&0);
+        // One in six is expected: 20 of 120.
+        let both: u32 = pair.into_iter().map(of_pair).sum();
+        assert!((5..=40).contains(&both), "{pair:?}: {connections:?}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
 fn the_other_candidate_stands_in_for_a_worker_without_a_listener() -> Result<()> {
     let mut programs = Programs::load_and_fill()?;
     programs.maps.set_workers(programs.gate, 2)?;

@@ -1,0 +1,98 @@
+//! steer on a real device: what it redirects arrives in the ingress netns.
+//!
+//! Here the kernel has put the outer VLAN tag into the metadata of the buffer, as it does for every
+//! tagged frame; a test run can neither ask for that nor show whether a tag is left there.
+
+use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use ingress_tests::packet::{Cut, Packet, Udp};
+use ingress_tests::programs::{Programs, UDP_PORT, Wire};
+
+use crate::{PAIRS, inbound};
+
+/// A wire to steer, and a socket in the ingress netns.
+struct Stage {
+    wire: Wire,
+    socket: UdpSocket,
+    _programs: Programs,
+}
+
+impl Stage {
+    fn set(node: IpAddr) -> Result<Self> {
+        let mut programs = Programs::load_and_fill()?;
+        programs.maps.listen_udp(0)?;
+        let socket = programs
+            .ingress
+            .run(|| UdpSocket::bind((node, UDP_PORT)))??;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let wire = Wire::attach(&mut programs)?;
+        Ok(Self {
+            wire,
+            socket,
+            _programs: programs,
+        })
+    }
+
+    /// Bytes of the datagram that arrives next, and who sent it.
+    fn receive(&self) -> Result<(usize, IpAddr)> {
+        let (bytes, source) = self
+            .socket
+            .recv_from(&mut [0; 4096])
+            .context("no datagram arrived")?;
+        Ok((bytes, source.ip()))
+    }
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_steered_datagram_arrives_in_the_ingress_netns_with_any_tags() -> Result<()> {
+    for pair in PAIRS {
+        let stage = Stage::set(pair.1)?;
+        let plain = || inbound(pair, Udp::of_bytes(40_000, UDP_PORT, 100));
+        let tagged = [
+            plain(),
+            plain().vlan(7),
+            plain().service_vlan(7),
+            plain().vlan(7).vlan(8),
+            plain().service_vlan(7).vlan(8),
+        ];
+        for packet in tagged {
+            stage.wire.send(&packet.bytes())?;
+            let received = stage.receive().with_context(|| format!("{packet:?}"))?;
+            assert_eq!(received, (100, pair.0));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn fragments_of_a_steered_datagram_meet_in_the_ingress_netns() -> Result<()> {
+    for pair in PAIRS {
+        let stage = Stage::set(pair.1)?;
+        for id in [1, 2] {
+            let cut = |offset| {
+                let datagram = inbound(pair, Udp::of_bytes(40_000, UDP_PORT, 2000));
+                let packet = datagram.cut(Cut {
+                    id,
+                    offset,
+                    bytes: 1000,
+                });
+                if id == 2 {
+                    Packet::vlan(packet, 7)
+                } else {
+                    packet
+                }
+            };
+            for offset in [0, 1000, 2000] {
+                stage.wire.send(&cut(offset).bytes())?;
+            }
+            assert_eq!(stage.receive()?, (2000, pair.0));
+        }
+    }
+    Ok(())
+}
+
+const PATIENCE: Duration = Duration::from_secs(2);
