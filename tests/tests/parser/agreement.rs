@@ -3,8 +3,8 @@
 //! The property tests and the fuzz target both end here, so the latter includes this file.
 
 use etherparse::{
-    EtherType, Ipv6ExtensionsSlice, LaxNetSlice, LaxSlicedPacket, LinkExtSlice, NetSlice,
-    SlicedPacket, TransportSlice,
+    Ipv6ExtensionsSlice, LaxNetSlice, LaxSlicedPacket, LinkExtSlice, NetSlice, SlicedPacket,
+    TransportSlice,
 };
 use ingress_common::steering::{Address, mapped};
 use ingress_common::verdict::Reason;
@@ -17,7 +17,7 @@ pub fn check(frame: &[u8]) {
         compare_what_both_say(frame, network);
     }
     if let Ok(theirs) = SlicedPacket::from_ethernet(frame)
-        && theirs.link_exts.iter().all(is_vlan_of_ours)
+        && has_only_tags_of_ours(frame, &theirs)
     {
         find_all_that_they_find(frame, network, &theirs);
     }
@@ -133,10 +133,11 @@ fn count(extensions: &Ipv6ExtensionsSlice<'_>) -> usize {
     extensions.clone().into_iter().count()
 }
 
-/// Theirs also knows `MACsec` and a tag type of old that no standard has.
-fn is_vlan_of_ours(extension: &LinkExtSlice<'_>) -> bool {
-    match extension {
-        LinkExtSlice::Vlan(_) => true,
+/// Theirs also knows `MACsec`, and a type of tags that no standard has.
+fn has_only_tags_of_ours(frame: &[u8], theirs: &SlicedPacket<'_>) -> bool {
+    let mut types = frame[12..].chunks(4).map(|chunk| &chunk[..2]);
+    theirs.link_exts.iter().all(|extension| match extension {
+        LinkExtSlice::Vlan(_) => types.next() != Some(&[0x91, 0x00]),
         LinkExtSlice::Macsec(_) => false,
-    }
+    })
 }
