@@ -3,19 +3,19 @@
 //! It never decides routing, and what it does not understand it passes.
 
 use aya_ebpf::programs::XdpContext;
-use aya_log_ebpf::debug;
-use ingress_common::verdict::{Reason, Verdict};
+use aya_log_ebpf::info;
+use ingress_common::verdict::{Program, Reason, Verdict};
 use ingress_ebpf::decide;
 
 use crate::context::XdpPacket;
-use crate::maps::KernelTables;
+use crate::maps::{self, KernelTables};
 
 /// Judges one packet.
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> Reason {
     let reason = decide::guard(&XdpPacket(ctx), &KernelTables);
-    if let Verdict::Drop = reason.verdict() {
-        debug!(
+    if reason.verdict() == Verdict::Drop && maps::is_worth_words(Program::Guard, reason) {
+        info!(
             ctx,
             "guard: dropped a malformed packet, reason {}", reason as u32
         );

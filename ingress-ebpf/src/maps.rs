@@ -64,6 +64,15 @@ pub(crate) fn count(program: Program, reason: Reason) {
     }
 }
 
+/// Whether an event is worth words: the first of its reason on this CPU, and every 1024th after
+/// it, so that a flood of packets is no flood of words. Asked before the event is counted.
+#[inline(always)]
+pub(crate) fn is_worth_words(program: Program, reason: Reason) -> bool {
+    COUNTERS
+        .get(counter_index(program, reason))
+        .is_some_and(|count| count % WORDS_EVERY == 0)
+}
+
 /// The settings, once user space has written them.
 #[inline(always)]
 pub(crate) fn settings() -> Result<&'static Settings, Reason> {
@@ -137,5 +146,6 @@ impl Tables for KernelTables {
     }
 }
 
+const WORDS_EVERY: u64 = 1024;
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;

@@ -8,9 +8,9 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::bpf_sock_tuple;
 use aya_ebpf::helpers::{bpf_redirect_peer, bpf_sk_release, bpf_skb_vlan_pop, bpf_skc_lookup_tcp};
 use aya_ebpf::programs::TcContext;
-use aya_log_ebpf::debug;
+use aya_log_ebpf::info;
 use ingress_common::steering::Settings;
-use ingress_common::verdict::Reason;
+use ingress_common::verdict::{Program, Reason};
 use ingress_ebpf::decide::{self, Destination};
 use ingress_ebpf::parse::{self, Fragment, Network, Transport, Version};
 
@@ -52,10 +52,12 @@ fn frontend(
     if opens {
         if !maps::is_listening(group) {
             maps::mark_left_to_host();
-            debug!(
-                ctx,
-                "steer: nobody listens for group {}, left to the host", group
-            );
+            if maps::is_worth_words(Program::Steer, Reason::NoListener) {
+                info!(
+                    ctx,
+                    "steer: nobody listens for group {}, left to the host", group
+                );
+            }
             return Err(Reason::NoListener);
         }
     } else if maps::host_may_have_connections() && is_host_connection(ctx, network, transport) {

@@ -31,7 +31,7 @@ use crate::source::manifests::{Loaded, Watch};
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(flags: Run) -> Result<()> {
-    let _lock = lock(&flags.places.run_dir)?;
+    let _lock = lock(&flags.places.run_dir.path())?;
     let mut app = App::start(flags).await?;
     let outcome = app.serve().await;
     app.stop().await;
@@ -65,7 +65,7 @@ impl App {
         apply(&mut reconciler, &first);
         let workers = workers::start(&flags, datapath.as_mut(), &table)?;
         let listener =
-            admin::bind(&flags.places.run_dir).context("failed to bind the admin socket")?;
+            admin::bind(&flags.places.run_dir.path()).context("failed to bind the admin socket")?;
         let (asking, questions) = mpsc::channel(QUESTIONS_MAX);
         tokio::spawn(admin::serve(listener, asking));
         let mut app = Self {
@@ -148,7 +148,7 @@ impl App {
                 "left something behind"
             );
         }
-        let _ = fs::remove_file(admin::socket_path(&self.flags.places.run_dir));
+        let _ = fs::remove_file(admin::socket_path(&self.flags.places.run_dir.path()));
         info!("stopped");
     }
 

@@ -9,6 +9,7 @@ mod attach;
 mod devices;
 mod dial;
 mod gate;
+mod log;
 mod maps;
 mod netlink;
 mod netns;
@@ -142,6 +143,7 @@ impl Datapath {
         let (netlink, changes) =
             netlink::Netlink::open(&host).map_err(io_error("reach netlink"))?;
         let mut object = Object::load(&pins.maps)?;
+        log::follow(&mut object);
         let mut maps = maps::Maps::take(&mut object)?;
         let connections = Connections::map(object.take_array("CONNECTIONS")?)
             .map_err(io_error("map `CONNECTIONS` into memory"))?;
@@ -203,11 +205,6 @@ impl Datapath {
     /// Counts connections where the programs see them.
     pub fn connections(&self) -> Arc<Connections> {
         Arc::clone(&self.connections)
-    }
-
-    /// The eBPF object, for its log.
-    pub fn object_mut(&mut self) -> &mut Object {
-        &mut self.object
     }
 
     /// Gives new connections on a port to workers' listening sockets, the first to worker 0.

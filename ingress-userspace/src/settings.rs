@@ -1,5 +1,6 @@
 //! Command line and environment → validated settings: the only reader of either.
 
+use std::env;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::thread;
@@ -172,13 +173,8 @@ pub struct Run {
 #[derive(Clone, Debug, Args)]
 pub struct Places {
     /// Directory for the lock and the admin socket.
-    #[arg(
-        long,
-        env = "SLUICE_RUN_DIR",
-        value_name = "DIR",
-        default_value = "/run/sluice"
-    )]
-    pub run_dir: PathBuf,
+    #[command(flatten)]
+    pub run_dir: RunDir,
 
     /// Directory in bpffs for maps and links.
     #[arg(
@@ -216,13 +212,30 @@ pub struct Status {
     pub output: Output,
 
     /// Directory of the daemon's admin socket.
-    #[arg(
-        long,
-        env = "SLUICE_RUN_DIR",
-        value_name = "DIR",
-        default_value = "/run/sluice"
-    )]
-    pub run_dir: PathBuf,
+    #[command(flatten)]
+    pub run_dir: RunDir,
+}
+
+/// Where a daemon keeps its lock and its admin socket.
+#[derive(Clone, Debug, Args)]
+pub struct RunDir {
+    /// Directory for the lock and the admin socket [default: /run/sluice; without root
+    /// `$XDG_RUNTIME_DIR/sluice`, else /tmp/sluice-UID].
+    #[arg(long = "run-dir", env = "SLUICE_RUN_DIR", value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+impl RunDir {
+    /// The directory.
+    pub fn path(&self) -> PathBuf {
+        let user = rustix::process::getuid();
+        match (&self.directory, env::var_os("XDG_RUNTIME_DIR")) {
+            (Some(directory), _) => directory.clone(),
+            (None, _) if user.is_root() => PathBuf::from("/run/sluice"),
+            (None, Some(runtime)) => PathBuf::from(runtime).join("sluice"),
+            (None, None) => PathBuf::from(format!("/tmp/sluice-{}", user.as_raw())),
+        }
+    }
 }
 
 /// Flags of `sluice probe`.

@@ -1,5 +1,7 @@
 //! The log: tracing, with a filter and a format.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -9,7 +11,10 @@ use crate::settings::LogFormat;
 pub fn init(filter: &str, format: LogFormat) -> Result<(), String> {
     let parsed = EnvFilter::try_new(filter)
         .map_err(|error| format!("failed to read the log filter `{filter}`: {error}"))?;
-    let builder = fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    let builder = fmt()
+        .with_env_filter(parsed)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let outcome = match format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -14,3 +14,4 @@ pub mod packet;
 pub mod programs;
 pub mod rig;
 pub mod services;
+pub mod wire;

@@ -33,11 +33,8 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let mut tally = Tally::default();
     let start = Instant::now();
     let suites = build_suites()?;
-    if is_root
-        && suites
-            .iter()
-            .any(|suite| suite.is_rig() && suite.is_wanted(&flags.names))
-    {
+    let is_rig_wanted = |suite: &Suite| suite.is_rig() && suite.is_wanted(&flags.names);
+    if suites.iter().any(is_rig_wanted) {
         let sluice = build::sluice_for_tests()?;
         let origin = build::rig(build::Rig::Dev)?.join("sluice-origin");
         tally.binaries = vec![("SLUICE_BINARY", sluice), ("SLUICE_ORIGIN", origin)];

@@ -36,9 +36,8 @@ impl Way {
 /// Opens the datapath that was asked for, or the best that there is.
 pub(super) async fn way(flags: &Run) -> Result<Way> {
     if flags.datapath == DatapathMode::Host {
-        return Ok(Way::host(
-            "eBPF steering is switched off by --datapath host".to_owned(),
-        ));
+        info!("guard, steer, return_path and dispatch are off: --datapath host asks for it");
+        return Ok(Way::host("switched off by --datapath host".to_owned()));
     }
     let report = Report::of_this_machine(&flags.places.bpffs, flags.upstream_ports);
     info!("this machine:\n{report}");
@@ -55,7 +54,7 @@ pub(super) async fn way(flags: &Run) -> Result<Way> {
             let reason = format!("{:#}", anyhow::Error::from(error));
             warn!(
                 reason,
-                "eBPF steering is off: ordinary sockets of the host serve instead"
+                "guard, steer, return_path and dispatch are off: ordinary sockets serve"
             );
             Ok(Way::host(reason))
         }

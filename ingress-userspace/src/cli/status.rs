@@ -17,7 +17,7 @@ use crate::settings::{Output, Status};
 
 /// Gives the status in the form that was asked for.
 pub async fn run(flags: &Status) -> Result<String> {
-    let json = fetch(&flags.run_dir).await?;
+    let json = fetch(&flags.run_dir.path()).await?;
     let value: Value = serde_json::from_slice(&json).context("the daemon's answer is no JSON")?;
     match flags.output {
         Output::Json => Ok(serde_json::to_string_pretty(&value)? + "\n"),

@@ -1,17 +1,20 @@
 //! Which way packets go, and what arrives.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use anyhow::{Context as _, Result};
 use ingress_tests::curl::Request;
 use ingress_tests::host::Host;
 use ingress_tests::manifest::Manifest;
+use ingress_tests::packet::{Packet, Tcp};
+use ingress_tests::rig::wait_until;
 use ingress_tests::rig::{
     CLIENT_V4, CLIENT_V6, CLIENT6_V6, EDGE_V4, EDGE_V6, FAR_MTU, FAR_V4, FAR_V6, POD1_V4, POD1_V6,
     POD3_V6, PROXY_V4,
 };
 use ingress_tests::services::NODE_PORT;
+use ingress_tests::wire::send_frame;
 
 use crate::Scene;
 
@@ -198,6 +201,49 @@ fn an_endpoint_on_the_host_network_is_reached() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
+fn malformed_packets_are_dropped_counted_and_spoken_of() -> Result<()> {
+    let scene = Scene::set()?;
+    let (source, destination): (Ipv4Addr, Ipv4Addr) = (CLIENT_V4.parse()?, EDGE_V4.parse()?);
+    let mac = scene
+        .rig
+        .edge
+        .sh("cat /proc/net/arp; ip -json link show dev eth0")?;
+    let mac = mac
+        .split("\"address\":\"")
+        .nth(1)
+        .and_then(|rest| rest.get(..17))
+        .context("eth0 has an address")?;
+    let bytes: Vec<u8> = mac
+        .split(':')
+        .flat_map(|byte| u8::from_str_radix(byte, 16))
+        .collect();
+    let mac: [u8; 6] = bytes.try_into().ok().context("of six bytes")?;
+    let syn_fin = Tcp::with_flags(40_000, 80, 0x03);
+    let frame = Packet::new(source, destination, syn_fin)
+        .to_mac(mac)
+        .bytes();
+    for _ in 0..FRAMES {
+        scene.rig.client.run(|| send_frame("eth0", &frame))??;
+    }
+    wait_until("the packets to be dropped", || {
+        Ok(scene.sluice.packets("guard", "tcp_syn_fin")? == FRAMES)
+    })?;
+    // Once for each CPU that saw one: words are for people.
+    let spoken = || {
+        scene
+            .sluice
+            .log()
+            .matches("dropped a malformed packet")
+            .count()
+    };
+    wait_until("the guard to speak", || Ok(spoken() >= 1))?;
+    let cpus = std::thread::available_parallelism()?.get();
+    assert!(spoken() <= cpus, "{}", scene.sluice.log());
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
 fn older_means_of_attachment_carry_the_same_traffic() -> Result<()> {
     let scene = Scene::set_with(|daemon| daemon.with("--tc=clsact").with("--xdp=generic"))?;
     scene.rig.edge.flush_conntrack()?;
@@ -222,5 +268,6 @@ fn older_means_of_attachment_carry_the_same_traffic() -> Result<()> {
     Ok(())
 }
 
+const FRAMES: u64 = 20;
 const LARGE: usize = 2 << 20;
 const NOTHING: [String; 0] = [];
