@@ -12,7 +12,7 @@ mod rule;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use backend::{Backend, BackendKey, BackendKeyError, Endpoint, ServicePort};
+pub use backend::{Backend, BackendKey, BackendKeyError, Endpoint, ServicePort, UpstreamProtocol};
 pub use certificate::Certificate;
 pub use host::{Host, HostError, HostPattern};
 pub use rule::{HostRules, ObjectRef, PathPattern, Rule, RuleOrigin, Target};

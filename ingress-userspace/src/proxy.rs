@@ -3,11 +3,13 @@
 //! The line of a request, file by file: `listen` accepts, `serve` settles TLS and protocol,
 //! `request` rewrites the head, `forward` finds route and endpoint, `pool` and `upstream` carry
 //! it, `body` streams both ways, `response` (or `error`) answers. `table` is what a configuration
-//! looks like from here; `worker` is the thread that all of this runs on.
+//! looks like from here; `upgrade` and `tunnel` are for requests that leave HTTP; `worker` is the
+//! thread that all of this runs on.
 //!
 //! Invariant: on the path of a request no lock is shared between workers, and a request is served
 //! by the table that was published last when its head arrived.
 
+mod announce;
 mod backend;
 mod body;
 mod certificate;
@@ -15,19 +17,28 @@ mod connection;
 mod counters;
 mod dial;
 mod drain;
+mod endpoint;
 mod error;
+mod exchange;
+mod executor;
 mod forward;
 mod io;
 mod limits;
 mod listen;
+mod multiplex;
 mod pool;
+mod preface;
 mod request;
 mod response;
 mod serve;
+mod stream;
 mod table;
 mod timer;
 mod tls;
+mod tunnel;
+mod upgrade;
 mod upstream;
+mod websocket;
 mod worker;
 
 pub use certificate::{CertificateError, CertificateProblem, DefaultCertificate};

@@ -78,8 +78,48 @@ impl fmt::Display for ServicePort {
 pub struct Backend {
     /// Its name.
     pub key: BackendKey,
+    /// What its endpoints speak.
+    pub protocol: UpstreamProtocol,
     /// Sorted, without duplicates; empty when no endpoint is ready.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// What endpoints speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1 without TLS.
+    #[default]
+    Http1,
+    /// HTTP/1.1 over TLS.
+    Https,
+    /// HTTP/2 without TLS, by prior knowledge (RFC 9113 §3.3).
+    Http2,
+    /// HTTP/2 over TLS, by ALPN (RFC 9113 §3.2).
+    Http2Tls,
+}
+
+impl UpstreamProtocol {
+    /// What the `appProtocol` of a Service port says. `None` for one that names no protocol that
+    /// is carried in its own way: HTTP/1.1 is what such a port gets.
+    ///
+    /// Names with a prefix are those of KEP-3726, the others IANA's or in wide use.
+    pub fn of_app_protocol(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "http" | "ws" | "kubernetes.io/ws" => Self::Http1,
+            "https" | "wss" | "kubernetes.io/wss" => Self::Https,
+            "h2c" | "http2" | "grpc" | "kubernetes.io/h2c" => Self::Http2,
+            "h2" | "grpcs" => Self::Http2Tls,
+            _ => return None,
+        })
+    }
+
+    /// Whether one connection carries several requests at a time.
+    pub fn is_multiplexed(self) -> bool {
+        match self {
+            Self::Http1 | Self::Https => false,
+            Self::Http2 | Self::Http2Tls => true,
+        }
+    }
 }
 
 /// One address that serves a backend.

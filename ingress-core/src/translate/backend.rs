@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::conflict::BackendUse;
 use super::{name, namespace, reference};
 use crate::diagnostic::{Diagnostic, Reason};
-use crate::ir::{Backend, BackendKey, Endpoint, ObjectRef, ServicePort};
+use crate::ir::{Backend, BackendKey, Endpoint, ObjectRef, ServicePort, UpstreamProtocol};
 use crate::snapshot::Snapshot;
 
 /// Resolves every backend that a served rule names; each backend once, each mention of a broken
@@ -148,6 +148,8 @@ impl<'a> Index<'a> {
             None => (None, Some(Problem::NoService)),
             Some(service) => find_port(service, &key.port),
         };
+        let app_protocol = port.and_then(|port| port.app_protocol.as_deref());
+        let protocol = app_protocol.and_then(UpstreamProtocol::of_app_protocol);
         let mut endpoints = Vec::new();
         if let Some(port) = port {
             for slice in self.slices.get(&name).into_iter().flatten() {
@@ -159,6 +161,7 @@ impl<'a> Index<'a> {
         Resolved {
             backend: Backend {
                 key: key.clone(),
+                protocol: protocol.unwrap_or_default(),
                 endpoints,
             },
             problem,

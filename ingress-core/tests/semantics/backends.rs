@@ -212,3 +212,27 @@ fn an_external_name_is_reported() {
         [format!("it {FIELD}.service.name ServiceTypeUnsupported")]
     );
 }
+
+#[test]
+fn the_app_protocol_of_the_service_port_says_what_endpoints_speak() {
+    use ingress_core::ir::UpstreamProtocol::{Http1, Http2, Http2Tls, Https};
+    for (name, expected) in [
+        (json!("kubernetes.io/h2c"), Http2),
+        (json!("grpc"), Http2),
+        (json!("GRPC"), Http2),
+        (json!("grpcs"), Http2Tls),
+        (json!("https"), Https),
+        (json!("kubernetes.io/wss"), Https),
+        (json!("kubernetes.io/ws"), Http1),
+        (json!("http"), Http1),
+        (json!("example.com/own"), Http1),
+        (Value::Null, Http1),
+    ] {
+        let ports = json!([{"port": 80, "targetPort": 8080, "appProtocol": name}]);
+        let translation = fixture(&json!({"number": 80}))
+            .service_with("web", &ports)
+            .translate();
+        let backend = translation.config.backends.into_values().next().unwrap();
+        assert_eq!(backend.protocol, expected, "{name}");
+    }
+}

@@ -1,6 +1,6 @@
-//! Backends as the request path sees them: a slot that keeps its identity while endpoints change.
+//! Backends as routes see them: a slot that keeps its identity while endpoints change.
 //!
-//! Routes point at slots, so that endpoint churn touches no route; a slot's endpoints are swapped
+//! Routes point at slots, so that endpoint churn touches no route; what is behind a slot is swapped
 //! as a whole. A slot whose backend has left the configuration is retired: it keeps its endpoints
 //! for requests that found it a moment before, and its idle connections are closed.
 
@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::ArcSwap;
-use ingress_core::ir::Backend;
+use arc_swap::{ArcSwap, Guard};
+use ingress_core::ir::{Backend, UpstreamProtocol};
 
 /// Where a route leads.
 #[derive(Clone, Debug)]
@@ -25,8 +25,16 @@ pub(super) enum Destination {
 pub(super) struct BackendSlot {
     /// Tells slots apart where a worker keeps something by slot.
     pub(super) id: u64,
-    endpoints: ArcSwap<Vec<SocketAddr>>,
+    endpoints: ArcSwap<Endpoints>,
     retired: AtomicBool,
+}
+
+/// Where a backend is served.
+#[derive(Debug, Default)]
+pub(super) struct Endpoints {
+    /// In the order of `ir::Backend`.
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) protocol: UpstreamProtocol,
 }
 
 impl BackendSlot {
@@ -39,36 +47,29 @@ impl BackendSlot {
         }
     }
 
-    /// The endpoint whose turn it is by the caller's count of picks.
-    pub(super) fn pick(&self, turn: u64) -> Option<SocketAddr> {
-        let endpoints = self.endpoints.load();
-        let index = turn.checked_rem(endpoints.len() as u64)?;
-        endpoints.get(usize::try_from(index).ok()?).copied()
+    pub(super) fn endpoints(&self) -> Guard<Arc<Endpoints>> {
+        self.endpoints.load()
     }
 
-    /// Whether connections to this address are worth keeping.
-    pub(super) fn keeps(&self, address: SocketAddr) -> bool {
-        // Sorted by `ir::Backend`.
-        !self.retired.load(Ordering::Relaxed)
-            && self.endpoints.load().binary_search(&address).is_ok()
+    pub(super) fn set_endpoints(&self, endpoints: Arc<Endpoints>) {
+        self.endpoints.store(endpoints);
     }
 
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn set_endpoints(&self, endpoints: Arc<Vec<SocketAddr>>) {
-        self.endpoints.store(endpoints);
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
     }
 }
 
-/// The addresses of a backend, in their order.
-pub(super) fn addresses(backend: &Backend) -> Arc<Vec<SocketAddr>> {
-    Arc::new(
-        backend
-            .endpoints
-            .iter()
-            .map(|endpoint| endpoint.address)
-            .collect(),
-    )
+impl Endpoints {
+    pub(super) fn of(backend: &Backend) -> Arc<Self> {
+        let addresses = backend.endpoints.iter().map(|endpoint| endpoint.address);
+        Arc::new(Self {
+            addresses: addresses.collect(),
+            protocol: backend.protocol,
+        })
+    }
 }

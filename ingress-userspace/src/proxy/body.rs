@@ -14,7 +14,11 @@ use hyper::body::Incoming;
 use thiserror::Error;
 
 use super::connection::InFlight;
+use super::endpoint::Load;
+use super::io::Activity;
+use super::multiplex::Place;
 use super::upstream::{Patience, Upstream, pending, quiet};
+use super::worker::WorkerState;
 
 /// The body of a request on its way to an endpoint.
 pub(super) struct RequestBody(Option<Upload>);
@@ -22,6 +26,8 @@ pub(super) struct RequestBody(Option<Upload>);
 struct Upload {
     incoming: Incoming,
     progress: Rc<Cell<Progress>>,
+    /// Notes down what moves, where no socket can tell.
+    activity: Option<Rc<Activity>>,
 }
 
 /// How far a request body has come.
@@ -43,7 +49,10 @@ impl RequestBody {
 
     /// The body of a downstream request, and where to look how far it has come (`None`: there is
     /// none).
-    pub(super) fn new(incoming: Incoming) -> (Self, Option<Rc<Cell<Progress>>>) {
+    pub(super) fn new(
+        incoming: Incoming,
+        activity: Option<&Rc<Activity>>,
+    ) -> (Self, Option<Rc<Cell<Progress>>>) {
         if incoming.is_end_stream() {
             return (Self::empty(), None);
         }
@@ -52,6 +61,7 @@ impl RequestBody {
             Self(Some(Upload {
                 incoming,
                 progress: Rc::clone(&progress),
+                activity: activity.map(Rc::clone),
             })),
             Some(progress),
         )
@@ -70,6 +80,11 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         let poll = Pin::new(&mut upload.incoming).poll_frame(cx);
+        if let Some(activity) = &upload.activity
+            && poll.is_ready()
+        {
+            activity.touch();
+        }
         match &poll {
             Poll::Ready(Some(Err(_))) => upload.progress.set(Progress::Failed),
             Poll::Ready(None) => upload.progress.set(Progress::Done),
@@ -135,18 +150,18 @@ impl ResponseBody {
     /// What an endpoint sends; its connection goes back to the pool at the end.
     pub(super) fn upstream(
         incoming: Incoming,
-        upstream: Box<Upstream>,
+        mut carrier: Carrier,
         patience: Patience,
         in_flight: InFlight,
     ) -> Self {
         if incoming.is_end_stream() {
-            in_flight.connection().worker.release(upstream);
+            carrier.release(&in_flight.connection().worker);
             return Self::text("", in_flight);
         }
         let body = UpstreamBody {
             error: None,
             incoming,
-            upstream: Some(upstream),
+            carrier,
             patience,
         };
         Self {
@@ -175,10 +190,8 @@ impl Body for ResponseBody {
             Source::Upstream(body) => body,
         };
         let poll = body.poll(cx);
-        if body.is_over(&poll)
-            && let Some(upstream) = body.upstream.take()
-        {
-            this.in_flight.connection().worker.release(upstream);
+        if body.is_over(&poll) {
+            body.carrier.release(&this.in_flight.connection().worker);
         }
         poll
     }
@@ -202,9 +215,59 @@ struct UpstreamBody {
     incoming: Incoming,
     /// Waits for the sink to flush what came before it.
     error: Option<BodyError>,
-    /// Until the end of the body.
-    upstream: Option<Box<Upstream>>,
+    carrier: Carrier,
     patience: Patience,
+}
+
+/// What a response body comes over, and the load that it is on its endpoint.
+pub(super) enum Carrier {
+    /// A connection of its own, until the end of the body.
+    Own {
+        upstream: Option<Box<Upstream>>,
+        load: Load,
+    },
+    /// A stream of a connection that others drive.
+    Shared(Box<SharedCarrier>),
+}
+
+pub(super) struct SharedCarrier {
+    activity: Rc<Activity>,
+    _place: Place,
+    _load: Load,
+}
+
+impl Carrier {
+    pub(super) fn own(upstream: Box<Upstream>, load: Load) -> Self {
+        Self::Own {
+            upstream: Some(upstream),
+            load,
+        }
+    }
+
+    pub(super) fn shared(place: Place, activity: Rc<Activity>, load: Load) -> Self {
+        Self::Shared(Box::new(SharedCarrier {
+            activity,
+            _place: place,
+            _load: load,
+        }))
+    }
+
+    /// The connection, if it is no one else's.
+    pub(super) fn into_upstream(self) -> Option<Box<Upstream>> {
+        match self {
+            Self::Own { upstream, .. } => upstream,
+            Self::Shared(_) => None,
+        }
+    }
+
+    /// Hands a connection back whose exchange is over.
+    fn release(&mut self, worker: &WorkerState) {
+        if let Self::Own { upstream, load } = self
+            && let Some(upstream) = upstream.take()
+        {
+            worker.release(load, upstream);
+        }
+    }
 }
 
 impl UpstreamBody {
@@ -227,25 +290,25 @@ impl UpstreamBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        // What the connection has read already comes first; it reads on when that is used up.
         let Self {
-            incoming, upstream, ..
+            incoming,
+            carrier,
+            patience,
+            ..
         } = self;
-        let mut poll_incoming = || Pin::new(&mut *incoming).poll_frame(&mut quiet());
-        let mut poll = poll_incoming();
-        if poll.is_pending() {
-            let Some(upstream) = upstream else {
-                return Poll::Ready(Some(Err(BodyError::Ended)));
-            };
-            poll = upstream.poll_driven(cx, poll_incoming);
-            if poll.is_pending() && upstream.is_stuck(&mut self.patience, cx) {
-                return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        let poll = match carrier {
+            Carrier::Own { upstream, .. } => poll_own(incoming, upstream, patience, cx)?,
+            Carrier::Shared(shared) => {
+                let poll = Pin::new(incoming).poll_frame(cx);
+                if poll.is_ready() {
+                    shared.activity.touch();
+                } else if patience.is_over(&shared.activity, cx) {
+                    return Poll::Ready(Some(Err(BodyError::TimedOut)));
+                }
+                poll
             }
-        }
-        match poll {
-            Poll::Ready(item) => Poll::Ready(item.map(|item| item.map_err(BodyError::Upstream))),
-            Poll::Pending => pending(cx),
-        }
+        };
+        poll.map(|item| item.map(|item| item.map_err(BodyError::Upstream)))
     }
 
     /// Whether this was the last frame, so that the connection is free.
@@ -256,4 +319,29 @@ impl UpstreamBody {
             Poll::Ready(Some(Err(_))) | Poll::Pending => false,
         }
     }
+}
+
+/// What hyper has read of a body.
+type Received = Option<Result<Frame<Bytes>, hyper::Error>>;
+
+/// Reads from a connection, and drives it when it has nothing more that was read before.
+fn poll_own(
+    incoming: &mut Incoming,
+    upstream: &mut Option<Box<Upstream>>,
+    patience: &mut Patience,
+    cx: &mut Context<'_>,
+) -> Result<Poll<Received>, BodyError> {
+    let mut poll_incoming = || Pin::new(&mut *incoming).poll_frame(&mut quiet());
+    let mut poll = poll_incoming();
+    if poll.is_pending() {
+        let upstream = upstream.as_mut().ok_or(BodyError::Ended)?;
+        poll = upstream.poll_driven(cx, poll_incoming);
+        if poll.is_pending() {
+            if upstream.is_stuck(patience, cx) {
+                return Err(BodyError::TimedOut);
+            }
+            return Ok(pending(cx));
+        }
+    }
+    Ok(poll)
 }

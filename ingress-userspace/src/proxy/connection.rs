@@ -1,6 +1,6 @@
 //! What is known about one downstream connection, for all its requests.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,6 +10,8 @@ use http::HeaderValue;
 
 use super::io::Activity;
 use super::listen::{Datapath, Scheme};
+use super::stream::UpstreamStream;
+use super::tunnel::Side;
 use super::worker::WorkerState;
 
 /// A connection from a client.
@@ -24,6 +26,8 @@ pub(super) struct Connection {
     pub(super) activity: Rc<Activity>,
     in_flight: Cell<usize>,
     idle_since: Cell<Instant>,
+    /// The far end of the tunnel that an HTTP/1.1 connection turns into.
+    switched: RefCell<Option<Box<Side<UpstreamStream>>>>,
 }
 
 impl Connection {
@@ -44,6 +48,7 @@ impl Connection {
             activity,
             in_flight: Cell::new(0),
             idle_since: Cell::new(worker.timers.now()),
+            switched: RefCell::default(),
         })
     }
 
@@ -56,6 +61,15 @@ impl Connection {
     /// Whether a request is being answered.
     pub(super) fn is_in_flight(&self) -> bool {
         self.in_flight.get() > 0
+    }
+
+    /// Has the connection turn into a tunnel when the response in flight is written.
+    pub(super) fn switch(&self, endpoint: Side<UpstreamStream>) {
+        self.switched.replace(Some(Box::new(endpoint)));
+    }
+
+    pub(super) fn take_switched(&self) -> Option<Box<Side<UpstreamStream>>> {
+        self.switched.take()
     }
 
     /// How much longer the client may do as it does: zero when it has to go.

@@ -47,6 +47,10 @@ pub(super) struct Counters {
     pub(super) upstream_connect_failures: Counter,
     pub(super) upstream_reuses: Counter,
     pub(super) upstream_replays: Counter,
+    pub(super) upstream_retries: Counter,
+    pub(super) upstream_ejections: Counter,
+    pub(super) tunnels: Counter,
+    pub(super) tunnels_open: Counter,
     pub(super) panics: Counter,
 }
 
@@ -68,6 +72,10 @@ impl Counters {
             upstream_connect_failures: self.upstream_connect_failures.value(),
             upstream_reuses: self.upstream_reuses.value(),
             upstream_replays: self.upstream_replays.value(),
+            upstream_retries: self.upstream_retries.value(),
+            upstream_ejections: self.upstream_ejections.value(),
+            tunnels: self.tunnels.value(),
+            tunnels_open: self.tunnels_open.value(),
             panics: self.panics.value(),
         }
     }
@@ -129,6 +137,14 @@ pub struct WorkerSnapshot {
     pub upstream_reuses: u64,
     /// Requests sent again because the endpoint had closed the reused connection.
     pub upstream_replays: u64,
+    /// Requests sent to another endpoint than the first.
+    pub upstream_retries: u64,
+    /// Times that an endpoint was left alone for a while because it refused connections.
+    pub upstream_ejections: u64,
+    /// Connections and streams that left HTTP (WebSocket and other upgrades).
+    pub tunnels: u64,
+    /// Those that are open now.
+    pub tunnels_open: u64,
     /// Connections and streams ended by a panic.
     pub panics: u64,
 }

@@ -5,8 +5,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpSocket;
+
+use super::endpoint::Endpoint;
+use super::error::Failure;
+use super::stream::UpstreamStream;
+use super::upstream::Upstream;
+use super::worker::WorkerState;
 
 /// Makes sockets for connections to endpoints.
 pub trait Dial: Send + Sync + 'static {
@@ -26,4 +34,59 @@ impl Dial for HostDial {
         socket.set_tcp_nodelay(true)?;
         Ok(socket)
     }
+}
+
+/// Opens a connection to an endpoint for one request at a time.
+pub(super) async fn http1(
+    worker: &Rc<WorkerState>,
+    endpoint: &Endpoint,
+) -> Result<Box<Upstream>, Failure> {
+    let opening = async {
+        let stream = open(worker, endpoint).await?;
+        Upstream::new(stream, &worker.timers).await
+    };
+    judge(worker, endpoint, opening).await
+}
+
+/// Opens a connection to an endpoint for several requests at a time, which is kept there.
+pub(super) async fn http2(worker: &Rc<WorkerState>, endpoint: &Endpoint) -> Result<(), Failure> {
+    let opening = async {
+        let stream = open(worker, endpoint).await?;
+        endpoint.multiplexed.adopt(stream, worker).await
+    };
+    judge(worker, endpoint, opening).await
+}
+
+/// TCP, and TLS if the protocol asks for it.
+async fn open(worker: &WorkerState, endpoint: &Endpoint) -> io::Result<UpstreamStream> {
+    let address = endpoint.address;
+    let socket = TcpSocket::from_std_stream(worker.dial.socket(address)?.into());
+    let stream = socket.connect(address).await?;
+    let tls = &worker.upstream_tls;
+    tls.connect(stream, endpoint.protocol, address).await
+}
+
+/// Counts what comes of a connection, and holds it against the endpoint.
+async fn judge<T>(
+    worker: &WorkerState,
+    endpoint: &Endpoint,
+    opening: impl Future<Output = io::Result<T>>,
+) -> Result<T, Failure> {
+    let limit = worker.timeouts.upstream_connect;
+    let outcome = worker.timers.timeout(limit, opening).await;
+    let counters = &worker.counters;
+    let failure = match outcome {
+        Some(Ok(opened)) => {
+            counters.upstream_connects.increment();
+            endpoint.succeed();
+            return Ok(opened);
+        }
+        Some(Err(error)) => Failure::Connect(error),
+        None => Failure::ConnectTimedOut,
+    };
+    counters.upstream_connect_failures.increment();
+    if endpoint.fail(worker.timers.now()) {
+        counters.upstream_ejections.increment();
+    }
+    Err(failure)
 }

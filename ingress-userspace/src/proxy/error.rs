@@ -28,6 +28,12 @@ pub(super) enum Failure {
     /// The backend has no ready endpoint.
     #[error("backend has no endpoint")]
     NoEndpoint,
+    /// An extended CONNECT for a backend that speaks HTTP/2.
+    #[error("tunnels to HTTP/2 endpoints are not supported")]
+    NoTunnel,
+    /// Upstream: as many connections as there may be.
+    #[error("upstream has no room for another request")]
+    Full,
     /// Upstream: no connection.
     #[error("upstream connection failed")]
     Connect(#[source] io::Error),
@@ -40,9 +46,12 @@ pub(super) enum Failure {
     /// Upstream: every connection was closed before the request could be sent.
     #[error("upstream closes connections before they can be used")]
     Unsent,
-    /// Upstream: it switched protocols without being asked (RFC 9110 §7.8).
-    #[error("upstream switched protocols without being asked")]
+    /// Upstream: it switched protocols without being asked, or to others (RFC 9110 §7.8).
+    #[error("upstream switched to a protocol that it was not asked for")]
     Switched,
+    /// Upstream: it took a request for a tunnel as an ordinary one.
+    #[error("upstream did not switch protocols")]
+    NotSwitched,
     /// Upstream: no response head in time.
     #[error("upstream response timed out")]
     ResponseTimedOut,
@@ -71,10 +80,13 @@ impl Failure {
             Self::BadRequest(_) | Self::BadRequestBody => StatusCode::BAD_REQUEST,
             Self::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::Unavailable | Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Connect(_) | Self::Broken(_) | Self::Unsent | Self::Switched => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::NoTunnel => StatusCode::NOT_IMPLEMENTED,
+            Self::Unavailable | Self::NoEndpoint | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Connect(_)
+            | Self::Broken(_)
+            | Self::Unsent
+            | Self::Switched
+            | Self::NotSwitched => StatusCode::BAD_GATEWAY,
             Self::ConnectTimedOut | Self::ResponseTimedOut => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -85,10 +97,14 @@ impl Failure {
             Self::BadRequest(_) | Self::BadRequestBody => "400 bad request\n",
             Self::RequestTimedOut => "408 request timeout\n",
             Self::NoRoute => "404 no route for this host and path\n",
+            Self::NoTunnel => "501 not implemented\n",
             Self::Unavailable | Self::NoEndpoint => "503 no endpoint is ready\n",
-            Self::Connect(_) | Self::Broken(_) | Self::Unsent | Self::Switched => {
-                "502 bad gateway\n"
-            }
+            Self::Full => "503 too many requests for this backend\n",
+            Self::Connect(_)
+            | Self::Broken(_)
+            | Self::Unsent
+            | Self::Switched
+            | Self::NotSwitched => "502 bad gateway\n",
             Self::ConnectTimedOut | Self::ResponseTimedOut => "504 gateway timeout\n",
         }
     }

@@ -15,10 +15,8 @@ use std::time::Instant;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
+use super::stream::Stream;
 use super::timer::Timers;
 
 /// What a [`Monitored`] socket notes down; shared with those who decide by it.
@@ -120,33 +118,6 @@ impl Activity {
     }
 }
 
-/// The streams that a worker serves.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
-    /// Whether the kernel says all that there is to say when the socket is closed: hyper closes
-    /// right after it shuts down, so that `shutdown(2)` would be one system call for nothing.
-    const CLOSES_SILENTLY: bool;
-
-    /// The TCP connection underneath.
-    fn tcp(&self) -> &TcpStream;
-}
-
-impl Stream for TcpStream {
-    const CLOSES_SILENTLY: bool = true;
-
-    fn tcp(&self) -> &TcpStream {
-        self
-    }
-}
-
-impl Stream for TlsStream<TcpStream> {
-    /// `close_notify` (RFC 8446 §6.1) tells an end from a truncation.
-    const CLOSES_SILENTLY: bool = false;
-
-    fn tcp(&self) -> &TcpStream {
-        self.get_ref().0
-    }
-}
-
 /// A stream with its [`Activity`], in the shape that hyper reads and writes.
 pub(super) struct Monitored<S> {
     stream: TokioIo<S>,
@@ -159,6 +130,10 @@ impl<S: Stream> Monitored<S> {
             stream: TokioIo::new(stream),
             activity,
         }
+    }
+
+    pub(super) fn into_stream(self) -> S {
+        self.stream.into_inner()
     }
 
     /// Whether the peer has closed its side and nothing is left to read.
@@ -221,12 +196,55 @@ impl<S: Stream> Write for Monitored<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if S::CLOSES_SILENTLY {
+        if self.stream.inner().closes_silently() {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+/// For a stream with a field `io` that only its reads have to do with.
+macro_rules! write_through {
+    ($wrapper:ident) => {
+        impl<T: hyper::rt::Write + Unpin> hyper::rt::Write for $wrapper<T> {
+            fn poll_write(
+                mut self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                bytes: &[u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                std::pin::Pin::new(&mut self.io).poll_write(cx, bytes)
+            }
+
+            fn poll_write_vectored(
+                mut self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                buffers: &[std::io::IoSlice<'_>],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                std::pin::Pin::new(&mut self.io).poll_write_vectored(cx, buffers)
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                self.io.is_write_vectored()
+            }
+
+            fn poll_flush(
+                mut self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                std::pin::Pin::new(&mut self.io).poll_flush(cx)
+            }
+
+            fn poll_shutdown(
+                mut self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                std::pin::Pin::new(&mut self.io).poll_shutdown(cx)
+            }
+        }
+    };
+}
+
+pub(super) use write_through;
 
 /// How much room for recorded bytes an idle connection keeps.
 const RECORD_BYTES_KEPT: usize = 4096;

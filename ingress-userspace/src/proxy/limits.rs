@@ -21,6 +21,8 @@ pub struct Timeouts {
     pub response_head: Duration,
     /// Without a byte from or to the endpoint after its response head.
     pub body_idle: Duration,
+    /// Without a byte in either direction of a tunnel (WebSocket and other upgrades).
+    pub tunnel_idle: Duration,
     /// For which an idle connection to an endpoint is kept.
     pub upstream_idle: Duration,
 }
@@ -34,6 +36,7 @@ impl Default for Timeouts {
             upstream_connect: Duration::from_secs(5),
             response_head: Duration::from_mins(1),
             body_idle: Duration::from_mins(1),
+            tunnel_idle: Duration::from_mins(1),
             upstream_idle: Duration::from_mins(1),
         }
     }
@@ -45,6 +48,10 @@ pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Bytes that one HTTP/1 connection buffers in each direction: what a large body moves by at
 /// once, and the most that a client who does not read holds.
 pub(super) const CONNECTION_BUFFER_BYTES_MAX: usize = 128 * 1024;
+
+/// Bytes that a tunnel moves by at once, and the most that it holds in each direction for an end
+/// that does not read.
+pub(super) const TUNNEL_READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Streams of one HTTP/2 connection: `http2-max-concurrent-streams` of ingress-nginx.
 pub(super) const HTTP2_STREAMS_MAX: u32 = 128;
@@ -66,6 +73,15 @@ pub(super) const IDLE_PER_ENDPOINT_MAX: usize = 320;
 
 /// Idle connections that one worker keeps to all endpoints.
 pub(super) const IDLE_MAX: usize = 4_096;
+
+/// Requests that one HTTP/2 connection to an endpoint carries at a time.
+pub(super) const UPSTREAM_STREAMS_MAX: usize = 100;
+
+/// HTTP/2 connections that one worker keeps to one endpoint.
+pub(super) const MULTIPLEXED_PER_ENDPOINT_MAX: usize = 64;
+
+/// Endpoints that one request is tried on: `proxy-next-upstream-tries` of ingress-nginx.
+pub(super) const TRIES_MAX: usize = 3;
 
 /// Reused connections that one request may find closed before it gets a fresh one.
 pub(super) const STALE_MAX: usize = 3;

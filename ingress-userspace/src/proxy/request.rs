@@ -5,8 +5,10 @@
 //! nginx does, because CGI and WSGI cannot tell `X_Forwarded_For` from `X-Forwarded-For`.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
 use http::{Method, Uri, Version, request, uri};
+use hyper::ext::Protocol;
+use ingress_core::ir::UpstreamProtocol;
 
 use super::connection::Connection;
 use super::error::BadRequest;
@@ -15,7 +17,7 @@ use super::listen::Scheme;
 /// The authority that a request is for, to route by. Empty if an HTTP/1.0 client named none, or
 /// an HTTP/1.1 client an empty one.
 pub(super) fn authority(head: &request::Parts) -> Result<&str, BadRequest> {
-    if head.method == Method::CONNECT {
+    if head.method == Method::CONNECT && head.extensions.get::<Protocol>().is_none() {
         return Err(BadRequest::Connect);
     }
     let mut hosts = head.headers.get_all(HOST).iter();
@@ -41,7 +43,9 @@ pub(super) fn authority(head: &request::Parts) -> Result<&str, BadRequest> {
 }
 
 /// Rewrites a head that came from a client to the one for an endpoint.
-pub(super) fn rewrite(head: &mut request::Parts, connection: &Connection) {
+///
+/// Returns the protocols that an HTTP/1.1 client asks to switch to.
+pub(super) fn rewrite(head: &mut request::Parts, connection: &Connection) -> Option<HeaderValue> {
     let host = match head.uri.authority() {
         Some(authority) => {
             let host = HeaderValue::from_str(authority.as_str());
@@ -51,10 +55,10 @@ pub(super) fn rewrite(head: &mut request::Parts, connection: &Connection) {
         None => head.headers.get(HOST).cloned(),
     };
     let host = host.unwrap_or(HeaderValue::from_static(""));
-    head.version = Version::HTTP_11;
+    let version = std::mem::replace(&mut head.version, Version::HTTP_11);
     let headers = &mut head.headers;
     let trailers = headers.get(TE).is_some_and(accepts_trailers);
-    remove_connection_fields(headers);
+    let protocols = remove_connection_fields(headers).filter(|_| version == Version::HTTP_11);
     let original_for = headers
         .contains_key(X_FORWARDED_FOR)
         .then(|| forwarded_for(headers));
@@ -87,6 +91,30 @@ pub(super) fn rewrite(head: &mut request::Parts, connection: &Connection) {
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     headers.insert(HOST, host);
+    protocols
+}
+
+/// Turns a rewritten head into one for HTTP/2: the host is in the target, and nothing is about the
+/// connection (RFC 9113 §8.2.2).
+pub(super) fn rewrite_for_http2(
+    head: &mut request::Parts,
+    protocol: UpstreamProtocol,
+) -> Result<(), BadRequest> {
+    head.version = Version::HTTP_2;
+    head.headers.remove(CONNECTION);
+    let host = head.headers.remove(HOST).ok_or(BadRequest::NoHost)?;
+    let scheme = if protocol == UpstreamProtocol::Http2Tls {
+        uri::Scheme::HTTPS
+    } else {
+        uri::Scheme::HTTP
+    };
+    let authority = uri::Authority::try_from(host.as_bytes());
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(scheme);
+    parts.authority = Some(authority.map_err(|_| BadRequest::MalformedHost)?);
+    parts.path_and_query = head.uri.path_and_query().cloned();
+    head.uri = Uri::from_parts(parts).map_err(|_| BadRequest::MalformedHost)?;
+    Ok(())
 }
 
 /// Path and query alone (RFC 9112 §3.2.1).
@@ -115,15 +143,14 @@ fn forwarded_for(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(all)).unwrap_or(first)
 }
 
-/// Removes what `Connection` names, and `Connection` itself.
-pub(super) fn remove_connection_fields(headers: &mut HeaderMap) {
+/// Removes what `Connection` names, and `Connection` itself. Returns the value of `Upgrade` if it
+/// was among that.
+pub(super) fn remove_connection_fields(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let mut lines = headers.get_all(CONNECTION).iter();
-    let Some(first) = lines.next() else {
-        return;
-    };
+    let first = lines.next()?;
     if lines.next().is_none() && names_nothing(first) {
         headers.remove(CONNECTION);
-        return;
+        return None;
     }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -132,9 +159,18 @@ pub(super) fn remove_connection_fields(headers: &mut HeaderMap) {
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect();
     headers.remove(CONNECTION);
+    let protocols = sole(headers, &UPGRADE).filter(|_| named.contains(&UPGRADE));
     for name in named {
         headers.remove(name);
     }
+    protocols
+}
+
+/// The value of a field that has one line.
+fn sole(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.next()?;
+    lines.next().is_none().then(|| line.clone())
 }
 
 /// The usual values, which say something about the connection and name no field but one that is

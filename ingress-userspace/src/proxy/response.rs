@@ -1,7 +1,7 @@
 //! The head of a response: what of an endpoint's answer a client gets to see, and our own answers.
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SERVER};
-use http::{Response, Version, response};
+use http::{Method, Request, Response, StatusCode, Version, response};
 
 use super::body::ResponseBody;
 use super::connection::InFlight;
@@ -22,7 +22,14 @@ pub(super) fn rewrite(head: &mut response::Parts) {
 }
 
 /// The answer to a request that no endpoint answers.
-pub(super) fn failure(failure: &Failure, in_flight: InFlight) -> Response<ResponseBody> {
+pub(super) fn failure(
+    failure: &Failure,
+    dialect: Dialect,
+    in_flight: InFlight,
+) -> Response<ResponseBody> {
+    if dialect == Dialect::Grpc {
+        return grpc_failure(failure, in_flight);
+    }
     let mut response = Response::new(ResponseBody::text(failure.text(), in_flight));
     *response.status_mut() = failure.status();
     let headers = response.headers_mut();
@@ -32,6 +39,47 @@ pub(super) fn failure(failure: &Failure, in_flight: InFlight) -> Response<Respon
     );
     headers.insert(SERVER, NAME);
     response
+}
+
+/// A response that is all trailers, as gRPC over HTTP/2 has them: its clients look at
+/// `grpc-status` and take any other HTTP status than 200 for a proxy that knows no gRPC.
+fn grpc_failure(failure: &Failure, in_flight: InFlight) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::text("", in_flight));
+    // As gRPC clients themselves read HTTP statuses (grpc `doc/http-grpc-status-mapping.md`).
+    let status = match failure.status() {
+        StatusCode::BAD_REQUEST => "13",
+        StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => "12",
+        status if status.is_server_error() => "14",
+        _ => "2",
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static(status));
+    let text = failure.text().trim_end();
+    headers.insert("grpc-message", HeaderValue::from_static(text));
+    headers.insert(SERVER, NAME);
+    response
+}
+
+/// What a client understands as a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Http,
+    Grpc,
+}
+
+impl Dialect {
+    /// gRPC is always POST, so that nothing else costs a look at a field.
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        let content_type = |headers: &HeaderMap| {
+            let value = headers.get(CONTENT_TYPE)?.as_bytes();
+            let rest = value.strip_prefix(b"application/grpc")?;
+            matches!(rest.first(), None | Some(b'+' | b';')).then_some(Self::Grpc)
+        };
+        let is_post = request.method() == Method::POST;
+        let grpc = is_post.then(|| content_type(request.headers())).flatten();
+        grpc.unwrap_or(Self::Http)
+    }
 }
 
 fn remove_response_fields(headers: &mut HeaderMap) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use tokio::net::TcpStream;
@@ -19,15 +20,19 @@ use tokio_rustls::TlsAcceptor;
 
 use super::body::ResponseBody;
 use super::connection::Connection;
+use super::executor::{LocalExecutor, PanicCount};
 use super::forward;
-use super::io::{Monitored, Stream};
+use super::io::Monitored;
 use super::limits::{
     CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX, HTTP2_CONNECTION_BYTES_MAX,
     HTTP2_STREAM_BYTES_MAX, HTTP2_STREAMS_MAX,
 };
 use super::listen::{Datapath, Scheme};
+use super::preface::{Replayed, Whole};
+use super::stream::Stream;
 use super::timer::Alarm;
 use super::tls;
+use super::tunnel::{self, Side};
 use super::worker::WorkerState;
 
 /// Begins to serve a connection, in a task of its own.
@@ -57,7 +62,8 @@ async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
         return;
     };
     if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
-        serve_http2(stream, connection).await;
+        let io = Monitored::new(stream, Rc::clone(&connection.activity));
+        serve_http2(io, connection).await;
     } else {
         serve_http1(stream, connection).await;
     }
@@ -66,7 +72,7 @@ async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
 /// Not `async` itself, so that what it makes is in the heap once and never moves through the
 /// states of a future.
 fn serve_http1<S: Stream>(stream: S, connection: &Rc<Connection>) -> impl Future<Output = ()> {
-    let io = Monitored::new(stream, Rc::clone(&connection.activity));
+    let io = Whole::new(Monitored::new(stream, Rc::clone(&connection.activity)));
     let owned = Rc::clone(connection);
     let service = service_fn(move |request| answer(Rc::clone(&owned), request));
     let served = http1::Builder::new()
@@ -78,11 +84,14 @@ fn serve_http1<S: Stream>(stream: S, connection: &Rc<Connection>) -> impl Future
     watch(Box::pin(served), connection)
 }
 
-fn serve_http2<S: Stream>(stream: S, connection: &Rc<Connection>) -> impl Future<Output = ()> {
-    let io = Monitored::new(stream, Rc::clone(&connection.activity));
+fn serve_http2<I>(io: I, connection: &Rc<Connection>) -> impl Future<Output = ()>
+where
+    I: Read + Write + Unpin + 'static,
+{
     let owned = Rc::clone(connection);
     let service = service_fn(move |request| answer(Rc::clone(&owned), request));
-    let served = http2::Builder::new(LocalExecutor(Rc::clone(&connection.worker)))
+    let served = http2::Builder::new(LocalExecutor::new(&connection.worker))
+        .enable_connect_protocol()
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .initial_stream_window_size(HTTP2_STREAM_BYTES_MAX)
@@ -100,14 +109,14 @@ async fn answer(
 }
 
 /// Drives a connection until it ends by itself, by the client's fault or by the worker's end.
-async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Connection) {
+async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Rc<Connection>) {
     let worker = &connection.worker;
     let mut alarm: Option<Alarm> = None;
     let mut end = End::NotInSight;
-    std::future::poll_fn(|cx| {
+    let outcome = std::future::poll_fn(|cx| {
         loop {
-            if served.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+            if let Poll::Ready(outcome) = served.as_mut().poll(cx) {
+                return Poll::Ready(Some(outcome));
             }
             let alarm = alarm
                 .get_or_insert_with(|| worker.timers.alarm(connection.time_left(), cx.waker()));
@@ -119,7 +128,7 @@ async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Connection) {
             match end {
                 End::Lingering if alarm.fired() || connection.is_in_flight() => {}
                 End::NotInSight if is_over && C::SAYS_GOODBYE => {}
-                End::NotInSight | End::Announced if is_over => return Poll::Ready(()),
+                End::NotInSight | End::Announced if is_over => return Poll::Ready(None),
                 End::NotInSight | End::Lingering | End::Announced => {
                     if alarm.fired() {
                         alarm.set(connection.time_left());
@@ -133,7 +142,16 @@ async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Connection) {
         }
     })
     .await;
+    drop(alarm);
+    if let Some(outcome) = outcome
+        && let Some(successor) = served.succeed(&outcome, connection)
+    {
+        successor.await;
+    }
 }
+
+/// What a connection goes on as.
+type Successor<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// How near a connection is to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,15 +168,22 @@ enum End {
 const LINGER: Duration = Duration::from_millis(50);
 
 /// A connection that hyper serves.
-trait Served: Future {
+trait Served: Future<Output = hyper::Result<()>> {
     /// Whether a silent client is told before its connection is closed.
     const SAYS_GOODBYE: bool;
 
     /// Finishes what is in flight and nothing more.
     fn graceful_shutdown(self: Pin<&mut Self>);
+
+    /// What comes after HTTP as this serves it, if anything does.
+    fn succeed<'a>(
+        self: Pin<Box<Self>>,
+        outcome: &hyper::Result<()>,
+        connection: &'a Rc<Connection>,
+    ) -> Option<Successor<'a>>;
 }
 
-impl<S, H> Served for http1::Connection<Monitored<S>, H>
+impl<S, H> Served for http1::Connection<Whole<Monitored<S>>, H>
 where
     S: Stream,
     H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
@@ -168,11 +193,37 @@ where
     fn graceful_shutdown(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
+
+    fn succeed<'a>(
+        self: Pin<Box<Self>>,
+        outcome: &hyper::Result<()>,
+        connection: &'a Rc<Connection>,
+    ) -> Option<Successor<'a>> {
+        let is_http2 = outcome
+            .as_ref()
+            .is_err_and(hyper::Error::is_parse_version_h2);
+        if is_http2 && connection.scheme == Scheme::Http {
+            let parts = Pin::into_inner(self).into_parts();
+            let io = Replayed::new(parts.io.into_inner(), parts.read_buf);
+            return Some(Box::pin(serve_http2(io, connection)));
+        }
+        let endpoint = connection.take_switched()?;
+        outcome.as_ref().ok()?;
+        let parts = Pin::into_inner(self).into_parts();
+        let client = Side {
+            stream: parts.io.into_inner().into_stream(),
+            early: parts.read_buf,
+        };
+        Some(Box::pin(async move {
+            let _in_flight = connection.begin();
+            tunnel::run(client, *endpoint, &connection.worker).await;
+        }))
+    }
 }
 
-impl<S, H> Served for http2::Connection<Monitored<S>, H, LocalExecutor>
+impl<I, H> Served for http2::Connection<I, H, LocalExecutor>
 where
-    S: Stream,
+    I: Read + Write + Unpin + 'static,
     H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
     H::Future: 'static,
 {
@@ -181,30 +232,13 @@ where
     fn graceful_shutdown(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
-}
 
-/// Runs HTTP/2 streams on the worker's own thread.
-#[derive(Clone)]
-struct LocalExecutor(Rc<WorkerState>);
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, stream: F) {
-        let panics = PanicCount(Rc::clone(&self.0));
-        tokio::task::spawn_local(async move {
-            let _panics = panics;
-            stream.await;
-        });
-    }
-}
-
-/// Counts a panic of the task that owns it. The task ends by it, the worker does not.
-struct PanicCount(Rc<WorkerState>);
-
-impl Drop for PanicCount {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.counters.panics.increment();
-        }
+    fn succeed<'a>(
+        self: Pin<Box<Self>>,
+        _: &hyper::Result<()>,
+        _: &'a Rc<Connection>,
+    ) -> Option<Successor<'a>> {
+        None
     }
 }
 
@@ -220,7 +254,7 @@ impl Open {
         let worker = Rc::clone(&connection.worker);
         worker.open(connection.datapath);
         Self {
-            _panics: PanicCount(Rc::clone(&worker)),
+            _panics: PanicCount::new(&worker),
             worker,
             datapath: connection.datapath,
         }

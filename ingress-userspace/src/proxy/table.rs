@@ -6,7 +6,6 @@
 //! (the same `Arc`) is taken over and costs nothing.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -17,7 +16,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
-use super::backend::{BackendSlot, Destination, addresses};
+use super::backend::{BackendSlot, Destination, Endpoints};
 use super::certificate::{CertificateProblem, CertificateStore, DefaultCertificate};
 use super::tls;
 
@@ -36,7 +35,7 @@ pub struct Table {
 /// published, so that building one has no effect.
 #[derive(Debug, Default)]
 struct BackendChanges {
-    endpoints: Vec<(Arc<BackendSlot>, Arc<Vec<SocketAddr>>)>,
+    endpoints: Vec<(Arc<BackendSlot>, Arc<Endpoints>)>,
     retired: Vec<Arc<BackendSlot>>,
 }
 
@@ -194,7 +193,7 @@ fn build_backends(previous: Option<&Table>, config: &Config) -> (Arc<Backends>, 
         if known.is_none_or(|known| !same_endpoints(known, backend)) {
             changes
                 .endpoints
-                .push((Arc::clone(&slot), addresses(backend)));
+                .push((Arc::clone(&slot), Endpoints::of(backend)));
         }
         slots.insert(key.clone(), slot);
     }
@@ -207,7 +206,7 @@ fn build_backends(previous: Option<&Table>, config: &Config) -> (Arc<Backends>, 
 }
 
 fn same_endpoints(a: &Arc<Backend>, b: &Arc<Backend>) -> bool {
-    Arc::ptr_eq(a, b) || a.endpoints == b.endpoints
+    Arc::ptr_eq(a, b) || (&a.endpoints, a.protocol) == (&b.endpoints, b.protocol)
 }
 
 fn build_routes(
@@ -261,7 +260,11 @@ fn destination(rule: &Rule, backends: &Backends) -> Destination {
 
 #[cfg(test)]
 mod tests {
-    use ingress_core::ir::{Endpoint, ObjectRef, PathPattern, RuleOrigin, ServicePort};
+    use std::net::SocketAddr;
+
+    use ingress_core::ir::{
+        Endpoint, ObjectRef, PathPattern, RuleOrigin, ServicePort, UpstreamProtocol,
+    };
 
     use super::*;
 
@@ -283,6 +286,7 @@ mod tests {
             });
             let backend = Backend {
                 key: key(service),
+                protocol: UpstreamProtocol::Http1,
                 endpoints: endpoints.collect(),
             };
             config.backends.insert(key(service), Arc::new(backend));
@@ -330,9 +334,10 @@ mod tests {
         assert_eq!(table.changes.endpoints.len(), 1);
         let slot = slot(&before, "a");
         let added = SocketAddr::from(([10, 0, 0, 3], 80));
-        assert!(!slot.keeps(added), "building has no effect");
+        let has_added = || slot.endpoints().addresses.contains(&added);
+        assert!(!has_added(), "building has no effect");
         handle.publish(table);
-        assert!(slot.keeps(added));
+        assert!(has_added());
     }
 
     #[test]
@@ -342,14 +347,16 @@ mod tests {
         let (left, address) = (slot(&before, "b"), SocketAddr::from(([10, 0, 0, 2], 80)));
         let (table, _) = Table::build(Some(&before), config(&[("a", &[1])]), 2, &default);
         handle.publish(table);
-        assert!(!left.keeps(address));
-        assert_eq!(left.pick(0), Some(address), "for who found it before");
+        assert!(left.is_retired());
+        let found_before = left.endpoints();
+        assert_eq!(found_before.addresses, [address]);
         let without = handle.current();
         assert!(without.routes().find("b.test", "/").is_none());
         let again = config(&[("a", &[1]), ("b", &[2])]);
         let (table, _) = Table::build(Some(&without), again, 3, &default);
         handle.publish(table);
         let slot = slot(&handle.current(), "b");
-        assert!(slot.keeps(address) && slot.id != left.id);
+        assert!(!slot.is_retired() && slot.id != left.id);
+        assert_eq!(slot.endpoints().addresses, [address]);
     }
 }

@@ -1,10 +1,19 @@
-//! The TLS side of downstream connections: one configuration for all workers.
+//! TLS: one configuration towards clients for all workers, and two towards endpoints.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
+use ingress_core::ir::UpstreamProtocol;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::stream::UpstreamStream;
 
 /// TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1, certificates by `resolver`.
 pub(super) fn server_config(
@@ -20,6 +29,100 @@ pub(super) fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(Arc::new(config))
+}
+
+/// TLS towards endpoints, of one worker.
+pub(super) struct UpstreamTls {
+    http1: TlsConnector,
+    http2: TlsConnector,
+}
+
+impl UpstreamTls {
+    pub(super) fn new() -> Result<Self, rustls::Error> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            .with_no_client_auth();
+        let connector = |protocol: &[u8]| {
+            let mut config = config.clone();
+            config.alpn_protocols = vec![protocol.to_vec()];
+            TlsConnector::from(Arc::new(config))
+        };
+        Ok(Self {
+            http1: connector(HTTP_11),
+            http2: connector(HTTP_2),
+        })
+    }
+
+    /// Whatever of TLS the protocol asks for, on a new connection.
+    pub(super) async fn connect(
+        &self,
+        stream: TcpStream,
+        protocol: UpstreamProtocol,
+        address: SocketAddr,
+    ) -> io::Result<UpstreamStream> {
+        let connector = match protocol {
+            UpstreamProtocol::Http1 | UpstreamProtocol::Http2 => {
+                return Ok(UpstreamStream::Tcp(stream));
+            }
+            UpstreamProtocol::Https => &self.http1,
+            UpstreamProtocol::Http2Tls => &self.http2,
+        };
+        // No SNI, as with ingress-nginx (`proxy-ssl-server-name: off`): a pod has no name.
+        let name = ServerName::IpAddress(address.ip().into());
+        let stream = connector.connect(name, stream).await?;
+        let chosen = stream.get_ref().1.alpn_protocol();
+        if protocol == UpstreamProtocol::Http2Tls && chosen != Some(HTTP_2) {
+            return Err(io::Error::other(
+                "endpoint does not agree to HTTP/2 by ALPN",
+            ));
+        }
+        Ok(UpstreamStream::Tls(Box::new(stream)))
+    }
+}
+
+/// Takes every certificate, as ingress-nginx does (`proxy-ssl-verify: off`): pods make their own,
+/// for names that nobody outside knows. TLS hides what is on the wire and proves nothing.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    // With any certificate being good, a signature by its key proves nothing either; and webpki
+    // would refuse certificates of version 1.
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// ALPN protocol of HTTP/2 (RFC 9113 §3.2).

@@ -9,49 +9,51 @@
 //! it is polled, and nobody else polls it, the channels are read with a waker that does nothing:
 //! waking the task that is running would only poll it twice.
 
-use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::coop;
 
-use super::backend::BackendSlot;
 use super::body::RequestBody;
-use super::dial::Dial;
 use super::io::{Activity, Monitored};
 use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
+use super::stream::UpstreamStream;
 use super::timer::{Alarm, Timers};
+use super::tunnel::Side;
 
 /// An open HTTP/1.1 connection to an endpoint.
 pub(super) struct Upstream {
     sender: http1::SendRequest<RequestBody>,
-    /// `None` once it has ended.
-    connection: Option<Connection>,
+    connection: Driven,
     activity: Rc<Activity>,
-    pub(super) address: SocketAddr,
-    /// On whose behalf it was opened: says whether the endpoint is still one.
-    pub(super) backend: Arc<BackendSlot>,
     /// When it was last put into the pool.
     pub(super) idle_since: Instant,
-    /// Whether it has carried a request.
-    pub(super) reused: Cell<bool>,
 }
 
-type Connection = http1::Connection<Monitored<TcpStream>, RequestBody>;
+type Connection = http1::Connection<Monitored<UpstreamStream>, RequestBody>;
+
+/// A connection and how far it has come.
+struct Driven {
+    /// `None` once it has ended, except by a switch of protocols.
+    running: Option<Connection>,
+    /// Whether it has nothing more to do.
+    is_over: bool,
+    /// Whether its end may be a switch of protocols.
+    may_switch: bool,
+}
 
 /// Why a request got no response head.
 pub(super) enum SendError {
     /// Nothing of it was sent: it may go to another connection.
     Unsent(Box<Request<RequestBody>>),
+    /// The endpoint says that it has done nothing about it.
+    Refused(hyper::Error),
     /// The connection broke when some of it may have been sent.
     Broken(hyper::Error),
     /// Nothing moved on the connection for too long.
@@ -59,15 +61,8 @@ pub(super) enum SendError {
 }
 
 impl Upstream {
-    /// Opens a connection to `address`.
-    pub(super) async fn connect(
-        dial: &dyn Dial,
-        address: SocketAddr,
-        backend: Arc<BackendSlot>,
-        timers: &Rc<Timers>,
-    ) -> io::Result<Box<Self>> {
-        let socket = TcpSocket::from_std_stream(dial.socket(address)?.into());
-        let stream = socket.connect(address).await?;
+    /// Speaks HTTP/1.1 on a stream.
+    pub(super) async fn new(stream: UpstreamStream, timers: &Rc<Timers>) -> io::Result<Box<Self>> {
         let activity = Activity::new(Rc::clone(timers));
         let io = Monitored::new(stream, Rc::clone(&activity));
         let handshake = http1::Builder::new()
@@ -77,12 +72,13 @@ impl Upstream {
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         Ok(Box::new(Self {
             sender,
-            connection: Some(connection),
+            connection: Driven {
+                running: Some(connection),
+                is_over: false,
+                may_switch: false,
+            },
             activity,
-            address,
-            backend,
             idle_since: timers.now(),
-            reused: Cell::new(false),
         }))
     }
 
@@ -91,8 +87,8 @@ impl Upstream {
     /// Also takes the last user's waker off the connection, so that neither the next request nor
     /// the peer's close wakes a task that has nothing to do with it any more.
     pub(super) fn is_ready(&mut self) -> bool {
-        drive(&mut self.connection, &mut quiet());
-        self.connection.is_some() && self.sender.is_ready()
+        self.connection.drive(&mut quiet());
+        !self.connection.is_over && self.sender.is_ready()
     }
 
     /// Whether the exchange is over and left the connection fit for another, as far as is known.
@@ -108,6 +104,20 @@ impl Upstream {
     /// The request sent since `record`.
     pub(super) fn recorded(&self) -> Option<Request<RequestBody>> {
         parse_request(&self.activity.recorded()?)
+    }
+
+    /// Says that the next request asks for another protocol.
+    pub(super) fn expect_switch(&mut self) {
+        self.connection.may_switch = true;
+    }
+
+    /// The bytes below HTTP, after a response that switches protocols.
+    pub(super) fn into_side(self) -> Option<Side<UpstreamStream>> {
+        let parts = self.connection.running?.into_parts();
+        Some(Side {
+            stream: parts.io.into_stream(),
+            early: parts.read_buf,
+        })
     }
 
     /// Has the next read ask the kernel whether the peer has closed, even if no event said so.
@@ -128,10 +138,10 @@ impl Upstream {
         let mut is_sent = false;
         std::future::poll_fn(|cx| {
             let poll = if is_sent {
-                poll_driven(connection, cx, &mut poll_response)
+                connection.poll_driven(cx, &mut poll_response)
             } else {
                 is_sent = true;
-                drive(connection, cx);
+                connection.drive(cx);
                 poll_response()
             };
             match poll {
@@ -155,7 +165,7 @@ impl Upstream {
         cx: &mut Context<'_>,
         poll: impl FnMut() -> Poll<T>,
     ) -> Poll<T> {
-        poll_driven(&mut self.connection, cx, poll)
+        self.connection.poll_driven(cx, poll)
     }
 
     /// Whether nothing has moved on the connection for too long.
@@ -164,35 +174,46 @@ impl Upstream {
     }
 }
 
-/// Drives a connection until `poll` finds something in its channels.
-///
-/// The task's own waker is left behind only if there is nothing: what is found is found by this
-/// very task, and taking it would wake whoever drove the connection.
-fn poll_driven<T>(
-    connection: &mut Option<Connection>,
-    cx: &mut Context<'_>,
-    mut poll: impl FnMut() -> Poll<T>,
-) -> Poll<T> {
-    drive(connection, &mut quiet());
-    if let Poll::Ready(found) = poll() {
-        return Poll::Ready(found);
+impl Driven {
+    /// Drives the connection until `poll` finds something in its channels.
+    ///
+    /// The task's own waker is left behind only if there is nothing: what is found is found by
+    /// this very task, and taking it would wake whoever drove the connection.
+    fn poll_driven<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut() -> Poll<T>,
+    ) -> Poll<T> {
+        self.drive(&mut quiet());
+        if let Poll::Ready(found) = poll() {
+            return Poll::Ready(found);
+        }
+        self.drive(cx);
+        let found = poll();
+        if found.is_pending() && self.is_over && self.running.take().is_some() {
+            // It has ended without a switch of protocols.
+            return poll();
+        }
+        found
     }
-    drive(connection, cx);
-    poll()
+
+    /// A finished connection is dropped at once, which hands back a request that it never took.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if !self.is_over
+            && let Some(running) = &mut self.running
+            && Pin::new(running).poll(cx).is_ready()
+        {
+            self.is_over = true;
+            if !self.may_switch {
+                self.running = None;
+            }
+        }
+    }
 }
 
 /// Wakes nobody.
 pub(super) fn quiet() -> Context<'static> {
     Context::from_waker(Waker::noop())
-}
-
-/// A finished connection is dropped at once, which hands back a request that it never took.
-fn drive(connection: &mut Option<Connection>, cx: &mut Context<'_>) {
-    if let Some(running) = connection
-        && Pin::new(running).poll(cx).is_ready()
-    {
-        *connection = None;
-    }
 }
 
 /// Reads a request back that hyper has written. It has no body.
@@ -246,7 +267,7 @@ impl Patience {
         self.limit = limit;
     }
 
-    fn is_over(&mut self, activity: &Activity, cx: &Context<'_>) -> bool {
+    pub(super) fn is_over(&mut self, activity: &Activity, cx: &Context<'_>) -> bool {
         let Some(alarm) = &self.alarm else {
             // The wait begins now, however long the connection was idle before.
             activity.touch();

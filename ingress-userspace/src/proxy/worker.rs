@@ -23,11 +23,14 @@ use tokio::task::LocalSet;
 use super::counters::{Counters, WorkerSnapshot};
 use super::dial::Dial;
 use super::drain::Drain;
+use super::endpoint::Endpoint;
 use super::limits::{CONNECTIONS_MAX, Timeouts};
 use super::listen::{Acceptor, Datapath, Listener};
 use super::pool::Pool;
 use super::table::{Table, TableHandle};
 use super::timer::Timers;
+use super::tls::UpstreamTls;
+use super::tunnel::Scratch;
 use super::upstream::Upstream;
 
 /// What a worker is made of.
@@ -143,14 +146,14 @@ pub(super) struct WorkerState {
     pub(super) table: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
     tls: Arc<ServerConfig>,
     pub(super) dial: Arc<dyn Dial>,
+    pub(super) upstream_tls: UpstreamTls,
     gauge: Arc<dyn ConnectionGauge>,
     pub(super) timeouts: Timeouts,
     pub(super) timers: Rc<Timers>,
     pub(super) pool: Pool,
     pub(super) counters: Arc<Counters>,
     pub(super) drain: Drain,
-    /// How often endpoints were picked, by slot.
-    turns: Box<[Cell<u64>]>,
+    pub(super) scratch: Scratch,
     random: Cell<u64>,
     open: Cell<u64>,
     closed: Notify,
@@ -159,14 +162,6 @@ pub(super) struct WorkerState {
 impl WorkerState {
     pub(super) fn tls(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.tls)
-    }
-
-    /// Which pick for this slot it is; workers begin at places of their own.
-    pub(super) fn turn(&self, slot: u64) -> u64 {
-        let index = usize::try_from(slot).unwrap_or_default() % self.turns.len();
-        let turn = self.turns[index].get();
-        self.turns[index].set(turn.wrapping_add(1));
-        turn
     }
 
     /// A new request id: 32 hexadecimal digits.
@@ -182,8 +177,13 @@ impl WorkerState {
             .unwrap_or(HeaderValue::from_static(""))
     }
 
+    /// Bytes that differ from each other's.
+    pub(super) fn nonce(&self) -> [u8; 16] {
+        (u128::from(self.random()) << 64 | u128::from(self.random())).to_ne_bytes()
+    }
+
     /// `SplitMix64` (Steele, Lea, Flood 2014): ids have to differ, not to be secret.
-    fn random(&self) -> u64 {
+    pub(super) fn random(&self) -> u64 {
         let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.random.set(state);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -221,15 +221,14 @@ impl WorkerState {
     }
 
     /// Takes back a connection whose exchange is over.
-    pub(super) fn release(&self, upstream: Box<Upstream>) {
-        self.pool.put(upstream, self.timers.now());
+    pub(super) fn release(&self, endpoint: &Endpoint, upstream: Box<Upstream>) {
+        self.pool.put(endpoint, upstream, self.timers.now());
     }
 
     /// Notes the generation that is served, and closes idle connections to endpoints that left.
     fn adopt(&self, generation: u64) {
         self.counters.generation.set(generation);
-        self.pool
-            .sweep(self.timers.now(), self.timeouts.upstream_idle);
+        self.pool.adopt();
     }
 }
 
@@ -271,13 +270,14 @@ fn prepare(spec: WorkerSpec, counters: Arc<Counters>) -> io::Result<Ready> {
         table: RefCell::new(table.reader()),
         tls: Arc::clone(table.tls()),
         dial,
+        upstream_tls: UpstreamTls::new().map_err(io::Error::other)?,
         gauge,
         timeouts,
         timers: Timers::new(),
         pool: Pool::default(),
         counters,
         drain: Drain::default(),
-        turns: (0..TURNS).map(|_| Cell::new(seed)).collect(),
+        scratch: Scratch::default(),
         random: Cell::new(seed),
         open: Cell::new(0),
         closed: Notify::new(),
@@ -354,9 +354,6 @@ impl Ready {
         });
     }
 }
-
-/// How many slots have a turn of their own; a power of two.
-const TURNS: usize = 1024;
 
 /// How often idle connections are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

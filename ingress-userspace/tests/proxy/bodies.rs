@@ -41,14 +41,20 @@ fn trailers_pass() {
     client.write("GET / HTTP/1.1\r\nHost: one.test\r\nTE: trailers\r\nConnection: te\r\n\r\n");
     assert_eq!(client.read_head().unwrap().status(), 200);
     assert_eq!(client.read_chunk().unwrap(), b"ok");
-    assert_eq!(client.read_head().unwrap().text.to_lowercase(), "0\r\nx-sum: 42\r\n\r\n");
+    assert_eq!(
+        client.read_head().unwrap().text.to_lowercase(),
+        "0\r\nx-sum: 42\r\n\r\n"
+    );
 }
 
 #[test]
 fn a_truncated_body_stays_truncated() {
     for (answer, body) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "half"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "4\r\nhalf\r\n"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+            "4\r\nhalf\r\n",
+        ),
     ] {
         let origin = Origin::start(move |mut connection| {
             connection.read_head();
@@ -91,5 +97,8 @@ fn an_upload_that_breaks_off_breaks_off_at_the_origin() {
     wait_until("the request is on its way", || origin.connections() == 1);
     drop(client);
     let body = arrived.recv_timeout(crate::rig::PATIENCE).unwrap();
-    assert!(!body.ends_with(b"0\r\n\r\n"), "the origin sees no end: {body:?}");
+    assert!(
+        !body.ends_with(b"0\r\n\r\n"),
+        "the origin sees no end: {body:?}"
+    );
 }

@@ -12,7 +12,10 @@ use crate::rig::{Options, Origin, Proxy, Reply, config, rule, wait_until};
 
 fn assert_answer(reply: &Reply, status: u16, text: &str) {
     assert_eq!((reply.status, reply.text()), (status, text));
-    assert_eq!(reply.head.field("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(
+        reply.head.field("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
     assert_eq!(reply.head.field("server"), Some("sluice"));
 }
 
@@ -27,7 +30,10 @@ fn short() -> Options {
         downstream_write: brief,
         ..Timeouts::default()
     };
-    Options { timeouts, ..Options::default() }
+    Options {
+        timeouts,
+        ..Options::default()
+    }
 }
 
 #[test]
@@ -41,20 +47,37 @@ fn no_route_is_404() {
 #[test]
 fn no_endpoint_is_503() {
     let proxy = Proxy::start(config(&[("one.test", "/", &[])]));
-    assert_answer(&proxy.get("one.test", "/"), 503, "503 no endpoint is ready\n");
+    assert_answer(
+        &proxy.get("one.test", "/"),
+        503,
+        "503 no endpoint is ready\n",
+    );
 }
 
 #[test]
 fn an_unavailable_target_is_503() {
-    let rules = HostRules { rules: vec![Arc::new(rule("/", Target::Unavailable))], default: None };
+    let rules = HostRules {
+        rules: vec![Arc::new(rule("/", Target::Unavailable))],
+        default: None,
+    };
     let hosts = [(HostPattern::Any, Arc::new(rules))].into();
-    let proxy = Proxy::start(Config { hosts, ..Config::default() });
-    assert_answer(&proxy.get("one.test", "/"), 503, "503 no endpoint is ready\n");
+    let proxy = Proxy::start(Config {
+        hosts,
+        ..Config::default()
+    });
+    assert_answer(
+        &proxy.get("one.test", "/"),
+        503,
+        "503 no endpoint is ready\n",
+    );
 }
 
 #[test]
 fn a_refused_connection_is_502() {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let proxy = Proxy::start(config(&[("one.test", "/", &[free])]));
     assert_answer(&proxy.get("one.test", "/"), 502, "502 bad gateway\n");
     assert_eq!(proxy.snapshot().upstream_connect_failures, 1);
@@ -81,7 +104,9 @@ fn a_silent_origin_is_504() {
 #[test]
 fn an_origin_that_does_not_accept_is_504() {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    socket
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .unwrap();
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     // A backlog of 0 has room for one; the kernel ignores who comes after that.
@@ -120,7 +145,9 @@ fn clients_that_send_no_head_in_time_are_closed() {
     assert!(idle.is_closed());
     let mut handshake = crate::rig::Client::connect(proxy.https);
     assert!(handshake.is_closed());
-    wait_until("it is counted", || proxy.snapshot().host.tls_handshake_failures == 1);
+    wait_until("it is counted", || {
+        proxy.snapshot().host.tls_handshake_failures == 1
+    });
 }
 
 #[test]
@@ -137,7 +164,9 @@ fn a_client_that_does_not_read_is_closed() {
     let mut client = proxy.client();
     client.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
     assert_eq!(client.read_head().unwrap().status(), 200);
-    wait_until("the connection is closed", || proxy.snapshot().host.connections_open == 0);
+    wait_until("the connection is closed", || {
+        proxy.snapshot().host.connections_open == 0
+    });
 }
 
 #[test]
@@ -162,7 +191,10 @@ struct PanickingDial(std::sync::atomic::AtomicBool);
 
 impl Dial for PanickingDial {
     fn socket(&self, endpoint: SocketAddr) -> std::io::Result<Socket> {
-        assert!(self.0.swap(true, std::sync::atomic::Ordering::SeqCst), "as the test wants");
+        assert!(
+            self.0.swap(true, std::sync::atomic::Ordering::SeqCst),
+            "as the test wants"
+        );
         ingress_userspace::proxy::HostDial.socket(endpoint)
     }
 }
@@ -171,14 +203,19 @@ impl Dial for PanickingDial {
 fn a_panic_costs_one_connection() {
     let origin = Origin::echo("origin");
     let dial = Arc::new(PanickingDial(false.into()));
-    let options = Options { dial, ..Options::default() };
+    let options = Options {
+        dial,
+        ..Options::default()
+    };
     let proxy = Proxy::start_with(config(&[("one.test", "/", &[origin.address])]), options);
     let (mut other, mut hit) = (proxy.client(), proxy.client());
     hit.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
     assert!(hit.is_closed());
     assert_eq!(other.get("one.test", "/").status, 200);
     wait_until("it is counted", || proxy.snapshot().panics == 1);
-    wait_until("it is closed", || proxy.snapshot().host.connections_open == 1);
+    wait_until("it is closed", || {
+        proxy.snapshot().host.connections_open == 1
+    });
 }
 
 #[test]
@@ -186,6 +223,14 @@ fn a_taken_port_is_named() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = taken.local_addr().unwrap();
     let error = listen(address).unwrap_err();
-    assert!(matches!(error, ListenError::Taken(port) if port == address.port()), "{error}");
-    assert!(error.to_string().contains(&format!("port {}", address.port())), "{error}");
+    assert!(
+        matches!(error, ListenError::Taken(port) if port == address.port()),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("port {}", address.port())),
+        "{error}"
+    );
 }

@@ -6,7 +6,9 @@ fn echoed(fields: &str) -> (Proxy, Reply) {
     let origin = Origin::echo("origin");
     let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
     let mut client = proxy.client();
-    client.write(&format!("GET /p HTTP/1.1\r\nHost: one.test:8080\r\n{fields}\r\n"));
+    client.write(&format!(
+        "GET /p HTTP/1.1\r\nHost: one.test:8080\r\n{fields}\r\n"
+    ));
     let reply = client.read_reply();
     assert_eq!(reply.status, 200);
     (proxy, reply)
@@ -37,7 +39,10 @@ fn the_origin_is_told_who_asks_and_how() {
     }
     assert_eq!(reply.seen("x-original-forwarded-for"), None);
     let id = reply.seen("x-request-id").unwrap();
-    assert!(id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit()), "{id}");
+    assert!(
+        id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit()),
+        "{id}"
+    );
 }
 
 #[test]
@@ -47,7 +52,10 @@ fn request_ids_differ() {
     let mut client = proxy.client();
     let id = |reply: Reply| reply.seen("x-request-id").unwrap().to_owned();
     let ids = [(); 3].map(|()| id(client.get("one.test", "/")));
-    assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
+    assert!(
+        ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2],
+        "{ids:?}"
+    );
 }
 
 #[test]
@@ -70,9 +78,17 @@ fn what_the_client_says_about_itself_does_not_survive() {
     assert_eq!(reply.seen("x-forwarded-host"), Some("one.test:8080"));
     assert_eq!(reply.seen("x-forwarded-proto"), Some("http"));
     assert_eq!(reply.seen("x-scheme"), Some("http"));
-    assert_eq!(reply.seen("x-original-forwarded-for"), Some("6.6.6.6, 7.7.7.7"));
+    assert_eq!(
+        reply.seen("x-original-forwarded-for"),
+        Some("6.6.6.6, 7.7.7.7")
+    );
     assert_eq!(reply.seen("x-original-forwarded-host"), Some("evil.test"));
-    for gone in ["forwarded", "proxy", "x_forwarded_for", "x-forwarded-prefix"] {
+    for gone in [
+        "forwarded",
+        "proxy",
+        "x_forwarded_for",
+        "x-forwarded-prefix",
+    ] {
         assert_eq!(reply.seen(gone), None, "{gone}");
     }
 }
@@ -126,7 +142,10 @@ fn server_and_date_of_the_origin_are_kept() {
          Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n",
     );
     assert_eq!(reply.head.field("server"), Some("origin"));
-    assert_eq!(reply.head.field("date"), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+    assert_eq!(
+        reply.head.field("date"),
+        Some("Thu, 01 Jan 1970 00:00:00 GMT")
+    );
 }
 
 #[test]
@@ -138,7 +157,12 @@ fn server_and_date_are_added_where_the_origin_is_silent() {
 
 #[test]
 fn an_http_1_0_origin_does_not_downgrade_the_client() {
-    let reply = answered("HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok");
-    assert!(reply.head.text.starts_with("HTTP/1.1 200 OK\r\n"), "{}", reply.head.text);
+    let reply =
+        answered("HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok");
+    assert!(
+        reply.head.text.starts_with("HTTP/1.1 200 OK\r\n"),
+        "{}",
+        reply.head.text
+    );
     assert_eq!(reply.text(), "ok");
 }

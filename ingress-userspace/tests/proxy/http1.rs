@@ -12,7 +12,15 @@ fn requests_go_where_host_and_path_say() {
         ("one.test", "/deep", &[b.address]),
         ("*.two.test", "/", &[c.address]),
     ]));
-    let answers = |host, path| proxy.get(host, path).text().lines().next().unwrap().to_owned();
+    let answers = |host, path| {
+        proxy
+            .get(host, path)
+            .text()
+            .lines()
+            .next()
+            .unwrap()
+            .to_owned()
+    };
     assert_eq!(answers("one.test", "/"), "a");
     assert_eq!(answers("ONE.test.:8080", "/x?y=z"), "a");
     assert_eq!(answers("one.test", "/deep/er"), "b");
@@ -21,16 +29,16 @@ fn requests_go_where_host_and_path_say() {
 }
 
 #[test]
-fn endpoints_take_turns() {
+fn all_endpoints_are_used() {
     let origins = ["a", "b", "c"].map(Origin::echo);
     let addresses = origins.each_ref().map(|origin| origin.address);
     let proxy = Proxy::start(config(&[("one.test", "/", &addresses)]));
     let mut client = proxy.client();
-    let mut names: Vec<_> = (0..6)
-        .map(|_| client.get("one.test", "/").text().lines().next().unwrap().to_owned())
-        .collect();
-    names.sort_unstable();
-    assert_eq!(names, ["a", "a", "b", "b", "c", "c"]);
+    for _ in 0..90 {
+        assert_eq!(client.get("one.test", "/").status, 200);
+    }
+    // One connection each: of equals, least request draws lots.
+    assert_eq!(origins.each_ref().map(Origin::connections), [1; 3]);
 }
 
 #[test]
@@ -67,7 +75,10 @@ fn pipelined_requests_are_answered_in_order() {
     client.write(&(0..20).map(request).collect::<Vec<_>>().concat());
     for number in 0..20 {
         let line = format!("GET /{number} HTTP/1.1");
-        assert_eq!(client.read_reply().text().lines().nth(1), Some(line.as_str()));
+        assert_eq!(
+            client.read_reply().text().lines().nth(1),
+            Some(line.as_str())
+        );
     }
 }
 
@@ -104,7 +115,11 @@ fn http_1_0_is_answered_and_closed() {
     client.write("GET / HTTP/1.0\r\n\r\n");
     let reply = client.read_reply();
     assert_eq!(reply.status, 200);
-    assert!(reply.text().contains("GET / HTTP/1.1\r\n"), "{}", reply.text());
+    assert!(
+        reply.text().contains("GET / HTTP/1.1\r\n"),
+        "{}",
+        reply.text()
+    );
     assert!(client.is_closed());
 }
 
@@ -158,8 +173,22 @@ fn curl_is_content() {
     let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
     let url = format!("http://{}/", proxy.http);
     let output = Command::new("curl")
-        .args(["-sS", "--fail", "-H", "Host: one.test", "-H", "Expect: 100-continue"])
-        .args(["-H", "Transfer-Encoding: chunked", "--data-binary", "some text", &url, &url])
+        .args([
+            "-sS",
+            "--fail",
+            "-H",
+            "Host: one.test",
+            "-H",
+            "Expect: 100-continue",
+        ])
+        .args([
+            "-H",
+            "Transfer-Encoding: chunked",
+            "--data-binary",
+            "some text",
+            &url,
+            &url,
+        ])
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");

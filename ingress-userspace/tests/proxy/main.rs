@@ -4,6 +4,8 @@
 
 mod bodies;
 mod failures;
+mod grpc;
+mod h2rig;
 mod headers;
 mod http1;
 mod reload;
@@ -11,3 +13,4 @@ mod reuse;
 mod rig;
 mod shutdown;
 mod tls;
+mod upgrade;

@@ -41,7 +41,9 @@ fn idle_connections_to_an_endpoint_that_left_are_closed() {
     let proxy = Proxy::start(config(&[("one.test", "/", &[leaving.address])]));
     assert_eq!(proxy.get("one.test", "/").status, 200);
     proxy.publish(config(&[("one.test", "/", &[])]));
-    is_closed.recv_timeout(crate::rig::PATIENCE).expect("the idle connection is closed");
+    is_closed
+        .recv_timeout(crate::rig::PATIENCE)
+        .expect("the idle connection is closed");
     assert_eq!(proxy.get("one.test", "/").status, 503);
 }
 
@@ -53,7 +55,11 @@ fn ten_thousand_requests_meet_changing_routes_without_a_failure() {
         config(&[("one.test", "/", &[a]), ("two.test", "/", &[a])]),
         config(&[("one.test", "/", &[b]), ("one.test", "/x", &[a])]),
         config(&[("one.test", "/", &[a, b]), ("", "/", &[b])]),
-        config(&[("one.test", "/x", &[b]), ("*.test", "/", &[a]), ("one.test", "/", &[b])]),
+        config(&[
+            ("one.test", "/x", &[b]),
+            ("*.test", "/", &[a]),
+            ("one.test", "/", &[b]),
+        ]),
     ];
     let proxy = Arc::new(Proxy::start(variants[0].clone()));
     let done = Arc::new(AtomicBool::new(false));
@@ -62,7 +68,9 @@ fn ten_thousand_requests_meet_changing_routes_without_a_failure() {
             let proxy = Arc::clone(&proxy);
             thread::spawn(move || {
                 let mut client = proxy.client();
-                (0..2500).filter(|_| client.get("one.test", "/x").status != 200).count()
+                (0..2500)
+                    .filter(|_| client.get("one.test", "/x").status != 200)
+                    .count()
             })
         })
         .collect();
@@ -79,11 +87,19 @@ fn ten_thousand_requests_meet_changing_routes_without_a_failure() {
             changes
         })
     };
-    let failed: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    let failed: usize = clients
+        .into_iter()
+        .map(|client| client.join().unwrap())
+        .sum();
     done.store(true, Ordering::SeqCst);
     assert_eq!(failed, 0);
     assert!(changing.join().unwrap() > 100);
-    wait_until("every client is gone", || proxy.snapshot().host.connections_open == 0);
+    wait_until("every client is gone", || {
+        proxy.snapshot().host.connections_open == 0
+    });
     let counted = proxy.snapshot();
-    assert_eq!((counted.host.requests, counted.host.responses_2xx), (10_000, 10_000));
+    assert_eq!(
+        (counted.host.requests, counted.host.responses_2xx),
+        (10_000, 10_000)
+    );
 }

@@ -15,8 +15,14 @@ fn requests_share_a_connection() {
     }
     assert_eq!(origin.connections(), 1);
     let counted = proxy.snapshot();
-    assert_eq!((counted.upstream_connects, counted.upstream_reuses), (1, 99));
-    assert_eq!((counted.host.requests, counted.host.responses_2xx), (100, 100));
+    assert_eq!(
+        (counted.upstream_connects, counted.upstream_reuses),
+        (1, 99)
+    );
+    assert_eq!(
+        (counted.host.requests, counted.host.responses_2xx),
+        (100, 100)
+    );
     assert_eq!(counted.host.connections_accepted, 51);
 }
 
@@ -36,7 +42,9 @@ fn a_connection_is_used_again_after_every_kind_of_body() {
     });
     let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
     let mut client = proxy.client();
-    for path in ["/chunked", "/none", "/length", "/chunked", "/none", "/length"] {
+    for path in [
+        "/chunked", "/none", "/length", "/chunked", "/none", "/length",
+    ] {
         client.get("one.test", path);
         client.write(&format!(
             "POST {path} HTTP/1.1\r\nHost: one.test\r\nContent-Length: 4\r\n\r\nbody"
@@ -91,7 +99,9 @@ fn fickle() -> Origin {
         connection.read_body(&head);
         let body = head.text;
         let length = body.len();
-        connection.write(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"));
+        connection.write(&format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
         connection.read_head();
     })
 }
@@ -160,5 +170,7 @@ fn a_client_that_goes_away_cancels_its_request() {
     client.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
     is_asked.recv_timeout(crate::rig::PATIENCE).unwrap();
     drop(client);
-    is_cancelled.recv_timeout(crate::rig::PATIENCE).expect("the origin's connection is closed");
+    is_cancelled
+        .recv_timeout(crate::rig::PATIENCE)
+        .expect("the origin's connection is closed");
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ingress_core::ir::{
     Backend, BackendKey, Config, Endpoint, HostPattern, ObjectRef, PathPattern, Rule, RuleOrigin,
-    ServicePort, Target,
+    ServicePort, Target, UpstreamProtocol,
 };
 use ingress_userspace::proxy::{
     Datapath, DefaultCertificate, Dial, HostDial, Listener, NoGauge, Scheme, Table, TableHandle,
@@ -144,6 +144,7 @@ pub(crate) fn config(rules: &[(&str, &str, &[SocketAddr])]) -> Config {
         endpoints.sort_unstable();
         let backend = Backend {
             key: key.clone(),
+            protocol: UpstreamProtocol::Http1,
             endpoints,
         };
         config.backends.insert(key.clone(), Arc::new(backend));

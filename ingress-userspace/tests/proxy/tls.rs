@@ -13,7 +13,11 @@ fn secret(name: &str, host: &str) -> Arc<ir::Certificate> {
     let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).unwrap();
     let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     Arc::new(ir::Certificate {
-        secret: ObjectRef { kind: "Secret", namespace: "default".into(), name: name.into() },
+        secret: ObjectRef {
+            kind: "Secret",
+            namespace: "default".into(),
+            name: name.into(),
+        },
         chain_pem: chain.into_bytes(),
         key_pem: key.into_bytes(),
     })
@@ -24,7 +28,10 @@ fn curl(proxy: &Proxy, host: &str, options: &[&str]) -> String {
     let connect = format!("{host}:443:{}:{}", proxy.https.ip(), proxy.https.port());
     let output = Command::new("curl")
         .args(["-skS", "--max-time", "20", "--connect-to", &connect])
-        .args(["-w", "\nversion %{http_version}\nstatus %{http_code}\n%{certs}"])
+        .args([
+            "-w",
+            "\nversion %{http_version}\nstatus %{http_code}\n%{certs}",
+        ])
         .args(options)
         .arg(format!("https://{host}/"))
         .output()
@@ -50,17 +57,28 @@ fn served(address: SocketAddr, name: Option<&str>) -> String {
 }
 
 fn pem(certificate: &ir::Certificate) -> String {
-    String::from_utf8(certificate.chain_pem.clone()).unwrap().split_whitespace().collect()
+    String::from_utf8(certificate.chain_pem.clone())
+        .unwrap()
+        .split_whitespace()
+        .collect()
 }
 
 #[test]
 fn http_2_by_alpn_reaches_the_origin() {
     let origin = Origin::echo("origin");
     let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
-    let text = curl(&proxy, "one.test", &["--http2", "-d", "some text", "-H", "Te: trailers"]);
+    let text = curl(
+        &proxy,
+        "one.test",
+        &["--http2", "-d", "some text", "-H", "Te: trailers"],
+    );
     assert!(text.contains("version 2\nstatus 200"), "{text}");
     assert!(text.contains("POST / HTTP/1.1"), "{text}");
-    for line in ["host: one.test\r\n", "x-forwarded-proto: https", "te: trailers"] {
+    for line in [
+        "host: one.test\r\n",
+        "x-forwarded-proto: https",
+        "te: trailers",
+    ] {
         assert!(text.contains(line), "`{line}` is in {text}");
     }
     let port = format!("x-forwarded-port: {}", proxy.https.port());
@@ -99,7 +117,9 @@ fn certificates_are_chosen_by_name() {
     let wildcard = secret("wildcard", "*.one.test");
     let mut config = config(&[]);
     for (pattern, secret) in [("one.test", &exact), ("*.one.test", &wildcard)] {
-        config.certificates.insert(HostPattern::parse(pattern).unwrap(), Arc::clone(secret));
+        config
+            .certificates
+            .insert(HostPattern::parse(pattern).unwrap(), Arc::clone(secret));
     }
     let proxy = Proxy::start(config);
     assert_eq!(served(proxy.https, Some("one.test")), pem(&exact));
@@ -116,21 +136,39 @@ fn a_broken_secret_is_reported_and_the_last_certificate_served_on() {
     let pattern = HostPattern::parse("one.test").unwrap();
     let good = secret("good", "one.test");
     let mut first = config(&[]);
-    first.certificates.insert(pattern.clone(), Arc::clone(&good));
+    first
+        .certificates
+        .insert(pattern.clone(), Arc::clone(&good));
     let proxy = Proxy::start(first.clone());
     let other_key = secret("other", "one.test").key_pem.clone();
-    let mismatch = ir::Certificate { key_pem: other_key, ..(*good).clone() };
-    let nonsense = ir::Certificate { chain_pem: b"nonsense".to_vec(), ..(*good).clone() };
+    let mismatch = ir::Certificate {
+        key_pem: other_key,
+        ..(*good).clone()
+    };
+    let nonsense = ir::Certificate {
+        chain_pem: b"nonsense".to_vec(),
+        ..(*good).clone()
+    };
     for (generation, broken) in [(2, mismatch), (3, nonsense)] {
         let mut config = first.clone();
-        config.certificates.insert(pattern.clone(), Arc::new(broken));
+        config
+            .certificates
+            .insert(pattern.clone(), Arc::new(broken));
         let (config, current) = (Arc::new(config), proxy.table.current());
         let certificate = &proxy.certificate;
-        let (table, problems) = Table::build(Some(&current), config.clone(), generation, certificate);
-        let [problem] = &problems[..] else { panic!("{problems:?}") };
+        let (table, problems) =
+            Table::build(Some(&current), config.clone(), generation, certificate);
+        let [problem] = &problems[..] else {
+            panic!("{problems:?}")
+        };
         assert_eq!((&problem.secret, &problem.host), (&good.secret, &pattern));
         proxy.table.publish(table);
-        assert_eq!(served(proxy.https, Some("one.test")), pem(&good), "{}", problem.message);
+        assert_eq!(
+            served(proxy.https, Some("one.test")),
+            pem(&good),
+            "{}",
+            problem.message
+        );
         // The problem stays as long as the Secret does.
         let current = proxy.table.current();
         let (_, again) = Table::build(Some(&current), config, generation, certificate);
@@ -141,10 +179,17 @@ fn a_broken_secret_is_reported_and_the_last_certificate_served_on() {
 #[test]
 fn a_secret_that_never_was_good_gives_way_to_the_wildcard() {
     let wildcard = secret("wildcard", "*.test");
-    let broken = ir::Certificate { key_pem: Vec::new(), ..(*wildcard).clone() };
+    let broken = ir::Certificate {
+        key_pem: Vec::new(),
+        ..(*wildcard).clone()
+    };
     let mut config = config(&[]);
-    config.certificates.insert(HostPattern::parse("one.test").unwrap(), Arc::new(broken));
-    config.certificates.insert(HostPattern::parse("*.test").unwrap(), Arc::clone(&wildcard));
+    config
+        .certificates
+        .insert(HostPattern::parse("one.test").unwrap(), Arc::new(broken));
+    config
+        .certificates
+        .insert(HostPattern::parse("*.test").unwrap(), Arc::clone(&wildcard));
     let proxy = Proxy::start(crate::rig::config(&[]));
     let current = proxy.table.current();
     let (table, problems) = Table::build(Some(&current), Arc::new(config), 2, &proxy.certificate);
@@ -159,5 +204,7 @@ fn a_handshake_that_fails_is_counted() {
     let mut client = crate::rig::Client::connect(proxy.https);
     client.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
     while client.read_head().is_some() {}
-    wait_until("it is counted", || proxy.snapshot().host.tls_handshake_failures == 1);
+    wait_until("it is counted", || {
+        proxy.snapshot().host.tls_handshake_failures == 1
+    });
 }

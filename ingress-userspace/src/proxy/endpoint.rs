@@ -1,0 +1,159 @@
+//! An endpoint as one worker knows it: its connections, its load and its health.
+//!
+//! Shared by all backends of the worker that have the same address and protocol: it is the same
+//! pod. Connections in use hold their endpoint through a [`Load`] beside them and not within, so
+//! that what is idle in here never keeps itself alive.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use ingress_core::balance::Ejection;
+use ingress_core::ir::UpstreamProtocol;
+
+use super::limits::IDLE_PER_ENDPOINT_MAX;
+use super::multiplex::Multiplexed;
+use super::upstream::Upstream;
+
+/// One endpoint.
+pub(super) struct Endpoint {
+    pub(super) address: SocketAddr,
+    pub(super) protocol: UpstreamProtocol,
+    /// Connections for several requests at a time.
+    pub(super) multiplexed: Multiplexed,
+    /// Idle connections for one request at a time. The one used last is used next, so that a quiet
+    /// endpoint keeps few.
+    idle: RefCell<Idle>,
+    in_flight: Cell<u32>,
+    ejection: Cell<Ejection>,
+    /// How many backends it is an endpoint of.
+    backends: Cell<usize>,
+}
+
+/// Boxed, because a connection moves in and out: by its pointer.
+type Idle = Vec<Box<Upstream>>;
+
+/// How many connections are idle, over all endpoints of a worker.
+pub(super) type IdleCount = Cell<usize>;
+
+impl Endpoint {
+    pub(super) fn new(address: SocketAddr, protocol: UpstreamProtocol) -> Rc<Self> {
+        Rc::new(Self {
+            address,
+            protocol,
+            multiplexed: Multiplexed::default(),
+            idle: RefCell::default(),
+            in_flight: Cell::new(0),
+            ejection: Cell::default(),
+            backends: Cell::new(0),
+        })
+    }
+
+    /// Takes out a connection that is ready for a request.
+    pub(super) fn take(&self, count: &IdleCount) -> Option<Box<Upstream>> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(mut upstream) = idle.pop() {
+            count.set(count.get() - 1);
+            if upstream.is_ready() {
+                return Some(upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request, or closes it if it is not fit for one, there is no
+    /// room, or nobody needs the endpoint any more.
+    pub(super) fn put(
+        &self,
+        mut upstream: Box<Upstream>,
+        now: Instant,
+        count: &IdleCount,
+        idle_max: usize,
+    ) {
+        if self.backends.get() == 0 || count.get() >= idle_max || !upstream.is_free() {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < IDLE_PER_ENDPOINT_MAX {
+            upstream.idle_since = now;
+            idle.push(upstream);
+            count.set(count.get() + 1);
+        }
+    }
+
+    /// Closes what the peer has closed and what was idle for longer than `idle_max`.
+    pub(super) fn sweep(&self, now: Instant, idle_max: Duration, count: &IdleCount) {
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain_mut(|upstream| {
+            now.saturating_duration_since(upstream.idle_since) < idle_max && upstream.is_ready()
+        });
+        count.set(count.get() + idle.len() - before);
+        self.multiplexed.sweep(now, idle_max);
+    }
+
+    pub(super) fn join(&self) {
+        self.backends.set(self.backends.get() + 1);
+    }
+
+    /// Closes what is idle if no backend is left that it belongs to; returns whether so.
+    pub(super) fn leave(&self, count: &IdleCount) -> bool {
+        self.backends.set(self.backends.get() - 1);
+        let is_unused = self.backends.get() == 0;
+        if is_unused {
+            let idle = self.idle.take();
+            count.set(count.get() - idle.len());
+            self.multiplexed.close();
+        }
+        is_unused
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight.get()
+    }
+
+    pub(super) fn is_ejected(&self, now: Instant) -> bool {
+        self.ejection.get().is_ejected(now)
+    }
+
+    /// A connection was made.
+    pub(super) fn succeed(&self) {
+        let mut ejection = self.ejection.get();
+        ejection.succeed();
+        self.ejection.set(ejection);
+    }
+
+    /// No connection could be made. Returns whether the endpoint is left alone for a while now.
+    pub(super) fn fail(&self, now: Instant) -> bool {
+        let mut ejection = self.ejection.get();
+        let is_ejected = ejection.fail(now);
+        self.ejection.set(ejection);
+        is_ejected
+    }
+}
+
+/// A request on its way to an endpoint, from the pick to the end of the response.
+pub(super) struct Load(Rc<Endpoint>);
+
+impl Load {
+    pub(super) fn new(endpoint: &Rc<Endpoint>) -> Self {
+        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
+        Self(Rc::clone(endpoint))
+    }
+}
+
+impl Deref for Load {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.0
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
+}

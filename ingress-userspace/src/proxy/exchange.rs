@@ -1,0 +1,271 @@
+//! One request and the endpoints that it is tried on, until one has answered.
+//!
+//! Invariant: no endpoint is asked twice for a request that another may have executed. A request
+//! moves on if nothing of it was sent, if the endpoint says that it has done nothing about it, or,
+//! when it is idempotent and has no body (RFC 9110 §9.2.2), if the kept connection that it was
+//! sent on broke: closing those is an endpoint's right, and no request's fault.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::body::{Carrier, Progress, RequestBody};
+use super::dial;
+use super::endpoint::Load;
+use super::error::Failure;
+use super::io::Activity;
+use super::limits::{STALE_MAX, TRIES_MAX};
+use super::multiplex::{Room, is_reset};
+use super::pool::Backend;
+use super::upstream::{Patience, SendError, Upstream};
+use super::worker::WorkerState;
+
+/// One request, apart from its head and body.
+pub(super) struct Exchange<'a> {
+    pub(super) worker: &'a Rc<WorkerState>,
+    pub(super) backend: Rc<Backend>,
+    /// How far the request body has come, if there is one.
+    pub(super) upload: Option<Rc<Cell<Progress>>>,
+    /// Whether it asks to leave HTTP.
+    pub(super) may_switch: bool,
+    /// What has moved of it on a connection that it shares with others.
+    pub(super) activity: Option<Rc<Activity>>,
+}
+
+/// A response head and where its body comes from.
+pub(super) struct Reply {
+    pub(super) response: Response<Incoming>,
+    pub(super) carrier: Carrier,
+}
+
+/// Why an endpoint gave no answer, and the request if it may go to another one.
+struct Miss {
+    failure: Failure,
+    request: Option<Box<Request<RequestBody>>>,
+}
+
+impl From<Failure> for Miss {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            request: None,
+        }
+    }
+}
+
+impl Exchange<'_> {
+    /// Sends the request to the endpoint that was picked, and to others if that one fails it.
+    pub(super) async fn run(
+        &self,
+        mut request: Request<RequestBody>,
+        mut load: Load,
+        patience: &mut Patience,
+    ) -> Result<Reply, Failure> {
+        let mut tried = Vec::new();
+        loop {
+            let (address, protocol) = (load.address, load.protocol);
+            let outcome = if protocol.is_multiplexed() {
+                // Boxed: it would make the future of every request larger.
+                Box::pin(self.over_http2(load, request, patience)).await
+            } else {
+                self.over_http1(load, request, patience).await
+            };
+            let miss = match outcome {
+                Ok(reply) => return Ok(reply),
+                Err(miss) => miss,
+            };
+            let Some(unsent) = miss.request else {
+                return Err(miss.failure);
+            };
+            tried.push(address);
+            let next = self.next(&tried).filter(|next| next.protocol == protocol);
+            load = next.ok_or(miss.failure)?;
+            request = *unsent;
+        }
+    }
+
+    /// An endpoint that was not tried, if one more try is within bounds.
+    fn next(&self, tried: &[SocketAddr]) -> Option<Load> {
+        let worker = self.worker;
+        let now = worker.timers.now();
+        if tried.len() >= TRIES_MAX {
+            return None;
+        }
+        let next = worker
+            .pool
+            .pick(&self.backend, tried, worker.random(), now)
+            .filter(|next| !tried.contains(&next.address) && self.backend.may_retry(now))?;
+        worker.counters.upstream_retries.increment();
+        Some(next)
+    }
+
+    /// Sends the request over an idle connection if there is one that works, else over a new one.
+    async fn over_http1(
+        &self,
+        load: Load,
+        mut request: Request<RequestBody>,
+        patience: &mut Patience,
+    ) -> Result<Reply, Miss> {
+        let worker = self.worker;
+        let is_repeatable = self.is_repeatable(&request);
+        for _ in 0..STALE_MAX {
+            let Some(mut upstream) = worker.pool.take(&load) else {
+                break;
+            };
+            self.prepare(&mut upstream);
+            if is_repeatable {
+                upstream.record();
+            } else {
+                upstream.probe();
+            }
+            match upstream.send(request, patience).await {
+                Ok(response) => {
+                    worker.counters.upstream_reuses.increment();
+                    let carrier = Carrier::own(upstream, load);
+                    return Ok(Reply { response, carrier });
+                }
+                Err(SendError::Unsent(unsent)) => request = *unsent,
+                // The endpoint closed the connection while the request was on its way.
+                Err(SendError::Broken(error) | SendError::Refused(error)) => {
+                    let recorded = is_repeatable.then(|| upstream.recorded()).flatten();
+                    request = recorded.ok_or_else(|| self.broken(error))?;
+                    worker.counters.upstream_replays.increment();
+                    // Once is enough: a new connection is not closed for having been idle.
+                    break;
+                }
+                Err(SendError::TimedOut) => return Err(self.timed_out().into()),
+            }
+        }
+        let mut upstream = match dial::http1(worker, &load).await {
+            Ok(upstream) => upstream,
+            Err(failure) => return Err(Miss::before(failure, request)),
+        };
+        self.prepare(&mut upstream);
+        match upstream.send(request, patience).await {
+            Ok(response) => {
+                let carrier = Carrier::own(upstream, load);
+                Ok(Reply { response, carrier })
+            }
+            Err(SendError::Unsent(unsent)) => Err(Miss::before(Failure::Unsent, *unsent)),
+            Err(SendError::Broken(error) | SendError::Refused(error)) => {
+                Err(self.broken(error).into())
+            }
+            Err(SendError::TimedOut) => Err(self.timed_out().into()),
+        }
+    }
+
+    /// Sends the request as one of several on a connection.
+    async fn over_http2(
+        &self,
+        load: Load,
+        mut request: Request<RequestBody>,
+        patience: &mut Patience,
+    ) -> Result<Reply, Miss> {
+        let worker = self.worker;
+        let activity = match &self.activity {
+            Some(activity) => Rc::clone(activity),
+            None => Activity::new(Rc::clone(&worker.timers)),
+        };
+        let mut stale = 0;
+        loop {
+            let place = match load.multiplexed.room(worker).await {
+                Room::Place(place) => place,
+                Room::Dial(dialling) => {
+                    if let Err(failure) = dial::http2(worker, &load).await {
+                        dialling.fail();
+                        return Err(Miss::before(failure, request));
+                    }
+                    continue;
+                }
+                Room::Failed => return Err(Miss::before(Failure::Unsent, request)),
+                Room::Full => return Err(Miss::before(Failure::Full, request)),
+            };
+            let is_repeatable = self.is_repeatable(&request) && place.is_reused();
+            let copy = self.upload.is_none().then(|| copy(&request));
+            let error = match place.send(request, &activity, patience).await {
+                Ok(response) => {
+                    if place.is_reused() {
+                        worker.counters.upstream_reuses.increment();
+                    }
+                    let carrier = Carrier::shared(place, activity, load);
+                    return Ok(Reply { response, carrier });
+                }
+                Err(error) => error,
+            };
+            request = match (error, copy) {
+                (SendError::Unsent(unsent), _) => *unsent,
+                (SendError::Refused(error), Some(copy)) => {
+                    return Err(Miss::before(self.broken(error), copy));
+                }
+                (SendError::Broken(error), Some(copy)) if is_repeatable && !is_reset(&error) => {
+                    copy
+                }
+                (SendError::Broken(error) | SendError::Refused(error), _) => {
+                    return Err(self.broken(error).into());
+                }
+                (SendError::TimedOut, _) => return Err(self.timed_out().into()),
+            };
+            worker.counters.upstream_replays.increment();
+            stale += 1;
+            if stale == STALE_MAX {
+                return Err(Miss::before(Failure::Unsent, request));
+            }
+        }
+    }
+
+    fn prepare(&self, upstream: &mut Upstream) {
+        if self.may_switch {
+            upstream.expect_switch();
+        }
+    }
+
+    /// Whether a request may be sent twice: idempotent by its method and without a body
+    /// (RFC 9110 §9.2.2).
+    fn is_repeatable(&self, request: &Request<RequestBody>) -> bool {
+        self.upload.is_none() && request.method().is_idempotent()
+    }
+
+    fn broken(&self, error: hyper::Error) -> Failure {
+        match self.progress() {
+            Progress::Failed => Failure::BadRequestBody,
+            Progress::Streaming | Progress::Done => Failure::Broken(error),
+        }
+    }
+
+    fn timed_out(&self) -> Failure {
+        match self.progress() {
+            Progress::Streaming => Failure::RequestTimedOut,
+            Progress::Failed => Failure::BadRequestBody,
+            Progress::Done => Failure::ResponseTimedOut,
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        self.upload
+            .as_ref()
+            .map_or(Progress::Done, |progress| progress.get())
+    }
+}
+
+impl Miss {
+    /// Nothing of the request has had an effect.
+    fn before(failure: Failure, request: Request<RequestBody>) -> Self {
+        Self {
+            failure,
+            request: Some(Box::new(request)),
+        }
+    }
+}
+
+/// A request without a body, once more.
+fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}

@@ -1,0 +1,42 @@
+//! Tasks beside that of a connection: HTTP/2 streams, and what drives connections to endpoints.
+
+use std::rc::Rc;
+
+use super::worker::WorkerState;
+
+/// Runs tasks on the worker's own thread.
+#[derive(Clone)]
+pub(super) struct LocalExecutor(Rc<WorkerState>);
+
+impl LocalExecutor {
+    pub(super) fn new(worker: &Rc<WorkerState>) -> Self {
+        Self(Rc::clone(worker))
+    }
+}
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, task: F) {
+        let panics = PanicCount::new(&self.0);
+        tokio::task::spawn_local(async move {
+            let _panics = panics;
+            task.await;
+        });
+    }
+}
+
+/// Counts a panic of the task that owns it. The task ends by it, the worker does not.
+pub(super) struct PanicCount(Rc<WorkerState>);
+
+impl PanicCount {
+    pub(super) fn new(worker: &Rc<WorkerState>) -> Self {
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for PanicCount {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.counters.panics.increment();
+        }
+    }
+}

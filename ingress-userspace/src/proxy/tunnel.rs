@@ -1,0 +1,205 @@
+//! Bytes both ways between two connections that have left HTTP behind.
+//!
+//! A quiet tunnel holds no buffer: what is read into the worker's scratch is written at once, and
+//! only what the other side does not take is kept, at most one read for each direction. While
+//! there is some, nothing more is read. The end of one direction is passed on as such; the tunnel
+//! ends with the second, or when nothing has moved for too long.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::limits::TUNNEL_READ_BYTES_MAX;
+use super::timer::Alarm;
+use super::worker::WorkerState;
+
+/// One side of a tunnel, with what was read from it while it still spoke HTTP.
+pub(super) struct Side<S> {
+    pub(super) stream: S,
+    pub(super) early: Bytes,
+}
+
+impl<S> Side<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self {
+            stream,
+            early: Bytes::new(),
+        }
+    }
+}
+
+/// Carries bytes until both directions have ended, one has failed or neither moves.
+pub(super) async fn run<D, U>(downstream: Side<D>, upstream: Side<U>, worker: &Rc<WorkerState>)
+where
+    D: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let _open = OpenTunnel::new(worker);
+    let mut client = downstream.stream;
+    let mut endpoint = upstream.stream;
+    let mut up = Direction::new(downstream.early);
+    let mut down = Direction::new(upstream.early);
+    let timers = &worker.timers;
+    let limit = worker.timeouts.tunnel_idle;
+    let mut last = timers.now();
+    let mut alarm: Option<Alarm> = None;
+    let ended: io::Result<()> = std::future::poll_fn(|cx| {
+        let up_poll = up.poll(cx, &mut client, &mut endpoint, &worker.scratch)?;
+        let down_poll = down.poll(cx, &mut endpoint, &mut client, &worker.scratch)?;
+        if up_poll.is_ready() && down_poll.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if std::mem::take(&mut up.moved) | std::mem::take(&mut down.moved) {
+            last = timers.now();
+        }
+        let alarm = alarm.get_or_insert_with(|| timers.alarm(limit, cx.waker()));
+        if alarm.fired() {
+            let left = limit.saturating_sub(timers.now().saturating_duration_since(last));
+            if left.is_zero() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            alarm.set(left);
+        }
+        Poll::Pending
+    })
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(error = &error as &dyn std::error::Error, "tunnel broke off");
+    }
+}
+
+/// Room that all tunnels of a worker read into; empty until the first one does.
+pub(super) type Scratch = RefCell<Vec<u8>>;
+
+/// One direction of a tunnel.
+struct Direction {
+    /// Read and not yet written.
+    kept: Bytes,
+    stage: Stage,
+    /// Whether bytes have moved since this was last reset.
+    moved: bool,
+    /// Whether the sink may hold bytes back, as TLS does.
+    unflushed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// The source has ended, the sink is to be told.
+    Ending,
+    Ended,
+}
+
+impl Direction {
+    fn new(early: Bytes) -> Self {
+        Self {
+            kept: early,
+            stage: Stage::Open,
+            moved: false,
+            unflushed: false,
+        }
+    }
+
+    /// Ready when the source has ended and the sink knows.
+    fn poll<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut R,
+        sink: &mut W,
+        scratch: &Scratch,
+    ) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            while !self.kept.is_empty() {
+                let written = ready!(Pin::new(&mut *sink).poll_write(cx, &self.kept))?;
+                self.wrote(written)?;
+                self.kept.advance(written);
+            }
+            match self.stage {
+                Stage::Open => {}
+                Stage::Ending => {
+                    ready!(Pin::new(&mut *sink).poll_shutdown(cx))?;
+                    self.stage = Stage::Ended;
+                    return Poll::Ready(Ok(()));
+                }
+                Stage::Ended => return Poll::Ready(Ok(())),
+            }
+            if self.poll_pass_on(cx, source, sink, scratch)?.is_pending() {
+                if self.unflushed {
+                    ready!(Pin::new(&mut *sink).poll_flush(cx))?;
+                    self.unflushed = false;
+                }
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Reads once and writes what the sink takes; the rest is kept.
+    fn poll_pass_on<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut R,
+        sink: &mut W,
+        scratch: &Scratch,
+    ) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut scratch = scratch.borrow_mut();
+        scratch.resize(TUNNEL_READ_BYTES_MAX, 0);
+        let mut buffer = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(source).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled();
+        if read.is_empty() {
+            self.stage = Stage::Ending;
+            return Poll::Ready(Ok(()));
+        }
+        self.moved = true;
+        let written = match Pin::new(sink).poll_write(cx, read)? {
+            Poll::Ready(written) => {
+                self.wrote(written)?;
+                written
+            }
+            Poll::Pending => 0,
+        };
+        if written < read.len() {
+            self.kept = Bytes::copy_from_slice(&read[written..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn wrote(&mut self, count: usize) -> io::Result<()> {
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.moved = true;
+        self.unflushed = true;
+        Ok(())
+    }
+}
+
+/// Counts a tunnel for as long as it is open.
+struct OpenTunnel(Rc<WorkerState>);
+
+impl OpenTunnel {
+    fn new(worker: &Rc<WorkerState>) -> Self {
+        worker.counters.tunnels.increment();
+        worker.counters.tunnels_open.increment();
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for OpenTunnel {
+    fn drop(&mut self) {
+        self.0.counters.tunnels_open.decrement();
+    }
+}
