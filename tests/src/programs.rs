@@ -28,7 +28,7 @@ use ingress_userspace::datapath::Object;
 pub use cost::nanoseconds_per_packet;
 pub use lookup::Lookup;
 pub use maps::Maps;
-pub use wire::Wire;
+pub use wire::{Wire, set_udp_segment};
 
 use crate::host::{self, Host};
 use crate::packet::NODE_MAC;
@@ -263,12 +263,20 @@ fn wire(host: &Host, ingress: &Host) -> Result<()> {
     host.ip(&format!("-6 route add {OTHER_V6}/128 dev other"))?;
     host.sysctl("net/ipv4/ip_forward", "1")?;
     host.sysctl("net/ipv6/conf/all/forwarding", "1")?;
-    // What is steered arrives: the node's addresses are those of the ingress netns too, and it has
-    // no way back to a client.
+    // The node's addresses are those of the ingress netns too, and its way out is the gate.
     ingress.ip(&format!("addr add {NODE_V4}/32 dev lo"))?;
     ingress.ip(&format!("addr add {NODE_V6}/128 dev lo nodad"))?;
     ingress.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
-    ingress.sysctl("net/ipv4/conf/inner/rp_filter", "0")
+    ingress.sysctl("net/ipv4/conf/inner/rp_filter", "0")?;
+    for (family, next_hop) in [("-4", "169.254.1.1"), ("-6", "fe80::1")] {
+        ingress.ip(&format!(
+            "{family} neigh add {next_hop} lladdr {mac} dev inner"
+        ))?;
+        ingress.ip(&format!(
+            "{family} route add default via {next_hop} dev inner onlink"
+        ))?;
+    }
+    Ok(())
 }
 
 fn ifindex(host: &Host, device: &str) -> Result<u32> {

@@ -107,13 +107,18 @@ impl Maps {
         self.set_connections(HOST_CONNECTIONS, connections)
     }
 
+    /// Packets of a program that ended for a reason.
+    pub fn count(&self, program: Program, reason: Reason) -> Result<u64> {
+        let cells = self.counters.get(&counter_index(program, reason), 0)?;
+        Ok(cells.iter().sum())
+    }
+
     /// Packets by program and reason, always in the same order.
     pub(super) fn counters(&self) -> Result<Vec<(Program, Reason, u64)>> {
         let mut counters = Vec::new();
         for program in Program::ALL {
             for reason in Reason::ALL {
-                let cells = self.counters.get(&counter_index(program, *reason), 0)?;
-                counters.push((program, *reason, cells.iter().sum()));
+                counters.push((program, *reason, self.count(program, *reason)?));
             }
         }
         Ok(counters)

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::mem::zeroed;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, Result};
 use aya::programs::TcAttachType;
@@ -37,6 +39,38 @@ impl Wire {
     }
 }
 
+impl Programs {
+    /// Attaches `return_path` to the gate for as long as this lives.
+    pub fn attach_return_path(&mut self) -> Result<()> {
+        let Self { host, object, .. } = self;
+        host.run(|| -> Result<()> {
+            object
+                .return_path()?
+                .attach("gate", TcAttachType::Ingress)?;
+            Ok(())
+        })?
+    }
+}
+
+/// Lets a socket send many datagrams in one buffer, each of so many bytes (kernel 4.18+).
+pub fn set_udp_segment(socket: &UdpSocket, bytes: u16) -> io::Result<()> {
+    let bytes = libc::c_int::from(bytes);
+    // SAFETY: the descriptor is open, and the option is an integer that lives through the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const bytes).cast(),
+            INT_BYTES,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// A device as an address of packet sockets.
 fn link_address(ifindex: u32) -> Result<SockAddr> {
     let mut storage = SockAddrStorage::zeroed();
@@ -49,3 +83,5 @@ fn link_address(ifindex: u32) -> Result<SockAddr> {
     // SAFETY: the storage holds an address of this length and of the family that it tells.
     Ok(unsafe { SockAddr::new(storage, libc::socklen_t::try_from(size_of_val(&link))?) })
 }
+
+const INT_BYTES: libc::socklen_t = 4;

@@ -259,3 +259,16 @@ fn other_protocols_are_told_apart_from_broken_packets() {
         }
     }
 }
+
+#[test]
+fn authentication_headers_are_looked_behind_in_ipv6_only() {
+    let [(client, node), (client6, node6)] = PAIRS;
+    let tcp = || Tcp::syn(40_000, 443);
+    let behind = Packet::new(client6, node6, tcp()).extension(Extension::Authentication);
+    assert!(read(&behind.bytes()).is_ok());
+    // A header of 24 bytes that TCP follows.
+    let header = [vec![6, 4, 0, 0, 0, 0, 0, 1], vec![0; 16]].concat();
+    let tcp = Packet::new(client, node, tcp()).bytes().split_off(34);
+    let packet = Packet::new(client, node, Built::Other(51, [header, tcp].concat()));
+    assert_eq!(read(&packet.bytes()), Err(Reason::OtherProtocol));
+}

@@ -1,4 +1,5 @@
-//! steer on a real device: what it redirects arrives in the ingress netns.
+//! steer and `return_path` on real devices: what steer redirects arrives in the ingress netns, and
+//! a buffer of several segments is judged by its segments.
 //!
 //! Here the kernel has put the outer VLAN tag into the metadata of the buffer, as it does for every
 //! tagged frame; a test run can neither ask for that nor show whether a tag is left there.
@@ -7,10 +8,12 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use ingress_common::verdict::{Program, Reason};
 use ingress_tests::packet::{Cut, Packet, Udp};
-use ingress_tests::programs::{Programs, UDP_PORT, Wire};
+use ingress_tests::programs::{Programs, UDP_PORT, Wire, set_udp_segment};
+use ingress_tests::rig::wait_until;
 
-use crate::{PAIRS, inbound};
+use crate::{PAIRS, Pair, inbound};
 
 /// A wire to steer, and a socket in the ingress netns.
 struct Stage {
@@ -91,6 +94,32 @@ fn fragments_of_a_steered_datagram_meet_in_the_ingress_netns() -> Result<()> {
             }
             assert_eq!(stage.receive()?, (2000, pair.0));
         }
+    }
+    Ok(())
+}
+
+/// Sends 10 segments of so many bytes in one buffer from the ingress netns.
+fn send_segments(programs: &Programs, (client, node): Pair, bytes: u16) -> Result<()> {
+    let socket = programs.ingress.run(|| UdpSocket::bind((node, 0)))??;
+    set_udp_segment(&socket, bytes)?;
+    socket.send_to(&vec![0x55; usize::from(bytes) * 10], (client, 9))?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn segments_larger_than_the_next_device_carries_are_passed() -> Result<()> {
+    let mut programs = Programs::load_and_fill()?;
+    programs.attach_return_path()?;
+    programs.host.ip("link set uplink mtu 1400")?;
+    for (pair, sent) in PAIRS.into_iter().zip(1..) {
+        let header_bytes = if pair.0.is_ipv4() { 28 } else { 48 };
+        send_segments(&programs, pair, 1400 - header_bytes)?;
+        send_segments(&programs, pair, 1401 - header_bytes)?;
+        wait_until("both buffers to be counted", || {
+            let count = |reason| programs.maps.count(Program::ReturnPath, reason);
+            Ok((count(Reason::Forwarded)?, count(Reason::TooBig)?) == (sent, sent))
+        })?;
     }
     Ok(())
 }
