@@ -245,7 +245,8 @@ fn failures_are_grpc_statuses() {
     }
 }
 
-fn acceptor(alpn: &[u8]) -> TlsAcceptor {
+/// TLS of a pod, with a certificate that proves nothing.
+pub(crate) fn server_config(alpn: &[u8]) -> rustls::ServerConfig {
     let made = rcgen::generate_simple_self_signed(vec!["pod".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -256,12 +257,13 @@ fn acceptor(alpn: &[u8]) -> TlsAcceptor {
         .with_single_cert(vec![made.cert.der().clone()], key.unwrap())
         .unwrap();
     config.alpn_protocols = vec![alpn.to_vec()];
-    TlsAcceptor::from(Arc::new(config))
+    config
 }
 
 #[test]
 fn http_2_over_tls_is_agreed_on_by_alpn() {
-    let agreeing = H2Origin::start_with(echo, Some(acceptor(b"h2")), h2::server::Builder::new());
+    let tls = TlsAcceptor::from(Arc::new(server_config(b"h2")));
+    let agreeing = H2Origin::start_with(echo, Some(tls), h2::server::Builder::new());
     let proxy = Proxy::start(speaking(UpstreamProtocol::Http2Tls, &[agreeing.address]));
     run(async {
         let client = connect(proxy.http).await;

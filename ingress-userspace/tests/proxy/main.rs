@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bodies;
+mod connect;
 mod failures;
 mod grpc;
 mod h2rig;
 mod headers;
 mod http1;
+mod https;
 mod reload;
+mod retries;
 mod reuse;
 mod rig;
 mod shutdown;

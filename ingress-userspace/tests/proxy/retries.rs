@@ -1,0 +1,122 @@
+//! Endpoints that fail a request, and those that it goes to instead.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use ingress_userspace::proxy::{Dial, HostDial, Table};
+use socket2::Socket;
+
+use crate::rig::{Options, Origin, Proxy, config};
+
+/// An address where nobody listens.
+fn dead() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[test]
+fn a_dead_endpoint_is_never_noticed_and_soon_left_alone() {
+    let origin = Origin::echo("origin");
+    let endpoints = [origin.address, dead()];
+    let proxy = Proxy::start(config(&[("one.test", "/", &endpoints)]));
+    let mut client = proxy.client();
+    for number in 0..200 {
+        client.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 4\r\n\r\nbody");
+        assert_eq!(client.read_reply().status, 200, "request {number}");
+    }
+    let counted = proxy.snapshot();
+    assert!(counted.upstream_ejections > 0);
+    assert_eq!(counted.upstream_retries, counted.upstream_connect_failures);
+    assert!(counted.upstream_retries < 20, "{counted:?}");
+}
+
+#[test]
+fn a_body_goes_to_the_next_endpoint_as_a_whole() {
+    let origin = Origin::start(|mut connection| {
+        while let Some(head) = connection.read_head() {
+            let body = connection.read_body(&head);
+            let length = body.len();
+            connection.write(&format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
+            ));
+            connection.write(std::str::from_utf8(&body).unwrap());
+        }
+    });
+    for _ in 0..10 {
+        let endpoints = [dead(), origin.address, dead()];
+        let proxy = Proxy::start(config(&[("one.test", "/", &endpoints)]));
+        let mut client = proxy.client();
+        let body = "0123456789".repeat(1000);
+        client.write(&format!(
+            "POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let reply = client.read_reply();
+        assert_eq!((reply.status, reply.text()), (200, body.as_str()));
+    }
+}
+
+#[test]
+fn tries_are_bounded_and_each_is_another_endpoint() {
+    let endpoints: Vec<_> = (0..5).map(|_| dead()).collect();
+    let proxy = Proxy::start(config(&[("one.test", "/", &endpoints)]));
+    assert_eq!(proxy.get("one.test", "/").status, 502);
+    let counted = proxy.snapshot();
+    assert_eq!(counted.upstream_connect_failures, 3);
+    assert_eq!(counted.upstream_retries, 2);
+    assert_eq!(counted.upstream_ejections, 0, "each has failed once");
+}
+
+#[test]
+fn a_fresh_connection_that_breaks_is_not_tried_again() {
+    let asked = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&asked);
+    let breaking = [0, 1].map(|_| {
+        let count = Arc::clone(&count);
+        Origin::start(move |mut connection| {
+            if connection.read_head().is_some() {
+                *count.lock().unwrap() += 1;
+            }
+        })
+    });
+    let endpoints = breaking.each_ref().map(|origin| origin.address);
+    let proxy = Proxy::start(config(&[("one.test", "/", &endpoints)]));
+    assert_eq!(proxy.get("one.test", "/").status, 502);
+    assert_eq!(*asked.lock().unwrap(), 1);
+}
+
+/// Has the endpoints change at the moment of the first connection.
+#[derive(Default)]
+struct ChangingDial {
+    change: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    is_done: OnceLock<()>,
+}
+
+impl Dial for ChangingDial {
+    fn socket(&self, endpoint: SocketAddr) -> std::io::Result<Socket> {
+        if self.is_done.set(()).is_ok() {
+            self.change.get().unwrap()();
+        }
+        HostDial.socket(endpoint)
+    }
+}
+
+#[test]
+fn endpoints_that_come_while_a_request_waits_are_tried() {
+    let origin = Origin::echo("origin");
+    let address = origin.address;
+    let dial = Arc::new(ChangingDial::default());
+    let options = Options {
+        dial: Arc::clone(&dial) as Arc<dyn Dial>,
+        ..Options::default()
+    };
+    let proxy = Proxy::start_with(config(&[("one.test", "/", &[dead()])]), options);
+    let (handle, certificate) = (proxy.table.clone(), proxy.certificate.clone());
+    let change = move || {
+        let next = Arc::new(config(&[("one.test", "/", &[address])]));
+        let (table, _) = Table::build(Some(&handle.current()), next, 2, &certificate);
+        handle.publish(table);
+    };
+    assert!(dial.change.set(Box::new(change)).is_ok());
+    assert_eq!(proxy.get("one.test", "/").status, 200);
+}
