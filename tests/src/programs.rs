@@ -2,13 +2,14 @@
 //! `BPF_PROG_TEST_RUN`.
 //!
 //! They stand in a network namespace of their own, which has an uplink, a gate and a device that
-//! is not steered; nothing is attached and no packet travels. The invariant: each run adds one to
-//! exactly one counter, or it is an error.
+//! is not steered; nothing is attached unless a test asks for it. The invariant: each run adds one
+//! to exactly one counter, or it is an error.
 //!
-//! What a test run can't show: the tag that a driver puts into the metadata of a buffer
-//! (`vlan_present` must be 0 in the context, the kernel says `EINVAL` else), buffers that are not
-//! linear or hold several segments with their headers elsewhere, and where a redirected packet
-//! ends: `bpf_redirect_peer` and `bpf_redirect_neigh` only take a note that the hook would act on.
+//! What a test run can't show: the tag that the kernel puts into the metadata of a buffer
+//! (`vlan_present` must be 0 in the context, it is `EINVAL` else, and is not told afterwards),
+//! buffers of several segments (they have no transport header), buffers that are not linear, and
+//! where a redirected packet ends: `bpf_redirect_peer` and `bpf_redirect_neigh` only take a note
+//! that the hook would act on. The first two, and arrival, are asked of real devices: [`Wire`].
 
 mod cost;
 mod lookup;
