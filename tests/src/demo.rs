@@ -25,7 +25,7 @@ pub struct Demo {
     /// Each request with what became of it.
     pub requests: Vec<RequestLine>,
     /// Entries that as many requests made in the edge node's connection tracking table.
-    pub conntrack: Both<u64>,
+    pub conntrack: Both<usize>,
     /// Requests that each of the two numbers is for.
     pub conntrack_requests: u64,
     /// The client's address as the pod was told it.
@@ -78,7 +78,11 @@ pub struct Programs {
 /// Sends the demo's requests on a stage that stands.
 pub fn run(stage: &Stage) -> Result<Demo> {
     let requests = observe::requests(stage)?;
-    let (conntrack, source_ip) = observe::both_paths(stage)?;
+    let (tracked, source_ip) = observe::both_paths(stage)?;
+    let conntrack = Both {
+        nodeport: tracked.nodeport.len(),
+        sluice: tracked.sluice.len(),
+    };
     let programs = observe::programs(stage)?;
     let mut faults: Vec<String> = requests
         .iter()
@@ -92,8 +96,8 @@ pub fn run(stage: &Stage) -> Result<Demo> {
         .collect();
     if conntrack.sluice != 0 {
         faults.push(format!(
-            "Sluice made {} conntrack entries",
-            conntrack.sluice
+            "conntrack entries on Sluice's path: {}",
+            tracked.sluice.join("; ")
         ));
     }
     if conntrack.nodeport == 0 {

@@ -108,7 +108,8 @@ impl Host {
 
     /// Its connection tracking table, a line for each entry.
     pub fn conntrack_table(&self) -> Result<Vec<String>> {
-        let listed = self.sh("conntrack -L 2>/dev/null")?;
+        let listed =
+            self.sh("conntrack -L -f ipv4 2>/dev/null; conntrack -L -f ipv6 2>/dev/null")?;
         Ok(listed.lines().map(str::to_owned).collect())
     }
 

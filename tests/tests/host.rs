@@ -28,7 +28,7 @@ fn the_same_job_is_done_without_root_and_says_what_is_off() -> Result<()> {
         format!("http://127.0.0.1:{}/", scene.http_port),
         format!("https://127.0.0.1:{}/", scene.https_port),
     ] {
-        let report: Value = serde_json::from_slice(&scene.curl(&url)?)?;
+        let report: Value = serde_json::from_slice(&curl(&url)?)?;
         assert_eq!(report["pod"], "origin", "{url}");
         assert_eq!(report["headers"]["x-forwarded-for"], "127.0.0.1", "{url}");
     }
@@ -47,7 +47,7 @@ fn the_same_job_is_done_without_root_and_says_what_is_off() -> Result<()> {
 #[test]
 fn without_privileges_the_best_datapath_is_chosen_and_the_reason_told() -> Result<()> {
     let scene = Scene::set("auto")?;
-    scene.curl(&format!("http://127.0.0.1:{}/", scene.http_port))?;
+    curl(&format!("http://127.0.0.1:{}/", scene.http_port))?;
     let status = scene.status()?;
     assert_eq!(status["datapath"]["mode"], "host");
     let reason = status["datapath"]["reason"].as_str().unwrap_or_default();
@@ -63,17 +63,13 @@ impl Scene {
         // Binaries may lie where only root can go.
         let sluice = directory.path().join("sluice");
         fs::copy(&options.sluice, &sluice)?;
-        let [http_port, https_port, origin_port] = free_ports()?;
+        let [http_port, https_port, backend] = free_ports()?;
         let manifests = directory.path().join("manifests");
         Manifest::default()
-            .serve_at("any.test", &["127.0.0.1"], origin_port)
+            .serve_at("any.test", &["127.0.0.1"], backend)
             .save(&manifests)?;
         let mut origin = Command::new(&options.origin);
-        origin.args([
-            "--name",
-            "origin",
-            &format!("--listen=127.0.0.1:{origin_port}"),
-        ]);
+        origin.args(["--name", "origin", &format!("--listen=127.0.0.1:{backend}")]);
         let origin = Process::spawn(origin, &directory.path().join("origin.log"))?;
         let mut command = as_nobody(&sluice);
         command.args(["run", &format!("--datapath={datapath}")]);
@@ -97,26 +93,6 @@ impl Scene {
         Ok(scene)
     }
 
-    fn curl(&self, url: &str) -> Result<Vec<u8>> {
-        let mut curl = Command::new("curl");
-        curl.args([
-            "--silent",
-            "--show-error",
-            "--insecure",
-            "--fail",
-            "--retry-connrefused",
-        ]);
-        let output = curl
-            .args(["--retry", "3", "--header", "Host: any.test", url])
-            .output()?;
-        anyhow::ensure!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(output.stdout)
-    }
-
     fn status(&self) -> Result<Value> {
         let run_dir = format!("--run-dir={}", self.directory.path().join("run").display());
         let mut status = Command::new(self.directory.path().join("sluice"));
@@ -136,6 +112,26 @@ impl Scene {
             self.directory.path().join("sluice.log"),
         )?)
     }
+}
+
+fn curl(url: &str) -> Result<Vec<u8>> {
+    let mut curl = Command::new("curl");
+    curl.args([
+        "--silent",
+        "--show-error",
+        "--insecure",
+        "--fail",
+        "--retry-connrefused",
+    ]);
+    let output = curl
+        .args(["--retry", "3", "--header", "Host: any.test", url])
+        .output()?;
+    anyhow::ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(output.stdout)
 }
 
 /// A command of somebody without any privilege, whoever runs the test.

@@ -21,7 +21,10 @@ pub(super) fn follow(object: &mut Object) {
             return;
         }
     };
-    let Ok(mut logger) = AsyncFd::with_interest(logger, Interest::READABLE) else {
+    // SAFETY: the logger owns the descriptor of its ring buffer, never changes or closes it while
+    // it lives, and lives inside the registration.
+    let registered = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) };
+    let Ok(mut logger) = registered else {
         debug!("the programs' ring buffer can't be polled");
         return;
     };
