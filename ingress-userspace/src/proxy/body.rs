@@ -183,6 +183,7 @@ impl Body for ResponseBody {
         let body = match &mut this.source {
             Source::Text(text) => {
                 let text = std::mem::take(text);
+                this.in_flight.wait(false);
                 let frame = (!text.is_empty())
                     .then(|| Ok(Frame::data(Bytes::from_static(text.as_bytes()))));
                 return Poll::Ready(frame);
@@ -190,6 +191,7 @@ impl Body for ResponseBody {
             Source::Upstream(body) => body,
         };
         let poll = body.poll(cx);
+        this.in_flight.wait(poll.is_pending());
         if body.is_over(&poll) {
             body.carrier.release(&this.in_flight.connection().worker);
         }

@@ -25,6 +25,8 @@ pub(super) struct Connection {
     pub(super) port: HeaderValue,
     pub(super) activity: Rc<Activity>,
     in_flight: Cell<usize>,
+    /// Requests that wait for an endpoint, and not for the client.
+    waiting: Cell<usize>,
     idle_since: Cell<Instant>,
     /// The far end of the tunnel that an HTTP/1.1 connection turns into.
     switched: RefCell<Option<Box<Side<UpstreamStream>>>>,
@@ -47,6 +49,7 @@ impl Connection {
             port: HeaderValue::from(port),
             activity,
             in_flight: Cell::new(0),
+            waiting: Cell::new(0),
             idle_since: Cell::new(worker.timers.now()),
             switched: RefCell::default(),
         })
@@ -55,7 +58,11 @@ impl Connection {
     /// Begins a request; it ends when the guard is dropped.
     pub(super) fn begin(self: &Rc<Self>) -> InFlight {
         self.in_flight.set(self.in_flight.get() + 1);
-        InFlight(Rc::clone(self))
+        self.waiting.set(self.waiting.get() + 1);
+        InFlight {
+            connection: Rc::clone(self),
+            is_waiting: Cell::new(true),
+        }
     }
 
     /// Whether a request is being answered.
@@ -72,6 +79,11 @@ impl Connection {
         self.switched.take()
     }
 
+    /// Whether the client does not take what there is for it.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.activity.write_blocked_since().is_some()
+    }
+
     /// How much longer the client may do as it does: zero when it has to go.
     pub(super) fn time_left(&self) -> Duration {
         let timeouts = &self.worker.timeouts;
@@ -83,6 +95,9 @@ impl Connection {
                 self.idle_since.get().max(self.activity.last_write()),
                 timeouts.request_head,
             )
+        } else if self.waiting.get() == 0 {
+            // Over HTTP/2, a client that opens no window blocks no socket.
+            (self.activity.last_write(), timeouts.downstream_write)
         } else {
             return timeouts.downstream_write;
         };
@@ -91,20 +106,36 @@ impl Connection {
 }
 
 /// A request that has not been answered to its end.
-pub(super) struct InFlight(Rc<Connection>);
+pub(super) struct InFlight {
+    connection: Rc<Connection>,
+    /// Whether it is the endpoint's turn.
+    is_waiting: Cell<bool>,
+}
 
 impl InFlight {
     pub(super) fn connection(&self) -> &Rc<Connection> {
-        &self.0
+        &self.connection
+    }
+
+    /// Notes whose turn it is.
+    pub(super) fn wait(&self, is_waiting: bool) {
+        let waiting = &self.connection.waiting;
+        match (self.is_waiting.replace(is_waiting), is_waiting) {
+            (false, true) => waiting.set(waiting.get() + 1),
+            (true, false) => waiting.set(waiting.get() - 1),
+            (false, false) | (true, true) => {}
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let left = self.0.in_flight.get() - 1;
-        self.0.in_flight.set(left);
+        self.wait(false);
+        let connection = &self.connection;
+        let left = connection.in_flight.get() - 1;
+        connection.in_flight.set(left);
         if left == 0 {
-            self.0.idle_since.set(self.0.worker.timers.now());
+            connection.idle_since.set(connection.worker.timers.now());
         }
     }
 }

@@ -66,6 +66,9 @@ pub(super) enum BadRequest {
     /// RFC 9112 §3.2.
     #[error("request has more than one host")]
     SeveralHosts,
+    /// RFC 9110 §8.6.
+    #[error("request has more than one length")]
+    SeveralLengths,
     /// RFC 9110 §7.2.
     #[error("request has a host that is none")]
     MalformedHost,

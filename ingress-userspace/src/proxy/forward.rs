@@ -5,8 +5,10 @@
 
 use std::rc::Rc;
 
-use http::{Method, Request, Response, StatusCode, request, response};
+use http::header::UPGRADE;
+use http::{Method, Request, Response, StatusCode, Version, request, response};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use ingress_core::ir::UpstreamProtocol;
 
 use super::backend::Destination;
@@ -31,7 +33,9 @@ pub(super) async fn respond(
     let counters = connection.worker.counters.datapath(connection.datapath);
     counters.requests.increment();
     let dialect = Dialect::of(&request);
-    match forward(&connection, request).await {
+    let is_http1 = request.version() != Version::HTTP_2;
+    let mut is_last = asks_upgrade(&request);
+    let mut response = match forward(&connection, request).await {
         Ok(answer) => {
             let response = answer.into_response(in_flight);
             counters.respond(response.status());
@@ -40,8 +44,24 @@ pub(super) async fn respond(
         Err(failure) => {
             tracing::debug!(error = &failure as &dyn std::error::Error, "request failed");
             counters.respond(failure.status());
+            // Whoever sends one request that is none is not to be trusted with a second.
+            is_last |= is_http1 && matches!(failure, Failure::BadRequest(_));
             answer::failure(&failure, dialect, in_flight)
         }
+    };
+    if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // What follows the request may not be meant as HTTP.
+        answer::close(&mut response);
+    }
+    response
+}
+
+/// Whether an HTTP/1 request has an `Upgrade` field: for HTTP/1.1, hyper has seen it.
+fn asks_upgrade<B>(request: &Request<B>) -> bool {
+    match request.version() {
+        Version::HTTP_11 => request.extensions().get::<OnUpgrade>().is_some(),
+        Version::HTTP_10 => request.headers().contains_key(UPGRADE),
+        _ => false,
     }
 }
 

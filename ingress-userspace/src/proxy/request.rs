@@ -5,7 +5,9 @@
 //! nginx does, because CGI and WSGI cannot tell `X_Forwarded_For` from `X-Forwarded-For`.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
+};
 use http::{Method, Uri, Version, request, uri};
 use hyper::ext::Protocol;
 use ingress_core::ir::UpstreamProtocol;
@@ -28,6 +30,9 @@ pub(super) fn authority(head: &request::Parts) -> Result<&str, BadRequest> {
     if host.is_none() && head.version == Version::HTTP_11 {
         return Err(BadRequest::NoHost);
     }
+    if head.version == Version::HTTP_2 {
+        check_http2(head, host)?;
+    }
     // A request target in absolute form overrules `Host` (RFC 9112 §3.2.2), as `:authority` does.
     let text = match (head.uri.authority(), host) {
         (Some(authority), _) => authority.as_str(),
@@ -40,6 +45,24 @@ pub(super) fn authority(head: &request::Parts) -> Result<&str, BadRequest> {
     } else {
         Err(BadRequest::MalformedHost)
     }
+}
+
+/// What h2 lets through although endpoints that speak HTTP/1.1 may take it in several ways.
+fn check_http2(head: &request::Parts, host: Option<&HeaderValue>) -> Result<(), BadRequest> {
+    // RFC 9113 §8.3.1.
+    if let (Some(authority), Some(host)) = (head.uri.authority(), host)
+        && !authority
+            .as_str()
+            .as_bytes()
+            .eq_ignore_ascii_case(host.as_bytes())
+    {
+        return Err(BadRequest::SeveralHosts);
+    }
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    if lengths.nth(1).is_some() {
+        return Err(BadRequest::SeveralLengths);
+    }
+    Ok(())
 }
 
 /// Rewrites a head that came from a client to the one for an endpoint.

@@ -1,6 +1,6 @@
 //! The head of a response: what of an endpoint's answer a client gets to see, and our own answers.
 
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SERVER};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SERVER};
 use http::{Method, Request, Response, StatusCode, Version, response};
 
 use super::body::ResponseBody;
@@ -39,6 +39,12 @@ pub(super) fn failure(
     );
     headers.insert(SERVER, NAME);
     response
+}
+
+/// Has the connection end with this response.
+pub(super) fn close<B>(response: &mut Response<B>) {
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// A response that is all trailers, as gRPC over HTTP/2 has them: its clients look at

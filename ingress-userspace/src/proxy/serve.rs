@@ -22,13 +22,13 @@ use super::body::ResponseBody;
 use super::connection::Connection;
 use super::executor::{LocalExecutor, PanicCount};
 use super::forward;
+use super::inbound::{Inbound, Replayed};
 use super::io::Monitored;
 use super::limits::{
     CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX, HTTP2_CONNECTION_BYTES_MAX,
     HTTP2_STREAM_BYTES_MAX, HTTP2_STREAMS_MAX,
 };
 use super::listen::{Datapath, Scheme};
-use super::preface::{Replayed, Whole};
 use super::stream::Stream;
 use super::timer::Alarm;
 use super::tls;
@@ -72,7 +72,7 @@ async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
 /// Not `async` itself, so that what it makes is in the heap once and never moves through the
 /// states of a future.
 fn serve_http1<S: Stream>(stream: S, connection: &Rc<Connection>) -> impl Future<Output = ()> {
-    let io = Whole::new(Monitored::new(stream, Rc::clone(&connection.activity)));
+    let io = Inbound::new(Monitored::new(stream, Rc::clone(&connection.activity)));
     let owned = Rc::clone(connection);
     let service = service_fn(move |request| answer(Rc::clone(&owned), request));
     let served = http1::Builder::new()
@@ -123,6 +123,10 @@ async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Rc<Connection>) 
             if end == End::NotInSight && worker.drain.has_begun() {
                 end = End::Lingering;
                 alarm.set(LINGER);
+            }
+            if connection.is_blocked() && !alarm.fired() && end == End::NotInSight {
+                // It may have been set when the client had all the time of an idle one.
+                alarm.set(connection.time_left());
             }
             let is_over = alarm.fired() && connection.time_left().is_zero();
             match end {
@@ -183,7 +187,7 @@ trait Served: Future<Output = hyper::Result<()>> {
     ) -> Option<Successor<'a>>;
 }
 
-impl<S, H> Served for http1::Connection<Whole<Monitored<S>>, H>
+impl<S, H> Served for http1::Connection<Inbound<Monitored<S>>, H>
 where
     S: Stream,
     H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,

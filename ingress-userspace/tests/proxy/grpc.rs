@@ -323,10 +323,11 @@ fn http_1_clients_reach_http_2_endpoints() {
         assert_eq!(reply.text(), "bodyhttp://one.test/a?b");
         assert_eq!(reply.head.field("x-length"), Some("4"));
         // Asking for another protocol is in vain, and no harm.
-        client.write(
+        let mut other = proxy.client();
+        other.write(
             "GET /c HTTP/1.1\r\nHost: one.test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
         );
-        assert_eq!(client.read_reply().text(), "http://one.test/c");
+        assert_eq!(other.read_reply().text(), "http://one.test/c");
     }
     wait_until("all is counted", || {
         proxy.snapshot().host.responses_2xx == 6

@@ -5,8 +5,10 @@
 mod bodies;
 mod connect;
 mod failures;
+mod frames;
 mod grpc;
 mod h2rig;
+mod h2spec;
 mod headers;
 mod http1;
 mod https;
@@ -15,5 +17,6 @@ mod retries;
 mod reuse;
 mod rig;
 mod shutdown;
+mod smuggling;
 mod tls;
 mod upgrade;

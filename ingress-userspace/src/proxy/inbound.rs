@@ -1,8 +1,11 @@
-//! HTTP/2 by prior knowledge on a cleartext port, without a tax on HTTP/1.1.
+//! What comes in on a connection that may speak HTTP/1, before hyper sees it.
 //!
-//! hyper's HTTP/1 connection says so when what it has read is the connection preface of HTTP/2
-//! (RFC 9113 §3.4), and hands back what it has read. So nothing is peeked and nothing is copied,
-//! but for a preface that comes in parts: those are held back until they are one.
+//! HTTP/2 by prior knowledge costs HTTP/1.1 nothing: hyper's HTTP/1 connection says so when what it
+//! has read is the connection preface of HTTP/2 (RFC 9113 §3.4), and hands back what it has read.
+//! Only a preface that comes in parts is held back until it is one.
+//!
+//! A line that [`Framing`] objects to loses its end, which hyper answers with 400 and the end of
+//! the connection, as it does for all that is no HTTP.
 
 use std::io;
 use std::pin::Pin;
@@ -11,19 +14,22 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor};
 
+use super::framing::{Framing, Offence};
 use super::io::write_through;
 
-/// A connection that may begin with a preface, which is then read as a whole.
-pub(super) struct Whole<T> {
+/// A connection from a client.
+pub(super) struct Inbound<T> {
     io: T,
+    framing: Framing,
     /// A preface as far as it has come; `None` when the first bytes have been passed on.
     begun: Option<Vec<u8>>,
 }
 
-impl<T> Whole<T> {
+impl<T> Inbound<T> {
     pub(super) fn new(io: T) -> Self {
         Self {
             io,
+            framing: Framing::default(),
             begun: Some(Vec::new()),
         }
     }
@@ -33,43 +39,57 @@ impl<T> Whole<T> {
     }
 }
 
-impl<T: Read + Unpin> Whole<T> {
-    fn poll_begin(
-        &mut self,
+impl<T: Read + Unpin> Inbound<T> {
+    /// Whether nothing but the beginning of a preface has come yet. Then it is kept.
+    fn is_preface_begun(&mut self, filled: &[u8]) -> bool {
+        let Some(begun) = &mut self.begun else {
+            return false;
+        };
+        let has_grown = filled.len() > begun.len();
+        let is_part = filled.len() < PREFACE.len() && PREFACE.starts_with(filled);
+        if has_grown && is_part {
+            *begun = filled.to_vec();
+            return true;
+        }
+        self.begun = None;
+        false
+    }
+}
+
+impl<T: Read + Unpin> Read for Inbound<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            let begun = self.begun.get_or_insert_default();
+            let this = &mut *self;
             // SAFETY: `ReadBuf` never makes a byte uninitialized that was initialized.
             let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
-            buffer.unfilled().put_slice(begun);
-            ready!(Pin::new(&mut self.io).poll_read(cx, buffer.unfilled()))?;
+            if let Some(begun) = &this.begun {
+                buffer.unfilled().put_slice(begun);
+            }
+            ready!(Pin::new(&mut this.io).poll_read(cx, buffer.unfilled()))?;
             let filled = buffer.filled();
-            let has_grown = filled.len() > begun.len();
-            if has_grown && filled.len() < PREFACE.len() && PREFACE.starts_with(filled) {
-                *begun = filled.to_vec();
+            if this.is_preface_begun(filled) {
                 continue;
             }
             let count = filled.len();
-            // SAFETY: `buffer` is the same memory, and says that so much of it is filled.
-            unsafe { cursor.advance(count) };
-            self.begun = None;
+            let offence = this.framing.offence(filled);
+            if offence == Some(Offence::Everything) {
+                // Nothing put into the buffer is the end of the stream.
+                return Poll::Ready(Ok(()));
+            }
+            // SAFETY: `buffer` is the same memory, of which so much was filled, and a byte is
+            // written over with another.
+            unsafe {
+                if let Some(Offence::Line(end)) = offence {
+                    cursor.as_mut()[end].write(0);
+                }
+                cursor.advance(count);
+            }
             return Poll::Ready(Ok(()));
         }
-    }
-}
-
-impl<T: Read + Unpin> Read for Whole<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.begun.is_some() {
-            return self.poll_begin(cx, buffer);
-        }
-        Pin::new(&mut self.io).poll_read(cx, buffer)
     }
 }
 
@@ -105,7 +125,7 @@ impl<T: Read + Unpin> Read for Replayed<T> {
     }
 }
 
-write_through!(Whole);
+write_through!(Inbound);
 write_through!(Replayed);
 
 /// RFC 9113 §3.4.
@@ -140,7 +160,7 @@ mod tests {
 
     /// What each read gives, up to the end.
     fn reads(parts: &[&'static [u8]]) -> Vec<Vec<u8>> {
-        let mut whole = Whole::new(Parts(parts.iter().copied().collect()));
+        let mut whole = Inbound::new(Parts(parts.iter().copied().collect()));
         let mut reads = Vec::new();
         loop {
             let mut room = [0; 64];
@@ -163,6 +183,19 @@ mod tests {
     fn a_preface_in_parts_is_read_as_a_whole() {
         let parts: [&[u8]; 5] = [b"PRI * ", b"", b"HTTP/2.0\r\n\r\nSM", b"", b"\r\n\r\nmore"];
         assert_eq!(reads(&parts), [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore"]);
+    }
+
+    #[test]
+    fn a_line_that_offends_loses_its_end() {
+        assert_eq!(
+            reads(&[b"GET / HTTP/1.1\r\nA: b\n\r\n"]),
+            [b"GET / HTTP/1.1\r\nA: b\0\r\n"]
+        );
+        let parts: [&[u8]; 2] = [b"GET / HTTP/1.1\r\nA: b", b"\nC: d\r\n\r\n"];
+        assert_eq!(
+            reads(&parts),
+            [&b"GET / HTTP/1.1\r\nA: b"[..], b"\0C: d\r\n\r\n"]
+        );
     }
 
     #[test]

@@ -1,0 +1,259 @@
+//! Clients that mean harm: what they can make a worker hold is bounded, and others do not notice.
+//! Alone in its process, because it looks at the memory of the whole.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[expect(dead_code, reason = "shared with the other tests, which use all of it")]
+#[path = "proxy/frames.rs"]
+mod frames;
+#[expect(dead_code, reason = "shared with the other tests, which use all of it")]
+#[path = "proxy/rig.rs"]
+mod rig;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use frames::{
+    CONTINUATION, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, Raw, SETTINGS, fields, frame,
+    get,
+};
+use ingress_userspace::proxy::Timeouts;
+use rig::{Client, Options, Origin, Proxy, config, wait_until};
+
+/// What one attack may make the process grow by, the test's own threads and buffers included.
+const GROWTH_KIB_MAX: usize = 16 << 10;
+
+/// How long an ordinary request may take meanwhile, on a machine that does other things too.
+const LATENCY_MAX: Duration = Duration::from_secs(2);
+
+/// An attack that never ends by itself ends after so many bytes.
+const ATTACK_BYTES: usize = 32 << 20;
+
+fn proxy(origin: &Origin) -> Proxy {
+    let timeouts = Timeouts {
+        downstream_write: Duration::from_secs(1),
+        ..Timeouts::default()
+    };
+    let options = Options {
+        timeouts,
+        ..Options::default()
+    };
+    Proxy::start_with(config(&[("one.test", "/", &[origin.address])]), options)
+}
+
+/// Runs an attack while an ordinary client asks on the same worker, and says by how many KiB the
+/// process grew.
+fn growth(proxy: &Proxy, attack: impl FnOnce(&Proxy)) -> usize {
+    let mut client = Client::connect(proxy.http);
+    assert_eq!(client.get("one.test", "/").status, 200);
+    let before = resident_kib("VmRSS:");
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&is_over);
+    let asking = thread::spawn(move || {
+        let mut slowest = Duration::ZERO;
+        while !seen.load(Ordering::SeqCst) {
+            let start = Instant::now();
+            assert_eq!(client.get("one.test", "/").status, 200);
+            slowest = slowest.max(start.elapsed());
+        }
+        slowest
+    });
+    attack(proxy);
+    is_over.store(true, Ordering::SeqCst);
+    let slowest = asking.join().unwrap();
+    assert!(slowest < LATENCY_MAX, "a request took {slowest:?}");
+    resident_kib("VmHWM:").saturating_sub(before)
+}
+
+fn resident_kib(field: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(field));
+    let number = line.unwrap().split_whitespace().nth(1);
+    number.unwrap().parse().unwrap()
+}
+
+/// Says hello; to `/large`, for a long time.
+fn hello() -> Origin {
+    Origin::start(|mut connection| {
+        while let Some(head) = connection.read_head() {
+            if head.text.starts_with("GET /large") {
+                connection.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+                let some = "x".repeat(1 << 16);
+                for _ in 0..1000 {
+                    connection.write(&some);
+                }
+            }
+            connection.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+        }
+    })
+}
+
+/// Sends the same bytes again and again, until the proxy takes no more.
+fn flood(raw: &mut Raw, bytes: &[u8]) {
+    raw.stream
+        .set_write_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let many = bytes.repeat((1 << 16) / bytes.len() + 1);
+    for _ in 0..ATTACK_BYTES / many.len() {
+        if !raw.write(&many) {
+            return;
+        }
+    }
+}
+
+/// Returns when it is over.
+type Attack = fn(&Proxy);
+
+/// One after another: they look at the same process.
+#[test]
+fn attacks_are_bounded_and_others_do_not_notice() {
+    let origin = hello();
+    let attacks: [(&str, Attack); 9] = [
+        ("rapid reset", rapid_reset),
+        ("settings flood", settings_flood),
+        ("ping flood", ping_flood),
+        ("continuation flood", continuation_flood),
+        ("hpack bomb", hpack_bomb),
+        ("header bomb over HTTP/1", header_bomb_over_http_1),
+        ("line without end", line_without_end),
+        ("streams without end", streams_without_end),
+        ("windows that never open", windows_that_never_open),
+    ];
+    for (name, attack) in attacks {
+        let proxy = proxy(&origin);
+        let growth = growth(&proxy, attack);
+        println!("{name}: {growth} KiB");
+        assert!(growth < GROWTH_KIB_MAX, "{name}: grew by {growth} KiB");
+        assert_eq!(proxy.snapshot().panics, 0, "{name}");
+    }
+}
+
+/// CVE-2023-44487.
+fn rapid_reset(proxy: &Proxy) {
+    let mut raw = Raw::connect(proxy.http);
+    for number in 0..50_000_u32 {
+        let stream = 2 * number + 1;
+        let mut bytes = frame(HEADERS, END_HEADERS | END_STREAM, stream, &get());
+        bytes.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+        if !raw.write(&bytes) {
+            break;
+        }
+    }
+    wait_until("the connection is closed", || {
+        proxy.snapshot().host.connections_open == 1
+    });
+    let requests = proxy.snapshot().host.requests;
+    assert!(requests < 100_000, "{requests} requests were taken on");
+}
+
+/// CVE-2019-9515.
+fn settings_flood(proxy: &Proxy) {
+    let mut raw = Raw::connect(proxy.http);
+    flood(&mut raw, &frame(SETTINGS, 0, 0, &[]));
+    wait_until("the connection is closed", || {
+        proxy.snapshot().host.connections_open == 1
+    });
+}
+
+/// CVE-2019-9512.
+fn ping_flood(proxy: &Proxy) {
+    let mut raw = Raw::connect(proxy.http);
+    flood(&mut raw, &frame(PING, 0, 0, &[0; 8]));
+    wait_until("the connection is closed", || {
+        proxy.snapshot().host.connections_open == 1
+    });
+}
+
+/// CVE-2024-27316.
+fn continuation_flood(proxy: &Proxy) {
+    let mut raw = Raw::connect(proxy.http);
+    raw.send(HEADERS, END_STREAM, 1, &get());
+    let more = fields(&[("x-a", &"y".repeat(1000))]);
+    flood(&mut raw, &frame(CONTINUATION, 0, 1, &more));
+    wait_until("the connection is closed", || {
+        proxy.snapshot().host.connections_open == 1
+    });
+}
+
+/// One large entry in the table of the decoder, and thousands of references to it.
+fn hpack_bomb(proxy: &Proxy) {
+    let mut raw = Raw::connect(proxy.http);
+    for number in 0..100_u32 {
+        let mut head = get();
+        // Literal with incremental indexing (RFC 7541 §6.2.1): it becomes entry 62.
+        let mut entry = fields(&[("x-bomb", &"y".repeat(3900))]);
+        entry[0] = 0x40;
+        head.extend(entry);
+        head.extend([0x80 | 0x3e].repeat(10_000));
+        if !raw.send(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &head) {
+            return;
+        }
+    }
+    drop(raw);
+}
+
+fn header_bomb_over_http_1(proxy: &Proxy) {
+    for _ in 0..100 {
+        let mut client = Client::connect(proxy.http);
+        client.write("GET / HTTP/1.1\r\nHost: one.test\r\n");
+        client.write(&"X: y\r\n".repeat(100_000));
+        let reply = client.read_head();
+        assert!(reply.is_none_or(|head| head.status() == 431));
+    }
+}
+
+fn line_without_end(proxy: &Proxy) {
+    let mut clients: Vec<_> = (0..10).map(|_| Client::connect(proxy.http)).collect();
+    for client in &mut clients {
+        client.write("GET /");
+        client.write(&"x".repeat(4 << 20));
+    }
+    for client in &mut clients {
+        let reply = client.read_head();
+        assert!(reply.is_none_or(|head| matches!(head.status(), 414 | 431)));
+    }
+}
+
+/// More streams at a time than the settings allow.
+fn streams_without_end(proxy: &Proxy) {
+    let mut raw = Raw::connect(proxy.http);
+    let head = fields(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "one.test"),
+        (":path", "/"),
+    ]);
+    for number in 0..10_000_u32 {
+        if !raw.send(HEADERS, END_HEADERS, 2 * number + 1, &head) {
+            break;
+        }
+    }
+    let before = proxy.snapshot().host.requests;
+    assert!(before < 100_000, "{before}");
+    drop(raw);
+    wait_until("the connection is closed", || {
+        proxy.snapshot().host.connections_open == 1
+    });
+}
+
+/// As many large responses as there may be, and no window for any of them.
+fn windows_that_never_open(proxy: &Proxy) {
+    let mut raw = Raw::connect(proxy.http);
+    // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 §6.5.2).
+    raw.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let head = fields(&[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "one.test"),
+        (":path", "/large"),
+    ]);
+    for number in 0..100_u32 {
+        raw.send(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &head);
+    }
+    wait_until("the connection is closed", || {
+        proxy.snapshot().host.connections_open == 1
+    });
+}
