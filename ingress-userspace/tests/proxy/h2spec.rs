@@ -24,7 +24,7 @@ fn h2spec() -> Option<PathBuf> {
     match install.output() {
         Ok(output) => assert!(output.status.success(), "{output:?}"),
         Err(error) => {
-            println!("skipped: h2spec is built with Go, and `go` cannot be run: {error}");
+            eprintln!("skipped: h2spec is built with Go, and `go` cannot be run: {error}");
             return None;
         }
     }

@@ -5,6 +5,7 @@
 mod bodies;
 mod connect;
 mod failures;
+#[expect(dead_code, reason = "shared with `proxy_abuse`, which uses all of it")]
 mod frames;
 mod grpc;
 mod h2rig;
