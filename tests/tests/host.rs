@@ -63,7 +63,7 @@ impl Scene {
         // Binaries may lie where only root can go.
         let sluice = directory.path().join("sluice");
         fs::copy(&options.sluice, &sluice)?;
-        let [http_port, https_port, backend] = free_ports()?;
+        let [http, https, backend] = free_ports()?;
         let manifests = directory.path().join("manifests");
         Manifest::default()
             .serve_at("any.test", &["127.0.0.1"], backend)
@@ -74,8 +74,8 @@ impl Scene {
         let mut command = as_nobody(&sluice);
         command.args(["run", &format!("--datapath={datapath}")]);
         command.arg(format!("--manifests={}", manifests.display()));
-        command.arg(format!("--http-port={http_port}"));
-        command.arg(format!("--https-port={https_port}"));
+        command.arg(format!("--http-port={http}"));
+        command.arg(format!("--https-port={https}"));
         command.arg(format!(
             "--run-dir={}",
             directory.path().join("run").display()
@@ -83,8 +83,8 @@ impl Scene {
         let process = Process::spawn(command, &directory.path().join("sluice.log"))?;
         let scene = Self {
             directory,
-            http_port,
-            https_port,
+            http_port: http,
+            https_port: https,
             _origin: origin,
             _sluice: process,
         };
