@@ -11,10 +11,11 @@ use std::rc::Rc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use ingress_core::ir::UpstreamProtocol;
 
 use super::body::{Carrier, Progress, RequestBody};
 use super::dial;
-use super::endpoint::Load;
+use super::endpoint::{Endpoint, Load};
 use super::error::Failure;
 use super::io::Activity;
 use super::limits::{STALE_MAX, TRIES_MAX};
@@ -42,49 +43,57 @@ pub(super) struct Reply {
 }
 
 /// Why an endpoint gave no answer, and the request if it may go to another one.
-struct Miss {
+pub(super) struct Miss {
     failure: Failure,
-    request: Option<Box<Request<RequestBody>>>,
+    unsent: Option<Box<Unsent>>,
+}
+
+/// A request that has had no effect, and the endpoint that it was for.
+struct Unsent {
+    request: Request<RequestBody>,
+    address: SocketAddr,
+    protocol: UpstreamProtocol,
 }
 
 impl From<Failure> for Miss {
     fn from(failure: Failure) -> Self {
         Self {
             failure,
-            request: None,
+            unsent: None,
         }
     }
 }
 
 impl Exchange<'_> {
-    /// Sends the request to the endpoint that was picked, and to others if that one fails it.
-    pub(super) async fn run(
+    /// Sends a request to other endpoints, which the first one has failed.
+    pub(super) async fn elsewhere(
         &self,
-        mut request: Request<RequestBody>,
-        mut load: Load,
+        mut miss: Miss,
         patience: &mut Patience,
     ) -> Result<Reply, Failure> {
         let mut tried = Vec::new();
-        loop {
-            let (address, protocol) = (load.address, load.protocol);
+        while let Some(unsent) = miss.unsent {
+            let Unsent {
+                request,
+                address,
+                protocol,
+            } = *unsent;
+            tried.push(address);
+            let next = self.next(&tried).filter(|next| next.protocol == protocol);
+            let Some(load) = next else {
+                break;
+            };
             let outcome = if protocol.is_multiplexed() {
-                // Boxed: it would make the future of every request larger.
-                Box::pin(self.over_http2(load, request, patience)).await
+                self.over_http2(load, request, patience).await
             } else {
                 self.over_http1(load, request, patience).await
             };
-            let miss = match outcome {
+            match outcome {
                 Ok(reply) => return Ok(reply),
-                Err(miss) => miss,
-            };
-            let Some(unsent) = miss.request else {
-                return Err(miss.failure);
-            };
-            tried.push(address);
-            let next = self.next(&tried).filter(|next| next.protocol == protocol);
-            load = next.ok_or(miss.failure)?;
-            request = *unsent;
+                Err(next) => miss = next,
+            }
         }
+        Err(miss.failure)
     }
 
     /// An endpoint that was not tried, if one more try is within bounds.
@@ -103,7 +112,7 @@ impl Exchange<'_> {
     }
 
     /// Sends the request over an idle connection if there is one that works, else over a new one.
-    async fn over_http1(
+    pub(super) async fn over_http1(
         &self,
         load: Load,
         mut request: Request<RequestBody>,
@@ -139,9 +148,10 @@ impl Exchange<'_> {
                 Err(SendError::TimedOut) => return Err(self.timed_out().into()),
             }
         }
-        let mut upstream = match dial::http1(worker, &load).await {
+        // Boxed, as all that is rare: requests are moved, and a handshake is large.
+        let mut upstream = match Box::pin(dial::http1(worker, &load)).await {
             Ok(upstream) => upstream,
-            Err(failure) => return Err(Miss::before(failure, request)),
+            Err(failure) => return Err(Miss::before(failure, request, &load)),
         };
         self.prepare(&mut upstream);
         match upstream.send(request, patience).await {
@@ -149,7 +159,7 @@ impl Exchange<'_> {
                 let carrier = Carrier::own(upstream, load);
                 Ok(Reply { response, carrier })
             }
-            Err(SendError::Unsent(unsent)) => Err(Miss::before(Failure::Unsent, *unsent)),
+            Err(SendError::Unsent(unsent)) => Err(Miss::before(Failure::Unsent, *unsent, &load)),
             Err(SendError::Broken(error) | SendError::Refused(error)) => {
                 Err(self.broken(error).into())
             }
@@ -158,7 +168,7 @@ impl Exchange<'_> {
     }
 
     /// Sends the request as one of several on a connection.
-    async fn over_http2(
+    pub(super) async fn over_http2(
         &self,
         load: Load,
         mut request: Request<RequestBody>,
@@ -176,12 +186,12 @@ impl Exchange<'_> {
                 Room::Dial(dialling) => {
                     if let Err(failure) = dial::http2(worker, &load).await {
                         dialling.fail();
-                        return Err(Miss::before(failure, request));
+                        return Err(Miss::before(failure, request, &load));
                     }
                     continue;
                 }
-                Room::Failed => return Err(Miss::before(Failure::Unsent, request)),
-                Room::Full => return Err(Miss::before(Failure::Full, request)),
+                Room::Failed => return Err(Miss::before(Failure::Unsent, request, &load)),
+                Room::Full => return Err(Miss::before(Failure::Full, request, &load)),
             };
             let is_repeatable = self.is_repeatable(&request) && place.is_reused();
             let copy = self.upload.is_none().then(|| copy(&request));
@@ -198,7 +208,7 @@ impl Exchange<'_> {
             request = match (error, copy) {
                 (SendError::Unsent(unsent), _) => *unsent,
                 (SendError::Refused(error), Some(copy)) => {
-                    return Err(Miss::before(self.broken(error), copy));
+                    return Err(Miss::before(self.broken(error), copy, &load));
                 }
                 (SendError::Broken(error), Some(copy)) if is_repeatable && !is_reset(&error) => {
                     copy
@@ -211,7 +221,7 @@ impl Exchange<'_> {
             worker.counters.upstream_replays.increment();
             stale += 1;
             if stale == STALE_MAX {
-                return Err(Miss::before(Failure::Unsent, request));
+                return Err(Miss::before(Failure::Unsent, request, &load));
             }
         }
     }
@@ -252,10 +262,15 @@ impl Exchange<'_> {
 
 impl Miss {
     /// Nothing of the request has had an effect.
-    fn before(failure: Failure, request: Request<RequestBody>) -> Self {
+    fn before(failure: Failure, request: Request<RequestBody>, endpoint: &Endpoint) -> Self {
+        let unsent = Unsent {
+            request,
+            address: endpoint.address,
+            protocol: endpoint.protocol,
+        };
         Self {
             failure,
-            request: Some(Box::new(request)),
+            unsent: Some(Box::new(unsent)),
         }
     }
 }

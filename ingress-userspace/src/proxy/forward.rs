@@ -119,7 +119,16 @@ async fn forward(
         may_switch: upgrade.is_some(),
         activity,
     };
-    let Reply { response, carrier } = exchange.run(request, load, &mut patience).await?;
+    // What is rare is boxed: requests are moved, and their futures with them.
+    let outcome = if is_multiplexed {
+        Box::pin(exchange.over_http2(load, request, &mut patience)).await
+    } else {
+        exchange.over_http1(load, request, &mut patience).await
+    };
+    let Reply { response, carrier } = match outcome {
+        Ok(reply) => reply,
+        Err(miss) => Box::pin(exchange.elsewhere(miss, &mut patience)).await?,
+    };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let upgrade = upgrade.ok_or(Failure::Switched)?;
         let head = upgrade.accept(response, carrier, connection)?;

@@ -147,6 +147,7 @@ impl<S: Stream> Monitored<S> {
 }
 
 impl<S: Stream> Read for Monitored<S> {
+    #[inline]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -176,6 +177,7 @@ impl<S: Stream> Write for Monitored<S> {
         poll
     }
 
+    #[inline]
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

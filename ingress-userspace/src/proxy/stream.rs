@@ -60,6 +60,7 @@ impl Stream for UpstreamStream {
 }
 
 impl AsyncRead for UpstreamStream {
+    #[inline]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -84,6 +85,7 @@ impl AsyncWrite for UpstreamStream {
         }
     }
 
+    #[inline]
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -52,6 +52,7 @@ impl H2Origin {
                 let listener = TcpListener::from_std(listener).unwrap();
                 while let Ok((stream, _)) = listener.accept().await {
                     counted.fetch_add(1, Ordering::SeqCst);
+                    stream.set_nodelay(true).unwrap();
                     let (serve, tls, builder) = (serve.clone(), tls.clone(), builder.clone());
                     tokio::task::spawn_local(async move {
                         match tls {
@@ -106,6 +107,7 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
 /// A connection to a port of the proxy, by prior knowledge.
 pub(crate) async fn connect(address: SocketAddr) -> client::SendRequest<Bytes> {
     let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
     handshake(stream).await
 }
 
