@@ -8,6 +8,7 @@
 mod attach;
 mod devices;
 mod dial;
+mod established;
 mod gate;
 mod log;
 mod maps;
@@ -217,6 +218,9 @@ impl Datapath {
             self.maps.set_listener(port.group, worker, *socket)?;
         }
         self.listeners.push(port);
+        if established::any_at(&[port.port]) {
+            self.connections.mark_left_to_host();
+        }
         Ok(())
     }
 

@@ -186,11 +186,6 @@ const RULES: &[Rule] = &[
         reason: "source, control, datapath and proxy never import each other",
     },
     Rule {
-        below: "ingress-common/src",
-        forbidden: &["std::"],
-        reason: "common is no_std",
-    },
-    Rule {
         below: "xtask/src",
         forbidden: &["ingress_core::", "ingress_userspace::", "ingress_common::"],
         reason: "xtask depends on none of our crates",

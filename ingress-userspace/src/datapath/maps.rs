@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, SockMap};
 use ingress_common::socket::{
-    CONNECTION_CELLS, HOST_CONNECTIONS, Port, WORKERS_MAX, listener_index,
+    CONNECTION_CELLS, HOST_CONNECTIONS, LEFT_TO_HOST, Port, WORKERS_MAX, listener_index,
 };
 use ingress_common::steering::{Address, Frontend, Settings};
 use ingress_common::verdict::{Program, Reason, counter_index};
@@ -221,6 +221,11 @@ impl Connections {
     /// The connections that host listeners serve.
     pub fn of_host(&self) -> &AtomicU64 {
         self.cell(HOST_CONNECTIONS)
+    }
+
+    /// Has steer look whether a packet belongs to a connection of the host, from now on.
+    pub fn mark_left_to_host(&self) {
+        self.cell(LEFT_TO_HOST).store(1, Ordering::Relaxed);
     }
 
     fn cell(&self, index: u32) -> &AtomicU64 {

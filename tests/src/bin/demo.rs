@@ -90,10 +90,7 @@ fn perform(flags: &CommandLine, prefix: &str) -> Result<ExitCode> {
     show(&demo, flags.json)?;
     if flags.keep {
         hint(&stage);
-        // Until a signal ends this process.
-        loop {
-            std::thread::park();
-        }
+        wait_for_signal()?;
     }
     if demo.ok {
         stage.sluice.stop()?;
@@ -104,6 +101,18 @@ fn perform(flags: &CommandLine, prefix: &str) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Returns when the person has seen enough.
+#[tokio::main(flavor = "current_thread")]
+async fn wait_for_signal() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }
 
 fn show(demo: &Demo, json: bool) -> Result<()> {

@@ -1,11 +1,15 @@
 //! Start, restart, crash and detachment: what stays, what goes, and who serves in between.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
 use ingress_tests::curl::Request;
+use ingress_tests::daemon::Daemon;
 use ingress_tests::host::{self, Host};
 use ingress_tests::load::{Plan, Reuse};
 use ingress_tests::rig::{CLIENT_V4, EDGE_V4, wait_until};
@@ -146,31 +150,27 @@ fn traffic_goes_on_when_the_program_is_detached_under_load() -> Result<()> {
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
 fn a_connection_stays_with_the_stack_that_accepted_it() -> Result<()> {
-    use std::io::{Read as _, Write as _};
-    // A host daemon is running; its connection must survive the steering of a later one.
     let Scene {
         sluice,
         daemon,
+        manifests,
         rig,
-        ..
     } = Scene::set()?;
-    let mut stream = rig
-        .client
-        .run(|| std::net::TcpStream::connect((EDGE_V4, 80)))??;
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
-    let mut ask = || -> Result<()> {
-        stream.write_all(b"GET /bytes/4 HTTP/1.1\r\nHost: near.test\r\n\r\n")?;
-        let mut answer = [0; 1024];
-        let read = stream.read(&mut answer)?;
-        anyhow::ensure!(answer[..read].starts_with(b"HTTP/1.1 200"));
-        Ok(())
-    };
-    ask()?;
-    for _ in 0..50 {
-        ask()?;
+    sluice.stop()?;
+    // A daemon on ordinary sockets has a connection when one with eBPF starts beside it.
+    let plain = Daemon::new(&rig, "plain", &manifests).with("--datapath=host");
+    let plain = plain.start(&rig.edge)?;
+    let mut stream = rig.client.run(|| TcpStream::connect((EDGE_V4, 80)))??;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    ask_over(&mut stream)?;
+    let steered = daemon.start(&rig.edge)?;
+    for _ in 0..10 {
+        ask_over(&mut stream)?;
     }
-    drop(daemon);
-    assert_eq!(sluice.requests("netns")?, 51);
+    assert_eq!(plain.requests("host")?, 11, "the old connection stays");
+    ask(&rig.client)?;
+    assert_eq!(steered.requests("netns")?, 1, "a new one is steered");
+    assert!(steered.packets("steer", "host_connection")? > 0);
     Ok(())
 }
 
@@ -188,6 +188,14 @@ fn a_second_daemon_is_refused_with_the_reason() -> Result<()> {
         "{error:#}"
     );
     ask(&scene.rig.client)
+}
+
+fn ask_over(stream: &mut TcpStream) -> Result<()> {
+    stream.write_all(b"GET /bytes/4 HTTP/1.1\r\nHost: near.test\r\n\r\n")?;
+    let mut answer = [0; 1024];
+    let read = stream.read(&mut answer)?;
+    ensure!(answer[..read].starts_with(b"HTTP/1.1 200"), "no answer");
+    Ok(())
 }
 
 fn ask(client: &Host) -> Result<()> {
