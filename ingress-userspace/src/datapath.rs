@@ -100,12 +100,25 @@ pub enum DatapathError {
 /// The state of the datapath, for `sluice status`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Status {
+    /// The programs of the way in and out of the ingress netns.
+    pub gate: Option<GateStatus>,
     /// Devices with programs on them.
     pub devices: Vec<DeviceStatus>,
     /// Packets by program and reason.
     pub counters: Vec<Count>,
     /// Addresses of endpoints that are reached past the host's netfilter hooks.
     pub direct_endpoints: usize,
+}
+
+/// What joins the host and the ingress netns.
+#[derive(Clone, Debug, Serialize)]
+pub struct GateStatus {
+    /// Name of its device in the host.
+    pub device: String,
+    /// Name of the ingress netns, in which `dispatch` is attached as sk_lookup.
+    pub netns: String,
+    /// How `return_path` is attached.
+    pub return_path: TcMode,
 }
 
 /// The running datapath. Dropping it leaves everything in the kernel as it is, for the next daemon
@@ -120,6 +133,7 @@ pub struct Datapath {
     connections: Arc<Connections>,
     devices: Devices,
     core_attachments: Vec<attach::Attachment>,
+    return_path: TcMode,
     reach: Arc<ArcSwap<Reach>>,
     listeners: Vec<ListenerPort>,
 }
@@ -159,7 +173,7 @@ impl Datapath {
         )
         .await?;
         devices.gate = gate.index;
-        let (return_path, _) = attach::tc(
+        let (return_path, return_path_mode) = attach::tc(
             object.return_path()?,
             "return_path",
             &gate,
@@ -183,6 +197,7 @@ impl Datapath {
             connections: Arc::new(connections),
             devices,
             core_attachments: vec![return_path, dispatch],
+            return_path: return_path_mode,
             reach: Arc::default(),
             listeners: Vec::new(),
         };
@@ -258,6 +273,11 @@ impl Datapath {
     /// What is attached, and what the programs counted.
     pub fn status(&self) -> Status {
         Status {
+            gate: Some(GateStatus {
+                device: self.settings.gate.clone(),
+                netns: self.settings.netns.clone(),
+                return_path: self.return_path,
+            }),
             devices: self.devices.status(),
             counters: self.maps.counts(),
             direct_endpoints: self.reach.load().direct.len(),

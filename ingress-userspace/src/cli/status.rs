@@ -78,6 +78,15 @@ fn render(status: &Value) -> String {
         }
         None => out.push('\n'),
     }
+    if let Some(gate) = datapath["gate"].as_object() {
+        let _ = writeln!(
+            out,
+            "  return_path on {} ({}), dispatch in netns {} (sk_lookup)",
+            text(&gate["device"]),
+            text(&gate["return_path"]),
+            text(&gate["netns"])
+        );
+    }
     render_devices(&mut out, rows(&datapath["devices"]));
     render_counters(&mut out, rows(&datapath["counters"]));
     render_workers(&mut out, rows(&status["workers"]));

@@ -257,6 +257,7 @@ fn older_means_of_attachment_carry_the_same_traffic() -> Result<()> {
         (&uplink["steer"], &uplink["guard"]),
         (&"clsact".into(), &"generic".into())
     );
+    assert_eq!(status["datapath"]["gate"]["return_path"], "clsact");
     assert!(scene.sluice.packets("guard", "accepted")? > 0);
     let filters = "tc filter show dev eth0 ingress";
     assert!(scene.rig.edge.sh(filters)?.contains("steer"));
