@@ -141,10 +141,7 @@ pub(super) enum BodyError {
 impl ResponseBody {
     /// A text of our own.
     pub(super) fn text(text: &'static str, in_flight: InFlight) -> Self {
-        Self {
-            source: Source::Text(text),
-            in_flight,
-        }
+        Self::new(Source::Text(text), in_flight)
     }
 
     /// What an endpoint sends; its connection goes back to the pool at the end.
@@ -164,10 +161,14 @@ impl ResponseBody {
             carrier,
             patience,
         };
-        Self {
-            source: Source::Upstream(body),
-            in_flight,
-        }
+        Self::new(Source::Upstream(body), in_flight)
+    }
+
+    fn new(source: Source, in_flight: InFlight) -> Self {
+        // From here on it is the client's turn, until its asking for more finds nothing: over
+        // HTTP/2, who opens no window never asks.
+        in_flight.wait(false);
+        Self { source, in_flight }
     }
 }
 
@@ -183,7 +184,6 @@ impl Body for ResponseBody {
         let body = match &mut this.source {
             Source::Text(text) => {
                 let text = std::mem::take(text);
-                this.in_flight.wait(false);
                 let frame = (!text.is_empty())
                     .then(|| Ok(Frame::data(Bytes::from_static(text.as_bytes()))));
                 return Poll::Ready(frame);

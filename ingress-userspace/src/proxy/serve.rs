@@ -113,6 +113,7 @@ async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Rc<Connection>) 
     let worker = &connection.worker;
     let mut alarm: Option<Alarm> = None;
     let mut end = End::NotInSight;
+    let mut was_in_flight = false;
     let outcome = std::future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(outcome) = served.as_mut().poll(cx) {
@@ -124,7 +125,10 @@ async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Rc<Connection>) 
                 end = End::Lingering;
                 alarm.set(LINGER);
             }
-            if connection.is_blocked() && !alarm.fired() && end == End::NotInSight {
+            // Over HTTP/1.1 a client that takes nothing blocks the socket, over HTTP/2 it need not.
+            let begins = C::SAYS_GOODBYE && connection.is_in_flight() && !was_in_flight;
+            was_in_flight = connection.is_in_flight();
+            if (begins || connection.is_blocked()) && !alarm.fired() && end == End::NotInSight {
                 // It may have been set when the client had all the time of an idle one.
                 alarm.set(connection.time_left());
             }
