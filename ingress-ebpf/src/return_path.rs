@@ -97,9 +97,8 @@ fn send(route: &FibLookup) -> i32 {
         union
     } else {
         // SAFETY: the lookup wrote the IPv6 member for this family.
-        bpf_redir_neigh__bindgen_ty_1 {
-            ipv6_nh: unsafe { route.__bindgen_anon_4.ipv6_dst },
-        }
+        let ipv6_nh = unsafe { route.__bindgen_anon_4.ipv6_dst };
+        bpf_redir_neigh__bindgen_ty_1 { ipv6_nh }
     };
     let mut neighbour = bpf_redir_neigh {
         nh_family: route.family.into(),
