@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -17,6 +17,7 @@ struct Scene {
     directory: tempfile::TempDir,
     http_port: u16,
     https_port: u16,
+    pins: PathBuf,
     _origin: Process,
     _sluice: Process,
 }
@@ -52,6 +53,7 @@ fn without_privileges_the_best_datapath_is_chosen_and_the_reason_told() -> Resul
     assert_eq!(status["datapath"]["mode"], "host");
     let reason = status["datapath"]["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("NET_ADMIN"), "{reason}");
+    assert!(!scene.pins.exists(), "nothing is left in bpffs");
     Ok(())
 }
 
@@ -74,6 +76,8 @@ impl Scene {
         let mut command = as_nobody(&sluice);
         command.args(["run", &format!("--datapath={datapath}")]);
         command.arg(format!("--manifests={}", manifests.display()));
+        let pins = Path::new("/sys/fs/bpf").join(format!("host{http}"));
+        command.arg(format!("--bpffs={}", pins.display()));
         command.arg(format!("--http-port={http}"));
         command.arg(format!("--https-port={https}"));
         command.arg(format!(
@@ -85,6 +89,7 @@ impl Scene {
             directory,
             http_port: http,
             https_port: https,
+            pins,
             _origin: origin,
             _sluice: process,
         };

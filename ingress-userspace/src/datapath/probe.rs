@@ -44,10 +44,22 @@ pub struct Report {
 impl Report {
     /// Looks at this machine; bpffs is mounted at `/sys/fs/bpf` where it is not yet.
     pub fn of_this_machine(bpffs: &Path, ports: PortRange) -> Self {
+        let kernel = kernel(&rustix::system::uname().release().to_string_lossy());
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let capabilities = capabilities(&status);
+        // Who can't load a program has no business in bpffs, which anybody may be able to write.
+        let bpf_file_system = match capabilities.state {
+            State::Ok | State::Reduced => bpf_file_system(bpffs),
+            State::Missing => Finding {
+                subject: "bpffs",
+                state: State::Missing,
+                detail: "not looked at without the capabilities".into(),
+            },
+        };
         let findings = vec![
-            kernel(&rustix::system::uname().release().to_string_lossy()),
-            capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
-            bpf_file_system(bpffs),
+            kernel,
+            capabilities,
+            bpf_file_system,
             local_ports(
                 &fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default(),
                 ports,
@@ -156,7 +168,7 @@ fn bpf_file_system(directory: &Path) -> Finding {
 
 fn open_bpf_file_system(directory: &Path) -> io::Result<()> {
     if !is_bpf(Path::new(BPFFS)) && directory.starts_with(BPFFS) {
-        mount("bpf", BPFFS, "bpf", MountFlags::empty(), None)?;
+        mount("bpf", BPFFS, "bpf", MountFlags::empty(), Some(c"mode=700"))?;
     }
     fs::create_dir_all(directory)?;
     if is_bpf(directory) {
