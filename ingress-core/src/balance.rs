@@ -8,17 +8,21 @@
 
 mod budget;
 mod ejection;
+mod ewma;
+mod ring;
 
 pub use budget::RetryBudget;
 pub use ejection::Ejection;
+pub use ewma::PeakEwma;
+pub use ring::{Ring, hash, hash_of_address};
 
 /// How endpoints take turns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// The one with fewer requests of two drawn at random (power of two choices): as good as
-    /// looking at all of them, and no herd when workers know only their own requests.
+    /// The one with less load of two drawn at random (power of two choices): as good as looking at
+    /// all of them, and no herd when workers know only their own requests.
     #[default]
-    LeastRequest,
+    LeastLoad,
     /// One after another.
     RoundRobin,
 }
@@ -28,10 +32,12 @@ pub enum Policy {
 pub struct Standing {
     /// This very request has failed there.
     pub was_tried: bool,
-    /// It has refused connections lately.
+    /// It has refused connections or answered with errors lately.
     pub is_ejected: bool,
-    /// Requests that it is working on.
-    pub in_flight: u32,
+    /// It has as many requests as it may have.
+    pub is_full: bool,
+    /// What it has to do, in whatever the caller measures that.
+    pub load: u64,
 }
 
 /// What distinguishes one pick from the next.
@@ -51,21 +57,17 @@ pub fn pick(
     standing: impl Fn(usize) -> Standing,
 ) -> Option<usize> {
     let first = match policy {
-        Policy::LeastRequest => least_request(count, draw.random, &standing)?,
+        Policy::LeastLoad => least_load(count, draw.random, &standing)?,
         Policy::RoundRobin => remainder(draw.turn, count)?,
     };
     let found = standing(first);
-    if found.was_tried || found.is_ejected {
+    if found.was_tried || found.is_ejected || found.is_full {
         return Some(search(policy, count, first, &standing));
     }
     Some(first)
 }
 
-fn least_request(
-    count: usize,
-    random: u64,
-    standing: &impl Fn(usize) -> Standing,
-) -> Option<usize> {
+fn least_load(count: usize, random: u64, standing: &impl Fn(usize) -> Standing) -> Option<usize> {
     if count < 2 {
         return count.checked_sub(1);
     }
@@ -93,7 +95,7 @@ fn search(
         let mut standing = standing(*index);
         standing.is_ejected &= !is_panic;
         if policy == Policy::RoundRobin {
-            standing.in_flight = 0;
+            standing.load = 0;
         }
         standing
     });
@@ -114,7 +116,8 @@ mod tests {
     const IDLE: Standing = Standing {
         was_tried: false,
         is_ejected: false,
-        in_flight: 0,
+        is_full: false,
+        load: 0,
     };
 
     fn draws() -> impl Iterator<Item = Draw> {
@@ -136,7 +139,7 @@ mod tests {
 
     #[test]
     fn nothing_is_found_among_none_and_everything_is_used() {
-        for policy in [Policy::LeastRequest, Policy::RoundRobin] {
+        for policy in [Policy::LeastLoad, Policy::RoundRobin] {
             let draw = Draw { turn: 7, random: 9 };
             assert_eq!(pick(policy, 0, draw, |_| IDLE), None);
             assert_eq!(pick(policy, 1, draw, |_| IDLE), Some(0));
@@ -150,10 +153,10 @@ mod tests {
     }
 
     #[test]
-    fn the_busiest_gets_nothing_from_least_request() {
+    fn the_busiest_gets_nothing_from_least_load() {
         let mut standings = [IDLE; 4];
-        standings[2].in_flight = 1;
-        let counts = picks(Policy::LeastRequest, &standings);
+        standings[2].load = 1;
+        let counts = picks(Policy::LeastLoad, &standings);
         assert_eq!(counts[2], 0);
         assert!(
             counts[0] > 200 && counts[1] > 200 && counts[3] > 200,
@@ -163,11 +166,11 @@ mod tests {
 
     #[test]
     fn the_ejected_and_the_tried_come_last() {
-        for policy in [Policy::LeastRequest, Policy::RoundRobin] {
+        for policy in [Policy::LeastLoad, Policy::RoundRobin] {
             let mut standings = [IDLE; 4];
             standings[0].is_ejected = true;
             standings[1].was_tried = true;
-            standings[3].in_flight = 50;
+            standings[3].load = 50;
             let counts = picks(policy, &standings);
             assert_eq!((counts[0], counts[1]), (0, 0), "{policy:?}");
             standings[2].was_tried = true;
@@ -183,7 +186,7 @@ mod tests {
 
     #[test]
     fn ejection_of_most_is_ignored() {
-        for policy in [Policy::LeastRequest, Policy::RoundRobin] {
+        for policy in [Policy::LeastLoad, Policy::RoundRobin] {
             let mut standings = [IDLE; 5];
             for standing in &mut standings[..3] {
                 standing.is_ejected = true;

@@ -87,8 +87,12 @@ pub enum Reason {
     ServicePortNotFound,
     /// The port was found by the Service's `targetPort` only.
     ServicePortByTargetPort,
-    /// A Service of type `ExternalName` has no endpoints.
+    /// Services of type `ExternalName` are switched off.
     ServiceTypeUnsupported,
+    /// The external name of a Service is no DNS name, or has no usable address.
+    InvalidExternalName,
+    /// The external name of a Service leads back to this ingress.
+    ExternalNameLoop,
     /// The endpoints of a slice are no IP addresses.
     AddressTypeUnsupported,
     /// An endpoint's address or port is unusable.
@@ -99,6 +103,16 @@ pub enum Reason {
     InvalidSecret,
     /// More than one IngressClass is marked as the default.
     DefaultClassConflict,
+    /// The class that an Ingress names does not exist.
+    UnknownClass,
+    /// The parameters of an IngressClass are of an unknown kind, or do not exist.
+    InvalidParameters,
+    /// An annotation, or a key of a class's parameters, has a value that means nothing.
+    InvalidAnnotation,
+    /// A key of a class's parameters that is not known.
+    UnknownParameter,
+    /// A field of the object has a type that it must not have.
+    Unreadable,
 }
 
 impl Reason {
@@ -121,7 +135,14 @@ impl Reason {
             Self::InvalidEndpoint => "InvalidEndpoint",
             Self::SecretNotFound => "SecretNotFound",
             Self::InvalidSecret => "InvalidSecret",
+            Self::InvalidExternalName => "InvalidExternalName",
+            Self::ExternalNameLoop => "ExternalNameLoop",
             Self::DefaultClassConflict => "DefaultClassConflict",
+            Self::UnknownClass => "UnknownClass",
+            Self::InvalidParameters => "InvalidParameters",
+            Self::InvalidAnnotation => "InvalidAnnotation",
+            Self::UnknownParameter => "UnknownParameter",
+            Self::Unreadable => "Unreadable",
         }
     }
 
@@ -130,6 +151,10 @@ impl Reason {
         match self {
             Self::CertificateConflict
             | Self::DefaultClassConflict
+            | Self::UnknownClass
+            | Self::InvalidParameters
+            | Self::InvalidAnnotation
+            | Self::UnknownParameter
             | Self::ServicePortByTargetPort => Severity::Warning,
             Self::InvalidHost
             | Self::InvalidPath
@@ -141,6 +166,9 @@ impl Reason {
             | Self::ServiceNotFound
             | Self::ServicePortNotFound
             | Self::ServiceTypeUnsupported
+            | Self::InvalidExternalName
+            | Self::ExternalNameLoop
+            | Self::Unreadable
             | Self::AddressTypeUnsupported
             | Self::InvalidEndpoint
             | Self::SecretNotFound

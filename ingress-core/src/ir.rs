@@ -5,17 +5,23 @@
 //! configurations, so `==` tells whether anything has to be published.
 
 mod backend;
+mod balance;
 mod certificate;
 mod host;
 mod rule;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use backend::{Backend, BackendKey, BackendKeyError, Endpoint, ServicePort, UpstreamProtocol};
+pub use backend::{
+    Backend, BackendKey, BackendKeyError, BackendPolicy, Endpoint, ServicePort, UpstreamProtocol,
+};
+pub use balance::{Affinity, AffinityMode, Balance, HashBy};
 pub use certificate::Certificate;
 pub use host::{Host, HostError, HostPattern};
 pub use rule::{HostRules, ObjectRef, PathPattern, Rule, RuleOrigin, Target};
+pub use stream::{ProxyVersion, TcpService, TcpServiceError};
 
 /// Everything that the proxy serves at one instant.
 ///
@@ -33,6 +39,8 @@ pub struct Config {
     pub backends: BTreeMap<BackendKey, Arc<Backend>>,
     /// Certificates by the host pattern of the TLS section that names them.
     pub certificates: BTreeMap<HostPattern, Arc<Certificate>>,
+    /// TCP services by the port that clients dial.
+    pub tcp_services: BTreeMap<u16, TcpService>,
 }
 
 impl Config {

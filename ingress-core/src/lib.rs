@@ -3,8 +3,10 @@
 //! Nothing here does I/O, reads a clock, draws a random number or looks at the environment.
 //! The userspace crate feeds observations in and carries decisions out.
 
+pub mod annotation;
 pub mod balance;
 pub mod diagnostic;
+pub mod explain;
 pub mod ir;
 pub mod plan;
 pub mod route;

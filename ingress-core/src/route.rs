@@ -44,11 +44,11 @@ struct HostRoutes<T> {
 
 impl<T> RouteTable<T> {
     /// Compiles all hosts. `default` serves requests that no host pattern matches; `resolve` is
-    /// called once for each rule of each host.
+    /// called once for each rule of each host, with that host (`None`: for `default`).
     pub fn compile<'a>(
         hosts: impl IntoIterator<Item = (&'a HostPattern, &'a Arc<HostRules>)>,
         default: Option<&Arc<Rule>>,
-        resolve: impl FnMut(&Arc<Rule>) -> T,
+        resolve: impl FnMut(Option<&HostPattern>, &Arc<Rule>) -> T,
     ) -> Self {
         let empty = Self {
             exact: HostMap::default(),
@@ -69,13 +69,14 @@ impl<T> RouteTable<T> {
         &self,
         changes: impl IntoIterator<Item = (&'a HostPattern, Option<&'a Arc<HostRules>>)>,
         default: Option<&Arc<Rule>>,
-        mut resolve: impl FnMut(&Arc<Rule>) -> T,
+        mut resolve: impl FnMut(Option<&HostPattern>, &Arc<Rule>) -> T,
     ) -> Self {
         let mut exact = self.exact.edit();
         let mut wildcard = self.wildcard.edit();
         let mut any = self.any.clone();
         for (pattern, rules) in changes {
-            let routes = rules.map(|rules| Arc::new(HostRoutes::compile(rules, &mut resolve)));
+            let resolve = |rule: &Arc<Rule>| resolve(Some(pattern), rule);
+            let routes = rules.map(|rules| Arc::new(HostRoutes::compile(rules, resolve)));
             match pattern {
                 HostPattern::Exact(host) => exact.set(host, routes),
                 HostPattern::Wildcard(parent) => wildcard.set(parent, routes),
@@ -86,7 +87,7 @@ impl<T> RouteTable<T> {
             Some(route) if route.rule == *rule => Arc::clone(route),
             Some(_) | None => Arc::new(Route {
                 rule: Arc::clone(rule),
-                payload: resolve(rule),
+                payload: resolve(None, rule),
             }),
         });
         Self {
@@ -123,7 +124,7 @@ impl<T> RouteTable<T> {
 }
 
 impl<T> HostRoutes<T> {
-    fn compile(rules: &HostRules, resolve: &mut impl FnMut(&Arc<Rule>) -> T) -> Self {
+    fn compile(rules: &HostRules, mut resolve: impl FnMut(&Arc<Rule>) -> T) -> Self {
         let HostRules { rules, default } = rules;
         debug_assert!(
             rules.is_sorted_by(|a, b| a.path < b.path),

@@ -3,10 +3,12 @@
 //! A source (the Kubernetes API or a directory of manifests) fills it, `translate` reads it.
 //! Objects are behind `Arc` because a source keeps them while it hands out snapshots.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
@@ -26,6 +28,15 @@ pub struct Snapshot {
     pub endpoint_slices: Vec<Arc<EndpointSlice>>,
     /// Secrets that TLS sections name; others do no harm.
     pub secrets: Vec<Arc<Secret>>,
+    /// ConfigMaps that IngressClasses name as their parameters; others do no harm.
+    pub config_maps: Vec<Arc<ConfigMap>>,
+    /// Nodes, where somebody asked for them: their zones and addresses.
+    pub nodes: Vec<Arc<Node>>,
+    /// Pods of the daemon itself.
+    pub pods: Vec<Arc<Pod>>,
+    /// Addresses of external names, sorted. A name that has none is there with none; one that
+    /// was not looked up yet is not there.
+    pub names: BTreeMap<Arc<str>, Vec<IpAddr>>,
 }
 
 impl fmt::Debug for Snapshot {
@@ -37,6 +48,10 @@ impl fmt::Debug for Snapshot {
             .field("services", &self.services.len())
             .field("endpoint_slices", &self.endpoint_slices.len())
             .field("secrets", &self.secrets.len())
+            .field("config_maps", &self.config_maps.len())
+            .field("nodes", &self.nodes.len())
+            .field("pods", &self.pods.len())
+            .field("names", &self.names.len())
             .finish()
     }
 }

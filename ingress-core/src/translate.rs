@@ -30,14 +30,21 @@ mod certificate;
 mod claim;
 mod class;
 mod conflict;
+mod endpoint;
+mod external;
+mod memo;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::diagnostic::Diagnostic;
-use crate::ir::{BackendKey, Config, ObjectRef};
+use crate::ir::{BackendKey, Config, HostPattern, ObjectRef, Rule, TcpService};
 use crate::snapshot::Snapshot;
+use conflict::BackendUse;
+use memo::Memo;
 
 /// What the controller's operator decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +59,12 @@ pub struct Options {
     pub unclassed: Unclassed,
     /// The controller's own default backend.
     pub default_backend: Option<BackendKey>,
+    /// The node whose zone topology hints are honoured for; `None` ignores hints.
+    pub hints_for_node: Option<String>,
+    /// Whether Services of type `ExternalName` are served.
+    pub external_names: bool,
+    /// TCP services by the port that clients dial.
+    pub tcp_services: BTreeMap<u16, TcpService>,
 }
 
 impl Default for Options {
@@ -61,6 +74,9 @@ impl Default for Options {
             ingress_class: "sluice".to_owned(),
             unclassed: Unclassed::Ignore,
             default_backend: None,
+            hints_for_node: None,
+            external_names: true,
+            tcp_services: BTreeMap::new(),
         }
     }
 }
@@ -75,32 +91,48 @@ pub enum Unclassed {
 }
 
 /// What a snapshot means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Translation {
     /// Everything that can be served.
     pub config: Config,
     /// Everything that cannot, sorted, without duplicates.
     pub diagnostics: Vec<Diagnostic>,
+    /// The Ingresses that are ours, oldest first.
+    pub accepted: Vec<Arc<Ingress>>,
+    /// External names of Services whose addresses are needed, in lower case.
+    pub external_names: BTreeSet<Arc<str>>,
 }
 
 /// Reads a snapshot.
 pub fn translate(snapshot: &Snapshot, options: &Options) -> Translation {
-    let mut diagnostics = Vec::new();
-    let classes = class::Classes::new(&snapshot.ingress_classes, options, &mut diagnostics);
+    translate_with(snapshot, options, &mut Memo::default())
+}
 
-    let mut ours: Vec<_> = snapshot
-        .ingresses
-        .iter()
-        .filter(|ingress| classes.accepts(ingress))
-        .collect();
-    ours.sort_unstable_by_key(|ingress| {
-        let meta = &ingress.metadata;
-        (&meta.creation_timestamp, namespace(meta), &meta.name)
-    });
-    let claims: Vec<_> = ours
-        .into_iter()
-        .map(|ingress| claim::read(ingress))
-        .collect();
+/// Reads one snapshot after another, and what has not changed from one to the next only once.
+pub struct Translator {
+    options: Options,
+    memo: Memo,
+}
+
+impl Translator {
+    /// One that has read nothing yet.
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            memo: Memo::default(),
+        }
+    }
+
+    /// What [`translate`] gives.
+    pub fn translate(&mut self, snapshot: &Snapshot) -> Translation {
+        translate_with(snapshot, &self.options, &mut self.memo)
+    }
+}
+
+fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Translation {
+    memo.begin();
+    let mut diagnostics = Vec::new();
+    let (ours, claims) = read_claims(snapshot, options, memo, &mut diagnostics);
     diagnostics.extend(
         claims
             .iter()
@@ -111,10 +143,19 @@ pub fn translate(snapshot: &Snapshot, options: &Options) -> Translation {
         .default_backend
         .as_ref()
         .map(claim::controller_default);
-    let winners = conflict::resolve(&claims, default_backend, &mut diagnostics);
-    let backends = backend::resolve(snapshot, &winners.uses, &mut diagnostics);
-    let certificates = certificate::resolve(snapshot, &claims, &mut diagnostics);
+    let mut winners = conflict::resolve(&claims, default_backend, &mut diagnostics);
+    let services = options.tcp_services.values();
+    winners.uses.extend(services.map(|service| BackendUse {
+        key: service.backend.clone(),
+        place: None,
+    }));
+    let backend::Resolution {
+        backends,
+        external_names,
+    } = backend::resolve(snapshot, options, &winners, memo, &mut diagnostics);
+    let certificates = certificate::resolve(snapshot, &claims, memo, &mut diagnostics);
 
+    memo.end();
     diagnostics.sort_unstable();
     diagnostics.dedup();
     let config = Config {
@@ -126,10 +167,122 @@ pub fn translate(snapshot: &Snapshot, options: &Options) -> Translation {
         default_backend: winners.default_backend,
         backends,
         certificates,
+        tcp_services: options.tcp_services.clone(),
     };
     Translation {
         config,
         diagnostics,
+        accepted: ours,
+        external_names,
+    }
+}
+
+/// The Ingresses that are ours, oldest first, and what each asks for.
+fn read_claims(
+    snapshot: &Snapshot,
+    options: &Options,
+    memo: &mut Memo,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> (Vec<Arc<Ingress>>, Vec<Arc<claim::Claims>>) {
+    let classes = class::Classes::new(&snapshot.ingress_classes, options, diagnostics);
+    let settings = class::ClassSettings::read(&classes, &snapshot.config_maps, diagnostics);
+
+    let mut ours: Vec<_> = snapshot
+        .ingresses
+        .iter()
+        .filter_map(|ingress| {
+            let class = classes.of(ingress);
+            if class.is_none() {
+                diagnostics.extend(classes.complaint(ingress));
+            }
+            Some((ingress, class?))
+        })
+        .collect();
+    ours.sort_unstable_by_key(|(ingress, _)| {
+        let meta = &ingress.metadata;
+        (&meta.creation_timestamp, namespace(meta), &meta.name)
+    });
+    let claims: Vec<_> = ours
+        .iter()
+        .map(|(ingress, class)| memo.claims(ingress, settings.of(*class)))
+        .collect();
+    let ours = ours.into_iter().map(|(ingress, _)| Arc::clone(ingress));
+    (ours.collect(), claims)
+}
+
+/// A rule that an Ingress of ours asks for, served or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The hosts that it is for.
+    pub host: HostPattern,
+    /// The rule.
+    pub rule: Arc<Rule>,
+    /// The field of the Ingress.
+    pub field: String,
+    /// Whether it is for what no rule matches.
+    pub is_default: bool,
+}
+
+/// Everything that our Ingresses ask for, oldest Ingress first.
+pub fn claimed(snapshot: &Snapshot, options: &Options) -> Vec<Claimed> {
+    let memo = &mut Memo::default();
+    let (_, claims) = read_claims(snapshot, options, memo, &mut Vec::new());
+    let mut all = Vec::new();
+    for one in &claims {
+        all.extend(one.rules.iter().map(|claim| Claimed {
+            host: claim.host.clone(),
+            rule: Arc::clone(&claim.rule),
+            field: claim.field.to_string(),
+            is_default: false,
+        }));
+        let Some(default) = &one.default else {
+            continue;
+        };
+        let everything = [HostPattern::Any];
+        let hosts = match one.scope {
+            claim::DefaultScope::Hosts => &one.hosts[..],
+            claim::DefaultScope::Everything => &everything,
+        };
+        all.extend(hosts.iter().map(|host| Claimed {
+            host: host.clone(),
+            rule: Arc::clone(default),
+            field: claim::RuleField::DefaultBackend.to_string(),
+            is_default: true,
+        }));
+    }
+    all
+}
+
+/// The objects that have to be read for a translation besides those of kinds that are read whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Secrets that TLS sections of our Ingresses name.
+    pub secrets: BTreeSet<ObjectRef>,
+    /// ConfigMaps that our IngressClasses name.
+    pub config_maps: BTreeSet<ObjectRef>,
+}
+
+/// What a snapshot names, whether it has it or not.
+pub fn needs(snapshot: &Snapshot, options: &Options) -> Needs {
+    let classes = class::Classes::new(&snapshot.ingress_classes, options, &mut Vec::new());
+    let accepted = snapshot
+        .ingresses
+        .iter()
+        .filter(|ingress| classes.of(ingress).is_some());
+    let secrets = accepted.flat_map(|ingress| {
+        let spec = ingress.spec.iter();
+        let names = spec
+            .flat_map(|spec| spec.tls.iter().flatten())
+            .filter_map(|tls| tls.secret_name.as_deref().filter(|name| !name.is_empty()));
+        names.map(|name| ObjectRef {
+            kind: "Secret",
+            namespace: namespace(&ingress.metadata).into(),
+            name: name.into(),
+        })
+    });
+    Needs {
+        secrets: secrets.collect(),
+        config_maps: classes.parameters().collect(),
     }
 }
 

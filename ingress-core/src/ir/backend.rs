@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::{Affinity, Balance};
+
 /// Names a backend: a Service and one of its ports, as the Ingress spells the port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendKey {
@@ -16,6 +18,22 @@ pub struct BackendKey {
     pub service: Arc<str>,
     /// `service.port` of the Ingress backend.
     pub port: ServicePort,
+    /// How it is spoken to: two Ingresses that ask for different ways have two backends.
+    pub policy: BackendPolicy,
+}
+
+/// What an Ingress, or its class, asks of a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendPolicy {
+    /// What its endpoints speak; `None`: what the Service port's `appProtocol` says.
+    pub protocol: Option<UpstreamProtocol>,
+    /// How its endpoints share its requests; `None`: as for all backends.
+    pub balance: Option<Balance>,
+    /// Whether TLS connections to hosts whose root is this backend are passed through to it
+    /// instead of being ended here.
+    pub passthrough: bool,
+    /// Whether sessions stay with an endpoint.
+    pub affinity: Option<Arc<Affinity>>,
 }
 
 impl fmt::Display for BackendKey {
@@ -46,6 +64,7 @@ impl FromStr for BackendKey {
             namespace: namespace.into(),
             service: service.into(),
             port,
+            policy: BackendPolicy::default(),
         })
     }
 }
@@ -80,8 +99,12 @@ pub struct Backend {
     pub key: BackendKey,
     /// What its endpoints speak.
     pub protocol: UpstreamProtocol,
-    /// Sorted, without duplicates; empty when no endpoint is ready.
+    /// Sorted, without duplicates: those that are ready; where none is, those that still serve
+    /// while they terminate.
     pub endpoints: Vec<Endpoint>,
+    /// Endpoints that still serve while they terminate: existing sessions may stay there, new
+    /// ones belong elsewhere. Sorted, without duplicates.
+    pub draining: Vec<Endpoint>,
 }
 
 /// What endpoints speak.

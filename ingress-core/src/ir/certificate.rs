@@ -1,6 +1,7 @@
 //! Certificates as Secrets of type `kubernetes.io/tls` carry them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::ObjectRef;
 
@@ -14,6 +15,27 @@ pub struct Certificate {
     pub chain_pem: Vec<u8>,
     /// `tls.key`: PKCS#8, PKCS#1 or SEC1.
     pub key_pem: Vec<u8>,
+    /// Another one for the same hosts, by another algorithm: clients get the one that they can
+    /// verify.
+    pub alternative: Option<Arc<Certificate>>,
+}
+
+impl Certificate {
+    /// The certificate of a Secret that is missing or has no such contents. It claims its hosts
+    /// all the same: what they were served with last stays.
+    pub fn absent(secret: ObjectRef) -> Self {
+        Self {
+            secret,
+            chain_pem: Vec::new(),
+            key_pem: Vec::new(),
+            alternative: None,
+        }
+    }
+
+    /// Whether there is nothing to serve.
+    pub fn is_absent(&self) -> bool {
+        self.chain_pem.is_empty()
+    }
 }
 
 impl fmt::Debug for Certificate {

@@ -4,53 +4,85 @@
 //! EndpointSlices, which already carry the pods' port numbers. So a `targetPort`, be it a number,
 //! a name or different in each pod, needs no lookup here.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use k8s_openapi::api::core::v1::{Service, ServicePort as KubernetesPort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::conflict::BackendUse;
-use super::{name, namespace, reference};
+use super::conflict::{BackendUse, Winners};
+use super::endpoint::{self, Chosen};
+use super::external::{self, External};
+use super::memo::{Memo, Sources};
+use super::{Options, name, namespace};
 use crate::diagnostic::{Diagnostic, Reason};
-use crate::ir::{Backend, BackendKey, Endpoint, ObjectRef, ServicePort, UpstreamProtocol};
+use crate::ir::{Backend, BackendKey, ObjectRef, ServicePort, UpstreamProtocol};
 use crate::snapshot::Snapshot;
+
+/// The backends of served rules.
+pub(super) struct Resolution {
+    pub(super) backends: BTreeMap<BackendKey, Arc<Backend>>,
+    pub(super) external_names: BTreeSet<Arc<str>>,
+}
 
 /// Resolves every backend that a served rule names; each backend once, each mention of a broken
 /// one reported.
 pub(super) fn resolve(
     snapshot: &Snapshot,
-    uses: &[BackendUse<'_>],
+    options: &Options,
+    winners: &Winners<'_>,
+    memo: &mut Memo,
     diagnostics: &mut Vec<Diagnostic>,
-) -> BTreeMap<BackendKey, Arc<Backend>> {
-    let index = Index::new(snapshot);
-    let mut resolved: HashMap<&BackendKey, Resolved> = HashMap::with_capacity(uses.len());
-    for BackendUse { key, place } in uses {
-        let resolved = resolved
-            .entry(key)
-            .or_insert_with(|| index.resolve(key, diagnostics));
+) -> Resolution {
+    let index = Index::new(snapshot, options, winners);
+    let mut external_names = BTreeSet::new();
+    let mut resolved: HashMap<&BackendKey, Arc<Resolved>> =
+        HashMap::with_capacity(winners.uses.len());
+    for BackendUse { key, place } in &winners.uses {
+        let resolved = resolved.entry(key).or_insert_with(|| {
+            let resolved = index.resolve(key, memo, &mut external_names);
+            diagnostics.extend_from_slice(&resolved.diagnostics);
+            resolved
+        });
         if let Some(problem) = &resolved.problem {
             diagnostics.push(problem.diagnostic(key, place.as_ref()));
         }
     }
-    resolved
+    let backends = resolved
         .into_values()
-        .map(|one| (one.backend.key.clone(), Arc::new(one.backend)))
-        .collect()
+        .map(|one| (one.backend.key.clone(), Arc::clone(&one.backend)))
+        .collect();
+    Resolution {
+        backends,
+        external_names,
+    }
 }
 
-struct Resolved {
-    backend: Backend,
+/// What became of a backend.
+pub(super) struct Resolved {
+    backend: Arc<Backend>,
     problem: Option<Problem>,
+    /// What is wrong with its slices.
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Resolved {
+    fn of(backend: Backend, problem: Option<Problem>) -> Arc<Self> {
+        Arc::new(Self {
+            backend: Arc::new(backend),
+            problem,
+            diagnostics: Vec::new(),
+        })
+    }
 }
 
 /// What is wrong with a backend, to be told to everyone who names it.
 enum Problem {
     NoService,
     NoPort,
-    ExternalName,
+    External(external::Problem),
     ByTargetPort(i32),
 }
 
@@ -64,6 +96,7 @@ impl Problem {
             namespace,
             service,
             port,
+            ..
         } = key;
         let (reason, part, message) = match self {
             Self::NoService => (
@@ -78,13 +111,10 @@ impl Problem {
                     "Service `{namespace}/{service}` has no TCP port `{port}`; answered with 503"
                 ),
             ),
-            Self::ExternalName => (
-                Reason::ServiceTypeUnsupported,
+            Self::External(problem) => (
+                problem.reason(),
                 "service.name",
-                format!(
-                    "Service `{namespace}/{service}` is of type ExternalName, which is not \
-                     supported; answered with 503"
-                ),
+                format!("Service `{namespace}/{service}` {problem}; answered with 503"),
             ),
             Self::ByTargetPort(number) => (
                 Reason::ServicePortByTargetPort,
@@ -117,17 +147,20 @@ impl Problem {
 
 /// Services and slices by the namespace and name of the Service.
 struct Index<'a> {
-    services: HashMap<(&'a str, &'a str), &'a Service>,
-    slices: HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
+    services: HashMap<(&'a str, &'a str), &'a Arc<Service>>,
+    slices: HashMap<(&'a str, &'a str), Vec<&'a Arc<EndpointSlice>>>,
+    externals: External<'a>,
+    /// The zone whose hints are honoured.
+    zone: Option<&'a str>,
 }
 
 impl<'a> Index<'a> {
-    fn new(snapshot: &'a Snapshot) -> Self {
+    fn new(snapshot: &'a Snapshot, options: &'a Options, winners: &'a Winners<'_>) -> Self {
         let services = (snapshot.services.iter())
             .map(|service| {
                 (
                     (namespace(&service.metadata), name(&service.metadata)),
-                    &**service,
+                    service,
                 )
             })
             .collect();
@@ -136,36 +169,95 @@ impl<'a> Index<'a> {
             let labels = slice.metadata.labels.as_ref();
             if let Some(service) = labels.and_then(|labels| labels.get(SERVICE_LABEL)) {
                 let key = (namespace(&slice.metadata), service.as_str());
-                slices.entry(key).or_default().push(&**slice);
+                slices.entry(key).or_default().push(slice);
             }
         }
-        Self { services, slices }
+        Self {
+            services,
+            slices,
+            externals: External::new(snapshot, options, &winners.hosts),
+            zone: endpoint::zone(&snapshot.nodes, options.hints_for_node.as_deref()),
+        }
     }
 
-    fn resolve(&self, key: &BackendKey, diagnostics: &mut Vec<Diagnostic>) -> Resolved {
-        let name = (&*key.namespace, &*key.service);
-        let (port, problem) = match self.services.get(&name) {
-            None => (None, Some(Problem::NoService)),
-            Some(service) => find_port(service, &key.port),
+    fn resolve(
+        &self,
+        key: &BackendKey,
+        memo: &mut Memo,
+        external_names: &mut BTreeSet<Arc<str>>,
+    ) -> Arc<Resolved> {
+        let empty = || Backend {
+            key: key.clone(),
+            protocol: key.policy.protocol.unwrap_or_default(),
+            endpoints: Vec::new(),
+            draining: Vec::new(),
         };
-        let app_protocol = port.and_then(|port| port.app_protocol.as_deref());
-        let protocol = app_protocol.and_then(UpstreamProtocol::of_app_protocol);
-        let mut endpoints = Vec::new();
-        if let Some(port) = port {
-            for slice in self.slices.get(&name).into_iter().flatten() {
-                read_slice(slice, port, &mut endpoints, diagnostics);
-            }
+        let name = (&*key.namespace, &*key.service);
+        let Some(service) = self.services.get(&name) else {
+            return Resolved::of(empty(), Some(Problem::NoService));
+        };
+        let spec = service.spec.as_ref();
+        if let Some(spec) = spec.filter(|spec| spec.type_.as_deref() == Some("ExternalName")) {
+            let found = self.externals.resolve(spec, &key.port, external_names);
+            return match found {
+                Ok(endpoints) => Resolved::of(
+                    Backend {
+                        endpoints,
+                        ..empty()
+                    },
+                    None,
+                ),
+                Err(problem) => Resolved::of(empty(), Some(Problem::External(problem))),
+            };
         }
-        endpoints.sort_unstable();
-        endpoints.dedup();
-        Resolved {
-            backend: Backend {
-                key: key.clone(),
-                protocol: protocol.unwrap_or_default(),
-                endpoints,
-            },
-            problem,
+        let slices = self.slices.get(&name).map_or(&[][..], Vec::as_slice);
+        if let Some(known) = memo.backend(key, service, slices, self.zone) {
+            return known;
         }
+        let resolved = Arc::new(of_pods(empty(), service, slices, self.zone));
+        let sources = Sources {
+            service: Arc::clone(service),
+            slices: slices.iter().copied().cloned().collect(),
+            zone: self.zone.map(str::to_owned),
+        };
+        memo.keep_backend(key, sources, Arc::clone(&resolved));
+        resolved
+    }
+}
+
+/// Fills a backend with the endpoints of a Service.
+fn of_pods(
+    mut backend: Backend,
+    service: &Service,
+    slices: &[&Arc<EndpointSlice>],
+    zone: Option<&str>,
+) -> Resolved {
+    let mut diagnostics = Vec::new();
+    let (port, problem) = find_port(service, &backend.key.port);
+    if let Some(port) = port {
+        let app_protocol = port.app_protocol.as_deref();
+        let by_port = app_protocol.and_then(UpstreamProtocol::of_app_protocol);
+        let asked_for = backend.key.policy.protocol;
+        backend.protocol = asked_for.or(by_port).unwrap_or_default();
+        let mut candidates = Vec::new();
+        for slice in slices {
+            endpoint::read_slice(slice, port, &mut candidates, &mut diagnostics);
+        }
+        let spec = service.spec.as_ref();
+        let families = spec.and_then(|spec| spec.ip_families.as_deref());
+        let Chosen { ready, draining } =
+            endpoint::choose(candidates, families.unwrap_or_default(), zone);
+        backend.endpoints = if ready.is_empty() {
+            draining.clone()
+        } else {
+            ready
+        };
+        backend.draining = draining;
+    }
+    Resolved {
+        backend: Arc::new(backend),
+        problem,
+        diagnostics,
     }
 }
 
@@ -178,9 +270,6 @@ fn find_port<'a>(
     let Some(spec) = &service.spec else {
         return (None, Some(Problem::NoPort));
     };
-    if spec.type_.as_deref() == Some("ExternalName") {
-        return (None, Some(Problem::ExternalName));
-    }
     let tcp = || {
         let ports = spec.ports.iter().flatten();
         ports.filter(|port| {
@@ -205,82 +294,6 @@ fn find_port<'a>(
     });
     let problem = targeted.map_or(Problem::NoPort, |port| Problem::ByTargetPort(port.port));
     (targeted, Some(problem))
-}
-
-fn read_slice(
-    slice: &EndpointSlice,
-    port: &KubernetesPort,
-    endpoints: &mut Vec<Endpoint>,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
-    let mut report = |field: String, reason, message| {
-        let object = reference("EndpointSlice", &slice.metadata);
-        diagnostics.push(Diagnostic {
-            object,
-            field,
-            reason,
-            message,
-        });
-    };
-    if !matches!(&*slice.address_type, "IPv4" | "IPv6") {
-        let kind = &slice.address_type;
-        let message = format!("addresses of type `{kind}` are not supported, only IPv4 and IPv6");
-        return report(
-            "addressType".to_owned(),
-            Reason::AddressTypeUnsupported,
-            message,
-        );
-    }
-    let Some(number) = slice_port(slice, port) else {
-        return;
-    };
-    let Some(number) = u16::try_from(number).ok().filter(|number| *number != 0) else {
-        let message = format!("port `{number}` is not in 1 to 65535");
-        return report("ports".to_owned(), Reason::InvalidEndpoint, message);
-    };
-    for (index, endpoint) in slice.endpoints.iter().enumerate() {
-        // Unknown counts as ready (EndpointConditions of discovery.k8s.io/v1).
-        let ready = endpoint
-            .conditions
-            .as_ref()
-            .and_then(|conditions| conditions.ready);
-        if ready == Some(false) {
-            continue;
-        }
-        for (address_index, address) in endpoint.addresses.iter().enumerate() {
-            match address.parse::<IpAddr>() {
-                Ok(ip) => endpoints.push(Endpoint {
-                    address: SocketAddr::new(ip, number),
-                }),
-                Err(_) => report(
-                    format!("endpoints[{index}].addresses[{address_index}]"),
-                    Reason::InvalidEndpoint,
-                    format!("`{address}` is no IP address"),
-                ),
-            }
-        }
-    }
-}
-
-/// The pods' port number in a slice. A slice without ports belongs to a headless Service
-/// without ports or was written by hand; then a numeric `targetPort`, or the port itself, holds.
-fn slice_port(slice: &EndpointSlice, port: &KubernetesPort) -> Option<i32> {
-    let own_number = match &port.target_port {
-        Some(IntOrString::Int(number)) if *number != 0 => Some(*number),
-        Some(IntOrString::String(_)) => None,
-        Some(IntOrString::Int(_)) | None => Some(port.port),
-    };
-    let ports = slice.ports.as_deref().unwrap_or_default();
-    if ports.is_empty() {
-        return own_number;
-    }
-    let wanted = port.name.as_deref().unwrap_or_default();
-    let is_tcp = |protocol: &str| protocol == "TCP";
-    ports
-        .iter()
-        .filter(|port| port.protocol.as_deref().is_none_or(is_tcp))
-        .find(|port| port.name.as_deref().unwrap_or_default() == wanted)
-        .and_then(|port| port.port.or(own_number))
 }
 
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";

@@ -1,86 +1,147 @@
 //! Step 4b: the certificates that TLS sections name.
 //!
 //! A host gets the certificate of the oldest Ingress whose Secret is usable: a missing Secret
-//! takes nothing away from others.
+//! takes nothing away from others. That Ingress may name a second Secret for a host, with a
+//! certificate of another algorithm. A host whose Secrets are all unusable gets an absent one, so
+//! that it keeps what it was served with.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use k8s_openapi::api::core::v1::Secret;
 
 use super::claim::{CertificateClaim, Claims};
+use super::memo::Memo;
 use super::{name, namespace, reference};
 use crate::diagnostic::{Diagnostic, Reason};
-use crate::ir::{Certificate, HostPattern};
+use crate::ir::{Certificate, HostPattern, ObjectRef};
 use crate::snapshot::Snapshot;
 
 /// Resolves every TLS section, given oldest Ingress first.
 pub(super) fn resolve(
     snapshot: &Snapshot,
-    claims: &[Claims],
+    claims: &[Arc<Claims>],
+    memo: &mut Memo,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> BTreeMap<HostPattern, Arc<Certificate>> {
     let secrets: HashMap<_, _> = (snapshot.secrets.iter())
         .map(|secret| {
             (
                 (namespace(&secret.metadata), name(&secret.metadata)),
-                &**secret,
+                secret,
             )
         })
         .collect();
     let mut read: HashMap<(&str, &str), Result<Arc<Certificate>, Problem>> = HashMap::new();
-    let mut certificates = BTreeMap::new();
+    let mut winners = BTreeMap::new();
+    let mut unusable = Vec::new();
     for claims in claims {
         for claim in &claims.certificates {
             let key = (&*claims.ingress.namespace, &*claim.secret);
             let certificate = read.entry(key).or_insert_with(|| match secrets.get(&key) {
-                Some(secret) => read_secret(secret).map(Arc::new),
+                Some(secret) => memo.certificate(secret),
                 None => Err((Reason::SecretNotFound, "does not exist".to_owned())),
             });
             match certificate {
                 Ok(certificate) => {
-                    take(&mut certificates, certificate, claims, claim, diagnostics);
+                    take(&mut winners, certificate, claims, claim, diagnostics);
                 }
-                Err((reason, message)) => diagnostics.push(Diagnostic {
-                    object: claims.ingress.clone(),
-                    field: format!("spec.tls[{}].secretName", claim.index),
-                    reason: *reason,
-                    message: format!("Secret `{}/{}` {message}", key.0, key.1),
-                }),
+                Err((reason, message)) => {
+                    unusable.push((key, claim));
+                    diagnostics.push(Diagnostic {
+                        object: claims.ingress.clone(),
+                        field: format!("spec.tls[{}].secretName", claim.index),
+                        reason: *reason,
+                        message: format!("Secret `{}/{}` {message}", key.0, key.1),
+                    });
+                }
             }
+        }
+    }
+    let winners = winners.into_iter();
+    let mut certificates: BTreeMap<_, _> = winners
+        .map(|(host, winner)| (host, winner.certificate()))
+        .collect();
+    for ((namespace, name), claim) in unusable {
+        let absent = Arc::new(Certificate::absent(ObjectRef {
+            kind: "Secret",
+            namespace: namespace.into(),
+            name: name.into(),
+        }));
+        for host in &claim.hosts {
+            certificates
+                .entry(host.clone())
+                .or_insert_with(|| Arc::clone(&absent));
         }
     }
     certificates
 }
 
-type Problem = (Reason, String);
+/// Why a Secret is no certificate.
+pub(super) type Problem = (Reason, String);
 
 fn take(
-    certificates: &mut BTreeMap<HostPattern, Arc<Certificate>>,
+    certificates: &mut BTreeMap<HostPattern, Winner>,
     certificate: &Arc<Certificate>,
     claims: &Claims,
     claim: &CertificateClaim,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
     for host in &claim.hosts {
-        let winner = certificates
-            .entry(host.clone())
-            .or_insert_with(|| Arc::clone(certificate));
-        if winner.secret != certificate.secret {
-            diagnostics.push(Diagnostic {
-                object: claims.ingress.clone(),
-                field: format!("spec.tls[{}].secretName", claim.index),
-                reason: Reason::CertificateConflict,
-                message: format!(
-                    "host `{host}` already has the certificate of the older claim on {}",
-                    winner.secret,
-                ),
-            });
+        let Winner { first, second } = match certificates.entry(host.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(Winner {
+                    first: (claims.ingress.clone(), Arc::clone(certificate)),
+                    second: None,
+                });
+                continue;
+            }
+            Entry::Occupied(entry) => entry.into_mut(),
+        };
+        let is_known = |known: &Arc<Certificate>| known.secret == certificate.secret;
+        if is_known(&first.1) || second.as_ref().is_some_and(is_known) {
+            continue;
+        }
+        if first.0 == claims.ingress && second.is_none() {
+            *second = Some(Arc::clone(certificate));
+            continue;
+        }
+        diagnostics.push(Diagnostic {
+            object: claims.ingress.clone(),
+            field: format!("spec.tls[{}].secretName", claim.index),
+            reason: Reason::CertificateConflict,
+            message: format!(
+                "host `{host}` already has the certificate of the older claim on {}",
+                first.1.secret,
+            ),
+        });
+    }
+}
+
+/// The certificates of a host: of the oldest Ingress, which may name a second one of another
+/// algorithm in a TLS section of its own.
+struct Winner {
+    first: (ObjectRef, Arc<Certificate>),
+    second: Option<Arc<Certificate>>,
+}
+
+impl Winner {
+    fn certificate(self) -> Arc<Certificate> {
+        let (_, first) = self.first;
+        match self.second {
+            None => first,
+            Some(second) => Arc::new(Certificate {
+                alternative: Some(second),
+                ..(*first).clone()
+            }),
         }
     }
 }
 
-fn read_secret(secret: &Secret) -> Result<Certificate, Problem> {
+/// The certificate in a Secret.
+pub(super) fn read_secret(secret: &Secret) -> Result<Certificate, Problem> {
     let invalid = |message: String| (Reason::InvalidSecret, message);
     if secret.type_.as_deref() != Some(TLS_TYPE) {
         let found = secret.type_.as_deref().unwrap_or("Opaque");
@@ -99,6 +160,7 @@ fn read_secret(secret: &Secret) -> Result<Certificate, Problem> {
         secret: reference("Secret", &secret.metadata),
         chain_pem: entry("tls.crt")?,
         key_pem: entry("tls.key")?,
+        alternative: None,
     })
 }
 

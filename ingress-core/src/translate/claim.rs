@@ -1,7 +1,7 @@
 //! Step 2: what one Ingress asks for.
 //!
-//! Architecture invariant: a function of one Ingress object and of nothing else, so that an
-//! incremental translator can keep the result for as long as the object does not change.
+//! Architecture invariant: a function of one Ingress object and of what its class says, so that
+//! an incremental translator can keep the result for as long as neither changes.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,6 +13,7 @@ use k8s_openapi::api::networking::v1::{
 };
 
 use super::reference;
+use crate::annotation::{self, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{
     BackendKey, HostPattern, ObjectRef, PathPattern, Rule, RuleOrigin, ServicePort, Target,
@@ -80,8 +81,8 @@ impl fmt::Display for RuleField {
     }
 }
 
-/// Reads one Ingress.
-pub(super) fn read(ingress: &Ingress) -> Claims {
+/// Reads one Ingress, of a class with these settings.
+pub(super) fn read(ingress: &Ingress, class: Settings) -> Claims {
     let reference = reference("Ingress", &ingress.metadata);
     let empty = IngressSpec::default();
     let spec = ingress.spec.as_ref().unwrap_or(&empty);
@@ -93,8 +94,10 @@ pub(super) fn read(ingress: &Ingress) -> Claims {
     };
     let mut reader = Reader {
         ingress: reference,
+        settings: class,
         diagnostics: Vec::new(),
     };
+    reader.annotations(ingress);
 
     let mut hosts = Vec::new();
     let mut claims = Vec::new();
@@ -132,6 +135,7 @@ pub(super) fn read(ingress: &Ingress) -> Claims {
     let Reader {
         ingress,
         diagnostics,
+        ..
     } = reader;
     Claims {
         ingress,
@@ -163,6 +167,7 @@ pub(super) fn controller_default(key: &BackendKey) -> Arc<Rule> {
 
 struct Reader {
     ingress: ObjectRef,
+    settings: Settings,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -175,6 +180,18 @@ impl Reader {
             reason,
             message: message.into(),
         });
+    }
+
+    fn annotations(&mut self, ingress: &Ingress) {
+        let Some(annotations) = &ingress.metadata.annotations else {
+            return;
+        };
+        let (settings, mistakes) = annotation::of_ingress(annotations, self.settings.clone());
+        self.settings = settings;
+        for mistake in mistakes {
+            let field = format!("metadata.annotations[{}]", mistake.key);
+            self.report(field, Reason::InvalidAnnotation, mistake.message);
+        }
     }
 
     fn host(&mut self, text: &str, field: impl FnOnce() -> String) -> Option<HostPattern> {
@@ -246,6 +263,7 @@ impl Reader {
                         namespace: Arc::clone(&self.ingress.namespace),
                         service: service.name.as_str().into(),
                         port,
+                        policy: self.settings.backend.clone(),
                     });
                 }
                 Err(message) => (Reason::InvalidBackend, message),

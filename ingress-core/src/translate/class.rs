@@ -1,21 +1,34 @@
-//! Step 1: which Ingresses are ours.
+//! Step 1: which Ingresses are ours, and what their class says of all of them.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::{
+    Ingress, IngressClass, IngressClassParametersReference as Parameters,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Options, Unclassed, name};
+use super::{Options, Unclassed, name, namespace, reference};
+use crate::annotation::{self, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::ObjectRef;
 
 /// The IngressClasses of a snapshot, ready for many questions.
 pub(super) struct Classes<'a> {
     options: &'a Options,
-    by_name: HashMap<&'a str, Owner>,
-    default: Option<Owner>,
+    by_name: HashMap<&'a str, &'a IngressClass>,
+    default: Option<&'a IngressClass>,
+}
+
+/// The class of an Ingress that is ours.
+#[derive(Clone, Copy)]
+pub(super) enum Class<'a> {
+    /// An IngressClass object.
+    Object(&'a IngressClass),
+    /// A name, or none, that no object stands behind.
+    Nominal,
 }
 
 impl<'a> Classes<'a> {
@@ -26,20 +39,9 @@ impl<'a> Classes<'a> {
         options: &'a Options,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
-        let owner = |class: &IngressClass| {
-            let controller = class
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.controller.as_deref());
-            if controller == Some(&*options.controller_class) {
-                Owner::Us
-            } else {
-                Owner::Other
-            }
-        };
         let by_name = classes
             .iter()
-            .map(|class| (name(&class.metadata), owner(class)))
+            .map(|class| (name(&class.metadata), &**class))
             .collect();
 
         let mut defaults: Vec<_> = classes.iter().filter(|class| is_default(class)).collect();
@@ -57,36 +59,170 @@ impl<'a> Classes<'a> {
         Self {
             options,
             by_name,
-            default: default.map(|class| owner(class)),
+            default: default.map(|class| &**class),
         }
     }
 
-    /// Whether an Ingress is ours to serve.
-    pub(super) fn accepts(&self, ingress: &Ingress) -> bool {
+    /// The class of an Ingress; `None` when it is not ours to serve.
+    pub(super) fn of(&self, ingress: &Ingress) -> Option<Class<'a>> {
+        let nominal = |is_ours: bool| is_ours.then_some(Class::Nominal);
+        let ours = |class: &'a IngressClass| self.is_ours(class).then_some(Class::Object(class));
         let class_name = ingress
             .spec
             .as_ref()
             .and_then(|spec| spec.ingress_class_name.as_deref());
         if let Some(class_name) = class_name {
             return match self.by_name.get(class_name) {
-                Some(owner) => *owner == Owner::Us,
-                None => class_name == self.options.ingress_class,
+                Some(class) => ours(class),
+                None => nominal(class_name == self.options.ingress_class),
             };
         }
         if let Some(value) = annotation(&ingress.metadata, CLASS_ANNOTATION) {
-            return value == self.options.ingress_class;
+            // The annotation is a plain value; where an object of ours has this name, it counts.
+            let class = self.by_name.get(value).and_then(|class| ours(class));
+            return nominal(value == self.options.ingress_class)
+                .map(|nominal| class.unwrap_or(nominal));
         }
         match self.default {
-            Some(owner) => owner == Owner::Us,
-            None => self.options.unclassed == Unclassed::Accept,
+            Some(class) => ours(class),
+            None => nominal(self.options.unclassed == Unclassed::Accept),
+        }
+    }
+
+    /// That an Ingress names a class which does not exist: nobody serves it.
+    pub(super) fn complaint(&self, ingress: &Ingress) -> Option<Diagnostic> {
+        let name = ingress.spec.as_ref()?.ingress_class_name.as_deref()?;
+        let is_known = self.by_name.contains_key(name) || name == self.options.ingress_class;
+        (!is_known).then(|| Diagnostic {
+            object: reference("Ingress", &ingress.metadata),
+            field: "spec.ingressClassName".to_owned(),
+            reason: Reason::UnknownClass,
+            message: format!("IngressClass `{name}` does not exist; not served"),
+        })
+    }
+
+    /// The ConfigMaps that our classes name as their parameters.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = ObjectRef> {
+        let ours = self.by_name.values().filter(|class| self.is_ours(class));
+        ours.filter_map(|class| config_map(parameters(class)?).ok())
+    }
+
+    fn is_ours(&self, class: &IngressClass) -> bool {
+        let spec = class.spec.as_ref();
+        let controller = spec.and_then(|spec| spec.controller.as_deref());
+        controller == Some(&*self.options.controller_class)
+    }
+}
+
+/// What each class that is ours says of its Ingresses.
+pub(super) struct ClassSettings<'a>(HashMap<&'a str, Settings>);
+
+impl<'a> ClassSettings<'a> {
+    /// Reads the parameters of all classes that are ours.
+    pub(super) fn read(
+        classes: &Classes<'a>,
+        config_maps: &[Arc<ConfigMap>],
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let find = |wanted: &ObjectRef| {
+            config_maps.iter().find(|object| {
+                namespace(&object.metadata) == &*wanted.namespace
+                    && name(&object.metadata) == &*wanted.name
+            })
+        };
+        let mut settings = HashMap::new();
+        let ours = classes
+            .by_name
+            .values()
+            .filter(|class| classes.is_ours(class));
+        for class in ours {
+            let Some(parameters) = parameters(class) else {
+                continue;
+            };
+            let mut report = |message| {
+                diagnostics.push(Diagnostic {
+                    object: class_reference(class),
+                    field: "spec.parameters".to_owned(),
+                    reason: Reason::InvalidParameters,
+                    message,
+                });
+            };
+            match config_map(parameters).map(|wanted| (find(&wanted), wanted)) {
+                Err(message) => report(message),
+                Ok((None, wanted)) => {
+                    report(format!(
+                        "{wanted} does not exist; its class has no defaults"
+                    ));
+                }
+                Ok((Some(object), wanted)) => {
+                    let empty = std::collections::BTreeMap::new();
+                    let (read, mistakes) =
+                        annotation::of_class(object.data.as_ref().unwrap_or(&empty));
+                    settings.insert(name(&class.metadata), read);
+                    diagnostics.extend(mistakes.into_iter().map(|mistake| Diagnostic {
+                        object: wanted.clone(),
+                        field: format!("data[{}]", mistake.key),
+                        reason: if mistake.is_unknown_key {
+                            Reason::UnknownParameter
+                        } else {
+                            Reason::InvalidAnnotation
+                        },
+                        message: mistake.message,
+                    }));
+                }
+            }
+        }
+        Self(settings)
+    }
+
+    /// What a class says.
+    pub(super) fn of(&self, class: Class<'_>) -> Settings {
+        match class {
+            Class::Object(class) => {
+                let settings = self.0.get(name(&class.metadata));
+                settings.cloned().unwrap_or_default()
+            }
+            Class::Nominal => Settings::default(),
         }
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Us,
-    Other,
+fn parameters(class: &IngressClass) -> Option<&Parameters> {
+    class.spec.as_ref()?.parameters.as_ref()
+}
+
+/// The ConfigMap that parameters name, or why they name none.
+fn config_map(parameters: &Parameters) -> Result<ObjectRef, String> {
+    let group = parameters.api_group.as_deref().unwrap_or_default();
+    if !group.is_empty() || parameters.kind != "ConfigMap" {
+        let kind = &parameters.kind;
+        return Err(format!(
+            "`{kind}` is not known, a ConfigMap is expected; its class has no defaults"
+        ));
+    }
+    let namespace = parameters
+        .namespace
+        .as_deref()
+        .filter(|name| !name.is_empty());
+    let Some(namespace) = namespace else {
+        return Err(
+            "a ConfigMap needs `scope: Namespace` and a `namespace`; its class has no defaults"
+                .to_owned(),
+        );
+    };
+    Ok(ObjectRef {
+        kind: "ConfigMap",
+        namespace: namespace.into(),
+        name: parameters.name.as_str().into(),
+    })
+}
+
+fn class_reference(class: &IngressClass) -> ObjectRef {
+    ObjectRef {
+        kind: "IngressClass",
+        namespace: "".into(),
+        name: name(&class.metadata).into(),
+    }
 }
 
 fn is_default(class: &IngressClass) -> bool {
@@ -95,11 +231,7 @@ fn is_default(class: &IngressClass) -> bool {
 
 fn second_default(loser: &IngressClass, winner: &IngressClass) -> Diagnostic {
     Diagnostic {
-        object: ObjectRef {
-            kind: "IngressClass",
-            namespace: "".into(),
-            name: name(&loser.metadata).into(),
-        },
+        object: class_reference(loser),
         field: format!("metadata.annotations[{DEFAULT_CLASS_ANNOTATION}]"),
         reason: Reason::DefaultClassConflict,
         message: format!(

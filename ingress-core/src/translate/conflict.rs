@@ -25,7 +25,7 @@ pub(super) struct BackendUse<'a> {
 
 /// Settles all claims, given oldest Ingress first.
 pub(super) fn resolve<'a>(
-    claims: &'a [Claims],
+    claims: &'a [Arc<Claims>],
     controller_default: Option<Arc<Rule>>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Winners<'a> {
@@ -41,10 +41,10 @@ pub(super) fn resolve<'a>(
 }
 
 impl<'a> Winners<'a> {
-    fn take_rules(&mut self, claims: &'a [Claims], diagnostics: &mut Vec<Diagnostic>) {
+    fn take_rules(&mut self, claims: &'a [Arc<Claims>], diagnostics: &mut Vec<Diagnostic>) {
         let mut all: Vec<(&RuleClaim, &Claims)> = claims
             .iter()
-            .flat_map(|claims| claims.rules.iter().map(move |claim| (claim, claims)))
+            .flat_map(|claims| claims.rules.iter().map(move |claim| (claim, &**claims)))
             .collect();
         // Stable: among equal host and path the oldest Ingress stays first.
         all.sort_by(|(a, _), (b, _)| {
@@ -67,7 +67,7 @@ impl<'a> Winners<'a> {
         }
     }
 
-    fn take_defaults(&mut self, claims: &'a [Claims], diagnostics: &mut Vec<Diagnostic>) {
+    fn take_defaults(&mut self, claims: &'a [Arc<Claims>], diagnostics: &mut Vec<Diagnostic>) {
         for claims in claims {
             for host in &claims.hosts {
                 self.hosts.entry(host.clone()).or_default();

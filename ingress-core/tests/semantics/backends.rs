@@ -201,19 +201,6 @@ fn what_slices_cannot_say_is_reported_on_them() {
 }
 
 #[test]
-fn an_external_name_is_reported() {
-    let spec =
-        json!({"type": "ExternalName", "externalName": "web.example", "ports": [{"port": 80}]});
-    let service = json!({"kind": "Service", "metadata": {"name": "web"}, "spec": spec});
-    let fixture = fixture(&json!({"number": 80})).with(service);
-    assert_eq!(fixture.endpoints(), [""; 0]);
-    assert_eq!(
-        fixture.findings(),
-        [format!("it {FIELD}.service.name ServiceTypeUnsupported")]
-    );
-}
-
-#[test]
 fn the_app_protocol_of_the_service_port_says_what_endpoints_speak() {
     use ingress_core::ir::UpstreamProtocol::{Http1, Http2, Http2Tls, Https};
     for (name, expected) in [

@@ -96,7 +96,12 @@ fn a_secret_that_cannot_be_used_is_reported() {
             invalid,
         ),
     ] {
-        assert_eq!(certificates(&fixture), [""; 0]);
+        let certificates = fixture.translate().config.certificates;
+        let only = certificates.into_values().next().unwrap();
+        assert!(
+            only.is_absent(),
+            "claims its host, so that the last one stays"
+        );
         assert_eq!(fixture.findings(), [expected]);
     }
 }
@@ -134,4 +139,27 @@ fn an_invalid_host_takes_nothing_from_the_others() {
         [""; 0],
         "it is no section without hosts"
     );
+}
+
+#[test]
+fn one_ingress_may_name_two_certificates_for_a_host() {
+    let section = |secret: &str| json!({"hosts": ["a.test"], "secretName": secret});
+    let sections = |secrets: &[&str]| {
+        let sections: Vec<_> = secrets.iter().map(|secret| section(secret)).collect();
+        json!({"tls": sections, "rules": [rule("a.test", &[])]})
+    };
+    let fixture = Fixture::new()
+        .with(secret("ecdsa"))
+        .with(secret("rsa"))
+        .with(secret("third"))
+        .ingress("it", sections(&["ecdsa", "rsa", "ecdsa"]))
+        .ingress("later", sections(&["rsa"]));
+    let certificates = fixture.translate().config.certificates;
+    let certificate = certificates.values().next().unwrap();
+    let alternative = certificate.alternative.as_ref().unwrap();
+    assert_eq!(&*certificate.secret.name, "ecdsa");
+    assert_eq!(&*alternative.secret.name, "rsa");
+    assert_eq!(fixture.findings(), [""; 0]);
+    let third = fixture.ingress("last", sections(&["third"]));
+    assert_eq!(third.findings().len(), 1, "somebody else has it");
 }

@@ -102,3 +102,141 @@ fn of_two_default_classes_the_newer_counts_and_the_other_is_reported() {
     let expected = format!("a metadata.annotations[{DEFAULT}] DefaultClassConflict");
     assert_eq!(fixture(2021, 2020).findings(), [expected]);
 }
+
+const PROTOCOL: &str = "backend-protocol";
+
+/// An Ingress of a class with parameters; the ConfigMap's data, and the Ingress's annotations.
+fn with_parameters(parameters: &Value, data: &Value, annotations: &Value) -> Fixture {
+    let mut class = class("edge", OURS, &json!({}));
+    class["spec"]["parameters"] = parameters.clone();
+    let rules = json!([rule("a.test", &[("Prefix", "/", "web")])]);
+    Fixture::new()
+        .with(class)
+        .with(json!({
+            "kind": "ConfigMap", "metadata": {"name": "defaults", "namespace": "edge"}, "data": data,
+        }))
+        .with(json!({
+            "kind": "Ingress",
+            "metadata": {"name": "it", "annotations": annotations},
+            "spec": {"ingressClassName": "edge", "rules": rules},
+        }))
+        .service("web")
+}
+
+fn parameters() -> Value {
+    json!({"kind": "ConfigMap", "name": "defaults", "namespace": "edge", "scope": "Namespace"})
+}
+
+#[test]
+fn the_parameters_of_a_class_are_defaults_of_its_ingresses() {
+    use ingress_core::ir::UpstreamProtocol::{Http1, Http2, Https};
+    let annotation = json!({"nginx.ingress.kubernetes.io/backend-protocol": "GRPC"});
+    for (data, annotations, expected) in [
+        (json!({}), json!({}), Http1),
+        (json!({PROTOCOL: "HTTPS"}), json!({}), Https),
+        (json!({PROTOCOL: "HTTPS"}), annotation, Http2),
+    ] {
+        let fixture = with_parameters(&parameters(), &data, &annotations);
+        assert_eq!(fixture.findings(), [""; 0]);
+        let backends = fixture.translate().config.backends;
+        let protocols: Vec<_> = backends.values().map(|backend| backend.protocol).collect();
+        assert_eq!(protocols, [expected]);
+    }
+}
+
+#[test]
+fn parameters_that_mean_nothing_are_told_and_take_nothing_down() {
+    let mut cluster_scoped = parameters();
+    cluster_scoped["namespace"] = Value::Null;
+    let mut custom = parameters();
+    custom["apiGroup"] = "example.com".into();
+    let mut missing = parameters();
+    missing["name"] = "nope".into();
+    for (parameters, data, expected) in [
+        (
+            cluster_scoped,
+            json!({}),
+            "edge spec.parameters InvalidParameters",
+        ),
+        (custom, json!({}), "edge spec.parameters InvalidParameters"),
+        (missing, json!({}), "edge spec.parameters InvalidParameters"),
+        (
+            parameters(),
+            json!({PROTOCOL: "gopher"}),
+            "defaults data[backend-protocol] InvalidAnnotation",
+        ),
+        (
+            parameters(),
+            json!({"nonsense": "1"}),
+            "defaults data[nonsense] UnknownParameter",
+        ),
+    ] {
+        let fixture = with_parameters(&parameters, &data, &json!({}));
+        assert_eq!(fixture.findings(), [expected]);
+        assert_eq!(fixture.answers().ask("a.test", "/"), "web:80");
+    }
+}
+
+#[test]
+fn an_annotation_that_cannot_be_read_is_told_and_ignored() {
+    let key = "nginx.ingress.kubernetes.io/backend-protocol";
+    let fixture = with_parameters(&Value::Null, &json!({}), &json!({key: "gopher"}));
+    assert_eq!(
+        fixture.findings(),
+        [format!("it metadata.annotations[{key}] InvalidAnnotation")]
+    );
+    assert_eq!(fixture.answers().ask("a.test", "/"), "web:80");
+}
+
+#[test]
+fn only_what_our_ingresses_and_classes_name_is_needed() {
+    let mut fixture = with_parameters(&parameters(), &json!({}), &json!({}));
+    let tls = |secret: &str| json!({"tls": [{"secretName": secret}]});
+    fixture = fixture.ingress("ours", tls("needed"));
+    fixture = fixture.with(json!({
+        "kind": "Ingress", "metadata": {"name": "theirs"},
+        "spec": {"ingressClassName": "other", "tls": [{"secretName": "private"}]},
+    }));
+    let needs = ingress_core::translate::needs(&fixture.snapshot, &fixture.options);
+    let names = |objects: &std::collections::BTreeSet<ingress_core::ir::ObjectRef>| {
+        objects.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&needs.secrets), ["Secret test/needed"]);
+    assert_eq!(names(&needs.config_maps), ["ConfigMap edge/defaults"]);
+}
+
+#[test]
+fn a_class_that_does_not_exist_is_told() {
+    let of_class = |name: &str| {
+        let rules = json!([rule("a.test", &[("Prefix", "/", "web")])]);
+        Fixture::new()
+            .with(class("other", "example.com/other", &json!({})))
+            .with(json!({
+                "kind": "Ingress",
+                "metadata": {"name": "it"},
+                "spec": {"ingressClassName": name, "rules": rules},
+            }))
+            .findings()
+    };
+    assert_eq!(of_class("typo"), ["it spec.ingressClassName UnknownClass"]);
+    assert_eq!(of_class("other"), [""; 0], "somebody else's");
+}
+
+#[test]
+fn an_ingress_of_ten_thousand_rules_is_served_and_changes_nothing_else() {
+    let rules: Vec<_> = (0..10_000)
+        .map(|number| rule(&format!("h{number}.test"), &[("Prefix", "/", "web")]))
+        .collect();
+    let fixture = Fixture::new()
+        .service("web")
+        .ingress(
+            "small",
+            json!({"rules": [rule("a.test", &[("Prefix", "/", "web")])]}),
+        )
+        .ingress("large", json!({"rules": rules}));
+    assert_eq!(fixture.findings(), [""; 0]);
+    let answers = fixture.answers();
+    for host in ["a.test", "h0.test", "h9999.test"] {
+        assert_eq!(answers.ask(host, "/"), "web:80");
+    }
+}

@@ -31,6 +31,9 @@ impl Fixture {
             "Service" => snapshot.services.push(read(object)),
             "EndpointSlice" => snapshot.endpoint_slices.push(read(object)),
             "Secret" => snapshot.secrets.push(read(object)),
+            "ConfigMap" => snapshot.config_maps.push(read(object)),
+            "Node" => snapshot.nodes.push(read(object)),
+            "Pod" => snapshot.pods.push(read(object)),
             kind => panic!("unknown kind {kind}"),
         }
         self
@@ -115,7 +118,7 @@ pub(crate) struct Answers(RouteTable<String>);
 impl Answers {
     pub(crate) fn of(config: &Config) -> Self {
         let default = config.default_backend.as_ref();
-        Self(RouteTable::compile(&config.hosts, default, |rule| {
+        Self(RouteTable::compile(&config.hosts, default, |_, rule| {
             describe(rule)
         }))
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ingress_core::ir::{
-    BackendKey, HostPattern, HostRules, ObjectRef, PathPattern, Rule, RuleOrigin, Target,
+    BackendKey, BackendPolicy, HostPattern, HostRules, ObjectRef, PathPattern, Rule, RuleOrigin,
+    Target,
 };
 use ingress_core::route::RouteTable;
 use proptest::collection::{btree_map, btree_set, vec};
@@ -15,7 +16,7 @@ use proptest::sample::select;
 type Hosts = BTreeMap<HostPattern, Arc<HostRules>>;
 
 fn table(hosts: &Hosts, default: Option<&Arc<Rule>>) -> RouteTable<Arc<Rule>> {
-    RouteTable::compile(hosts, default, Arc::clone)
+    RouteTable::compile(hosts, default, |_, rule| Arc::clone(rule))
 }
 
 fn find<'a>(table: &'a RouteTable<Arc<Rule>>, host: &str, path: &str) -> Option<&'a Rule> {
@@ -83,6 +84,7 @@ fn rule(path: PathPattern, number: u16) -> Arc<Rule> {
         namespace: "test".into(),
         service: "web".into(),
         port,
+        policy: BackendPolicy::default(),
     });
     Arc::new(Rule {
         path,
@@ -205,7 +207,7 @@ proptest! {
             table = table.with_changes(
                 changes.iter().map(|(host, rules)| (host, rules.as_ref())),
                 default.as_ref(),
-                |rule| {
+                |_, rule| {
                     assert!(changed.contains(&Arc::as_ptr(rule)), "{rule:?} did not change");
                     Arc::clone(rule)
                 },
@@ -229,7 +231,7 @@ proptest! {
     ) {
         let before = table(&hosts, None);
         let host = HostPattern::parse(&name).unwrap();
-        let after = before.with_changes([(&host, Some(&rules))], None, Arc::clone);
+        let after = before.with_changes([(&host, Some(&rules))], None, |_, rule| Arc::clone(rule));
         for (host, path) in requests.into_iter().filter(|(host, _)| *host != name) {
             prop_assert_eq!(find(&after, &host, &path), find(&before, &host, &path));
         }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ingress_core::ir::ObjectRef;
+use ingress_core::ir::{Certificate, Config, HostPattern};
 use ingress_core::snapshot::Snapshot;
-use ingress_core::translate::{Options, Unclassed, translate};
+use ingress_core::translate::{Options, Translator, Unclassed, translate};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proptest::collection::vec;
@@ -128,6 +129,8 @@ fn shuffled(snapshot: &Snapshot) -> impl Strategy<Value = Snapshot> + use<> {
         services,
         endpoint_slices,
         secrets,
+        config_maps,
+        ..
     } = snapshot.clone();
     let ingresses = Just(ingresses).prop_shuffle();
     let ingress_classes = Just(ingress_classes).prop_shuffle();
@@ -142,14 +145,25 @@ fn shuffled(snapshot: &Snapshot) -> impl Strategy<Value = Snapshot> + use<> {
         secrets,
     )
         .prop_map(
-            |(ingresses, ingress_classes, services, endpoint_slices, secrets)| Snapshot {
+            move |(ingresses, ingress_classes, services, endpoint_slices, secrets)| Snapshot {
                 ingresses,
                 ingress_classes,
                 services,
                 endpoint_slices,
                 secrets,
+                config_maps: config_maps.clone(),
+                ..Snapshot::default()
             },
         )
+}
+
+/// The certificates that can be served.
+fn usable(config: &Config) -> Vec<(&HostPattern, &Certificate)> {
+    let certificates = config.certificates.iter();
+    let usable = certificates.filter(|(_, certificate)| !certificate.is_absent());
+    usable
+        .map(|(host, certificate)| (host, &**certificate))
+        .collect()
 }
 
 /// An Ingress that is all wrong, on a host of its own and on hosts of others.
@@ -219,6 +233,25 @@ proptest! {
     }
 
     #[test]
+    fn a_translator_that_has_read_other_snapshots_agrees_with_one_that_has_not(
+        fixtures in vec(fixture(), 2..5), again in vec(0_usize..100, 6),
+    ) {
+        let options = &fixtures[0].options;
+        let mut translator = Translator::new(options.clone());
+        // Objects come from several snapshots: some are the same as before, some are not.
+        let mut mixed = fixtures[0].snapshot.clone();
+        for (turn, pick) in again.into_iter().enumerate() {
+            let other = &fixtures[pick % fixtures.len()].snapshot;
+            match turn % 3 {
+                0 => mixed.ingresses.clone_from(&other.ingresses),
+                1 => mixed.endpoint_slices.clone_from(&other.endpoint_slices),
+                _ => mixed.services.clone_from(&other.services),
+            }
+            prop_assert_eq!(translator.translate(&mixed), translate(&mixed, options));
+        }
+    }
+
+    #[test]
     fn a_wrong_object_does_not_change_the_answers_of_others(
         fixture in fixture(), wrong in wrong(), created in proptest::option::of(Just("1999-01-01T00:00:00Z")),
     ) {
@@ -232,7 +265,9 @@ proptest! {
                 prop_assert_eq!(answers[0].ask(host, path), answers[1].ask(host, path));
             }
         }
-        prop_assert_eq!(&before.config.certificates, &after.config.certificates);
+        let [certificates_before, certificates_after] =
+            [&before, &after].map(|translation| usable(&translation.config));
+        prop_assert_eq!(certificates_before, certificates_after);
         let theirs: Vec<_> =
             after.diagnostics.into_iter().filter(|one| &*one.object.name != "wrong").collect();
         prop_assert_eq!(theirs, before.diagnostics);

@@ -1,0 +1,255 @@
+//! What annotations of an Ingress, and the parameters of its class, say.
+//!
+//! One registry for both: a setting has a key, which is an annotation under our own prefix or
+//! ingress-nginx's, and a key of the ConfigMap that an IngressClass names as its parameters. The
+//! annotation counts before the parameter, our own prefix before ingress-nginx's.
+//!
+//! A value that means nothing is told and counts as if it were not there.
+
+mod balance;
+
+use std::collections::BTreeMap;
+
+use crate::ir::{BackendPolicy, UpstreamProtocol};
+
+/// Every setting that one Ingress, or one class, makes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How backends are spoken to.
+    pub backend: BackendPolicy,
+    session: balance::Session,
+}
+
+/// A value that means nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The key as the object spells it.
+    pub key: String,
+    /// What was found and what is expected.
+    pub message: String,
+    /// Whether the key itself is unknown rather than its value wrong.
+    pub is_unknown_key: bool,
+}
+
+/// Reads the annotations of an Ingress on top of what its class says.
+///
+/// Annotations that are not known are left alone: they may be somebody else's.
+pub fn of_ingress(
+    annotations: &BTreeMap<String, String>,
+    class: Settings,
+) -> (Settings, Vec<Mistake>) {
+    let mut settings = class;
+    let mut mistakes = Vec::new();
+    if annotations.is_empty() {
+        return (settings, mistakes);
+    }
+    for setting in REGISTRY {
+        // The first that is usable counts.
+        for prefix in PREFIXES {
+            let key = format!("{prefix}{}", setting.key);
+            let Some(value) = annotations.get(&key) else {
+                continue;
+            };
+            match (setting.read)(value, &mut settings) {
+                Ok(()) => break,
+                Err(message) => mistakes.push(Mistake {
+                    key,
+                    message,
+                    is_unknown_key: false,
+                }),
+            }
+        }
+    }
+    settings.backend.affinity = settings.session.affinity();
+    (settings, mistakes)
+}
+
+/// Reads the parameters of a class: the `data` of its ConfigMap.
+pub fn of_class(parameters: &BTreeMap<String, String>) -> (Settings, Vec<Mistake>) {
+    let mut settings = Settings::default();
+    let mut mistakes = Vec::new();
+    for (key, value) in parameters {
+        let known = REGISTRY.iter().find(|setting| setting.key == key);
+        let outcome = match known {
+            Some(setting) => (setting.read)(value, &mut settings),
+            None => Err("is not a known parameter; ignored".to_owned()),
+        };
+        if let Err(message) = outcome {
+            mistakes.push(Mistake {
+                key: key.clone(),
+                message,
+                is_unknown_key: known.is_none(),
+            });
+        }
+    }
+    settings.backend.affinity = settings.session.affinity();
+    (settings, mistakes)
+}
+
+/// One setting: its key and how its value is read.
+struct Setting {
+    key: &'static str,
+    read: fn(&str, &mut Settings) -> Result<(), String>,
+}
+
+const REGISTRY: &[Setting] = &[
+    Setting {
+        key: "backend-protocol",
+        read: backend_protocol,
+    },
+    Setting {
+        key: "ssl-passthrough",
+        read: ssl_passthrough,
+    },
+    // The hash comes after what it counts more than.
+    Setting {
+        key: "load-balance",
+        read: balance::load_balance,
+    },
+    Setting {
+        key: "upstream-hash-by",
+        read: balance::upstream_hash_by,
+    },
+    Setting {
+        key: "affinity",
+        read: balance::affinity,
+    },
+    Setting {
+        key: "affinity-mode",
+        read: balance::affinity_mode,
+    },
+    Setting {
+        key: "session-cookie-name",
+        read: balance::cookie_name,
+    },
+    Setting {
+        key: "session-cookie-path",
+        read: balance::cookie_path,
+    },
+    Setting {
+        key: "session-cookie-domain",
+        read: balance::cookie_domain,
+    },
+    Setting {
+        key: "session-cookie-max-age",
+        read: balance::cookie_max_age,
+    },
+    Setting {
+        key: "session-cookie-samesite",
+        read: balance::cookie_same_site,
+    },
+    Setting {
+        key: "session-cookie-secure",
+        read: balance::cookie_secure,
+    },
+    Setting {
+        key: "session-cookie-change-on-failure",
+        read: balance::change_on_failure,
+    },
+];
+
+fn boolean(value: &str) -> Result<bool, String> {
+    match value.trim() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("`{value}` is not one of true, false; ignored")),
+    }
+}
+
+/// Source: ingress-nginx, annotation `ssl-passthrough`.
+fn ssl_passthrough(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.backend.passthrough = boolean(value)?;
+    Ok(())
+}
+
+/// Source: ingress-nginx, annotation `backend-protocol`.
+fn backend_protocol(value: &str, settings: &mut Settings) -> Result<(), String> {
+    let protocol = match value.trim().to_ascii_uppercase().as_str() {
+        "HTTP" | "AUTO_HTTP" => UpstreamProtocol::Http1,
+        "HTTPS" => UpstreamProtocol::Https,
+        "GRPC" => UpstreamProtocol::Http2,
+        "GRPCS" => UpstreamProtocol::Http2Tls,
+        _ => {
+            return Err(format!(
+                "`{value}` is not one of HTTP, AUTO_HTTP, HTTPS, GRPC, GRPCS; ignored"
+            ));
+        }
+    };
+    settings.backend.protocol = Some(protocol);
+    Ok(())
+}
+
+const PREFIXES: [&str; 2] = ["sluice.dev/", "nginx.ingress.kubernetes.io/"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        entries.iter().map(owned).collect()
+    }
+
+    const OURS: &str = "sluice.dev/backend-protocol";
+    const NGINX: &str = "nginx.ingress.kubernetes.io/backend-protocol";
+
+    fn protocol(
+        annotations: &[(&str, &str)],
+        class: Option<UpstreamProtocol>,
+    ) -> Option<UpstreamProtocol> {
+        let class = Settings {
+            backend: BackendPolicy {
+                protocol: class,
+                ..BackendPolicy::default()
+            },
+            ..Settings::default()
+        };
+        of_ingress(&map(annotations), class).0.backend.protocol
+    }
+
+    #[test]
+    fn passthrough_is_true_or_false() {
+        let read = |value: &str| {
+            let annotations = map(&[("nginx.ingress.kubernetes.io/ssl-passthrough", value)]);
+            let (settings, mistakes) = of_ingress(&annotations, Settings::default());
+            (settings.backend.passthrough, mistakes.len())
+        };
+        assert_eq!(read("true"), (true, 0));
+        assert_eq!(read("false"), (false, 0));
+        assert_eq!(read("yes"), (false, 1));
+    }
+
+    #[test]
+    fn our_prefix_counts_before_ingress_nginx_and_both_before_the_class() {
+        let https = Some(UpstreamProtocol::Https);
+        let grpc = Some(UpstreamProtocol::Http2);
+        assert_eq!(protocol(&[], None), None);
+        assert_eq!(protocol(&[], https), https);
+        assert_eq!(protocol(&[(NGINX, "grpc")], https), grpc);
+        assert_eq!(protocol(&[(NGINX, "HTTPS"), (OURS, "GRPC")], None), grpc);
+    }
+
+    #[test]
+    fn a_value_that_means_nothing_is_told_and_ignored() {
+        let annotations = map(&[(OURS, "gopher"), (NGINX, "GRPCS")]);
+        let (settings, mistakes) = of_ingress(&annotations, Settings::default());
+        assert_eq!(settings.backend.protocol, Some(UpstreamProtocol::Http2Tls));
+        assert_eq!(mistakes[0].key, OURS);
+        assert!(mistakes[0].message.contains("`gopher`"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn unknown_parameters_are_told_and_unknown_annotations_are_not() {
+        let (settings, mistakes) = of_class(&map(&[
+            ("backend-protocol", "HTTPS"),
+            ("worker-shutdown", "1"),
+        ]));
+        assert_eq!(settings.backend.protocol, Some(UpstreamProtocol::Https));
+        assert!(mistakes[0].is_unknown_key && mistakes[0].key == "worker-shutdown");
+        let (_, mistakes) = of_ingress(
+            &map(&[("cert-manager.io/issuer", "x")]),
+            Settings::default(),
+        );
+        assert_eq!(mistakes, []);
+    }
+}

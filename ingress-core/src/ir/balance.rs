@@ -1,0 +1,53 @@
+//! How the endpoints of a backend share its requests.
+
+use std::sync::Arc;
+
+/// Which endpoint a request goes to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Balance {
+    /// The one with fewer requests of two drawn at random.
+    LeastRequest,
+    /// One after another.
+    RoundRobin,
+    /// The one that is expected to answer sooner of two drawn at random.
+    PeakEwma,
+    /// The same for the same key, unless it has much more to do than others.
+    Hash(HashBy),
+}
+
+/// What of a request is the key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HashBy {
+    /// The client's address.
+    ClientAddress,
+    /// Path and query.
+    Uri,
+    /// The path alone.
+    Path,
+    /// The host that was asked for.
+    Host,
+    /// A field, by its name in lower case.
+    Field(Arc<str>),
+}
+
+/// Sessions that stay with an endpoint, by a cookie of ours.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Affinity {
+    /// The cookie's name.
+    pub cookie: Arc<str>,
+    /// When a session moves.
+    pub mode: AffinityMode,
+    /// What the cookie says after its value, such as `; Path=/; HttpOnly`.
+    pub attributes: Arc<str>,
+    /// Whether a session moves for good when its endpoint fails.
+    pub change_on_failure: bool,
+}
+
+/// When a session moves to another endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AffinityMode {
+    /// When its endpoint goes, and some when endpoints come, so that new ones get their share.
+    Balanced,
+    /// When its endpoint goes.
+    Persistent,
+}
