@@ -29,6 +29,10 @@ pub enum Destination {
         /// Whether it opens a connection (TCP SYN without ACK, any UDP).
         opens: bool,
     },
+    /// To our end of an upstream connection, if there is one for this packet: the host's NAT may
+    /// have given the same address and port to a connection of its own (kube-proxy masquerades
+    /// with random ports from 1024 on).
+    Upstream,
     /// Into the ingress netns, whoever listens; the reason says why.
     Ingress(Reason),
     /// To the host stack; the reason says why.
@@ -174,7 +178,7 @@ fn flow(
         reserved: 0,
     };
     if is_upstream(&frontend, settings, tables) {
-        return Destination::Ingress(Reason::Upstream);
+        return Destination::Upstream;
     }
     match tables.frontend(&frontend) {
         Some(group) => Destination::Frontend { group, opens },

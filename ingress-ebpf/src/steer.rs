@@ -31,6 +31,13 @@ pub(crate) fn run(ctx: &TcContext) -> Result<(Reason, i32), Reason> {
     let reason = match decide::steer(&network, &transport, settings, &KernelTables) {
         Destination::Host(reason) => return Err(reason),
         Destination::Ingress(reason) => reason,
+        Destination::Upstream => {
+            let netns = u64::from(settings.ingress_netns);
+            if state_of_connection(ctx, &network, &transport, netns).is_none() {
+                return Err(Reason::NotOurs);
+            }
+            Reason::Upstream
+        }
         Destination::Frontend { group, opens } => {
             frontend(ctx, &network, &transport, group, opens)?
         }
@@ -69,13 +76,27 @@ fn frontend(
 /// Whether the host netns has a TCP socket for this very connection.
 #[inline(always)]
 fn is_host_connection(ctx: &TcContext, network: &Network, transport: &Transport) -> bool {
+    let state = state_of_connection(ctx, network, transport, BPF_F_CURRENT_NETNS);
+    // One that is over in all but name has nothing to lose, and its client may have begun another
+    // with the same port, which is ours.
+    state.is_some_and(|state| state != TCP_LISTEN && state != TCP_TIME_WAIT)
+}
+
+/// The state of the TCP socket that a netns has for this very connection, or that listens for it.
+#[inline(always)]
+fn state_of_connection(
+    ctx: &TcContext,
+    network: &Network,
+    transport: &Transport,
+    netns: u64,
+) -> Option<u32> {
     let Transport::Tcp {
         source,
         destination,
         ..
     } = *transport
     else {
-        return false;
+        return None;
     };
     // `bpf_sock_tuple` as words: the addresses, then both ports in one.
     let ports = u32::from_ne_bytes([source[0], source[1], destination[0], destination[1]]);
@@ -107,15 +128,15 @@ fn is_host_connection(ctx: &TcContext, network: &Network, transport: &Transport)
             ctx.as_ptr(),
             (&raw mut tuple).cast::<bpf_sock_tuple>(),
             tuple_bytes,
-            BPF_F_CURRENT_NETNS,
+            netns,
             0,
         );
         if socket.is_null() {
-            return false;
+            return None;
         }
         let state = (*socket).state;
         bpf_sk_release(socket.cast());
-        state != TCP_LISTEN
+        Some(state)
     }
 }
 
@@ -161,4 +182,5 @@ const PACKET_HOST: u32 = 0;
 /// `linux/bpf.h`: the netns of the device that the packet came in on.
 const BPF_F_CURRENT_NETNS: u64 = u64::MAX;
 /// `net/tcp_states.h`.
+const TCP_TIME_WAIT: u32 = 6;
 const TCP_LISTEN: u32 = 10;

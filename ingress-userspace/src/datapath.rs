@@ -16,6 +16,7 @@ mod netlink;
 mod netns;
 mod object;
 mod probe;
+mod sysctl;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -136,6 +137,8 @@ pub struct Datapath {
     return_path: TcMode,
     reach: Arc<ArcSwap<Reach>>,
     listeners: Vec<ListenerPort>,
+    /// Whether new connections to all of them are steered.
+    is_steering: bool,
 }
 
 impl Datapath {
@@ -173,6 +176,7 @@ impl Datapath {
         )
         .await?;
         devices.gate = gate.index;
+        let ingress_netns = gate::ingress_netns(&settings.gate, &netlink).await?;
         let (return_path, return_path_mode) = attach::tc(
             object.return_path()?,
             "return_path",
@@ -186,6 +190,7 @@ impl Datapath {
             workers: settings.workers,
             upstream_port_min: settings.upstream_ports.min,
             upstream_port_max: settings.upstream_ports.max,
+            ingress_netns,
         })?;
         let datapath = Self {
             settings,
@@ -200,6 +205,7 @@ impl Datapath {
             return_path: return_path_mode,
             reach: Arc::default(),
             listeners: Vec::new(),
+            is_steering: false,
         };
         Ok((datapath, changes.boxed()))
     }
@@ -233,9 +239,10 @@ impl Datapath {
             self.maps.set_listener(port.group, worker, *socket)?;
         }
         self.listeners.push(port);
-        if established::any_at(&[port.port]) {
-            self.connections.mark_left_to_host();
-        }
+        // Until everything is steered, the host goes on accepting, and what it has accepted stays
+        // its own.
+        self.connections.mark_left_to_host();
+        self.is_steering = false;
         Ok(())
     }
 
@@ -248,6 +255,12 @@ impl Datapath {
             .await?;
         self.maps.set_steered_devices(&self.devices.steered())?;
         self.maps.apply(&Plan::new(&addresses, &self.listeners))?;
+        if !std::mem::replace(&mut self.is_steering, true) {
+            let ports: Vec<u16> = self.listeners.iter().map(|port| port.port).collect();
+            if !established::any_at(&ports) {
+                self.connections.unmark_left_to_host();
+            }
+        }
         if **self.reach.load() != reach {
             info!(
                 direct = reach.direct.len(),
@@ -322,4 +335,4 @@ fn io_error(attempt: &'static str) -> impl FnOnce(io::Error) -> DatapathError {
 }
 
 /// Changes with the layout of any map, so that a new version never adopts what it can't read.
-const MAPS_DIRECTORY: &str = "maps-1";
+const MAPS_DIRECTORY: &str = "maps-2";

@@ -81,8 +81,8 @@ fn upstream_connections_are_known_by_both_ends_of_their_port_range() {
     let network = network(protocol::TCP, Fragment::Whole);
     for (port, expected) in [
         (19_999, Destination::Host(Reason::NotOurs)),
-        (20_000, Destination::Ingress(Reason::Upstream)),
-        (29_999, Destination::Ingress(Reason::Upstream)),
+        (20_000, Destination::Upstream),
+        (29_999, Destination::Upstream),
         (30_000, Destination::Host(Reason::NotOurs)),
     ] {
         assert_eq!(
@@ -246,6 +246,7 @@ const SETTINGS: Settings = Settings {
     workers: 1,
     upstream_port_min: 20_000,
     upstream_port_max: 29_999,
+    ingress_netns: 0,
 };
 const NODE: Address = mapped([192, 0, 2, 1]);
 const CLIENT: Address = mapped([198, 51, 100, 7]);

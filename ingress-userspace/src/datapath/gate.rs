@@ -10,6 +10,7 @@ use tracing::debug;
 
 use super::netlink::{Link, Netlink, NetlinkError};
 use super::netns::Namespace;
+use super::sysctl;
 
 /// Why there is no gate.
 #[derive(Debug, Error)]
@@ -21,7 +22,7 @@ pub enum GateError {
     #[error("failed to work inside the ingress network namespace")]
     Namespace(#[source] io::Error),
     /// A sysctl can't be written: usually `/proc/sys` is read-only in this container.
-    #[error("failed to set `{key}` (is /proc/sys mounted read-only?)")]
+    #[error("failed to set `{key}` (is /proc/sys mounted read-only, and mounting not allowed?)")]
     Sysctl {
         /// Path below `/proc/sys/net`.
         key: String,
@@ -32,6 +33,9 @@ pub enum GateError {
     /// A device vanished while it was set up.
     #[error("device `{0}` is not there")]
     NoDevice(String),
+    /// The kernel does not say where a device leads to.
+    #[error("device `{0}` leads to no other network namespace")]
+    NoNetns(String),
 }
 
 /// First and last local port of upstream connections made in the ingress netns.
@@ -102,6 +106,13 @@ async fn make(
     Ok(())
 }
 
+/// Id of the namespace that the gate leads into, as seen from the host's.
+pub(super) async fn ingress_netns(name: &str, netlink: &Netlink) -> Result<u32, GateError> {
+    let gate = find(netlink, name).await?;
+    gate.peer_netns
+        .ok_or_else(|| GateError::NoNetns(name.to_owned()))
+}
+
 async fn find(netlink: &Netlink, name: &str) -> Result<Link, GateError> {
     netlink
         .link(name)
@@ -145,7 +156,7 @@ fn has_ipv6() -> bool {
 }
 
 fn set(key: &str, value: &str) -> Result<(), GateError> {
-    fs::write(format!("/proc/sys/net/{key}"), value).map_err(|source| GateError::Sysctl {
+    sysctl::set(key, value).map_err(|source| GateError::Sysctl {
         key: key.to_owned(),
         source,
     })

@@ -228,6 +228,11 @@ impl Connections {
         self.cell(LEFT_TO_HOST).store(1, Ordering::Relaxed);
     }
 
+    /// Has it look no more, until a new connection is left to the host again.
+    pub fn unmark_left_to_host(&self) {
+        self.cell(LEFT_TO_HOST).store(0, Ordering::Relaxed);
+    }
+
     fn cell(&self, index: u32) -> &AtomicU64 {
         debug_assert!(index < CONNECTION_CELLS);
         // SAFETY: the map has CONNECTION_CELLS values of 8 bytes, all mapped for as long as

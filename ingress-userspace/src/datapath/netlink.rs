@@ -42,6 +42,8 @@ pub struct Link {
     pub mac: Vec<u8>,
     /// Largest packet, in bytes.
     pub mtu: u32,
+    /// Id of the namespace that its other end is in, where that is another one.
+    pub peer_netns: Option<u32>,
     /// Whether its frames have Ethernet headers.
     pub is_ethernet: bool,
 }
@@ -304,6 +306,7 @@ impl From<LinkMessage> for Link {
             name: String::new(),
             mac: Vec::new(),
             mtu: 0,
+            peer_netns: None,
             is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
         };
         for attribute in message.attributes {
@@ -311,6 +314,7 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Address(mac) => link.mac = mac,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::LinkNetNsId(id) => link.peer_netns = u32::try_from(id).ok(),
                 _ => {}
             }
         }
