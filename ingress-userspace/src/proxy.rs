@@ -2,19 +2,24 @@
 //!
 //! The line of a request, file by file: `listen` accepts, `serve` settles TLS and protocol,
 //! `request` rewrites the head, `forward` finds route and endpoint, `pool` and `upstream` carry
-//! it, `body` streams both ways, `response` (or `error`) answers. `table` is what a configuration
+//! it, `body` streams both ways, `response` (or `error`) answers. `metrics` is what is counted by the way. `table` is what a configuration
 //! looks like from here; `upgrade` and `tunnel` are for requests that leave HTTP; `worker` is the
 //! thread that all of this runs on.
 //!
 //! Invariant: on the path of a request no lock is shared between workers, and a request is served
 //! by the table that was published last when its head arrived.
 
+mod access_log;
+mod affinity;
 mod announce;
 mod backend;
+mod balancing;
 mod body;
 mod certificate;
+mod client;
 mod connection;
 mod counters;
+mod deadline;
 mod dial;
 mod drain;
 mod endpoint;
@@ -27,8 +32,12 @@ mod inbound;
 mod io;
 mod limits;
 mod listen;
+mod metrics;
 mod multiplex;
+mod peek;
 mod pool;
+mod proxy_protocol;
+mod relay;
 mod request;
 mod response;
 mod serve;
@@ -42,10 +51,15 @@ mod upstream;
 mod websocket;
 mod worker;
 
+pub use access_log::{AccessLog, Escape, LogWriter, Target, Template, TemplateError};
+pub use balancing::Balancing;
 pub use certificate::{CertificateError, CertificateProblem, DefaultCertificate};
+pub use client::{ClientPolicy, ForwardedFor};
 pub use counters::{DatapathSnapshot, WorkerSnapshot};
 pub use dial::{Dial, HostDial};
 pub use limits::Timeouts;
 pub use listen::{Datapath, ListenError, Listener, Scheme, listen};
+pub use metrics::exposition::{Identity, Metrics};
 pub use table::{Table, TableHandle};
-pub use worker::{ConnectionGauge, NoGauge, Worker, WorkerHandle, WorkerSpec};
+pub use tls::{CipherError, CipherSuites, TicketKeyError, TicketKeys, TlsOptions, TlsVersion};
+pub use worker::{ConnectionGauge, NoGauge, Worker, WorkerHandle, WorkerOptions, WorkerSpec};

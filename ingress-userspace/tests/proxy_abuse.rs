@@ -36,10 +36,7 @@ fn proxy(origin: &Origin) -> Proxy {
         downstream_write: Duration::from_secs(1),
         ..Timeouts::default()
     };
-    let options = Options {
-        timeouts,
-        ..Options::default()
-    };
+    let options = Options::timeouts(timeouts);
     Proxy::start_with(config(&[("one.test", "/", &[origin.address])]), options)
 }
 

@@ -9,7 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
-use ingress_core::ir::{Backend, UpstreamProtocol};
+use ingress_core::ir::{Backend, BackendPolicy, Endpoint, UpstreamProtocol};
+
+use super::metrics::labels::Labels;
+
+/// What a route has at hand for the requests that match it.
+#[derive(Clone, Debug)]
+pub(super) struct Lane {
+    pub(super) destination: Destination,
+    /// What its requests are counted by.
+    pub(super) labels: Arc<Labels>,
+}
 
 /// Where a route leads.
 #[derive(Clone, Debug)]
@@ -25,6 +35,7 @@ pub(super) enum Destination {
 pub(super) struct BackendSlot {
     /// Tells slots apart where a worker keeps something by slot.
     pub(super) id: u64,
+    pub(super) policy: BackendPolicy,
     endpoints: ArcSwap<Endpoints>,
     retired: AtomicBool,
 }
@@ -34,14 +45,17 @@ pub(super) struct BackendSlot {
 pub(super) struct Endpoints {
     /// In the order of `ir::Backend`.
     pub(super) addresses: Vec<SocketAddr>,
+    /// Where sessions may stay that are there.
+    pub(super) draining: Vec<SocketAddr>,
     pub(super) protocol: UpstreamProtocol,
 }
 
 impl BackendSlot {
     /// A slot without endpoints; they come when its table is published.
-    pub(super) fn new(id: u64) -> Self {
+    pub(super) fn new(id: u64, policy: BackendPolicy) -> Self {
         Self {
             id,
+            policy,
             endpoints: ArcSwap::default(),
             retired: AtomicBool::new(false),
         }
@@ -66,9 +80,17 @@ impl BackendSlot {
 
 impl Endpoints {
     pub(super) fn of(backend: &Backend) -> Arc<Self> {
-        let addresses = backend.endpoints.iter().map(|endpoint| endpoint.address);
+        let addresses = |endpoints: &[Endpoint]| {
+            let addresses = endpoints.iter().map(|endpoint| endpoint.address);
+            addresses.collect::<Vec<_>>()
+        };
+        let draining = addresses(&backend.draining);
+        let addresses = addresses(&backend.endpoints);
+        // Where none is ready, those that still serve are both.
+        let is_other = |address: &SocketAddr| !addresses.contains(address);
         Arc::new(Self {
-            addresses: addresses.collect(),
+            draining: draining.into_iter().filter(is_other).collect(),
+            addresses,
             protocol: backend.protocol,
         })
     }

@@ -14,20 +14,51 @@ use hyper::body::Incoming;
 use thiserror::Error;
 
 use super::connection::InFlight;
-use super::endpoint::Load;
+use super::endpoint::{Endpoint, Load};
 use super::io::Activity;
 use super::multiplex::Place;
 use super::upstream::{Patience, Upstream, pending, quiet};
 use super::worker::WorkerState;
 
 /// The body of a request on its way to an endpoint.
-pub(super) struct RequestBody(Option<Upload>);
+pub(super) struct RequestBody(Option<Uploading>);
 
-struct Upload {
+struct Uploading {
     incoming: Incoming,
-    progress: Rc<Cell<Progress>>,
+    upload: Rc<Upload>,
     /// Notes down what moves, where no socket can tell.
     activity: Option<Rc<Activity>>,
+}
+
+/// What has come of a request body.
+pub(super) struct Upload {
+    progress: Cell<Progress>,
+    bytes: Cell<u64>,
+}
+
+impl Upload {
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.get()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    fn note(&self, poll: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>, is_end: bool) {
+        match poll {
+            Poll::Ready(Some(Err(_))) => self.progress.set(Progress::Failed),
+            Poll::Ready(None) => self.progress.set(Progress::Done),
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.bytes.set(self.bytes.get() + length as u64);
+                if is_end {
+                    self.progress.set(Progress::Done);
+                }
+            }
+            Poll::Pending => {}
+        }
+    }
 }
 
 /// How far a request body has come.
@@ -47,24 +78,25 @@ impl RequestBody {
         Self(None)
     }
 
-    /// The body of a downstream request, and where to look how far it has come (`None`: there is
+    /// The body of a downstream request, and where to look what has come of it (`None`: there is
     /// none).
     pub(super) fn new(
         incoming: Incoming,
         activity: Option<&Rc<Activity>>,
-    ) -> (Self, Option<Rc<Cell<Progress>>>) {
+    ) -> (Self, Option<Rc<Upload>>) {
         if incoming.is_end_stream() {
             return (Self::empty(), None);
         }
-        let progress = Rc::new(Cell::new(Progress::Streaming));
-        (
-            Self(Some(Upload {
-                incoming,
-                progress: Rc::clone(&progress),
-                activity: activity.map(Rc::clone),
-            })),
-            Some(progress),
-        )
+        let upload = Rc::new(Upload {
+            progress: Cell::new(Progress::Streaming),
+            bytes: Cell::new(0),
+        });
+        let uploading = Uploading {
+            incoming,
+            upload: Rc::clone(&upload),
+            activity: activity.map(Rc::clone),
+        };
+        (Self(Some(uploading)), Some(upload))
     }
 }
 
@@ -76,23 +108,17 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(upload) = &mut self.0 else {
+        let Some(uploading) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        let poll = Pin::new(&mut upload.incoming).poll_frame(cx);
-        if let Some(activity) = &upload.activity
+        let poll = Pin::new(&mut uploading.incoming).poll_frame(cx);
+        if let Some(activity) = &uploading.activity
             && poll.is_ready()
         {
             activity.touch();
         }
-        match &poll {
-            Poll::Ready(Some(Err(_))) => upload.progress.set(Progress::Failed),
-            Poll::Ready(None) => upload.progress.set(Progress::Done),
-            Poll::Ready(Some(Ok(_))) if upload.incoming.is_end_stream() => {
-                upload.progress.set(Progress::Done);
-            }
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
-        }
+        let is_end = uploading.incoming.is_end_stream();
+        uploading.upload.note(&poll, is_end);
         poll
     }
 
@@ -103,7 +129,7 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let hint = |upload: &Upload| upload.incoming.size_hint();
+        let hint = |upload: &Uploading| upload.incoming.size_hint();
         self.0
             .as_ref()
             .map_or_else(|| SizeHint::with_exact(0), hint)
@@ -184,6 +210,7 @@ impl Body for ResponseBody {
         let body = match &mut this.source {
             Source::Text(text) => {
                 let text = std::mem::take(text);
+                this.in_flight.account().add_response_body(text.len());
                 let frame = (!text.is_empty())
                     .then(|| Ok(Frame::data(Bytes::from_static(text.as_bytes()))));
                 return Poll::Ready(frame);
@@ -191,6 +218,10 @@ impl Body for ResponseBody {
             Source::Upstream(body) => body,
         };
         let poll = body.poll(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &poll {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            this.in_flight.account().add_response_body(length);
+        }
         this.in_flight.wait(poll.is_pending());
         if body.is_over(&poll) {
             body.carrier.release(&this.in_flight.connection().worker);
@@ -235,7 +266,7 @@ pub(super) enum Carrier {
 pub(super) struct SharedCarrier {
     activity: Rc<Activity>,
     _place: Place,
-    _load: Load,
+    load: Load,
 }
 
 impl Carrier {
@@ -250,8 +281,16 @@ impl Carrier {
         Self::Shared(Box::new(SharedCarrier {
             activity,
             _place: place,
-            _load: load,
+            load,
         }))
+    }
+
+    /// The endpoint at its other end.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Own { load, .. } => load,
+            Self::Shared(shared) => &shared.load,
+        }
     }
 
     /// The connection, if it is no one else's.

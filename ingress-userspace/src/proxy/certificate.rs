@@ -3,15 +3,22 @@
 //! Invariant: a Secret that cannot be used never takes a working certificate away. The last one
 //! of the same host pattern is served on, and a [`CertificateProblem`] says what is wrong.
 
+mod facts;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ingress_core::ir::{self, HostPattern, ObjectRef};
+use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{self, CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{self, CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
+use rustls::{SignatureAlgorithm, SignatureScheme};
 use thiserror::Error;
+
+pub(super) use facts::Facts;
 
 /// What is wrong with a Secret that a TLS section names, for an Event on that Secret's users.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +69,14 @@ pub enum CertificateError {
     /// The key is of an unsupported kind, or is not that of the leaf certificate.
     #[error("certificate and key cannot be used together")]
     Pair(#[from] rustls::Error),
+    /// The certificate is for other hosts.
+    #[error("certificate does not cover the host `{pattern}`")]
+    Host {
+        /// The host.
+        pattern: HostPattern,
+        /// What is wrong with its names.
+        source: rustls::Error,
+    },
     /// The default certificate could not be made.
     #[error("default certificate cannot be made")]
     Generate(#[from] rcgen::Error),
@@ -81,9 +96,28 @@ pub(super) struct CertificateStore {
 struct Entry {
     source: Arc<ir::Certificate>,
     /// The newest that could be parsed; `None` if this pattern never had one.
-    certified: Option<Arc<CertifiedKey>>,
+    certified: Option<Served>,
     /// Why `source` is not what is served.
     problem: Option<Arc<str>>,
+}
+
+/// A certificate that can be served.
+#[derive(Clone, Debug)]
+struct Served {
+    /// In order of preference; each of another algorithm.
+    keys: Vec<Arc<CertifiedKey>>,
+    facts: Vec<Arc<Facts>>,
+}
+
+impl Served {
+    /// The key that a client can verify: the first, if it can do none.
+    fn choose(&self, schemes: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
+        let can_verify = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        self.keys
+            .iter()
+            .find(can_verify)
+            .or_else(|| self.keys.first())
+    }
 }
 
 impl CertificateStore {
@@ -103,11 +137,19 @@ impl CertificateStore {
             let outcome = parsed
                 .entry(Arc::as_ptr(source))
                 .or_insert_with(|| parse(source));
+            let outcome = outcome.as_ref().map_err(Arc::clone).and_then(|certified| {
+                let mut keys = certified.keys.iter();
+                keys.try_for_each(|key| check_coverage(key, pattern))
+                    .map_err(|error| describe(&error).into())
+                    .map(|()| certified)
+            });
             let (certified, problem) = match outcome {
-                Ok(certified) => (Some(Arc::clone(certified)), None),
+                Ok(certified) => (Some(certified.clone()), None),
                 Err(message) => {
                     let kept = before.and_then(|entry| entry.certified.clone());
-                    (kept, Some(Arc::clone(message)))
+                    // That a Secret is missing, its users have been told.
+                    let message = (!source.is_absent()).then_some(message);
+                    (kept, message)
                 }
             };
             (
@@ -140,9 +182,21 @@ impl CertificateStore {
         self.entries.iter().filter_map(problem).collect()
     }
 
+    /// What the certificates that are served say about themselves, with their host patterns.
+    pub(super) fn facts(&self) -> impl Iterator<Item = (&HostPattern, &Facts)> {
+        self.entries.iter().flat_map(|(pattern, entry)| {
+            let facts = entry.certified.iter().flat_map(|served| &served.facts);
+            facts.map(move |facts| (pattern, &**facts))
+        })
+    }
+
     /// The certificate for a server name: of the host itself, else of the wildcard one label up,
     /// else of every host, else the default.
-    pub(super) fn find(&self, server_name: Option<&str>) -> Arc<CertifiedKey> {
+    pub(super) fn find(
+        &self,
+        server_name: Option<&str>,
+        schemes: &[SignatureScheme],
+    ) -> Arc<CertifiedKey> {
         let host = server_name.and_then(|name| ir::Host::parse(name).ok());
         let wildcard = host.as_ref().and_then(|host| {
             let (_, parent) = host.as_str().split_once('.')?;
@@ -154,14 +208,14 @@ impl CertificateStore {
             Some(HostPattern::Any),
         ];
         let found = patterns.iter().flatten().find_map(|pattern| {
-            let entry = self.entries.get(pattern)?;
-            entry.certified.clone()
+            let served = self.entries.get(pattern)?.certified.as_ref()?;
+            served.choose(schemes).cloned()
         });
         found.unwrap_or_else(|| Arc::clone(&self.default.0))
     }
 }
 
-type Parsed = Result<Arc<CertifiedKey>, Arc<str>>;
+type Parsed = Result<Served, Arc<str>>;
 
 /// Equal observations may come in different allocations; only then are the bytes compared.
 fn same(a: &Arc<ir::Certificate>, b: &Arc<ir::Certificate>) -> bool {
@@ -169,9 +223,22 @@ fn same(a: &Arc<ir::Certificate>, b: &Arc<ir::Certificate>) -> bool {
 }
 
 fn parse(certificate: &Arc<ir::Certificate>) -> Parsed {
-    certified_key(certificate)
-        .map(Arc::new)
-        .map_err(|error| describe(&error).into())
+    let mut served = Served {
+        keys: Vec::new(),
+        facts: Vec::new(),
+    };
+    let alternative = certificate.alternative.as_ref();
+    for certificate in [Some(certificate), alternative].into_iter().flatten() {
+        let key = certified_key(certificate).map_err(|error| describe(&error))?;
+        let leaf = key.cert.first();
+        let facts = leaf.and_then(|leaf| Facts::read(&certificate.secret, leaf));
+        served.facts.extend(facts.map(Arc::new));
+        served.keys.push(Arc::new(key));
+    }
+    // A signature by ECDSA costs a fifth of one by RSA.
+    let is_rsa = |key: &Arc<CertifiedKey>| key.key.algorithm() == SignatureAlgorithm::RSA;
+    served.keys.sort_by_key(is_rsa);
+    Ok(served)
 }
 
 fn certified_key(certificate: &ir::Certificate) -> Result<CertifiedKey, CertificateError> {
@@ -188,6 +255,28 @@ fn certified_key(certificate: &ir::Certificate) -> Result<CertifiedKey, Certific
         &aws_lc_rs::default_provider(),
     )?)
 }
+
+/// Whether the names of a certificate (RFC 6125: subject alternative names) include a host.
+fn check_coverage(certified: &CertifiedKey, pattern: &HostPattern) -> Result<(), CertificateError> {
+    let name = match pattern {
+        HostPattern::Exact(host) => host.to_string(),
+        HostPattern::Wildcard(parent) => format!("{ANY_LABEL}.{parent}"),
+        HostPattern::Any => return Ok(()),
+    };
+    let leaf = certified.end_entity_cert()?;
+    let parsed = ParsedCertificate::try_from(leaf)?;
+    // A host with an underscore is no name that a certificate could have.
+    let Ok(name) = ServerName::try_from(name) else {
+        return Ok(());
+    };
+    verify_server_name(&parsed, &name).map_err(|source| CertificateError::Host {
+        pattern: pattern.clone(),
+        source,
+    })
+}
+
+/// Stands for the one label of a wildcard.
+const ANY_LABEL: &str = "any";
 
 /// An error with its sources in one line, for people who see no source chain.
 fn describe(error: &dyn std::error::Error) -> String {

@@ -10,6 +10,7 @@ use http::HeaderValue;
 
 use super::io::Activity;
 use super::listen::{Datapath, Scheme};
+use super::metrics::account::Account;
 use super::stream::UpstreamStream;
 use super::tunnel::Side;
 use super::worker::WorkerState;
@@ -19,17 +20,30 @@ pub(super) struct Connection {
     pub(super) worker: Rc<WorkerState>,
     pub(super) scheme: Scheme,
     pub(super) datapath: Datapath,
+    pub(super) peer: SocketAddr,
     /// The client's address as a header has it; an IPv4 client is never shown as IPv6.
     pub(super) client: HeaderValue,
+    /// Whether what its requests say about the client is believed.
+    pub(super) is_believed: bool,
     /// The port that the client dialled.
     pub(super) port: HeaderValue,
     pub(super) activity: Rc<Activity>,
     in_flight: Cell<usize>,
+    /// All that there were.
+    requests: Cell<u64>,
     /// Requests that wait for an endpoint, and not for the client.
     waiting: Cell<usize>,
     idle_since: Cell<Instant>,
-    /// The far end of the tunnel that an HTTP/1.1 connection turns into.
-    switched: RefCell<Option<Box<Side<UpstreamStream>>>>,
+    /// A tunnel that begins when the response in flight is written.
+    switched: RefCell<Option<Box<Switched>>>,
+}
+
+/// What an HTTP/1.1 connection turns into.
+pub(super) struct Switched {
+    /// The far end of the tunnel.
+    pub(super) endpoint: Side<UpstreamStream>,
+    /// The request that asked for it.
+    pub(super) account: Rc<Account>,
 }
 
 impl Connection {
@@ -45,10 +59,13 @@ impl Connection {
             worker: Rc::clone(worker),
             scheme,
             datapath,
+            peer,
             client: header_value(peer.ip().to_canonical().to_string()),
+            is_believed: worker.clients.believes(peer),
             port: HeaderValue::from(port),
             activity,
             in_flight: Cell::new(0),
+            requests: Cell::new(0),
             waiting: Cell::new(0),
             idle_since: Cell::new(worker.timers.now()),
             switched: RefCell::default(),
@@ -56,13 +73,21 @@ impl Connection {
     }
 
     /// Begins a request; it ends when the guard is dropped.
-    pub(super) fn begin(self: &Rc<Self>) -> InFlight {
+    pub(super) fn begin(self: &Rc<Self>, account: Rc<Account>) -> InFlight {
+        self.worker.counters.requests_open.increment();
         self.in_flight.set(self.in_flight.get() + 1);
+        self.requests.set(self.requests.get() + 1);
         self.waiting.set(self.waiting.get() + 1);
         InFlight {
             connection: Rc::clone(self),
+            account,
             is_waiting: Cell::new(true),
         }
+    }
+
+    /// How many requests there were.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.get()
     }
 
     /// Whether a request is being answered.
@@ -71,11 +96,11 @@ impl Connection {
     }
 
     /// Has the connection turn into a tunnel when the response in flight is written.
-    pub(super) fn switch(&self, endpoint: Side<UpstreamStream>) {
-        self.switched.replace(Some(Box::new(endpoint)));
+    pub(super) fn switch(&self, switched: Switched) {
+        self.switched.replace(Some(Box::new(switched)));
     }
 
-    pub(super) fn take_switched(&self) -> Option<Box<Side<UpstreamStream>>> {
+    pub(super) fn take_switched(&self) -> Option<Box<Switched>> {
         self.switched.take()
     }
 
@@ -108,6 +133,7 @@ impl Connection {
 /// A request that has not been answered to its end.
 pub(super) struct InFlight {
     connection: Rc<Connection>,
+    account: Rc<Account>,
     /// Whether it is the endpoint's turn.
     is_waiting: Cell<bool>,
 }
@@ -115,6 +141,10 @@ pub(super) struct InFlight {
 impl InFlight {
     pub(super) fn connection(&self) -> &Rc<Connection> {
         &self.connection
+    }
+
+    pub(super) fn account(&self) -> &Rc<Account> {
+        &self.account
     }
 
     /// Notes whose turn it is.
@@ -132,6 +162,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.wait(false);
         let connection = &self.connection;
+        connection.worker.counters.requests_open.decrement();
         let left = connection.in_flight.get() - 1;
         connection.in_flight.set(left);
         if left == 0 {

@@ -16,7 +16,12 @@ pub(super) struct Counter(AtomicU64);
 impl Counter {
     /// Counts one event. Only the owning worker's thread calls this.
     pub(super) fn increment(&self) {
-        self.set(self.value().wrapping_add(1));
+        self.add(1);
+    }
+
+    /// Counts several. Only the owning worker's thread calls this.
+    pub(super) fn add(&self, count: u64) {
+        self.set(self.value().wrapping_add(count));
     }
 
     /// Takes one back from a gauge. Only the owning worker's thread calls this.
@@ -40,6 +45,8 @@ impl Counter {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Counters {
+    /// 1 while its thread runs.
+    pub(super) running: Counter,
     pub(super) generation: Counter,
     pub(super) netns: DatapathCounters,
     pub(super) host: DatapathCounters,
@@ -49,9 +56,17 @@ pub(super) struct Counters {
     pub(super) upstream_replays: Counter,
     pub(super) upstream_retries: Counter,
     pub(super) upstream_ejections: Counter,
+    pub(super) upstream_queued: Counter,
+    pub(super) upstream_rejections: Counter,
+    /// Requests that are being answered, and tunnels.
+    pub(super) requests_open: Counter,
     pub(super) tunnels: Counter,
     pub(super) tunnels_open: Counter,
+    pub(super) relay_failures: Counter,
+    pub(super) relayed_bytes: Counter,
     pub(super) panics: Counter,
+    pub(super) log_lines: Counter,
+    pub(super) log_lines_dropped: Counter,
 }
 
 impl Counters {
@@ -65,6 +80,7 @@ impl Counters {
     pub(super) fn snapshot(&self, worker: usize) -> WorkerSnapshot {
         WorkerSnapshot {
             worker,
+            is_running: self.running.value() == 1,
             generation: self.generation.value(),
             netns: self.netns.snapshot(),
             host: self.host.snapshot(),
@@ -74,9 +90,16 @@ impl Counters {
             upstream_replays: self.upstream_replays.value(),
             upstream_retries: self.upstream_retries.value(),
             upstream_ejections: self.upstream_ejections.value(),
+            upstream_queued: self.upstream_queued.value(),
+            upstream_rejections: self.upstream_rejections.value(),
+            requests_open: self.requests_open.value(),
             tunnels: self.tunnels.value(),
             tunnels_open: self.tunnels_open.value(),
+            relay_failures: self.relay_failures.value(),
+            relayed_bytes: self.relayed_bytes.value(),
             panics: self.panics.value(),
+            log_lines: self.log_lines.value(),
+            log_lines_dropped: self.log_lines_dropped.value(),
         }
     }
 }
@@ -88,6 +111,8 @@ pub(super) struct DatapathCounters {
     pub(super) open: Counter,
     pub(super) accept_errors: Counter,
     pub(super) tls_handshake_failures: Counter,
+    pub(super) proxy_header_failures: Counter,
+    pub(super) malformed: Counter,
     pub(super) requests: Counter,
     /// By the hundreds digit of the status, 1xx first.
     responses: [Counter; 5],
@@ -109,6 +134,8 @@ impl DatapathCounters {
             connections_open: self.open.value(),
             accept_errors: self.accept_errors.value(),
             tls_handshake_failures: self.tls_handshake_failures.value(),
+            proxy_header_failures: self.proxy_header_failures.value(),
+            malformed: self.malformed.value(),
             requests: self.requests.value(),
             responses_2xx: success.value(),
             responses_3xx: redirection.value(),
@@ -123,6 +150,8 @@ impl DatapathCounters {
 pub struct WorkerSnapshot {
     /// Index of the worker.
     pub worker: usize,
+    /// Whether its thread runs.
+    pub is_running: bool,
     /// Generation of the table it serves.
     pub generation: u64,
     /// Connections that came through the ingress network namespace.
@@ -139,14 +168,29 @@ pub struct WorkerSnapshot {
     pub upstream_replays: u64,
     /// Requests sent to another endpoint than the first.
     pub upstream_retries: u64,
-    /// Times that an endpoint was left alone for a while because it refused connections.
+    /// Times that an endpoint was left alone for a while because it refused connections or answered
+    /// with errors.
     pub upstream_ejections: u64,
+    /// Requests that found no room at any endpoint of their backend.
+    pub upstream_queued: u64,
+    /// Those of them that found none in time.
+    pub upstream_rejections: u64,
+    /// Requests that are being answered, and tunnels that are open.
+    pub requests_open: u64,
     /// Connections and streams that left HTTP (WebSocket and other upgrades).
     pub tunnels: u64,
     /// Those that are open now.
     pub tunnels_open: u64,
+    /// Connections to be carried as they are that reached no endpoint.
+    pub relay_failures: u64,
+    /// Bytes of those that were, in both directions.
+    pub relayed_bytes: u64,
     /// Connections and streams ended by a panic.
     pub panics: u64,
+    /// Lines of the access log that were handed over to be written.
+    pub log_lines: u64,
+    /// Lines that were not, because writing is too slow.
+    pub log_lines_dropped: u64,
 }
 
 /// What came in one way.
@@ -160,6 +204,10 @@ pub struct DatapathSnapshot {
     pub accept_errors: u64,
     /// TLS handshakes that failed or timed out.
     pub tls_handshake_failures: u64,
+    /// Connections without a good header of the PROXY protocol where one has to be.
+    pub proxy_header_failures: u64,
+    /// Requests that were none, and were answered with 400 or a like status.
+    pub malformed: u64,
     /// Requests read.
     pub requests: u64,
     /// Responses by class of status.

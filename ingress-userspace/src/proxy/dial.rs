@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::endpoint::Endpoint;
 use super::error::Failure;
@@ -60,10 +60,19 @@ pub(super) async fn http2(worker: &Rc<WorkerState>, endpoint: &Endpoint) -> Resu
 /// TCP, and TLS if the protocol asks for it.
 async fn open(worker: &WorkerState, endpoint: &Endpoint) -> io::Result<UpstreamStream> {
     let address = endpoint.address;
-    let socket = TcpSocket::from_std_stream(worker.dial.socket(address)?.into());
-    let stream = socket.connect(address).await?;
+    let stream = connect(worker, address).await?;
     let tls = &worker.upstream_tls;
     tls.connect(stream, endpoint.protocol, address).await
+}
+
+async fn connect(worker: &WorkerState, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::from_std_stream(worker.dial.socket(address)?.into());
+    socket.connect(address).await
+}
+
+/// Opens a connection to an endpoint that is carried as it is.
+pub(super) async fn tcp(worker: &WorkerState, endpoint: &Endpoint) -> Result<TcpStream, Failure> {
+    judge(worker, endpoint, connect(worker, endpoint.address)).await
 }
 
 /// Counts what comes of a connection, and holds it against the endpoint.

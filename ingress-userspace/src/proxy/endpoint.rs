@@ -10,8 +10,10 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use ingress_core::balance::Ejection;
+use http::StatusCode;
+use ingress_core::balance::{Ejection, PeakEwma};
 use ingress_core::ir::UpstreamProtocol;
+use tokio::sync::Notify;
 
 use super::limits::IDLE_PER_ENDPOINT_MAX;
 use super::multiplex::Multiplexed;
@@ -28,8 +30,48 @@ pub(super) struct Endpoint {
     idle: RefCell<Idle>,
     in_flight: Cell<u32>,
     ejection: Cell<Ejection>,
+    ewma: Cell<PeakEwma>,
+    /// Since when it gets more and more of its share, if it has not all of it.
+    warming_since: Cell<Option<Instant>>,
+    freed: Rc<Freed>,
     /// How many backends it is an endpoint of.
     backends: Cell<usize>,
+}
+
+/// Tells those who wait for an endpoint that a request has ended; one for all endpoints.
+#[derive(Default)]
+pub(super) struct Freed {
+    waiting: Cell<usize>,
+    notify: Notify,
+}
+
+impl Freed {
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.get()
+    }
+
+    /// Waits until a request has ended somewhere.
+    pub(super) async fn wait(&self) {
+        self.waiting.set(self.waiting.get() + 1);
+        let _leave = Leave(self);
+        self.notify.notified().await;
+    }
+
+    fn tell(&self) {
+        if self.waiting.get() > 0 {
+            self.notify.notify_waiters();
+        }
+    }
+}
+
+/// Somebody who waits, and may be dropped while doing so.
+struct Leave<'a>(&'a Freed);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
+    }
 }
 
 /// Boxed, because a connection moves in and out: by its pointer.
@@ -39,7 +81,12 @@ type Idle = Vec<Box<Upstream>>;
 pub(super) type IdleCount = Cell<usize>;
 
 impl Endpoint {
-    pub(super) fn new(address: SocketAddr, protocol: UpstreamProtocol) -> Rc<Self> {
+    pub(super) fn new(
+        address: SocketAddr,
+        protocol: UpstreamProtocol,
+        warming_since: Option<Instant>,
+        freed: &Rc<Freed>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             address,
             protocol,
@@ -47,6 +94,9 @@ impl Endpoint {
             idle: RefCell::default(),
             in_flight: Cell::new(0),
             ejection: Cell::default(),
+            ewma: Cell::default(),
+            warming_since: Cell::new(warming_since),
+            freed: Rc::clone(freed),
             backends: Cell::new(0),
         })
     }
@@ -118,6 +168,46 @@ impl Endpoint {
         self.ejection.get().is_ejected(now)
     }
 
+    /// What one more request is expected to wait.
+    pub(super) fn cost(&self, now: Instant) -> u64 {
+        self.ewma.get().cost(self.in_flight.get(), now)
+    }
+
+    /// An answer took so long.
+    pub(super) fn observe(&self, took: Duration, now: Instant) {
+        let mut ewma = self.ewma.get();
+        ewma.observe(took, now);
+        self.ewma.set(ewma);
+    }
+
+    /// How much of its share it may have, in 256ths: all of it when it has been there for
+    /// `slow_start`.
+    pub(super) fn warmth(&self, slow_start: Duration, now: Instant) -> u64 {
+        let Some(since) = self.warming_since.get() else {
+            return WARM;
+        };
+        let there = now.saturating_duration_since(since);
+        if there >= slow_start {
+            self.warming_since.set(None);
+            return WARM;
+        }
+        let warmth = there.as_nanos() * u128::from(WARM) / slow_start.as_nanos();
+        u64::try_from(warmth).unwrap_or(WARM).max(WARM / 10)
+    }
+
+    /// It has answered. Returns whether it is left alone for a while now.
+    pub(super) fn answer(&self, status: StatusCode, now: Instant) -> bool {
+        let mut ejection = self.ejection.get();
+        let is_ejected = if status.is_server_error() {
+            ejection.answer_error(now)
+        } else {
+            ejection.answer_well();
+            false
+        };
+        self.ejection.set(ejection);
+        is_ejected
+    }
+
     /// A connection was made.
     pub(super) fn succeed(&self) {
         let mut ejection = self.ejection.get();
@@ -155,5 +245,9 @@ impl Deref for Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
+        self.0.freed.tell();
     }
 }
+
+/// All of a share, as `Endpoint::warmth` has it.
+pub(super) const WARM: u64 = 256;

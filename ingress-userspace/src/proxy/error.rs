@@ -55,6 +55,9 @@ pub(super) enum Failure {
     /// Upstream: no response head in time.
     #[error("upstream response timed out")]
     ResponseTimedOut,
+    /// The client has said how long it would wait, and that is over.
+    #[error("deadline of the client is over")]
+    DeadlineExceeded,
 }
 
 /// Why a request head may not be forwarded.
@@ -90,7 +93,9 @@ impl Failure {
             | Self::Unsent
             | Self::Switched
             | Self::NotSwitched => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimedOut | Self::ResponseTimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimedOut | Self::ResponseTimedOut | Self::DeadlineExceeded => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
         }
     }
 
@@ -109,6 +114,7 @@ impl Failure {
             | Self::Switched
             | Self::NotSwitched => "502 bad gateway\n",
             Self::ConnectTimedOut | Self::ResponseTimedOut => "504 gateway timeout\n",
+            Self::DeadlineExceeded => "504 deadline exceeded\n",
         }
     }
 }

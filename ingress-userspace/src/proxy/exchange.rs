@@ -5,7 +5,6 @@
 //! when it is idempotent and has no body (RFC 9110 §9.2.2), if the kept connection that it was
 //! sent on broke: closing those is an endpoint's right, and no request's fault.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -13,23 +12,26 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use ingress_core::ir::UpstreamProtocol;
 
-use super::body::{Carrier, Progress, RequestBody};
+use super::body::{Carrier, Progress, RequestBody, Upload};
 use super::dial;
 use super::endpoint::{Endpoint, Load};
 use super::error::Failure;
 use super::io::Activity;
-use super::limits::{STALE_MAX, TRIES_MAX};
+use super::limits::{REFUSALS_MAX, STALE_MAX, TRIES_MAX};
+use super::metrics::account::Account;
 use super::multiplex::{Room, is_reset};
-use super::pool::Backend;
+use super::pool::{Backend, Pick, Wish};
 use super::upstream::{Patience, SendError, Upstream};
 use super::worker::WorkerState;
 
 /// One request, apart from its head and body.
 pub(super) struct Exchange<'a> {
     pub(super) worker: &'a Rc<WorkerState>,
+    pub(super) account: &'a Account,
     pub(super) backend: Rc<Backend>,
+    pub(super) wish: Wish,
     /// How far the request body has come, if there is one.
-    pub(super) upload: Option<Rc<Cell<Progress>>>,
+    pub(super) upload: Option<Rc<Upload>>,
     /// Whether it asks to leave HTTP.
     pub(super) may_switch: bool,
     /// What has moved of it on a connection that it shares with others.
@@ -72,14 +74,20 @@ impl Exchange<'_> {
         patience: &mut Patience,
     ) -> Result<Reply, Failure> {
         let mut tried = Vec::new();
+        let mut counted = 0;
         while let Some(unsent) = miss.unsent {
+            // Who refuses a connection has cost next to nothing: when most pods of a backend end
+            // at once, the one that stays has to be found.
+            counted += usize::from(!matches!(miss.failure, Failure::Connect(_)));
             let Unsent {
                 request,
                 address,
                 protocol,
             } = *unsent;
             tried.push(address);
-            let next = self.next(&tried).filter(|next| next.protocol == protocol);
+            let next = self
+                .next(&tried, counted)
+                .filter(|next| next.protocol == protocol);
             let Some(load) = next else {
                 break;
             };
@@ -97,17 +105,22 @@ impl Exchange<'_> {
     }
 
     /// An endpoint that was not tried, if one more try is within bounds.
-    fn next(&self, tried: &[SocketAddr]) -> Option<Load> {
+    fn next(&self, tried: &[SocketAddr], counted: usize) -> Option<Load> {
         let worker = self.worker;
         let now = worker.timers.now();
-        if tried.len() >= TRIES_MAX {
+        if counted >= TRIES_MAX || tried.len() >= REFUSALS_MAX {
             return None;
         }
-        let next = worker
-            .pool
-            .pick(&self.backend, tried, worker.random(), now)
-            .filter(|next| !tried.contains(&next.address) && self.backend.may_retry(now))?;
+        let pool = &worker.pool;
+        let Pick::Endpoint(next) = pool.pick(&self.backend, self.wish, tried, worker.random(), now)
+        else {
+            return None;
+        };
+        if tried.contains(&next.address) || !self.backend.may_retry(now) {
+            return None;
+        }
         worker.counters.upstream_retries.increment();
+        self.account.try_next(next.address);
         Some(next)
     }
 
@@ -145,7 +158,7 @@ impl Exchange<'_> {
                     // Once is enough: a new connection is not closed for having been idle.
                     break;
                 }
-                Err(SendError::TimedOut) => return Err(self.timed_out().into()),
+                Err(SendError::TimedOut) => return Err(self.timed_out(patience).into()),
             }
         }
         // Boxed, as all that is rare: requests are moved, and a handshake is large.
@@ -153,6 +166,7 @@ impl Exchange<'_> {
             Ok(upstream) => upstream,
             Err(failure) => return Err(Miss::before(failure, request, &load)),
         };
+        self.account.connected();
         self.prepare(&mut upstream);
         match upstream.send(request, patience).await {
             Ok(response) => {
@@ -163,7 +177,7 @@ impl Exchange<'_> {
             Err(SendError::Broken(error) | SendError::Refused(error)) => {
                 Err(self.broken(error).into())
             }
-            Err(SendError::TimedOut) => Err(self.timed_out().into()),
+            Err(SendError::TimedOut) => Err(self.timed_out(patience).into()),
         }
     }
 
@@ -188,6 +202,7 @@ impl Exchange<'_> {
                         dialling.fail();
                         return Err(Miss::before(failure, request, &load));
                     }
+                    self.account.connected();
                     continue;
                 }
                 Room::Failed => return Err(Miss::before(Failure::Unsent, request, &load)),
@@ -216,7 +231,7 @@ impl Exchange<'_> {
                 (SendError::Broken(error) | SendError::Refused(error), _) => {
                     return Err(self.broken(error).into());
                 }
-                (SendError::TimedOut, _) => return Err(self.timed_out().into()),
+                (SendError::TimedOut, _) => return Err(self.timed_out(patience).into()),
             };
             worker.counters.upstream_replays.increment();
             stale += 1;
@@ -245,7 +260,10 @@ impl Exchange<'_> {
         }
     }
 
-    fn timed_out(&self) -> Failure {
+    fn timed_out(&self, patience: &Patience) -> Failure {
+        if patience.is_past_deadline() {
+            return Failure::DeadlineExceeded;
+        }
         match self.progress() {
             Progress::Streaming => Failure::RequestTimedOut,
             Progress::Failed => Failure::BadRequestBody,
@@ -256,7 +274,7 @@ impl Exchange<'_> {
     fn progress(&self) -> Progress {
         self.upload
             .as_ref()
-            .map_or(Progress::Done, |progress| progress.get())
+            .map_or(Progress::Done, |upload| upload.progress())
     }
 }
 

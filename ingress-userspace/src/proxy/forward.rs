@@ -4,20 +4,27 @@
 //! an answer of our own in one place.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use http::header::UPGRADE;
-use http::{Method, Request, Response, StatusCode, Version, request, response};
+use http::header::{SET_COOKIE, UPGRADE};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request, response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use ingress_core::ir::UpstreamProtocol;
+use ingress_core::ir::{Balance, UpstreamProtocol};
 
-use super::backend::Destination;
+use super::affinity::Session;
+use super::backend::{Destination, Lane};
+use super::balancing;
 use super::body::{Carrier, RequestBody, ResponseBody};
+use super::client::Client;
 use super::connection::{Connection, InFlight};
+use super::deadline;
+use super::endpoint::{Endpoint, Load};
 use super::error::{BadRequest, Failure};
 use super::exchange::{Exchange, Reply};
 use super::io::Activity;
-use super::pool::Backend;
+use super::metrics::account::Account;
+use super::pool::{Backend, Pick, Wish};
 use super::response::Dialect;
 use super::upgrade::Upgrade;
 use super::upstream::Patience;
@@ -29,13 +36,16 @@ pub(super) async fn respond(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    let in_flight = connection.begin();
+    let clients = &connection.worker.clients;
+    let client = clients.identify(&connection, request.headers());
+    let account = Account::open(&connection, &client, &request);
+    let in_flight = connection.begin(Rc::clone(&account));
     let counters = connection.worker.counters.datapath(connection.datapath);
     counters.requests.increment();
     let dialect = Dialect::of(&request);
     let is_http1 = request.version() != Version::HTTP_2;
     let mut is_last = asks_upgrade(&request);
-    let mut response = match forward(&connection, request).await {
+    let mut response = match forward(&connection, request, &client, &account).await {
         Ok(answer) => {
             let response = answer.into_response(in_flight);
             counters.respond(response.status());
@@ -53,6 +63,7 @@ pub(super) async fn respond(
         // What follows the request may not be meant as HTTP.
         answer::close(&mut response);
     }
+    account.respond(&response);
     response
 }
 
@@ -72,6 +83,8 @@ enum Answer {
         response: Response<Incoming>,
         carrier: Carrier,
         patience: Patience,
+        /// The cookie of a session that has begun or moved.
+        cookie: Option<HeaderValue>,
     },
     /// It has left HTTP, and this is what the client gets to see of that.
     Switched(response::Parts),
@@ -84,9 +97,13 @@ impl Answer {
                 response,
                 carrier,
                 patience,
+                cookie,
             } => {
                 let (mut head, incoming) = response.into_parts();
                 answer::rewrite(&mut head);
+                if let Some(cookie) = cookie {
+                    head.headers.append(SET_COOKIE, cookie);
+                }
                 let body = ResponseBody::upstream(incoming, carrier, patience, in_flight);
                 Response::from_parts(head, body)
             }
@@ -98,23 +115,44 @@ impl Answer {
 async fn forward(
     connection: &Rc<Connection>,
     request: Request<Incoming>,
+    client: &Client,
+    account: &Rc<Account>,
 ) -> Result<Answer, Failure> {
     let worker = &connection.worker;
+    let deadline = deadline::of(&request, worker.timers.now());
     let (mut head, incoming) = request.into_parts();
-    let backend = backend(worker, &head)?;
+    let backend = backend(worker, &head, account)?;
+    let session = Session::of(&backend, &head.headers, worker);
+    let wish = wish(&backend, session.as_ref(), &head, client);
     let now = worker.timers.now();
-    let load = worker.pool.pick(&backend, &[], worker.random(), now);
-    let load = load.ok_or(Failure::NoEndpoint)?;
+    let load = match worker.pool.pick(&backend, wish, &[], worker.random(), now) {
+        Pick::Endpoint(load) => load,
+        Pick::Full => Box::pin(wait(worker, &backend, wish)).await?,
+        Pick::Nobody => return Err(Failure::NoEndpoint),
+    };
     backend.deposit();
+    account.try_first(load.address);
     let is_multiplexed = load.protocol.is_multiplexed();
     let activity = is_multiplexed.then(|| Activity::new(Rc::clone(&worker.timers)));
     let (body, upload) = RequestBody::new(incoming, activity.as_ref());
-    let upgrade = rewrite(&mut head, connection, load.protocol, upload.is_none())?;
+    if let Some(upload) = &upload {
+        account.uploads(upload);
+    }
+    let is_bodyless = upload.is_none();
+    let asked = Asked {
+        connection,
+        client,
+        account,
+        is_bodyless,
+    };
+    let upgrade = asked.rewrite(&mut head, load.protocol)?;
     let request = Request::from_parts(head, body);
-    let mut patience = Patience::new(&worker.timers, worker.timeouts.response_head);
+    let mut patience = Patience::new(&worker.timers, worker.timeouts.response_head, deadline);
     let exchange = Exchange {
         worker,
+        account,
         backend,
+        wish,
         upload,
         may_switch: upgrade.is_some(),
         activity,
@@ -129,9 +167,13 @@ async fn forward(
         Ok(reply) => reply,
         Err(miss) => Box::pin(exchange.elsewhere(miss, &mut patience)).await?,
     };
+    let endpoint = carrier.endpoint();
+    let took = account.answered(response.status());
+    judge(worker, &exchange.backend, endpoint, response.status(), took);
+    let session = session.map(|session| session.cookie(&exchange.backend, endpoint.address));
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let upgrade = upgrade.ok_or(Failure::Switched)?;
-        let head = upgrade.accept(response, carrier, connection)?;
+        let head = upgrade.accept(response, carrier, connection, account)?;
         return Ok(Answer::Switched(head));
     }
     if upgrade.is_some_and(|upgrade| !upgrade.may_be_refused_with(response.status())) {
@@ -142,44 +184,102 @@ async fn forward(
         response,
         carrier,
         patience,
+        cookie: session.flatten(),
     })
 }
 
-/// Makes a head that came from a client the one for an endpoint, and returns what to switch to if
-/// the endpoint agrees.
-fn rewrite(
-    head: &mut request::Parts,
-    connection: &Connection,
-    protocol: UpstreamProtocol,
+/// What a request wants of a pick.
+fn wish(
+    backend: &Backend,
+    session: Option<&Session>,
+    head: &request::Parts,
+    client: &Client,
+) -> Wish {
+    let key = match backend.balance() {
+        Balance::Hash(by) => Some(balancing::key(by, head, client)),
+        Balance::LeastRequest | Balance::RoundRobin | Balance::PeakEwma => None,
+    };
+    Wish {
+        key,
+        endpoint: session.and_then(|session| session.endpoint),
+    }
+}
+
+/// Waits until an endpoint may have one more request.
+async fn wait(worker: &WorkerState, backend: &Backend, wish: Wish) -> Result<Load, Failure> {
+    worker.counters.upstream_queued.increment();
+    let load = worker.pool.wait(backend, wish, worker).await;
+    load.ok_or_else(|| {
+        worker.counters.upstream_rejections.increment();
+        Failure::Full
+    })
+}
+
+/// Draws conclusions from an answer.
+fn judge(
+    worker: &WorkerState,
+    backend: &Backend,
+    endpoint: &Endpoint,
+    status: StatusCode,
+    took: Duration,
+) {
+    let now = worker.timers.now();
+    if *backend.balance() == Balance::PeakEwma {
+        endpoint.observe(took, now);
+    }
+    if endpoint.answer(status, now) {
+        worker.counters.upstream_ejections.increment();
+    }
+}
+
+/// A request, apart from its head.
+struct Asked<'a> {
+    connection: &'a Connection,
+    client: &'a Client,
+    account: &'a Account,
     is_bodyless: bool,
-) -> Result<Option<Upgrade>, Failure> {
-    let mut upgrade = None;
-    if head.method == Method::CONNECT {
-        if protocol.is_multiplexed() {
-            return Err(Failure::NoTunnel);
+}
+
+impl Asked<'_> {
+    /// Makes a head that came from a client the one for an endpoint, and returns what to switch to
+    /// if the endpoint agrees.
+    fn rewrite(
+        &self,
+        head: &mut request::Parts,
+        protocol: UpstreamProtocol,
+    ) -> Result<Option<Upgrade>, Failure> {
+        let mut upgrade = None;
+        if head.method == Method::CONNECT {
+            if protocol.is_multiplexed() {
+                return Err(Failure::NoTunnel);
+            }
+            upgrade = Upgrade::of_connect(head, self.connection.worker.nonce());
+            upgrade.as_ref().ok_or(BadRequest::Connect)?;
         }
-        upgrade = Upgrade::of_connect(head, connection.worker.nonce());
-        upgrade.as_ref().ok_or(BadRequest::Connect)?;
+        let protocols = head::rewrite(head, self.connection, self.client, self.account);
+        if protocol.is_multiplexed() {
+            // Upgrades are not for HTTP/2 (RFC 9113 §8.2.2), and a client may be ignored.
+            head::rewrite_for_http2(head, protocol)?;
+            return Ok(None);
+        }
+        // Where a request with a body ends and a tunnel begins is for the endpoint to say; so the
+        // client may not ask (RFC 9110 §7.8 lets anybody ignore it).
+        if let Some(protocols) = protocols.filter(|_| self.is_bodyless) {
+            upgrade = Upgrade::of_http1(protocols);
+        }
+        if let Some(upgrade) = &upgrade {
+            upgrade.write(&mut head.headers);
+        }
+        Ok(upgrade)
     }
-    let protocols = head::rewrite(head, connection);
-    if protocol.is_multiplexed() {
-        // Upgrades are not for HTTP/2 (RFC 9113 §8.2.2), and a client may be ignored.
-        head::rewrite_for_http2(head, protocol)?;
-        return Ok(None);
-    }
-    // Where a request with a body ends and a tunnel begins is for the endpoint to say; so the
-    // client may not ask (RFC 9110 §7.8 lets anybody ignore it).
-    if let Some(protocols) = protocols.filter(|_| is_bodyless) {
-        upgrade = Upgrade::of_http1(protocols);
-    }
-    if let Some(upgrade) = &upgrade {
-        upgrade.write(&mut head.headers);
-    }
-    Ok(upgrade)
 }
 
 /// The backend that a request is for.
-fn backend(worker: &WorkerState, head: &request::Parts) -> Result<Rc<Backend>, Failure> {
+fn backend(
+    worker: &WorkerState,
+    head: &request::Parts,
+    account: &Account,
+) -> Result<Rc<Backend>, Failure> {
     let authority = head::authority(head)?;
     let mut table = worker.table.borrow_mut();
     let route = table
@@ -187,7 +287,12 @@ fn backend(worker: &WorkerState, head: &request::Parts) -> Result<Rc<Backend>, F
         .routes()
         .find(authority, head.uri.path())
         .ok_or(Failure::NoRoute)?;
-    match &route.payload {
+    let Lane {
+        destination,
+        labels,
+    } = &route.payload;
+    account.routed(worker.shelf.route(labels));
+    match destination {
         Destination::Backend(slot) => Ok(worker.pool.backend(slot, worker.timers.now())),
         Destination::Unavailable => Err(Failure::Unavailable),
     }

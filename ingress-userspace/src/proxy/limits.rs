@@ -10,6 +10,8 @@ use std::time::Duration;
 pub struct Timeouts {
     /// From the first byte of a TLS connection to the end of its handshake.
     pub tls_handshake: Duration,
+    /// For the header of the PROXY protocol.
+    pub proxy_header: Duration,
     /// From an accepted connection or the end of a response to the end of the next request head;
     /// closes idle kept-alive connections and those of slow senders alike.
     pub request_head: Duration,
@@ -23,6 +25,9 @@ pub struct Timeouts {
     pub body_idle: Duration,
     /// Without a byte in either direction of a tunnel (WebSocket and other upgrades).
     pub tunnel_idle: Duration,
+    /// Without a byte in either direction of a TCP connection that is carried as it is:
+    /// `proxy-stream-timeout` of ingress-nginx.
+    pub relay_idle: Duration,
     /// For which an idle connection to an endpoint is kept.
     pub upstream_idle: Duration,
 }
@@ -31,12 +36,14 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             tls_handshake: Duration::from_mins(1),
+            proxy_header: Duration::from_secs(5),
             request_head: Duration::from_secs(75),
             downstream_write: Duration::from_mins(1),
             upstream_connect: Duration::from_secs(5),
             response_head: Duration::from_mins(1),
             body_idle: Duration::from_mins(1),
             tunnel_idle: Duration::from_mins(1),
+            relay_idle: Duration::from_mins(10),
             upstream_idle: Duration::from_mins(1),
         }
     }
@@ -53,8 +60,15 @@ pub(super) const CONNECTION_BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// that does not read.
 pub(super) const TUNNEL_READ_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes of the message that begins TLS, with room for keys that quantum computers can't guess.
+pub(super) const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
+
 /// Streams of one HTTP/2 connection: `http2-max-concurrent-streams` of ingress-nginx.
 pub(super) const HTTP2_STREAMS_MAX: u32 = 128;
+
+/// Requests of one HTTP/2 connection, after which its client is told to make another: what it has
+/// piled up is let go of, and new endpoints of a load balancer before us get their share.
+pub(super) const HTTP2_REQUESTS_MAX: u64 = 10_000;
 
 /// Bytes that one HTTP/2 stream buffers in either direction.
 pub(super) const HTTP2_STREAM_BYTES_MAX: u32 = 64 * 1024;
@@ -80,8 +94,12 @@ pub(super) const UPSTREAM_STREAMS_MAX: usize = 100;
 /// HTTP/2 connections that one worker keeps to one endpoint.
 pub(super) const MULTIPLEXED_PER_ENDPOINT_MAX: usize = 64;
 
-/// Endpoints that one request is tried on: `proxy-next-upstream-tries` of ingress-nginx.
+/// Endpoints that one request is tried on: `proxy-next-upstream-tries` of ingress-nginx. Those
+/// that refuse the connection do not count.
 pub(super) const TRIES_MAX: usize = 3;
+
+/// Endpoints that may refuse the connection for one request.
+pub(super) const REFUSALS_MAX: usize = 16;
 
 /// Reused connections that one request may find closed before it gets a fresh one.
 pub(super) const STALE_MAX: usize = 3;

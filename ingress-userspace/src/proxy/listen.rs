@@ -13,9 +13,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-use super::connection::Connection;
 use super::limits::{ACCEPT_BATCH_MAX, LISTEN_BACKLOG};
-use super::serve;
+use super::serve::{self, Place};
 use super::worker::WorkerState;
 
 /// A listening socket of one worker.
@@ -23,8 +22,8 @@ use super::worker::WorkerState;
 pub struct Listener {
     /// From [`listen`], or made elsewhere with the same options.
     pub socket: TcpListener,
-    /// What clients speak on it.
-    pub scheme: Scheme,
+    /// What clients speak on it; `None`: whatever a TCP service speaks.
+    pub scheme: Option<Scheme>,
     /// How connections come to it.
     pub datapath: Datapath,
 }
@@ -115,7 +114,7 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 /// A listener on its worker.
 pub(super) struct Acceptor {
     socket: tokio::net::TcpListener,
-    scheme: Scheme,
+    scheme: Option<Scheme>,
     datapath: Datapath,
     port: u16,
     worker: Rc<WorkerState>,
@@ -197,8 +196,20 @@ impl Acceptor {
             // The socket lookup program hands connections to several ports to one socket.
             Datapath::Netns => stream.local_addr().map_or(self.port, |local| local.port()),
         };
-        let connection = Connection::new(&self.worker, self.scheme, self.datapath, peer, port);
-        serve::spawn(stream, connection);
+        let place = Place {
+            worker: Rc::clone(&self.worker),
+            scheme: self.scheme.unwrap_or(Scheme::Http),
+            datapath: self.datapath,
+            peer,
+            port,
+        };
+        if self.scheme.is_none() {
+            serve::spawn_relay(stream, place);
+        } else if self.worker.clients.expects_header(peer) {
+            serve::spawn_proxied(stream, place);
+        } else {
+            serve::spawn(stream, place.connection(peer, port));
+        }
     }
 }
 

@@ -227,7 +227,11 @@ impl Place {
                 None => refused_or_broken(error.into_error()),
             })),
             Poll::Pending if patience.is_over(activity, cx) => {
-                self.shared.is_given_up.set(true);
+                // A deadline says nothing about the connection.
+                let is_stuck = !patience.is_past_deadline();
+                self.shared
+                    .is_given_up
+                    .set(self.shared.is_given_up.get() | is_stuck);
                 Poll::Ready(Err(SendError::TimedOut))
             }
             Poll::Pending => Poll::Pending,

@@ -13,20 +13,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
-use ingress_core::balance::{self, Draw, Policy, RetryBudget, Standing};
-use ingress_core::ir::UpstreamProtocol;
+use ingress_core::balance::{self, Draw, Policy, RetryBudget, Ring, Standing};
+use ingress_core::ir::{Affinity, AffinityMode, Balance, UpstreamProtocol};
 
 use super::backend::{BackendSlot, Endpoints};
-use super::endpoint::{Endpoint, IdleCount, Load};
+use super::balancing::Balancing;
+use super::endpoint::{Endpoint, Freed, IdleCount, Load, WARM};
 use super::limits::IDLE_MAX;
 use super::upstream::Upstream;
+use super::worker::WorkerState;
 
 /// The backends and endpoints that one worker has to do with.
-#[derive(Default)]
 pub(super) struct Pool {
     backends: RefCell<HashMap<u64, Rc<Backend>, RandomState>>,
     endpoints: RefCell<HashMap<EndpointKey, Rc<Endpoint>, RandomState>>,
     idle: IdleCount,
+    balancing: Balancing,
+    freed: Rc<Freed>,
 }
 
 type EndpointKey = (SocketAddr, UpstreamProtocol);
@@ -35,7 +38,8 @@ type EndpointKey = (SocketAddr, UpstreamProtocol);
 pub(super) struct Backend {
     slot: Arc<BackendSlot>,
     members: RefCell<Members>,
-    policy: Policy,
+    balance: Balance,
+    affinity: Option<Arc<Affinity>>,
     turn: Cell<u64>,
     budget: Cell<RetryBudget>,
 }
@@ -44,24 +48,64 @@ pub(super) struct Backend {
 #[derive(Default)]
 struct Members {
     published: Arc<Endpoints>,
+    /// Those that are ready, then those where sessions may stay.
     endpoints: Vec<Rc<Endpoint>>,
+    /// How many are ready.
+    ready: usize,
+    /// Where something is hashed.
+    ring: Option<Ring>,
+}
+
+/// What comes of a pick.
+pub(super) enum Pick {
+    /// An endpoint, on which the request counts from now on.
+    Endpoint(Load),
+    /// Every endpoint has as many requests as it may have.
+    Full,
+    /// There is none.
+    Nobody,
+}
+
+/// What a request wants of a pick.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wish {
+    /// What it is hashed by.
+    pub(super) key: Option<u64>,
+    /// Where its session is.
+    pub(super) endpoint: Option<SocketAddr>,
 }
 
 impl Pool {
+    pub(super) fn new(balancing: Balancing) -> Self {
+        Self {
+            backends: RefCell::default(),
+            endpoints: RefCell::default(),
+            idle: IdleCount::default(),
+            balancing,
+            freed: Rc::default(),
+        }
+    }
+
     /// The backend of a slot, with the endpoints that it has now.
     ///
     /// The slot is shared by all workers: its reference count stays untouched in the usual case.
     pub(super) fn backend(&self, slot: &Arc<BackendSlot>, now: Instant) -> Rc<Backend> {
         let mut backends = self.backends.borrow_mut();
+        let usual = || self.balancing.balance.clone();
         let backend = backends.entry(slot.id).or_insert_with(|| {
             Rc::new(Backend {
                 slot: Arc::clone(slot),
                 members: RefCell::default(),
-                policy: Policy::default(),
-                turn: Cell::new(0),
+                balance: slot.policy.balance.clone().unwrap_or_else(usual),
+                affinity: slot.policy.affinity.clone(),
+                turn: Cell::new(slot.id),
                 budget: Cell::new(RetryBudget::new(now)),
             })
         });
+        if backend.affinity.is_some() {
+            // Where sessions are is asked before the pick, which follows for all others.
+            self.follow(backend);
+        }
         Rc::clone(backend)
     }
 
@@ -69,26 +113,111 @@ impl Pool {
     pub(super) fn pick(
         &self,
         backend: &Backend,
+        wish: Wish,
         tried: &[SocketAddr],
         random: u64,
         now: Instant,
-    ) -> Option<Load> {
+    ) -> Pick {
+        match self.choose(backend, wish, tried, random, now) {
+            Some(endpoint) if self.is_full(&endpoint) => Pick::Full,
+            Some(endpoint) => Pick::Endpoint(Load::new(&endpoint)),
+            None => Pick::Nobody,
+        }
+    }
+
+    fn choose(
+        &self,
+        backend: &Backend,
+        wish: Wish,
+        tried: &[SocketAddr],
+        random: u64,
+        now: Instant,
+    ) -> Option<Rc<Endpoint>> {
         self.follow(backend);
         let members = backend.members.borrow();
+        if let Some(endpoint) = members.wished(wish, tried, now) {
+            return Some(Rc::clone(endpoint));
+        }
         let turn = backend.turn.get();
         backend.turn.set(turn.wrapping_add(1));
-        let standing = |index: usize| {
-            let endpoint = &members.endpoints[index];
-            Standing {
-                was_tried: tried.contains(&endpoint.address),
-                is_ejected: endpoint.is_ejected(now),
-                in_flight: endpoint.in_flight(),
+        let standing = |index: usize| self.standing(backend, &members, index, tried, random, now);
+        let draw = Draw { turn, random };
+        let policy = match (&backend.balance, wish.key, &members.ring) {
+            (Balance::Hash(_), Some(key), Some(ring)) => {
+                let is_good = |index: usize| {
+                    let standing = standing(index);
+                    index < members.ready
+                        && !(standing.was_tried || standing.is_ejected || standing.is_full)
+                };
+                let in_flight = |index: usize| members.endpoints[index].in_flight();
+                if let Some(index) = ring.find_bounded(key, in_flight, is_good) {
+                    return Some(Rc::clone(&members.endpoints[index]));
+                }
+                Policy::LeastLoad
+            }
+            (Balance::RoundRobin, ..) => Policy::RoundRobin,
+            (Balance::LeastRequest | Balance::PeakEwma | Balance::Hash(_), ..) => Policy::LeastLoad,
+        };
+        let index = balance::pick(policy, members.ready, draw, standing)?;
+        Some(Rc::clone(&members.endpoints[index]))
+    }
+
+    fn standing(
+        &self,
+        backend: &Backend,
+        members: &Members,
+        index: usize,
+        tried: &[SocketAddr],
+        random: u64,
+        now: Instant,
+    ) -> Standing {
+        let endpoint = &members.endpoints[index];
+        let load = match backend.balance {
+            Balance::PeakEwma => endpoint.cost(now),
+            Balance::LeastRequest | Balance::RoundRobin | Balance::Hash(_) => {
+                endpoint.in_flight().into()
             }
         };
-        let draw = Draw { turn, random };
-        let count = members.endpoints.len();
-        let index = balance::pick(backend.policy, count, draw, standing)?;
-        Some(Load::new(&members.endpoints[index]))
+        // What is cold lets some of its turns pass.
+        let warmth = endpoint.warmth(self.balancing.slow_start, now);
+        let passes = warmth < WARM && lot(random, index) >= warmth;
+        Standing {
+            was_tried: tried.contains(&endpoint.address),
+            is_ejected: endpoint.is_ejected(now),
+            is_full: passes || self.is_full(endpoint),
+            load,
+        }
+    }
+
+    fn is_full(&self, endpoint: &Endpoint) -> bool {
+        let max = self.balancing.requests_max;
+        max.is_some_and(|max| endpoint.in_flight() >= max)
+    }
+
+    /// Waits for an endpoint that may have one more request. `None` if there are too many who
+    /// wait, it takes too long, or no endpoint is left.
+    pub(super) async fn wait(
+        &self,
+        backend: &Backend,
+        wish: Wish,
+        worker: &WorkerState,
+    ) -> Option<Load> {
+        if self.freed.waiting() >= self.balancing.pending_max {
+            return None;
+        }
+        let waiting = async {
+            loop {
+                self.freed.wait().await;
+                let now = worker.timers.now();
+                match self.pick(backend, wish, &[], worker.random(), now) {
+                    Pick::Endpoint(load) => return Some(load),
+                    Pick::Full => {}
+                    Pick::Nobody => return None,
+                }
+            }
+        };
+        let limit = self.balancing.pending_time;
+        worker.timers.timeout(limit, waiting).await.flatten()
     }
 
     /// Takes out an idle connection to an endpoint.
@@ -105,7 +234,7 @@ impl Pool {
     pub(super) fn adopt(&self) {
         self.backends.borrow_mut().retain(|_, backend| {
             if backend.slot.is_retired() {
-                self.exchange(&mut backend.members.borrow_mut(), &Arc::default());
+                self.exchange(backend, &Arc::default());
                 return false;
             }
             self.follow(backend);
@@ -123,21 +252,36 @@ impl Pool {
     fn follow(&self, backend: &Backend) {
         let published = backend.slot.endpoints();
         if !Arc::ptr_eq(&published, &backend.members.borrow().published) {
-            self.exchange(&mut backend.members.borrow_mut(), &published);
+            self.exchange(backend, &published);
         }
     }
 
-    fn exchange(&self, members: &mut Members, published: &Arc<Endpoints>) {
+    fn exchange(&self, backend: &Backend, published: &Arc<Endpoints>) {
+        let members = &mut *backend.members.borrow_mut();
         let mut known = self.endpoints.borrow_mut();
         let protocol = published.protocol;
+        // Those that were there first have their share at once.
+        let is_growth = !members.endpoints.is_empty() && !self.balancing.slow_start.is_zero();
+        let warming_since = is_growth.then(Instant::now);
         let join = |address: &SocketAddr| {
             let endpoint = known
                 .entry((*address, protocol))
-                .or_insert_with(|| Endpoint::new(*address, protocol));
+                .or_insert_with(|| Endpoint::new(*address, protocol, warming_since, &self.freed));
             endpoint.join();
             Rc::clone(endpoint)
         };
-        let joined = published.addresses.iter().map(join).collect();
+        // Nobody but a session goes to those that drain.
+        let draining = published
+            .draining
+            .iter()
+            .filter(|_| backend.affinity.is_some());
+        let addresses: Vec<_> = published
+            .addresses
+            .iter()
+            .chain(draining)
+            .copied()
+            .collect();
+        let joined = addresses.iter().map(join).collect();
         // They leave after the others have joined: who stays keeps its connections.
         for left in std::mem::replace(&mut members.endpoints, joined) {
             if left.leave(&self.idle)
@@ -146,11 +290,80 @@ impl Pool {
                 entry.remove();
             }
         }
+        members.ready = published.addresses.len();
+        members.ring = backend.is_hashed().then(|| Ring::new(&addresses));
         members.published = Arc::clone(published);
     }
 }
 
+impl Members {
+    /// The endpoint of a session, if it is there and there is nothing against it.
+    fn wished(&self, wish: Wish, tried: &[SocketAddr], now: Instant) -> Option<&Rc<Endpoint>> {
+        let address = wish.endpoint?;
+        let mut endpoints = self.endpoints.iter();
+        let endpoint = endpoints.find(|endpoint| endpoint.address == address)?;
+        let is_good = !tried.contains(&address) && !endpoint.is_ejected(now);
+        is_good.then_some(endpoint)
+    }
+}
+
 impl Backend {
+    pub(super) fn balance(&self) -> &Balance {
+        &self.balance
+    }
+
+    pub(super) fn affinity(&self) -> Option<&Arc<Affinity>> {
+        self.affinity.as_ref()
+    }
+
+    fn is_hashed(&self) -> bool {
+        let affinity = self.affinity.as_ref();
+        matches!(self.balance, Balance::Hash(_))
+            || affinity.is_some_and(|affinity| affinity.mode == AffinityMode::Balanced)
+    }
+
+    /// Where a session is that a cookie names.
+    pub(super) fn session_endpoint(&self, mode: AffinityMode, value: u64) -> Option<SocketAddr> {
+        let members = self.members.borrow();
+        let found = match mode {
+            AffinityMode::Balanced => {
+                let index = members.ring.as_ref()?.find(value)?;
+                members.endpoints.get(index)
+            }
+            AffinityMode::Persistent => {
+                let is_named = |one: &&Rc<Endpoint>| balance::hash_of_address(one.address) == value;
+                members.endpoints.iter().find(is_named)
+            }
+        };
+        found.map(|endpoint| endpoint.address)
+    }
+
+    /// A point of the ring for a new session, and its endpoint: one that is ready and healthy, if
+    /// a few draws find one.
+    pub(super) fn new_session(
+        &self,
+        mut random: impl FnMut() -> u64,
+        now: Instant,
+    ) -> Option<(u64, SocketAddr)> {
+        let members = self.members.borrow();
+        let ring = members.ring.as_ref()?;
+        let mut draws = (0..SESSION_DRAWS).map(|_| random());
+        draws.find_map(|value| {
+            let index = ring.find(value).filter(|index| *index < members.ready)?;
+            let endpoint = &members.endpoints[index];
+            (!endpoint.is_ejected(now)).then_some((value, endpoint.address))
+        })
+    }
+
+    /// A point of the ring that leads to an endpoint.
+    pub(super) fn session_of(&self, address: SocketAddr) -> Option<u64> {
+        let members = self.members.borrow();
+        members.ring.as_ref()?.point_of(|index| {
+            let endpoint = members.endpoints.get(index);
+            endpoint.is_some_and(|endpoint| endpoint.address == address)
+        })
+    }
+
     /// Counts a request towards the retries that others may have.
     pub(super) fn deposit(&self) {
         let mut budget = self.budget.get();
@@ -166,3 +379,13 @@ impl Backend {
         may
     }
 }
+
+/// A number below `WARM` for each endpoint that is looked at for one random number.
+fn lot(random: u64, index: usize) -> u64 {
+    (random ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        >> 56
+}
+
+/// Draws for the point of a new session.
+const SESSION_DRAWS: usize = 16;

@@ -12,9 +12,11 @@ use http::{Method, Uri, Version, request, uri};
 use hyper::ext::Protocol;
 use ingress_core::ir::UpstreamProtocol;
 
+use super::client::{Client, forwarded_element, forwarded_list};
 use super::connection::Connection;
 use super::error::BadRequest;
 use super::listen::Scheme;
+use super::metrics::account::Account;
 
 /// The authority that a request is for, to route by. Empty if an HTTP/1.0 client named none, or
 /// an HTTP/1.1 client an empty one.
@@ -40,11 +42,23 @@ pub(super) fn authority(head: &request::Parts) -> Result<&str, BadRequest> {
         (None, None) if head.version == Version::HTTP_2 => return Err(BadRequest::NoHost),
         (None, None) => "",
     };
-    if text.bytes().all(|byte| AUTHORITY_BYTES[usize::from(byte)]) {
+    if is_authority(text.as_bytes()) {
         Ok(text)
     } else {
         Err(BadRequest::MalformedHost)
     }
+}
+
+/// Whether bytes are all of those that an authority is made of.
+pub(super) fn is_authority(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| AUTHORITY_BYTES[usize::from(*byte)])
+}
+
+/// The host that a request is for, as it was spelled.
+pub(super) fn host_of(head: &request::Parts) -> &[u8] {
+    let field = || head.headers.get(HOST).map(HeaderValue::as_bytes);
+    let authority = head.uri.authority().map(|host| host.as_str().as_bytes());
+    authority.or_else(field).unwrap_or_default()
 }
 
 /// What h2 lets through although endpoints that speak HTTP/1.1 may take it in several ways.
@@ -68,7 +82,12 @@ fn check_http2(head: &request::Parts, host: Option<&HeaderValue>) -> Result<(), 
 /// Rewrites a head that came from a client to the one for an endpoint.
 ///
 /// Returns the protocols that an HTTP/1.1 client asks to switch to.
-pub(super) fn rewrite(head: &mut request::Parts, connection: &Connection) -> Option<HeaderValue> {
+pub(super) fn rewrite(
+    head: &mut request::Parts,
+    connection: &Connection,
+    client: &Client,
+    account: &Account,
+) -> Option<HeaderValue> {
     let host = match head.uri.authority() {
         Some(authority) => {
             let host = HeaderValue::from_str(authority.as_str());
@@ -82,31 +101,23 @@ pub(super) fn rewrite(head: &mut request::Parts, connection: &Connection) -> Opt
     let headers = &mut head.headers;
     let trailers = headers.get(TE).is_some_and(accepts_trailers);
     let protocols = remove_connection_fields(headers).filter(|_| version == Version::HTTP_11);
-    let original_for = headers
-        .contains_key(X_FORWARDED_FOR)
-        .then(|| forwarded_for(headers));
+    let original_for = lines_in_one(headers, &X_FORWARDED_FOR);
     let original_host = headers.get(X_FORWARDED_HOST).cloned();
     remove_request_fields(headers);
+    let policy = &connection.worker.clients;
+    if policy.forwarded_for != X_FORWARDED_FOR && client.claims.is_none() {
+        headers.remove(&policy.forwarded_for);
+    }
     // One allocation at most for all that follows.
     headers.reserve(ADDED_FIELDS);
-    let scheme = match connection.scheme {
-        Scheme::Http => HeaderValue::from_static("http"),
-        Scheme::Https => HeaderValue::from_static("https"),
-    };
-    headers.insert(X_REAL_IP, connection.client.clone());
-    headers.insert(X_FORWARDED_FOR, connection.client.clone());
-    headers.insert(X_FORWARDED_HOST, host.clone());
-    headers.insert(X_FORWARDED_PORT, connection.port.clone());
-    headers.insert(X_FORWARDED_PROTO, scheme.clone());
-    headers.insert(X_FORWARDED_SCHEME, scheme.clone());
-    headers.insert(X_SCHEME, scheme);
+    let host = introduce(headers, host, connection, client);
     if let Some(original) = original_for {
         headers.insert(X_ORIGINAL_FORWARDED_FOR, original);
     }
     if let Some(original) = original_host {
         headers.insert(X_ORIGINAL_FORWARDED_HOST, original);
     }
-    let id = || connection.worker.request_id();
+    let id = || account.request_id();
     headers.entry(X_REQUEST_ID).or_insert_with(id);
     if trailers {
         // We pass trailers on. Whoever sends `TE` names it in `Connection` (RFC 9110 §10.1.4).
@@ -115,6 +126,43 @@ pub(super) fn rewrite(head: &mut request::Parts, connection: &Connection) -> Opt
     }
     headers.insert(HOST, host);
     protocols
+}
+
+/// Tells the endpoint who asks and how. Returns the host that it is asked for.
+fn introduce(
+    headers: &mut HeaderMap,
+    host: HeaderValue,
+    connection: &Connection,
+    client: &Client,
+) -> HeaderValue {
+    let claims = client.claims.as_deref();
+    let scheme = claims.and_then(|claims| claims.scheme);
+    let scheme = scheme.unwrap_or(connection.scheme);
+    let host = claims
+        .and_then(|claims| claims.host.clone())
+        .unwrap_or(host);
+    let port = claims.and_then(|claims| claims.port.clone());
+    let chain = claims.and_then(|claims| claims.chain.clone());
+    if connection.worker.clients.add_forwarded {
+        let list = claims.and_then(|claims| claims.forwarded.as_ref());
+        let node = list.map_or(&client.address, |_| &connection.client);
+        let element = forwarded_element(node, &host, scheme);
+        headers.insert(FORWARDED, forwarded_list(list, &element));
+    }
+    let scheme = match scheme {
+        Scheme::Http => HeaderValue::from_static("http"),
+        Scheme::Https => HeaderValue::from_static("https"),
+    };
+    headers.insert(X_REAL_IP, client.address.clone());
+    let chain = chain.unwrap_or_else(|| client.address.clone());
+    headers.insert(X_FORWARDED_FOR, chain);
+    headers.insert(X_FORWARDED_HOST, host.clone());
+    let port = port.unwrap_or_else(|| connection.port.clone());
+    headers.insert(X_FORWARDED_PORT, port);
+    headers.insert(X_FORWARDED_PROTO, scheme.clone());
+    headers.insert(X_FORWARDED_SCHEME, scheme.clone());
+    headers.insert(X_SCHEME, scheme);
+    host
 }
 
 /// Turns a rewritten head into one for HTTP/2: the host is in the target, and nothing is about the
@@ -147,23 +195,20 @@ fn origin_form(target: &Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| Uri::from_static("/"))
 }
 
-/// What the client said, all lines of it in one.
-fn forwarded_for(headers: &HeaderMap) -> HeaderValue {
-    let mut lines = headers.get_all(X_FORWARDED_FOR).iter();
-    let first = lines
-        .next()
-        .cloned()
-        .unwrap_or(HeaderValue::from_static(""));
+/// The value of a field, all lines of it in one (RFC 9110 §5.3). `None` if there is none.
+pub(super) fn lines_in_one(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?.clone();
     let mut joined = BytesMut::new();
     for line in lines {
         joined.put_slice(b", ");
         joined.put_slice(line.as_bytes());
     }
     if joined.is_empty() {
-        return first;
+        return Some(first);
     }
     let all = [first.as_bytes(), &joined].concat();
-    HeaderValue::from_maybe_shared(Bytes::from(all)).unwrap_or(first)
+    HeaderValue::from_maybe_shared(Bytes::from(all)).ok()
 }
 
 /// Removes what `Connection` names, and `Connection` itself. Returns the value of `Upgrade` if it
@@ -249,19 +294,20 @@ fn is_unwanted(name: &str) -> bool {
     is_hop_by_hop || is_claim || name.starts_with("x-forwarded-") || name.contains('_')
 }
 
+pub(super) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
 const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
 const X_ORIGINAL_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-original-forwarded-host");
 
 /// How many fields `rewrite` adds.
-const ADDED_FIELDS: usize = 13;
+const ADDED_FIELDS: usize = 14;
 
 /// The characters of `uri-host [":" port]` (RFC 3986 §3.2.2); `@` would be user information.
 const AUTHORITY_BYTES: [bool; 256] = {

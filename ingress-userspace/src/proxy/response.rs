@@ -53,6 +53,7 @@ fn grpc_failure(failure: &Failure, in_flight: InFlight) -> Response<ResponseBody
     let mut response = Response::new(ResponseBody::text("", in_flight));
     // As gRPC clients themselves read HTTP statuses (grpc `doc/http-grpc-status-mapping.md`).
     let status = match failure.status() {
+        _ if matches!(failure, Failure::DeadlineExceeded) => "4",
         StatusCode::BAD_REQUEST => "13",
         StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => "12",
         status if status.is_server_error() => "14",

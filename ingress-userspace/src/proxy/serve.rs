@@ -5,6 +5,7 @@
 //! worker is to end.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -19,16 +20,18 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::body::ResponseBody;
-use super::connection::Connection;
+use super::connection::{Connection, Switched};
 use super::executor::{LocalExecutor, PanicCount};
 use super::forward;
 use super::inbound::{Inbound, Replayed};
 use super::io::Monitored;
 use super::limits::{
-    CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX, HTTP2_CONNECTION_BYTES_MAX,
+    CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX, HTTP2_CONNECTION_BYTES_MAX, HTTP2_REQUESTS_MAX,
     HTTP2_STREAM_BYTES_MAX, HTTP2_STREAMS_MAX,
 };
 use super::listen::{Datapath, Scheme};
+use super::proxy_protocol::{self, Origin};
+use super::relay::{self, Relay};
 use super::stream::Stream;
 use super::timer::Alarm;
 use super::tls;
@@ -37,7 +40,7 @@ use super::worker::WorkerState;
 
 /// Begins to serve a connection, in a task of its own.
 pub(super) fn spawn(stream: TcpStream, connection: Rc<Connection>) {
-    let open = Open::new(&connection);
+    let open = Open::of(&connection.worker, connection.datapath);
     // Two tasks and not one that can do both: a task is copied when it is spawned, and what TLS
     // needs is several kilobytes.
     match connection.scheme {
@@ -52,8 +55,97 @@ pub(super) fn spawn(stream: TcpStream, connection: Rc<Connection>) {
     };
 }
 
+/// Begins to serve a connection whose first bytes say who it is from.
+pub(super) fn spawn_proxied(stream: TcpStream, place: Place) {
+    let open = Open::of(&place.worker, place.datapath);
+    tokio::task::spawn_local(async move {
+        let _open = open;
+        let worker = &place.worker;
+        let header = proxy_protocol::read(&stream);
+        let limit = worker.timeouts.proxy_header;
+        let Some(Ok(origin)) = worker.timers.timeout(limit, header).await else {
+            let counters = worker.counters.datapath(place.datapath);
+            return counters.proxy_header_failures.increment();
+        };
+        let connection = match origin {
+            Origin::Proxied {
+                source,
+                destination,
+            } => place.connection(source, destination.port()),
+            Origin::Own => place.connection(place.peer, place.port),
+        };
+        match place.scheme {
+            Scheme::Http => serve_http1(stream, &connection).await,
+            Scheme::Https => Box::pin(serve_tls(stream, &connection)).await,
+        }
+    });
+}
+
+/// Begins to carry a connection to a TCP service.
+pub(super) fn spawn_relay(stream: TcpStream, place: Place) {
+    let open = Open::of(&place.worker, place.datapath);
+    tokio::task::spawn_local(async move {
+        let _open = open;
+        let worker = &place.worker;
+        let service = worker.table.borrow_mut().load().tcp_service(place.port);
+        let Some((slot, service)) = service else {
+            return worker.counters.relay_failures.increment();
+        };
+        let mut source = place.peer;
+        let local = stream.local_addr().unwrap_or(place.peer);
+        let mut destination = SocketAddr::new(local.ip().to_canonical(), local.port());
+        if service.takes_proxy_header && worker.clients.trusts(place.peer.ip()) {
+            let header = proxy_protocol::read(&stream);
+            let limit = worker.timeouts.proxy_header;
+            match worker.timers.timeout(limit, header).await {
+                Some(Ok(Origin::Own)) => {}
+                Some(Ok(Origin::Proxied {
+                    source: client,
+                    destination: dialled,
+                })) => (source, destination) = (client, dialled),
+                Some(Err(_)) | None => {
+                    let counters = worker.counters.datapath(place.datapath);
+                    return counters.proxy_header_failures.increment();
+                }
+            }
+        }
+        let relay = Relay {
+            stream,
+            source: SocketAddr::new(source.ip().to_canonical(), source.port()),
+            destination,
+            sends_proxy_header: service.sends_proxy_header,
+        };
+        relay.run(worker, &slot).await;
+    });
+}
+
+/// Where a connection came in.
+pub(super) struct Place {
+    pub(super) worker: Rc<WorkerState>,
+    pub(super) scheme: Scheme,
+    pub(super) datapath: Datapath,
+    pub(super) peer: SocketAddr,
+    pub(super) port: u16,
+}
+
+impl Place {
+    /// The connection of a client at this address, which dialled this port.
+    pub(super) fn connection(&self, client: SocketAddr, port: u16) -> Rc<Connection> {
+        Connection::new(&self.worker, self.scheme, self.datapath, client, port)
+    }
+}
+
 async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
     let worker = &connection.worker;
+    if let Some(slot) = relay::passthrough(&stream, connection).await {
+        let relay = Relay {
+            source: connection.peer,
+            destination: stream.local_addr().unwrap_or(connection.peer),
+            stream,
+            sends_proxy_header: None,
+        };
+        return Box::pin(relay.run(worker, &slot)).await;
+    }
     let handshake = TlsAcceptor::from(worker.tls()).accept(stream);
     let limit = worker.timeouts.tls_handshake;
     let Some(Ok(stream)) = worker.timers.timeout(limit, handshake).await else {
@@ -136,6 +228,7 @@ async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Rc<Connection>) 
             match end {
                 End::Lingering if alarm.fired() || connection.is_in_flight() => {}
                 End::NotInSight if is_over && C::SAYS_GOODBYE => {}
+                End::NotInSight if connection.requests() >= C::REQUESTS_MAX => {}
                 End::NotInSight | End::Announced if is_over => return Poll::Ready(None),
                 End::NotInSight | End::Lingering | End::Announced => {
                     if alarm.fired() {
@@ -180,6 +273,9 @@ trait Served: Future<Output = hyper::Result<()>> {
     /// Whether a silent client is told before its connection is closed.
     const SAYS_GOODBYE: bool;
 
+    /// Requests after which the client is told to make another connection.
+    const REQUESTS_MAX: u64;
+
     /// Finishes what is in flight and nothing more.
     fn graceful_shutdown(self: Pin<&mut Self>);
 
@@ -198,6 +294,8 @@ where
 {
     const SAYS_GOODBYE: bool = false;
 
+    const REQUESTS_MAX: u64 = u64::MAX;
+
     fn graceful_shutdown(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
@@ -215,7 +313,12 @@ where
             let io = Replayed::new(parts.io.into_inner(), parts.read_buf);
             return Some(Box::pin(serve_http2(io, connection)));
         }
-        let endpoint = connection.take_switched()?;
+        if outcome.as_ref().is_err_and(hyper::Error::is_parse) {
+            // hyper has answered it, and nobody else has seen it.
+            let counters = connection.worker.counters.datapath(connection.datapath);
+            counters.malformed.increment();
+        }
+        let switched = connection.take_switched()?;
         outcome.as_ref().ok()?;
         let parts = Pin::into_inner(self).into_parts();
         let client = Side {
@@ -223,8 +326,12 @@ where
             early: parts.read_buf,
         };
         Some(Box::pin(async move {
-            let _in_flight = connection.begin();
-            tunnel::run(client, *endpoint, &connection.worker).await;
+            let Switched { endpoint, account } = *switched;
+            let in_flight = connection.begin(account);
+            let worker = &connection.worker;
+            let limit = worker.timeouts.tunnel_idle;
+            let tunnelled = tunnel::run(client, endpoint, limit, worker).await;
+            in_flight.account().add_tunnelled(tunnelled);
         }))
     }
 }
@@ -236,6 +343,8 @@ where
     H::Future: 'static,
 {
     const SAYS_GOODBYE: bool = true;
+
+    const REQUESTS_MAX: u64 = HTTP2_REQUESTS_MAX;
 
     fn graceful_shutdown(self: Pin<&mut Self>) {
         self.graceful_shutdown();
@@ -258,13 +367,13 @@ struct Open {
 }
 
 impl Open {
-    fn new(connection: &Connection) -> Self {
-        let worker = Rc::clone(&connection.worker);
-        worker.open(connection.datapath);
+    fn of(worker: &Rc<WorkerState>, datapath: Datapath) -> Self {
+        let worker = Rc::clone(worker);
+        worker.open(datapath);
         Self {
             _panics: PanicCount::new(&worker),
             worker,
-            datapath: connection.datapath,
+            datapath,
         }
     }
 }

@@ -5,38 +5,47 @@
 //! when a later generation is published. What a configuration has in common with the previous one
 //! (the same `Arc`) is taken over and costs nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use ingress_core::ir::{Backend, BackendKey, Config, HostPattern, HostRules, Rule, Target};
+use ingress_core::ir::{
+    Backend, BackendKey, Config, Host, HostPattern, HostRules, Rule, Target, TcpService,
+};
 use ingress_core::route::RouteTable;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
-use super::backend::{BackendSlot, Destination, Endpoints};
-use super::certificate::{CertificateProblem, CertificateStore, DefaultCertificate};
-use super::tls;
+use super::backend::{BackendSlot, Destination, Endpoints, Lane};
+use super::certificate::{CertificateProblem, CertificateStore, DefaultCertificate, Facts};
+use super::metrics::labels::{LabelKey, LabelSet};
+use super::tls::{self, TlsOptions};
 
 /// Everything that requests and handshakes are answered by, at one generation.
 #[derive(Debug)]
 pub struct Table {
     generation: u64,
     config: Arc<Config>,
-    routes: Arc<RouteTable<Destination>>,
+    routes: Arc<RouteTable<Lane>>,
     backends: Arc<Backends>,
     certificates: Arc<CertificateStore>,
-    changes: BackendChanges,
+    labels: Arc<LabelSet>,
+    passthrough: HashMap<HostPattern, Arc<BackendSlot>>,
+    changes: Changes,
 }
 
-/// What differs from the previous table in the slots that both share. Applied when the table is
-/// published, so that building one has no effect.
+/// What differs from the previous table in what both share. Applied when the table is published,
+/// so that building one has no effect.
 #[derive(Debug, Default)]
-struct BackendChanges {
+struct Changes {
     endpoints: Vec<(Arc<BackendSlot>, Arc<Endpoints>)>,
     retired: Vec<Arc<BackendSlot>>,
+    /// Labels that no route has any more.
+    unlabelled: HashSet<LabelKey>,
 }
 
 #[derive(Debug, Default)]
@@ -64,8 +73,13 @@ impl Table {
         default_certificate: &DefaultCertificate,
     ) -> (Self, Vec<CertificateProblem>) {
         let certificates = build_certificates(previous, &config, default_certificate);
-        let (backends, changes) = build_backends(previous, &config);
-        let routes = build_routes(previous, &config, &backends);
+        let (backends, mut changes) = build_backends(previous, &config);
+        let labels = previous.map_or_else(Arc::default, |table| Arc::clone(&table.labels));
+        let routes = build_routes(previous, &config, &backends, &labels);
+        changes.unlabelled = previous.map_or_else(HashSet::new, |table| {
+            labels_that_leave(&table.config, &config)
+        });
+        let passthrough = build_passthrough(&config, &backends);
         let problems = certificates.problems();
         let table = Self {
             generation,
@@ -73,6 +87,8 @@ impl Table {
             routes,
             backends,
             certificates,
+            labels,
+            passthrough,
             changes,
         };
         (table, problems)
@@ -83,7 +99,40 @@ impl Table {
         self.generation
     }
 
-    pub(super) fn routes(&self) -> &RouteTable<Destination> {
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the certificates that are served say about themselves, with their host patterns.
+    pub(super) fn certificate_facts(&self) -> impl Iterator<Item = (&HostPattern, &Facts)> {
+        self.certificates.facts()
+    }
+
+    /// Whether any TLS connection is passed through.
+    pub(super) fn passes_through(&self) -> bool {
+        !self.passthrough.is_empty()
+    }
+
+    /// The backend that TLS connections for a server name are passed through to. The most specific
+    /// host has the say, also where it says no.
+    pub(super) fn passthrough(&self, server_name: &str) -> Option<&Arc<BackendSlot>> {
+        let host = Host::parse(server_name).ok()?;
+        let (_, parent) = host.as_str().split_once('.').unwrap_or_default();
+        let wildcard = Host::parse(parent).ok().map(HostPattern::Wildcard);
+        let patterns = [Some(HostPattern::Exact(host)), wildcard];
+        let mut patterns = patterns.into_iter().flatten();
+        let pattern = patterns.find(|pattern| self.config.hosts.contains_key(pattern))?;
+        self.passthrough.get(&pattern)
+    }
+
+    /// The TCP service of a port, and its backend.
+    pub(super) fn tcp_service(&self, port: u16) -> Option<(Arc<BackendSlot>, TcpService)> {
+        let service = self.config.tcp_services.get(&port)?;
+        let slot = self.backends.slots.get(&service.backend)?;
+        Some((Arc::clone(slot), service.clone()))
+    }
+
+    pub(super) fn routes(&self) -> &RouteTable<Lane> {
         &self.routes
     }
 }
@@ -93,20 +142,23 @@ impl Table {
 pub struct TableHandle {
     current: Arc<ArcSwap<Table>>,
     generation: watch::Sender<u64>,
+    /// In seconds since 1970.
+    published_at: Arc<AtomicU64>,
     /// One for all workers, so that a session that began on one is resumed on any.
     tls: Arc<ServerConfig>,
 }
 
 impl TableHandle {
     /// A handle on `table`, which is published by this.
-    pub fn new(table: Table) -> Result<Self, rustls::Error> {
-        table.changes.apply();
+    pub fn new(table: Table, options: &TlsOptions) -> Result<Self, rustls::Error> {
+        table.apply_changes();
         let generation = watch::Sender::new(table.generation);
         let current = Arc::new(ArcSwap::from_pointee(table));
-        let tls = tls::server_config(Arc::new(Resolver(Arc::clone(&current))))?;
+        let tls = tls::server_config(Arc::new(Resolver(Arc::clone(&current))), options)?;
         Ok(Self {
             current,
             generation,
+            published_at: Arc::new(AtomicU64::new(now())),
             tls,
         })
     }
@@ -115,14 +167,20 @@ impl TableHandle {
     pub fn publish(&self, table: Table) {
         let generation = table.generation;
         // Endpoints come first: no route of the new table finds a slot still empty.
-        table.changes.apply();
+        table.apply_changes();
         self.current.store(Arc::new(table));
+        self.published_at.store(now(), Ordering::Relaxed);
         self.generation.send_replace(generation);
     }
 
     /// The table published last.
     pub fn current(&self) -> Arc<Table> {
         self.current.load_full()
+    }
+
+    /// When the table was published, in seconds since 1970.
+    pub(super) fn published_at(&self) -> u64 {
+        self.published_at.load(Ordering::Relaxed)
     }
 
     pub(super) fn reader(&self) -> arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>> {
@@ -144,19 +202,32 @@ struct Resolver(Arc<ArcSwap<Table>>);
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load().certificates.find(hello.server_name()))
+        let table = self.0.load();
+        let schemes = hello.signature_schemes();
+        Some(table.certificates.find(hello.server_name(), schemes))
     }
 }
 
-impl BackendChanges {
-    fn apply(&self) {
-        for (slot, endpoints) in &self.endpoints {
+impl Table {
+    fn apply_changes(&self) {
+        let Changes {
+            endpoints,
+            retired,
+            unlabelled,
+        } = &self.changes;
+        for (slot, endpoints) in endpoints {
             slot.set_endpoints(Arc::clone(endpoints));
         }
-        for slot in &self.retired {
+        for slot in retired {
             slot.retire();
         }
+        self.labels.retire(unlabelled);
     }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed();
+    since.map_or(0, |since| since.as_secs())
 }
 
 fn build_certificates(
@@ -178,16 +249,16 @@ fn build_certificates(
 }
 
 /// Slots for the backends of `config`: those that stay keep their slot, those that leave retire.
-fn build_backends(previous: Option<&Table>, config: &Config) -> (Arc<Backends>, BackendChanges) {
+fn build_backends(previous: Option<&Table>, config: &Config) -> (Arc<Backends>, Changes) {
     let empty = Backends::default();
     let before = previous.map_or(&empty, |table| &*table.backends);
-    let mut changes = BackendChanges::default();
+    let mut changes = Changes::default();
     let mut slots = BTreeMap::new();
     let mut next_id = before.next_id;
     for (key, backend) in &config.backends {
         let slot = before.slots.get(key).cloned().unwrap_or_else(|| {
             next_id += 1;
-            Arc::new(BackendSlot::new(next_id))
+            Arc::new(BackendSlot::new(next_id, key.policy.clone()))
         });
         let known = previous.and_then(|table| table.config.backends.get(key));
         if known.is_none_or(|known| !same_endpoints(known, backend)) {
@@ -206,16 +277,44 @@ fn build_backends(previous: Option<&Table>, config: &Config) -> (Arc<Backends>, 
 }
 
 fn same_endpoints(a: &Arc<Backend>, b: &Arc<Backend>) -> bool {
-    Arc::ptr_eq(a, b) || (&a.endpoints, a.protocol) == (&b.endpoints, b.protocol)
+    Arc::ptr_eq(a, b)
+        || (&a.endpoints, &a.draining, a.protocol) == (&b.endpoints, &b.draining, b.protocol)
+}
+
+/// The hosts whose root leads to a backend that TLS is passed through to.
+fn build_passthrough(
+    config: &Config,
+    backends: &Backends,
+) -> HashMap<HostPattern, Arc<BackendSlot>> {
+    // Nearly always none: then no host is looked at.
+    if !config.backends.keys().any(|key| key.policy.passthrough) {
+        return HashMap::new();
+    }
+    let slot = |rules: &HostRules| {
+        let mut rules = rules.rules.iter().chain(&rules.default);
+        let root = rules.find(|rule| rule.path.matches("/"))?;
+        match &root.target {
+            Target::Backend(key) if key.policy.passthrough => backends.slots.get(key).cloned(),
+            Target::Backend(_) | Target::Unavailable => None,
+        }
+    };
+    let hosts = config.hosts.iter();
+    hosts
+        .filter_map(|(host, rules)| Some((host.clone(), slot(rules)?)))
+        .collect()
 }
 
 fn build_routes(
     previous: Option<&Table>,
     config: &Config,
     backends: &Backends,
-) -> Arc<RouteTable<Destination>> {
+    labels: &LabelSet,
+) -> Arc<RouteTable<Lane>> {
     let default = config.default_backend.as_ref();
-    let resolve = |rule: &Arc<Rule>| destination(rule, backends);
+    let resolve = |host: Option<&HostPattern>, rule: &Arc<Rule>| Lane {
+        destination: destination(rule, backends),
+        labels: labels.intern(LabelKey::of(host, rule)),
+    };
     let Some(table) = previous else {
         return Arc::new(RouteTable::compile(&config.hosts, default, resolve));
     };
@@ -224,6 +323,29 @@ fn build_routes(
         return Arc::clone(&table.routes);
     }
     Arc::new(table.routes.with_changes(changes, default, resolve))
+}
+
+/// What routes were counted by that are no more.
+fn labels_that_leave(before: &Config, after: &Config) -> HashSet<LabelKey> {
+    let mut leaving = HashSet::new();
+    for (host, rules) in changed_hosts(before, after) {
+        let keys = |rules: &Arc<HostRules>| -> Vec<_> {
+            let rules = rules.rules.iter().chain(&rules.default);
+            rules.map(|rule| LabelKey::of(Some(host), rule)).collect()
+        };
+        leaving.extend(before.hosts.get(host).map(keys).unwrap_or_default());
+        for key in rules.map(keys).unwrap_or_default() {
+            leaving.remove(&key);
+        }
+    }
+    let of_default = |config: &Config| {
+        let rule = config.default_backend.as_ref();
+        rule.map(|rule| LabelKey::of(None, rule))
+    };
+    if of_default(before) != of_default(after) {
+        leaving.extend(of_default(before));
+    }
+    leaving
 }
 
 /// The hosts whose rules differ, with their new rules. Equal pointers are equal rules.
@@ -263,7 +385,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use ingress_core::ir::{
-        Endpoint, ObjectRef, PathPattern, RuleOrigin, ServicePort, UpstreamProtocol,
+        BackendPolicy, Endpoint, ObjectRef, PathPattern, RuleOrigin, ServicePort, UpstreamProtocol,
     };
 
     use super::*;
@@ -273,6 +395,7 @@ mod tests {
             namespace: "default".into(),
             service: service.into(),
             port: ServicePort::Number(80),
+            policy: BackendPolicy::default(),
         }
     }
 
@@ -288,6 +411,7 @@ mod tests {
                 key: key(service),
                 protocol: UpstreamProtocol::Http1,
                 endpoints: endpoints.collect(),
+                draining: Vec::new(),
             };
             config.backends.insert(key(service), Arc::new(backend));
             let ingress = ObjectRef {
@@ -320,7 +444,10 @@ mod tests {
     fn handle(config: Arc<Config>) -> (TableHandle, DefaultCertificate) {
         let default = DefaultCertificate::generate().unwrap();
         let (table, _) = Table::build(None, config, 1, &default);
-        (TableHandle::new(table).unwrap(), default)
+        (
+            TableHandle::new(table, &TlsOptions::default()).unwrap(),
+            default,
+        )
     }
 
     #[test]

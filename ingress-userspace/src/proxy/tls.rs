@@ -1,5 +1,8 @@
 //! TLS: one configuration towards clients for all workers, and two towards endpoints.
 
+mod options;
+mod tickets;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,26 +11,32 @@ use ingress_core::ir::UpstreamProtocol;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::stream::UpstreamStream;
 
-/// TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1, certificates by `resolver`.
+pub use options::{CipherError, CipherSuites, TlsOptions, TlsVersion};
+pub use tickets::{TicketKeyError, TicketKeys};
+
+/// HTTP/2 before HTTP/1.1, certificates by `resolver`.
 pub(super) fn server_config(
     resolver: Arc<dyn ResolvesServerCert>,
+    options: &TlsOptions,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+    let mut config = ServerConfig::builder_with_provider(options.provider())
+        .with_protocol_versions(&options.versions())?
         .with_no_client_auth()
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_11.to_vec()];
     // Sessions are resumed by stateless tickets: a cache would be a lock that workers share.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.ticketer = match &options.tickets {
+        Some(keys) => Arc::clone(keys) as Arc<dyn ProducesTickets>,
+        None => aws_lc_rs::Ticketer::new()?,
+    };
     Ok(Arc::new(config))
 }
 

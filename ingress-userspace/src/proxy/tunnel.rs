@@ -10,11 +10,13 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::limits::TUNNEL_READ_BYTES_MAX;
+use super::metrics::account::Tunnelled;
 use super::timer::Alarm;
 use super::worker::WorkerState;
 
@@ -33,8 +35,14 @@ impl<S> Side<S> {
     }
 }
 
-/// Carries bytes until both directions have ended, one has failed or neither moves.
-pub(super) async fn run<D, U>(downstream: Side<D>, upstream: Side<U>, worker: &Rc<WorkerState>)
+/// Carries bytes until both directions have ended, one has failed or neither has moved for `limit`;
+/// returns how many.
+pub(super) async fn run<D, U>(
+    downstream: Side<D>,
+    upstream: Side<U>,
+    limit: Duration,
+    worker: &Rc<WorkerState>,
+) -> Tunnelled
 where
     D: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
@@ -45,7 +53,6 @@ where
     let mut up = Direction::new(downstream.early);
     let mut down = Direction::new(upstream.early);
     let timers = &worker.timers;
-    let limit = worker.timeouts.tunnel_idle;
     let mut last = timers.now();
     let mut alarm: Option<Alarm> = None;
     let ended: io::Result<()> = std::future::poll_fn(|cx| {
@@ -71,6 +78,10 @@ where
     if let Err(error) = ended {
         tracing::debug!(error = &error as &dyn std::error::Error, "tunnel broke off");
     }
+    Tunnelled {
+        up: up.bytes,
+        down: down.bytes,
+    }
 }
 
 /// Room that all tunnels of a worker read into; empty until the first one does.
@@ -83,6 +94,8 @@ struct Direction {
     stage: Stage,
     /// Whether bytes have moved since this was last reset.
     moved: bool,
+    /// How many the sink has taken.
+    bytes: u64,
     /// Whether the sink may hold bytes back, as TLS does.
     unflushed: bool,
 }
@@ -101,6 +114,7 @@ impl Direction {
             kept: early,
             stage: Stage::Open,
             moved: false,
+            bytes: 0,
             unflushed: false,
         }
     }
@@ -182,6 +196,7 @@ impl Direction {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.moved = true;
+        self.bytes += count as u64;
         self.unflushed = true;
         Ok(())
     }

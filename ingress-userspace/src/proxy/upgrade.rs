@@ -19,11 +19,11 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::body::Carrier;
-use super::connection::Connection;
+use super::connection::{Connection, Switched};
 use super::error::Failure;
 use super::executor::LocalExecutor;
+use super::metrics::account::Account;
 use super::response::rewrite;
-use super::stream::UpstreamStream;
 use super::tunnel::{self, Side};
 use super::websocket::{self, Accept};
 
@@ -92,6 +92,7 @@ impl Upgrade {
         agreed: Response<Incoming>,
         carrier: Carrier,
         connection: &Rc<Connection>,
+        account: &Rc<Account>,
     ) -> Result<response::Parts, Failure> {
         let (mut head, _) = agreed.into_parts();
         let chosen = head.headers.remove(UPGRADE);
@@ -101,13 +102,14 @@ impl Upgrade {
         let endpoint = upstream.and_then(|upstream| upstream.into_side());
         let endpoint = endpoint.ok_or(Failure::Switched)?;
         rewrite(&mut head);
+        let account = Rc::clone(account);
         match self.asked {
             Asked::Http1 => {
                 let upgrade = HeaderValue::from_static("upgrade");
                 head.headers.insert(CONNECTION, upgrade);
                 head.headers.insert(UPGRADE, chosen);
                 // Taken up when the head has been written.
-                connection.switch(endpoint);
+                connection.switch(Switched { endpoint, account });
             }
             Asked::Http2 { stream, accept } => {
                 let proof = head.headers.remove(SEC_WEBSOCKET_ACCEPT);
@@ -115,7 +117,8 @@ impl Upgrade {
                     return Err(Failure::Switched);
                 }
                 head.status = StatusCode::OK;
-                let tunnel = carry(stream, endpoint, Rc::clone(connection));
+                let switched = Switched { endpoint, account };
+                let tunnel = carry(stream, switched, Rc::clone(connection));
                 LocalExecutor::new(&connection.worker).execute(tunnel);
             }
         }
@@ -136,11 +139,15 @@ impl Upgrade {
 }
 
 /// The tunnel of one HTTP/2 stream.
-async fn carry(stream: OnUpgrade, endpoint: Side<UpstreamStream>, connection: Rc<Connection>) {
-    let _in_flight = connection.begin();
+async fn carry(stream: OnUpgrade, switched: Switched, connection: Rc<Connection>) {
+    let Switched { endpoint, account } = switched;
+    let in_flight = connection.begin(account);
     if let Ok(upgraded) = stream.await {
         let client = Side::new(TokioIo::new(upgraded));
-        tunnel::run(client, endpoint, &connection.worker).await;
+        let worker = &connection.worker;
+        let limit = worker.timeouts.tunnel_idle;
+        let tunnelled = tunnel::run(client, endpoint, limit, worker).await;
+        in_flight.account().add_tunnelled(tunnelled);
     }
 }
 

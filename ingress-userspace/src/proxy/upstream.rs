@@ -249,15 +249,18 @@ pub(super) fn pending<T>(cx: &Context<'_>) -> Poll<T> {
 pub(super) struct Patience {
     timers: Rc<Timers>,
     limit: Duration,
+    /// When it is over whatever moves.
+    deadline: Option<Instant>,
     /// Set when there is something to wait for.
     alarm: Option<Alarm>,
 }
 
 impl Patience {
-    pub(super) fn new(timers: &Rc<Timers>, limit: Duration) -> Self {
+    pub(super) fn new(timers: &Rc<Timers>, limit: Duration, deadline: Option<Instant>) -> Self {
         Self {
             timers: Rc::clone(timers),
             limit,
+            deadline,
             alarm: None,
         }
     }
@@ -267,11 +270,22 @@ impl Patience {
         self.limit = limit;
     }
 
+    /// Whether it is over because of the deadline, and nobody's fault.
+    pub(super) fn is_past_deadline(&self) -> bool {
+        self.until_deadline().is_zero()
+    }
+
+    fn until_deadline(&self) -> Duration {
+        let left = |deadline: Instant| deadline.saturating_duration_since(self.timers.now());
+        self.deadline.map_or(Duration::MAX, left)
+    }
+
     pub(super) fn is_over(&mut self, activity: &Activity, cx: &Context<'_>) -> bool {
         let Some(alarm) = &self.alarm else {
             // The wait begins now, however long the connection was idle before.
             activity.touch();
-            self.alarm = Some(self.timers.alarm(self.limit, cx.waker()));
+            let limit = self.limit.min(self.until_deadline());
+            self.alarm = Some(self.timers.alarm(limit, cx.waker()));
             return false;
         };
         if !alarm.fired() {
@@ -279,6 +293,7 @@ impl Patience {
         }
         let quiet = self.timers.now().saturating_duration_since(activity.last());
         let left = self.limit.saturating_sub(quiet);
+        let left = left.min(self.until_deadline());
         if !left.is_zero() {
             alarm.set(left);
         }

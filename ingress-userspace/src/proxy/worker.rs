@@ -20,12 +20,16 @@ use rustls::crypto::aws_lc_rs;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::LocalSet;
 
+use super::access_log::{AccessLog, LogBuffer};
+use super::balancing::Balancing;
+use super::client::ClientPolicy;
 use super::counters::{Counters, WorkerSnapshot};
 use super::dial::Dial;
 use super::drain::Drain;
 use super::endpoint::Endpoint;
 use super::limits::{CONNECTIONS_MAX, Timeouts};
 use super::listen::{Acceptor, Datapath, Listener};
+use super::metrics::series::{SharedSeries, Shelf};
 use super::pool::Pool;
 use super::table::{Table, TableHandle};
 use super::timer::Timers;
@@ -47,10 +51,23 @@ pub struct WorkerSpec {
     pub dial: Arc<dyn Dial>,
     /// Who is told about its connections.
     pub gauge: Arc<dyn ConnectionGauge>,
-    /// How long it waits.
-    pub timeouts: Timeouts,
+    /// How it serves.
+    pub options: WorkerOptions,
     /// Runs first on its thread, such as a step into another network namespace.
     pub prepare: Option<Box<dyn FnOnce() -> io::Result<()> + Send>>,
+}
+
+/// How a worker serves; the same for all workers.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerOptions {
+    /// How long it waits.
+    pub timeouts: Timeouts,
+    /// Who is believed about clients.
+    pub clients: ClientPolicy,
+    /// How endpoints share requests where no Ingress says otherwise.
+    pub balancing: Balancing,
+    /// Where its requests are logged, if they are.
+    pub access_log: Option<AccessLog>,
 }
 
 /// Is told about each downstream connection, on the worker's thread.
@@ -77,15 +94,16 @@ impl Worker {
     /// Starts a thread and returns when it serves, or with what kept it from doing so.
     pub fn spawn(spec: WorkerSpec) -> io::Result<WorkerHandle> {
         let index = spec.index;
-        let counters = Arc::new(Counters::default());
+        let reader = WorkerReader::new(index);
         let (started, starting) = mpsc::sync_channel(1);
         let (stop, stopped) = oneshot::channel();
         let thread = {
-            let counters = Arc::clone(&counters);
+            let reader = reader.clone();
             thread::Builder::new()
                 .name(format!("sluice-worker-{index}"))
-                .spawn(move || match prepare(spec, counters) {
+                .spawn(move || match prepare(spec, &reader) {
                     Ok(ready) => {
+                        let _running = Running::new(reader.counters);
                         let _ = started.send(Ok(()));
                         ready.run(stopped);
                     }
@@ -97,8 +115,7 @@ impl Worker {
         let outcome = starting.recv();
         outcome.unwrap_or_else(|_| Err(io::Error::other("worker panicked while it started")))?;
         Ok(WorkerHandle {
-            index,
-            counters,
+            reader,
             stop: Some(stop),
             thread,
         })
@@ -108,8 +125,7 @@ impl Worker {
 /// A running worker. It ends when it is told to, or when this is dropped.
 #[derive(Debug)]
 pub struct WorkerHandle {
-    index: usize,
-    counters: Arc<Counters>,
+    reader: WorkerReader,
     stop: Option<oneshot::Sender<Duration>>,
     thread: thread::JoinHandle<()>,
 }
@@ -117,12 +133,16 @@ pub struct WorkerHandle {
 impl WorkerHandle {
     /// What it has counted so far.
     pub fn snapshot(&self) -> WorkerSnapshot {
-        self.counters.snapshot(self.index)
+        self.reader.snapshot()
+    }
+
+    pub(super) fn reader(&self) -> WorkerReader {
+        self.reader.clone()
     }
 
     /// The generation of the table that it serves.
     pub fn generation(&self) -> u64 {
-        self.counters.generation.value()
+        self.reader.counters.generation.value()
     }
 
     /// Tells it to end: no new connections, requests in flight may take up to `grace`.
@@ -140,6 +160,44 @@ impl WorkerHandle {
     }
 }
 
+/// Reads what a worker counts, also when it has ended.
+#[derive(Clone, Debug)]
+pub(super) struct WorkerReader {
+    index: usize,
+    counters: Arc<Counters>,
+    pub(super) series: Arc<SharedSeries>,
+}
+
+impl WorkerReader {
+    fn new(index: usize) -> Self {
+        Self {
+            index,
+            counters: Arc::default(),
+            series: Arc::default(),
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> WorkerSnapshot {
+        self.counters.snapshot(self.index)
+    }
+}
+
+/// Says that a worker's thread runs, for as long as it does.
+struct Running(Arc<Counters>);
+
+impl Running {
+    fn new(counters: Arc<Counters>) -> Self {
+        counters.running.set(1);
+        Self(counters)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.set(0);
+    }
+}
+
 /// What the tasks of one worker share.
 pub(super) struct WorkerState {
     index: usize,
@@ -149,9 +207,12 @@ pub(super) struct WorkerState {
     pub(super) upstream_tls: UpstreamTls,
     gauge: Arc<dyn ConnectionGauge>,
     pub(super) timeouts: Timeouts,
+    pub(super) clients: ClientPolicy,
     pub(super) timers: Rc<Timers>,
     pub(super) pool: Pool,
     pub(super) counters: Arc<Counters>,
+    pub(super) shelf: Shelf,
+    pub(super) log: Option<LogBuffer>,
     pub(super) drain: Drain,
     pub(super) scratch: Scratch,
     random: Cell<u64>,
@@ -225,10 +286,11 @@ impl WorkerState {
         self.pool.put(endpoint, upstream, self.timers.now());
     }
 
-    /// Notes the generation that is served, and closes idle connections to endpoints that left.
+    /// Notes the generation that is served, and lets go of what has left with the last one.
     fn adopt(&self, generation: u64) {
         self.counters.generation.set(generation);
         self.pool.adopt();
+        self.shelf.adopt();
     }
 }
 
@@ -241,7 +303,7 @@ struct Ready {
     generations: watch::Receiver<u64>,
 }
 
-fn prepare(spec: WorkerSpec, counters: Arc<Counters>) -> io::Result<Ready> {
+fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
     let WorkerSpec {
         index,
         cpu,
@@ -249,9 +311,15 @@ fn prepare(spec: WorkerSpec, counters: Arc<Counters>) -> io::Result<Ready> {
         table,
         dial,
         gauge,
-        timeouts,
+        options,
         prepare,
     } = spec;
+    let WorkerOptions {
+        timeouts,
+        clients,
+        balancing,
+        access_log,
+    } = options;
     if let Some(prepare) = prepare {
         prepare()?;
     }
@@ -273,9 +341,12 @@ fn prepare(spec: WorkerSpec, counters: Arc<Counters>) -> io::Result<Ready> {
         upstream_tls: UpstreamTls::new().map_err(io::Error::other)?,
         gauge,
         timeouts,
+        clients,
         timers: Timers::new(),
-        pool: Pool::default(),
-        counters,
+        pool: Pool::new(balancing),
+        counters: Arc::clone(&reader.counters),
+        shelf: Shelf::new(Arc::clone(&reader.series)),
+        log: access_log.map(|log| LogBuffer::new(log, Arc::clone(&reader.counters))),
         drain: Drain::default(),
         scratch: Scratch::default(),
         random: Cell::new(seed),
@@ -337,6 +408,12 @@ impl Ready {
                 adopting.adopt(generation);
             }
         });
+        let logging = Rc::clone(&state);
+        tasks.spawn_local(async move {
+            if let Some(log) = &logging.log {
+                log.run().await;
+            }
+        });
         tasks.block_on(&runtime, async {
             // Being dropped by its owner is as good as being told.
             let grace = stopped.await.unwrap_or_default();
@@ -352,6 +429,11 @@ impl Ready {
             // What is not finished by then is dropped with the runtime.
             let _ = tokio::time::timeout(grace, finished).await;
         });
+        // Requests that are cut off here are logged too.
+        drop(tasks);
+        if let Some(log) = &state.log {
+            log.flush();
+        }
     }
 }
 

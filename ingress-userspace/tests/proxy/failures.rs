@@ -30,10 +30,7 @@ fn short() -> Options {
         downstream_write: brief,
         ..Timeouts::default()
     };
-    Options {
-        timeouts,
-        ..Options::default()
-    }
+    Options::timeouts(timeouts)
 }
 
 #[test]

@@ -220,6 +220,61 @@ fn a_refused_stream_is_tried_elsewhere_and_a_broken_one_is_not() {
     assert!(proxy.snapshot().upstream_retries > 0);
 }
 
+/// A call whose client waits only so long.
+async fn call_for(
+    client: &h2::client::SendRequest<Bytes>,
+    timeout: &str,
+) -> h2::client::ResponseFuture {
+    let mut client = client.clone().ready().await.unwrap();
+    let request = Request::post("http://one.test/Long/Call")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-timeout", timeout)
+        .body(())
+        .unwrap();
+    client.send_request(request, true).unwrap().0
+}
+
+#[test]
+fn a_call_ends_with_its_deadline_and_its_connection_stays() {
+    let (over, mut is_over) = tokio::sync::mpsc::unbounded_channel();
+    let origin = H2Origin::start(move |asked: Asked| {
+        let over = over.clone();
+        async move {
+            let mut respond = asked.respond;
+            assert!(asked.request.headers().contains_key("grpc-timeout"));
+            if asked.request.headers()["grpc-timeout"] == "300m" {
+                // Answers, and says nothing more.
+                let mut answer = respond.send_response(ok(), false).unwrap();
+                let _ = std::future::poll_fn(|cx| answer.poll_reset(cx)).await;
+            } else {
+                let _ = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+            }
+            over.send(()).unwrap();
+        }
+    });
+    let proxy = proxy_to(&origin);
+    run(async {
+        let client = connect(proxy.http).await;
+        for _ in 0..2 {
+            let response = call_for(&client, "100m").await.await.unwrap();
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.headers()["grpc-status"], "4");
+            is_over.recv().await.expect("the endpoint is told");
+        }
+        let response = call_for(&client, "300m").await.await.unwrap();
+        let mut body = response.into_body();
+        let error = body
+            .data()
+            .await
+            .expect("it does not end well")
+            .unwrap_err();
+        assert!(error.is_reset(), "{error}");
+        is_over.recv().await.expect("the endpoint is told");
+    });
+    assert_eq!(origin.connections(), 1);
+}
+
 async fn failure(proxy: &Proxy) -> Response<h2::RecvStream> {
     let client = connect(proxy.http).await;
     let (response, mut sink) = call(&client, "/Echo/Unary").await;

@@ -166,3 +166,14 @@ fn an_http_1_0_origin_does_not_downgrade_the_client() {
     );
     assert_eq!(reply.text(), "ok");
 }
+
+#[test]
+fn the_context_of_a_trace_is_passed_on_as_it_is() {
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let (_, reply) = echoed(&format!(
+        "Traceparent: {parent}\r\nTracestate: a=1,b=2\r\nBaggage: k=v\r\n"
+    ));
+    assert_eq!(reply.seen("traceparent"), Some(parent));
+    assert_eq!(reply.seen("tracestate"), Some("a=1,b=2"));
+    assert_eq!(reply.seen("baggage"), Some("k=v"));
+}

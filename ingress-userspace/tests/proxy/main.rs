@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access_log;
+mod balancing;
 mod bodies;
+mod client;
 mod connect;
 mod failures;
 #[expect(dead_code, reason = "shared with `proxy_abuse`, which uses all of it")]
@@ -13,6 +16,8 @@ mod h2spec;
 mod headers;
 mod http1;
 mod https;
+mod metrics;
+mod relay;
 mod reload;
 mod retries;
 mod reuse;

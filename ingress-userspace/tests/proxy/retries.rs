@@ -62,8 +62,8 @@ fn tries_are_bounded_and_each_is_another_endpoint() {
     let proxy = Proxy::start(config(&[("one.test", "/", &endpoints)]));
     assert_eq!(proxy.get("one.test", "/").status, 502);
     let counted = proxy.snapshot();
-    assert_eq!(counted.upstream_connect_failures, 3);
-    assert_eq!(counted.upstream_retries, 2);
+    assert_eq!(counted.upstream_connect_failures, 5);
+    assert_eq!(counted.upstream_retries, 4);
     assert_eq!(counted.upstream_ejections, 0, "each has failed once");
 }
 

@@ -10,18 +10,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ingress_core::ir::{
-    Backend, BackendKey, Config, Endpoint, HostPattern, ObjectRef, PathPattern, Rule, RuleOrigin,
-    ServicePort, Target, UpstreamProtocol,
+    Backend, BackendKey, BackendPolicy, Config, Endpoint, HostPattern, ObjectRef, PathPattern,
+    Rule, RuleOrigin, ServicePort, Target, UpstreamProtocol,
 };
 use ingress_userspace::proxy::{
-    Datapath, DefaultCertificate, Dial, HostDial, Listener, NoGauge, Scheme, Table, TableHandle,
-    Timeouts, Worker, WorkerHandle, WorkerSnapshot, WorkerSpec, listen,
+    Datapath, DefaultCertificate, Dial, HostDial, Identity, Listener, Metrics, NoGauge, Scheme,
+    Table, TableHandle, Timeouts, TlsOptions, Worker, WorkerHandle, WorkerOptions, WorkerSnapshot,
+    WorkerSpec, listen,
 };
 
 /// A proxy with one worker.
 pub(crate) struct Proxy {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
+    /// Where TCP services are.
+    pub(crate) tcp: SocketAddr,
     pub(crate) table: TableHandle,
     pub(crate) certificate: DefaultCertificate,
     pub(crate) worker: WorkerHandle,
@@ -29,15 +32,33 @@ pub(crate) struct Proxy {
 
 /// What a test wants otherwise than usual.
 pub(crate) struct Options {
-    pub(crate) timeouts: Timeouts,
+    pub(crate) worker: WorkerOptions,
     pub(crate) dial: Arc<dyn Dial>,
+    pub(crate) tls: TlsOptions,
+}
+
+impl Options {
+    pub(crate) fn timeouts(timeouts: Timeouts) -> Self {
+        Self::worker(WorkerOptions {
+            timeouts,
+            ..WorkerOptions::default()
+        })
+    }
+
+    pub(crate) fn worker(worker: WorkerOptions) -> Self {
+        Self {
+            worker,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            timeouts: Timeouts::default(),
+            worker: WorkerOptions::default(),
             dial: Arc::new(HostDial),
+            tls: TlsOptions::default(),
         }
     }
 }
@@ -51,13 +72,13 @@ impl Proxy {
         let certificate = DefaultCertificate::generate().unwrap();
         let (table, problems) = Table::build(None, Arc::new(config), 1, &certificate);
         assert_eq!(problems, []);
-        let table = TableHandle::new(table).unwrap();
+        let table = TableHandle::new(table, &options.tls).unwrap();
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-        let (http, https) = (listen(any).unwrap(), listen(any).unwrap());
+        let [http, https, tcp] = [(); 3].map(|()| listen(any).unwrap());
         let on_loopback = |socket: &TcpListener| {
             SocketAddr::from((Ipv4Addr::LOCALHOST, socket.local_addr().unwrap().port()))
         };
-        let addresses = (on_loopback(&http), on_loopback(&https));
+        let addresses = [&http, &https, &tcp].map(on_loopback);
         let listener = |socket, scheme| Listener {
             socket,
             scheme,
@@ -66,17 +87,22 @@ impl Proxy {
         let worker = Worker::spawn(WorkerSpec {
             index: 0,
             cpu: None,
-            listeners: vec![listener(http, Scheme::Http), listener(https, Scheme::Https)],
+            listeners: vec![
+                listener(http, Some(Scheme::Http)),
+                listener(https, Some(Scheme::Https)),
+                listener(tcp, None),
+            ],
             table: table.clone(),
             dial: options.dial,
             gauge: Arc::new(NoGauge),
-            timeouts: options.timeouts,
+            options: options.worker,
             prepare: None,
         });
         let worker = worker.unwrap();
         Self {
-            http: addresses.0,
-            https: addresses.1,
+            http: addresses[0],
+            https: addresses[1],
+            tcp: addresses[2],
             table,
             certificate,
             worker,
@@ -108,6 +134,17 @@ impl Proxy {
         self.worker.snapshot()
     }
 
+    /// What Prometheus would get.
+    pub(crate) fn metrics(&self) -> String {
+        let identity = Identity {
+            class: "class".to_owned(),
+            namespace: "namespace".to_owned(),
+            pod: "pod".to_owned(),
+        };
+        let workers = std::slice::from_ref(&self.worker);
+        Metrics::new(identity, workers, self.table.clone()).text()
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.http)
     }
@@ -136,6 +173,7 @@ pub(crate) fn config(rules: &[(&str, &str, &[SocketAddr])]) -> Config {
             namespace: "default".into(),
             service: service.into(),
             port: ServicePort::Number(80),
+            policy: BackendPolicy::default(),
         };
         let mut endpoints: Vec<_> = endpoints
             .iter()
@@ -146,6 +184,7 @@ pub(crate) fn config(rules: &[(&str, &str, &[SocketAddr])]) -> Config {
             key: key.clone(),
             protocol: UpstreamProtocol::Http1,
             endpoints,
+            draining: Vec::new(),
         };
         config.backends.insert(key.clone(), Arc::new(backend));
         let entry = config
@@ -327,11 +366,10 @@ impl Client {
 
     /// Whether the other side has closed and sent nothing before.
     pub(crate) fn is_closed(&mut self) -> bool {
-        matches!(self.stream.fill_buf(), Ok(&[]))
-            || self
-                .stream
-                .fill_buf()
-                .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+        match self.stream.fill_buf() {
+            Ok(bytes) => bytes.is_empty(),
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
     }
 }
 

@@ -5,6 +5,9 @@ use std::sync::Mutex;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use http::Request;
+
+use crate::h2rig::{connect, run};
 use crate::rig::{Origin, PATIENCE, Proxy, config};
 
 #[test]
@@ -66,4 +69,30 @@ fn a_connection_that_waits_to_be_accepted_is_served() {
         assert_eq!(client.read_reply().status, 200);
         proxy.worker.join().unwrap();
     }
+}
+
+#[test]
+fn an_http_2_connection_ends_after_many_requests_without_losing_one() {
+    let proxy = Proxy::start(config(&[]));
+    run(async {
+        let mut client = connect(proxy.http).await;
+        for number in 0..10_500 {
+            let mut ready = match client.clone().ready().await {
+                Ok(ready) => ready,
+                Err(error) => {
+                    assert!(error.is_go_away(), "{error}");
+                    client = connect(proxy.http).await;
+                    client.clone().ready().await.unwrap()
+                }
+            };
+            let request = Request::get("http://one.test/").body(()).unwrap();
+            let (response, _) = ready.send_request(request, true).unwrap();
+            assert_eq!(response.await.unwrap().status(), 404, "{number}");
+        }
+    });
+    let counted = proxy.snapshot().host;
+    assert_eq!(
+        (counted.requests, counted.connections_accepted),
+        (10_500, 2)
+    );
 }

@@ -138,10 +138,7 @@ fn a_silent_tunnel_is_closed() {
         tunnel_idle: Duration::from_millis(100),
         ..Timeouts::default()
     };
-    let options = Options {
-        timeouts,
-        ..Options::default()
-    };
+    let options = Options::timeouts(timeouts);
     let proxy = Proxy::start_with(config(&[("one.test", "/", &[origin.address])]), options);
     let mut client = open(&proxy);
     client.read_head();

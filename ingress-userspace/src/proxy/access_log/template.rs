@@ -1,0 +1,294 @@
+//! What a line of the access log looks like: text and variables, by nginx's names.
+
+use std::str::FromStr as _;
+
+use http::HeaderName;
+use thiserror::Error;
+
+/// A parsed format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    pub(super) segments: Vec<Segment>,
+    pub(super) escape: Escape,
+    /// Request fields that have to be kept until the request ends.
+    pub(super) fields: Vec<HeaderName>,
+}
+
+/// How values are made safe for where they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    /// `"`, `\` and what is no printable ASCII as `\xHH`; `-` for nothing (nginx's default).
+    Text,
+    /// As in a JSON string; nothing for nothing.
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Segment {
+    Text(Box<str>),
+    Variable(Variable),
+    /// A request field, by its place in `Template::fields`.
+    Field(usize),
+}
+
+/// Something about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Variable {
+    RemoteAddr,
+    RemoteUser(usize),
+    TimeLocal,
+    TimeIso8601,
+    Msec,
+    Request,
+    RequestMethod,
+    RequestUri,
+    Uri,
+    Args,
+    ServerProtocol,
+    ServerPort,
+    Scheme,
+    Host(usize),
+    Status,
+    BodyBytesSent,
+    BytesSent,
+    RequestLength,
+    RequestTime,
+    UpstreamName,
+    UpstreamAddr,
+    UpstreamStatus,
+    UpstreamResponseLength,
+    UpstreamResponseTime,
+    UpstreamHeaderTime,
+    UpstreamConnectTime,
+    RequestId,
+    TraceId(usize),
+    Namespace,
+    Ingress,
+    Service,
+    ServicePort,
+    Path,
+    /// ingress-nginx's canary; empty.
+    Nothing,
+}
+
+/// Why a format cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TemplateError {
+    /// A `$` without a name after it.
+    #[error("`$` at byte {0} has no name after it")]
+    NoName(usize),
+    /// A `${` without its end.
+    #[error("`${{` at byte {0} is not closed")]
+    Unclosed(usize),
+    /// A variable that we do not know.
+    #[error("variable `${0}` is unknown")]
+    Unknown(String),
+    /// Longer than any line should be.
+    #[error("format is {0} bytes long, at most {FORMAT_BYTES_MAX} are allowed")]
+    TooLong(usize),
+}
+
+impl Template {
+    /// ingress-nginx's default (`log-format-upstream`).
+    pub fn nginx() -> Self {
+        Self::known(NGINX, Escape::Text)
+    }
+
+    /// One JSON object a line.
+    pub fn json() -> Self {
+        Self::known(JSON, Escape::Json)
+    }
+
+    fn known(format: &str, escape: Escape) -> Self {
+        let template = Self::parse(format, escape);
+        debug_assert!(template.is_ok(), "{template:?}");
+        template.unwrap_or(Self::empty(escape))
+    }
+
+    fn empty(escape: Escape) -> Self {
+        Self {
+            segments: Vec::new(),
+            escape,
+            fields: Vec::new(),
+        }
+    }
+
+    /// Reads a format with variables like `$status` or `${status}`.
+    pub fn parse(format: &str, escape: Escape) -> Result<Self, TemplateError> {
+        if format.len() > FORMAT_BYTES_MAX {
+            return Err(TemplateError::TooLong(format.len()));
+        }
+        let mut template = Self::empty(escape);
+        let mut rest = format;
+        while let Some(at) = rest.find('$') {
+            template.push_text(&rest[..at]);
+            let place = format.len() - rest.len() + at;
+            let (name, after) = split_name(&rest[at + 1..], place)?;
+            template.push_variable(name)?;
+            rest = after;
+        }
+        template.push_text(rest);
+        Ok(template)
+    }
+
+    fn push_text(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.segments.push(Segment::Text(text.into()));
+        }
+    }
+
+    fn push_variable(&mut self, name: &str) -> Result<(), TemplateError> {
+        let unknown = || TemplateError::Unknown(name.to_owned());
+        let segment = match name {
+            "remote_user" => Segment::Variable(Variable::RemoteUser(self.field("authorization"))),
+            "host" | "server_name" => Segment::Variable(Variable::Host(self.field("host"))),
+            "trace_id" | "opentelemetry_trace_id" => {
+                Segment::Variable(Variable::TraceId(self.field("traceparent")))
+            }
+            _ => match (name.strip_prefix("http_"), variable(name)) {
+                (Some(field), _) => {
+                    let field = field.replace('_', "-");
+                    HeaderName::from_str(&field).map_err(|_| unknown())?;
+                    Segment::Field(self.field(&field))
+                }
+                (None, Some(variable)) => Segment::Variable(variable),
+                (None, None) => return Err(unknown()),
+            },
+        };
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// The place of a field that is kept.
+    fn field(&mut self, name: &str) -> usize {
+        let known = self.fields.iter().position(|field| field == name);
+        known.unwrap_or_else(|| {
+            self.fields.extend(HeaderName::from_str(name));
+            self.fields.len() - 1
+        })
+    }
+}
+
+/// The name at the start of a text, and what comes after it.
+fn split_name(text: &str, place: usize) -> Result<(&str, &str), TemplateError> {
+    if let Some(braced) = text.strip_prefix('{') {
+        return braced.split_once('}').ok_or(TemplateError::Unclosed(place));
+    }
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let end = text.find(|c| !is_name(c)).unwrap_or(text.len());
+    if end == 0 {
+        return Err(TemplateError::NoName(place));
+    }
+    Ok(text.split_at(end))
+}
+
+fn variable(name: &str) -> Option<Variable> {
+    Some(match name {
+        "remote_addr" | "the_real_ip" | "realip_remote_addr" => Variable::RemoteAddr,
+        "time_local" => Variable::TimeLocal,
+        "time_iso8601" => Variable::TimeIso8601,
+        "msec" => Variable::Msec,
+        "request" => Variable::Request,
+        "request_method" => Variable::RequestMethod,
+        "request_uri" => Variable::RequestUri,
+        "uri" => Variable::Uri,
+        "args" | "query_string" => Variable::Args,
+        "server_protocol" => Variable::ServerProtocol,
+        "server_port" => Variable::ServerPort,
+        "scheme" => Variable::Scheme,
+        "status" => Variable::Status,
+        "body_bytes_sent" => Variable::BodyBytesSent,
+        "bytes_sent" => Variable::BytesSent,
+        "request_length" => Variable::RequestLength,
+        "request_time" => Variable::RequestTime,
+        "proxy_upstream_name" => Variable::UpstreamName,
+        "proxy_alternative_upstream_name" => Variable::Nothing,
+        "upstream_addr" => Variable::UpstreamAddr,
+        "upstream_status" => Variable::UpstreamStatus,
+        "upstream_response_length" | "upstream_bytes_received" => Variable::UpstreamResponseLength,
+        "upstream_response_time" => Variable::UpstreamResponseTime,
+        "upstream_header_time" => Variable::UpstreamHeaderTime,
+        "upstream_connect_time" => Variable::UpstreamConnectTime,
+        "req_id" | "request_id" => Variable::RequestId,
+        "namespace" => Variable::Namespace,
+        "ingress_name" => Variable::Ingress,
+        "service_name" => Variable::Service,
+        "service_port" => Variable::ServicePort,
+        "location_path" => Variable::Path,
+        _ => return None,
+    })
+}
+
+/// `log-format-upstream` of ingress-nginx.
+const NGINX: &str = concat!(
+    r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "#,
+    r#""$http_referer" "$http_user_agent" $request_length $request_time "#,
+    "[$proxy_upstream_name] [$proxy_alternative_upstream_name] $upstream_addr ",
+    "$upstream_response_length $upstream_response_time $upstream_status $req_id",
+);
+
+const JSON: &str = concat!(
+    r#"{"time":"$time_iso8601","remote_addr":"$remote_addr","remote_user":"$remote_user","#,
+    r#""request_id":"$req_id","trace_id":"$trace_id","method":"$request_method","#,
+    r#""scheme":"$scheme","host":"$host","uri":"$request_uri","protocol":"$server_protocol","#,
+    r#""status":$status,"request_length":$request_length,"bytes_sent":$bytes_sent,"#,
+    r#""body_bytes_sent":$body_bytes_sent,"request_time":$request_time,"#,
+    r#""referer":"$http_referer","user_agent":"$http_user_agent","namespace":"$namespace","#,
+    r#""ingress":"$ingress_name","service":"$service_name","path":"$location_path","#,
+    r#""upstream_addr":"$upstream_addr","upstream_status":"$upstream_status","#,
+    r#""upstream_response_length":"$upstream_response_length","#,
+    r#""upstream_response_time":"$upstream_response_time"}"#,
+);
+
+/// Bytes of a format.
+const FORMAT_BYTES_MAX: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_variables_are_told_apart() {
+        let parsed = Template::parse("a ${status}b$uri", Escape::Text).unwrap();
+        let expected = [
+            Segment::Text("a ".into()),
+            Segment::Variable(Variable::Status),
+            Segment::Text("b".into()),
+            Segment::Variable(Variable::Uri),
+        ];
+        assert_eq!(parsed.segments, expected);
+    }
+
+    #[test]
+    fn a_field_is_kept_once() {
+        let format = "$http_x_a $http_x_a $host $http_host $remote_user";
+        let parsed = Template::parse(format, Escape::Text).unwrap();
+        assert_eq!(parsed.fields, ["x-a", "host", "authorization"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_format_is_told() {
+        for (format, error) in [
+            ("a $", TemplateError::NoName(2)),
+            ("$$status", TemplateError::NoName(0)),
+            ("ab${status", TemplateError::Unclosed(2)),
+            ("$nothing", TemplateError::Unknown("nothing".to_owned())),
+            ("${}", TemplateError::Unknown(String::new())),
+            ("$http_", TemplateError::Unknown("http_".to_owned())),
+        ] {
+            assert_eq!(
+                Template::parse(format, Escape::Text),
+                Err(error),
+                "{format}"
+            );
+        }
+        let long = "x".repeat(FORMAT_BYTES_MAX + 1);
+        assert!(Template::parse(&long, Escape::Text).is_err());
+    }
+
+    #[test]
+    fn formats_of_our_own_are_good() {
+        assert_eq!(Template::nginx().fields.len(), 3);
+        assert!(Template::json().segments.len() > 40);
+    }
+}

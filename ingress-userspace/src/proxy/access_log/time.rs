@@ -1,0 +1,57 @@
+//! The time of day as text, made once a second.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// The last second that was asked for, spelled out.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    second: Option<u64>,
+    local: String,
+    iso: String,
+}
+
+impl Clock {
+    /// Brings the texts up to date; what is returned is the time since 1970.
+    pub(super) fn set(&mut self, now: SystemTime) -> Duration {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH);
+        let since = since.unwrap_or_default();
+        if self.second != Some(since.as_secs()) {
+            self.second = Some(since.as_secs());
+            let second = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+            let timestamp = Timestamp::from_second(second).unwrap_or_default();
+            let zoned = timestamp.to_zoned(TimeZone::UTC);
+            self.local = zoned.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string();
+            self.iso = zoned.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string();
+        }
+        since
+    }
+
+    /// As nginx's `$time_local`, in UTC.
+    pub(super) fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// As nginx's `$time_iso8601`, in UTC.
+    pub(super) fn iso(&self) -> &str {
+        &self.iso
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_spelled_as_nginx_spells_them() {
+        let mut clock = Clock::default();
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_millis(seconds * 1000 + 7);
+        assert_eq!(clock.set(at(951_827_696)).subsec_millis(), 7);
+        assert_eq!(clock.local(), "29/Feb/2000:12:34:56 +0000");
+        assert_eq!(clock.iso(), "2000-02-29T12:34:56+00:00");
+        clock.set(at(951_827_697));
+        assert_eq!(clock.local(), "29/Feb/2000:12:34:57 +0000");
+    }
+}

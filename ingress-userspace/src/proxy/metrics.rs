@@ -1,0 +1,18 @@
+//! What requests come to, as Prometheus metrics: counted by each worker for itself, summed when
+//! somebody asks.
+//!
+//! `labels` names what a route's numbers belong to, `series` are those numbers on one worker,
+//! `account` is what one request adds to them when it ends, and `exposition` puts the workers'
+//! numbers together.
+//!
+//! Invariant: labels come from the configuration and from closed sets, never from a client; a
+//! worker holds a bounded number of series, and those of a route that has left are dropped.
+
+pub(super) mod account;
+pub(super) mod exposition;
+pub(super) mod family;
+pub(super) mod histogram;
+pub(super) mod labels;
+pub(super) mod process;
+pub(super) mod series;
+pub(super) mod worker;

@@ -1,0 +1,285 @@
+//! What one request comes to: kept from its head to its end, counted when it is dropped.
+//!
+//! However a request ends (answered, cancelled by the client, as a tunnel), whoever has its account
+//! last lets go of it then, so that every request is counted exactly once.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::header::DATE;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+
+use super::series::RouteSeries;
+use crate::proxy::access_log::LogBuffer;
+use crate::proxy::access_log::entry::{AttemptOutcome, Entry, Outcome};
+use crate::proxy::body::Upload;
+use crate::proxy::client::Client;
+use crate::proxy::connection::Connection;
+use crate::proxy::worker::WorkerState;
+
+/// One request.
+pub(in super::super) struct Account {
+    worker: Rc<WorkerState>,
+    begun: Instant,
+    method: Method,
+    request_head_bytes: u64,
+    /// What the client has sent of a body.
+    upload: OnceCell<Rc<Upload>>,
+    route: OnceCell<Rc<RouteSeries>>,
+    status: Cell<Option<StatusCode>>,
+    response_head_bytes: Cell<u64>,
+    response_body_bytes: Cell<u64>,
+    tunnelled: Cell<Tunnelled>,
+    attempt: Cell<Option<Attempt>>,
+    /// Those before, which have failed.
+    failed: RefCell<Vec<AttemptOutcome>>,
+    /// What the access log wants to know.
+    entry: Option<Box<Entry>>,
+}
+
+/// What was sent to an endpoint, and when it answered.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    endpoint: SocketAddr,
+    begun: Instant,
+    /// Zero on a connection that was open.
+    connected: Duration,
+    answered: Option<(Duration, StatusCode)>,
+}
+
+/// What went through a tunnel in each direction, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in super::super) struct Tunnelled {
+    pub(in super::super) up: u64,
+    pub(in super::super) down: u64,
+}
+
+impl Account {
+    pub(in super::super) fn open<B>(
+        connection: &Connection,
+        client: &Client,
+        request: &Request<B>,
+    ) -> Rc<Self> {
+        let worker = &connection.worker;
+        let log = worker.log.as_ref();
+        let target = request.uri().path_and_query();
+        let target_bytes = target.map_or(1, |target| target.as_str().len());
+        let line_bytes = request.method().as_str().len() + target_bytes + LINE_BYTES;
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            begun: Instant::now(),
+            method: request.method().clone(),
+            request_head_bytes: line_bytes as u64 + field_bytes(request.headers()),
+            upload: OnceCell::new(),
+            route: OnceCell::new(),
+            status: Cell::new(None),
+            response_head_bytes: Cell::new(0),
+            response_body_bytes: Cell::new(0),
+            tunnelled: Cell::default(),
+            attempt: Cell::new(None),
+            failed: RefCell::default(),
+            entry: log.map(|log| Entry::new(log, connection, client, request)),
+        })
+    }
+
+    /// The id that it goes by where the client has given none.
+    pub(in super::super) fn request_id(&self) -> HeaderValue {
+        let logged = self.entry.as_ref().map(|entry| entry.request_id.clone());
+        logged.unwrap_or_else(|| self.worker.request_id())
+    }
+
+    /// Notes which route it is counted for.
+    pub(in super::super) fn routed(&self, route: Rc<RouteSeries>) {
+        // A request is routed once.
+        let _ = self.route.set(route);
+    }
+
+    pub(in super::super) fn uploads(&self, upload: &Rc<Upload>) {
+        let _ = self.upload.set(Rc::clone(upload));
+    }
+
+    /// An endpoint was picked; the first of them, right after the request has come.
+    pub(in super::super) fn try_first(&self, endpoint: SocketAddr) {
+        self.attempt.set(Some(Attempt::new(endpoint, self.begun)));
+    }
+
+    /// Another endpoint was picked.
+    pub(in super::super) fn try_next(&self, endpoint: SocketAddr) {
+        let now = Instant::now();
+        let next = Attempt::new(endpoint, now);
+        if let Some(failed) = self.attempt.replace(Some(next)) {
+            let outcome = failed.outcome(StatusCode::BAD_GATEWAY, now, 0);
+            self.failed.borrow_mut().push(outcome);
+        }
+    }
+
+    /// A connection to the endpoint was made for this request.
+    pub(in super::super) fn connected(&self) {
+        if let Some(mut attempt) = self.attempt.get() {
+            attempt.connected = attempt.begun.elapsed();
+            self.attempt.set(Some(attempt));
+        }
+    }
+
+    /// The endpoint's response head is there. Returns what it took.
+    pub(in super::super) fn answered(&self, status: StatusCode) -> Duration {
+        let Some(mut attempt) = self.attempt.get() else {
+            return Duration::ZERO;
+        };
+        let took = attempt.begun.elapsed();
+        attempt.answered = Some((took, status));
+        self.attempt.set(Some(attempt));
+        took
+    }
+
+    /// This is what the client is told.
+    pub(in super::super) fn respond<B>(&self, response: &Response<B>) {
+        self.status.set(Some(response.status()));
+        let reason = response.status().canonical_reason().map_or(0, str::len);
+        let mut bytes = (STATUS_LINE_BYTES + reason) as u64 + field_bytes(response.headers());
+        if !response.headers().contains_key(DATE) {
+            // hyper adds it.
+            bytes += DATE_BYTES;
+        }
+        self.response_head_bytes.set(bytes);
+    }
+
+    /// So much of the response body was handed over.
+    pub(in super::super) fn add_response_body(&self, bytes: usize) {
+        let body = &self.response_body_bytes;
+        body.set(body.get() + bytes as u64);
+    }
+
+    /// So much went through the tunnel that the request has become.
+    pub(in super::super) fn add_tunnelled(&self, tunnelled: Tunnelled) {
+        self.tunnelled.set(tunnelled);
+    }
+
+    fn close(&self, now: Instant) {
+        let all = &self.worker.shelf;
+        let route = self.route.get().unwrap_or_else(|| all.no_route());
+        let tunnelled = self.tunnelled.get();
+        let uploaded = self.upload.get().map_or(0, |upload| upload.bytes());
+        let body_sent = self.response_body_bytes.get() + tunnelled.down;
+        let end = End {
+            status: self.status.get().map_or(CLIENT_CLOSED, |s| s.as_u16()),
+            took: now.saturating_duration_since(self.begun),
+            received: self.request_head_bytes + uploaded + tunnelled.up,
+            sent: self.response_head_bytes.get() + body_sent,
+            body_sent,
+        };
+        self.count(route, end, now);
+        if let (Some(log), Some(entry)) = (&self.worker.log, &self.entry) {
+            self.log(log, entry, route, end, now);
+        }
+    }
+
+    fn count(&self, route: &RouteSeries, end: End, now: Instant) {
+        let all = &self.worker.shelf;
+        all.count(route, end.status, &self.method, |series| {
+            series.requests.increment();
+            series.request_duration.observe_time(end.took);
+            series.request_size.observe(end.received);
+            series.response_size.observe(end.sent);
+            series.bytes_sent.observe(end.sent);
+            if let Some(attempt) = self.attempt.get() {
+                series.connect_duration.observe_time(attempt.connected);
+                if let Some((answered, _)) = attempt.answered {
+                    series.header_duration.observe_time(answered);
+                    let whole = now.saturating_duration_since(attempt.begun);
+                    series.response_duration.observe_time(whole);
+                }
+            }
+        });
+    }
+
+    fn log(&self, log: &LogBuffer, entry: &Entry, route: &RouteSeries, end: End, now: Instant) {
+        let mut attempts = self.failed.take();
+        let last = self.attempt.get().map(|attempt| {
+            let status = self.status.get().unwrap_or(StatusCode::BAD_GATEWAY);
+            attempt.outcome(status, now, end.body_sent)
+        });
+        let attempts = match &last {
+            Some(last) if attempts.is_empty() => std::slice::from_ref(last),
+            Some(last) => {
+                attempts.push(*last);
+                &attempts
+            }
+            None => &attempts,
+        };
+        let outcome = Outcome {
+            method: self.method.as_str(),
+            labels: &route.labels,
+            status: end.status,
+            took: end.took,
+            received: end.received,
+            sent: end.sent,
+            body_sent: end.body_sent,
+            attempts,
+        };
+        log.push(entry, &outcome);
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.close(Instant::now());
+    }
+}
+
+/// What a request has come to.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    status: u16,
+    took: Duration,
+    received: u64,
+    sent: u64,
+    body_sent: u64,
+}
+
+impl Attempt {
+    fn new(endpoint: SocketAddr, begun: Instant) -> Self {
+        Self {
+            endpoint,
+            begun,
+            connected: Duration::ZERO,
+            answered: None,
+        }
+    }
+
+    /// What came of it; `status` is for an endpoint that gave no answer.
+    fn outcome(&self, status: StatusCode, now: Instant, length: u64) -> AttemptOutcome {
+        let answered = self.answered;
+        AttemptOutcome {
+            endpoint: self.endpoint,
+            status: answered.map_or(status, |(_, status)| status).as_u16(),
+            connected: self.connected,
+            answered: answered.map(|(answered, _)| answered),
+            took: now.saturating_duration_since(self.begun),
+            length: if answered.is_some() { length } else { 0 },
+        }
+    }
+}
+
+/// Bytes of all fields as HTTP/1.1 spells them, with the line that ends them.
+fn field_bytes(headers: &HeaderMap) -> u64 {
+    let fields = headers.iter();
+    let bytes = fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
+    bytes.sum::<usize>() as u64 + 2
+}
+
+/// What nginx logs for a client that has gone before it was answered.
+const CLIENT_CLOSED: u16 = 499;
+
+/// Two spaces, the version and the end of a request line.
+const LINE_BYTES: usize = "  HTTP/1.1\r\n".len();
+
+/// What a field has beside name and value.
+const FIELD_BYTES: usize = ": \r\n".len();
+
+/// A status line without its reason.
+const STATUS_LINE_BYTES: usize = "HTTP/1.1 200 \r\n".len();
+
+const DATE_BYTES: u64 = "date: Thu, 01 Jan 1970 00:00:00 GMT\r\n".len() as u64;

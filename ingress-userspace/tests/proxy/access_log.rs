@@ -1,0 +1,231 @@
+//! The access log: what a line says, and that nobody but us writes one.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ingress_userspace::proxy::{AccessLog, Escape, Target, Template, WorkerOptions};
+use serde_json::Value;
+
+use crate::rig::{Options, Origin, Proxy, config, wait_until};
+
+/// A proxy that logs into a file.
+struct Logged {
+    proxy: Proxy,
+    file: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Logged {
+    fn start(template: Template, endpoints: &[SocketAddr]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("access.log");
+        let proxy = start(template, &file, endpoints);
+        Self {
+            proxy,
+            file,
+            _directory: directory,
+        }
+    }
+
+    /// The lines, when there are so many.
+    fn lines(&self, count: usize) -> Vec<String> {
+        let read = || fs::read_to_string(&self.file).unwrap_or_default();
+        wait_until("the lines are written", || read().lines().count() >= count);
+        let lines: Vec<_> = read().lines().map(str::to_owned).collect();
+        assert_eq!(lines.len(), count, "{lines:?}");
+        lines
+    }
+}
+
+fn start(template: Template, file: &Path, endpoints: &[SocketAddr]) -> Proxy {
+    let target = Target::File(file.to_owned());
+    let (log, _) = AccessLog::start(template, target).unwrap();
+    let options = WorkerOptions {
+        access_log: Some(log),
+        ..WorkerOptions::default()
+    };
+    let config = config(&[("one.test", "/shop", endpoints)]);
+    Proxy::start_with(config, Options::worker(options))
+}
+
+/// An address that refuses connections.
+fn refusing() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[test]
+fn a_line_is_that_of_ingress_nginx() {
+    let origin = Origin::fixed("HTTP/1.1 201 Created\r\nServer: x\r\nContent-Length: 2\r\n\r\nok");
+    let logged = Logged::start(Template::nginx(), &[origin.address]);
+    let mut client = logged.proxy.client();
+    let request = "POST /shop/a?b=c HTTP/1.1\r\nHost: one.test\r\nReferer: http://r/\r\n\
+                   User-Agent: test/1 \"x\"\r\nAuthorization: Basic YWxhZGRpbjpvcGVuc2VzYW1l\r\n\
+                   X-Request-ID: 0123456789abcdef0123456789abcdef\r\nContent-Length: 3\r\n\r\nabc";
+    client.write(request);
+    assert_eq!(client.read_reply().status, 201);
+    client.get("one.test", "/else");
+    let lines = logged.lines(2);
+    let (before, rest) = lines[0].split_once('[').unwrap();
+    assert_eq!(before, "127.0.0.1 - aladdin ");
+    let (time, rest) = rest.split_once("] ").unwrap();
+    assert_eq!(time.len(), "20/Nov/2026:19:54:43 +0000".len(), "{time}");
+    let length = request.len();
+    let expected = format!(
+        "\"POST /shop/a?b=c HTTP/1.1\" 201 2 \"http://r/\" \"test/1 \\x22x\\x22\" {length} "
+    );
+    let rest = rest
+        .strip_prefix(&*expected)
+        .unwrap_or_else(|| panic!("{rest}"));
+    let words: Vec<_> = rest.split(' ').collect();
+    let [
+        took,
+        name,
+        alternative,
+        endpoint,
+        bytes,
+        upstream_took,
+        status,
+        id,
+    ] = words[..]
+    else {
+        panic!("{rest}")
+    };
+    assert!(
+        took.parse::<f64>().unwrap() < 5.0 && took.len() == 5,
+        "{took}"
+    );
+    assert!(upstream_took.parse::<f64>().unwrap() < 5.0);
+    assert_eq!((name, alternative), ("[default-one-test-shop-80]", "[]"));
+    assert_eq!(endpoint, origin.address.to_string());
+    assert_eq!((bytes, status), ("2", "201"));
+    assert_eq!(id, "0123456789abcdef0123456789abcdef");
+    let (_, rest) = lines[1].split_once("] ").unwrap();
+    assert!(
+        rest.starts_with("\"GET /else HTTP/1.1\" 404 36 \"-\" \"-\" "),
+        "{rest}"
+    );
+    let (rest, id) = rest.rsplit_once(' ').unwrap();
+    assert!(rest.ends_with(" [] [] - - - -"), "{rest}");
+    assert_eq!(id.len(), 32, "{id}");
+}
+
+#[test]
+fn the_id_in_the_log_is_the_one_that_the_endpoint_gets() {
+    let origin = Origin::echo("origin");
+    let template = Template::parse("$req_id", Escape::Text).unwrap();
+    let logged = Logged::start(template, &[origin.address]);
+    let reply = logged.proxy.get("one.test", "/shop");
+    assert_eq!(logged.lines(1), [reply.seen("x-request-id").unwrap()]);
+}
+
+#[test]
+fn whatever_a_client_sends_a_line_is_one_json_object() {
+    let origin = Origin::echo("origin");
+    let logged = Logged::start(Template::json(), &[origin.address]);
+    let mut client = logged.proxy.client();
+    let hostile = "\" , \"status\": 1, \\ \u{e4}\t{}";
+    client.write(&format!(
+        "GET /shop?'a' HTTP/1.1\r\nHost: one.test:81\r\nUser-Agent: {hostile}\r\n\
+         Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n"
+    ));
+    let reply = client.read_reply();
+    let lines = logged.lines(1);
+    let line: Value = serde_json::from_str(&lines[0]).unwrap_or_else(|_| panic!("{}", lines[0]));
+    let text = |name: &str| {
+        line[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("{name}: {line}"))
+    };
+    assert_eq!(line["status"], reply.status);
+    let latin: String = hostile.bytes().map(char::from).collect();
+    assert_eq!(text("user_agent"), latin);
+    assert_eq!((text("host"), text("method")), ("one.test", "GET"));
+    assert_eq!((text("namespace"), text("ingress")), ("default", "test"));
+    assert_eq!(text("trace_id"), "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(text("upstream_addr"), origin.address.to_string());
+    assert!(line["request_time"].is_number() && line["bytes_sent"].is_number());
+}
+
+#[test]
+fn every_endpoint_that_was_tried_is_told() {
+    let origin = Origin::echo("origin");
+    let dead = refusing();
+    let format = "$upstream_addr|$upstream_status|$status";
+    let template = Template::parse(format, Escape::Text).unwrap();
+    let logged = Logged::start(template, &[dead, origin.address]);
+    let mut client = logged.proxy.client();
+    let tried = format!("{dead}, {}|502, 200|200", origin.address);
+    let mut count = 0;
+    loop {
+        assert_eq!(client.get("one.test", "/shop").status, 200);
+        count += 1;
+        if logged.lines(count).contains(&tried) {
+            return;
+        }
+        assert!(count < 50, "{:?}", logged.lines(count));
+    }
+}
+
+#[test]
+fn a_file_that_was_moved_away_is_made_anew() {
+    let origin = Origin::echo("origin");
+    let template = Template::parse("$uri", Escape::Text).unwrap();
+    let logged = Logged::start(template, &[origin.address]);
+    logged.proxy.get("one.test", "/shop/before");
+    logged.lines(1);
+    let moved = logged.file.with_extension("1");
+    fs::rename(&logged.file, &moved).unwrap();
+    wait_until("the file is there", || {
+        logged.proxy.get("one.test", "/shop/after");
+        logged.file.exists()
+    });
+    assert!(
+        fs::read_to_string(&moved)
+            .unwrap()
+            .starts_with("/shop/before\n")
+    );
+}
+
+#[test]
+fn a_writer_that_is_stuck_costs_lines_and_no_requests() {
+    let origin = Origin::echo("origin");
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    // Somebody has it open, and does not read.
+    let _reader = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&pipe)
+        .unwrap();
+    let template = Template::parse("$http_user_agent", Escape::Text).unwrap();
+    let proxy = start(template, &pipe, &[origin.address]);
+    let mut client = proxy.client();
+    let agent = "x".repeat(20_000);
+    let mut count = 0;
+    while proxy.snapshot().log_lines_dropped == 0 {
+        client.write(&format!(
+            "GET /shop HTTP/1.1\r\nHost: one.test\r\nUser-Agent: {agent}\r\n\r\n"
+        ));
+        assert_eq!(client.read_reply().status, 200);
+        count += 1;
+        assert!(count < 2000, "{:?}", proxy.snapshot());
+    }
+    let counted = proxy.snapshot();
+    // 4 MiB of buffers and what a pipe holds.
+    assert!(counted.log_lines < 300, "{counted:?}");
+}
+
+#[test]
+fn lines_are_not_lost_when_a_worker_ends() {
+    let origin = Origin::echo("origin");
+    let template = Template::parse("$status", Escape::Text).unwrap();
+    let mut logged = Logged::start(template, &[origin.address]);
+    assert_eq!(logged.proxy.get("one.test", "/shop").status, 200);
+    logged.proxy.worker.shut_down(Duration::ZERO);
+    assert_eq!(logged.lines(1), ["200"]);
+}

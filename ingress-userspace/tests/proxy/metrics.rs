@@ -1,0 +1,318 @@
+//! What requests come to in metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ingress_core::ir::HostPattern;
+
+use crate::rig::{Origin, Proxy, config, wait_until};
+
+/// Samples by name and labels, as Prometheus would read them.
+struct Samples(BTreeMap<String, f64>);
+
+impl Samples {
+    fn of(proxy: &Proxy) -> Self {
+        let text = proxy.metrics();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let samples = lines.map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.parse().unwrap())
+        });
+        let samples: BTreeMap<_, _> = samples.collect();
+        let lines = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(lines, samples.len(), "no sample occurs twice");
+        Self(samples)
+    }
+
+    /// The value of the one sample of this name that has all these labels.
+    fn value(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        let has = |sample: &&String| {
+            let rest = sample.strip_prefix(name);
+            let is_name = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
+            is_name && labels.iter().all(|label| sample.contains(label))
+        };
+        let mut found = self.0.keys().filter(has);
+        let first = found.next()?;
+        assert_eq!(found.next(), None, "{name} {labels:?} is one sample");
+        Some(self.0[first])
+    }
+}
+
+const REQUESTS: &str = "nginx_ingress_controller_requests";
+
+/// On every sample of a route of `config`.
+const COMMON: [&str; 6] = [
+    r#"namespace="default""#,
+    r#"ingress="test""#,
+    r#"canary="""#,
+    r#"controller_class="class""#,
+    r#"controller_namespace="namespace""#,
+    r#"controller_pod="pod""#,
+];
+
+/// Waits until so many requests have been counted: a request ends after its response.
+fn samples_of(proxy: &Proxy, count: f64) -> Samples {
+    let sum = || {
+        let samples = Samples::of(proxy).0;
+        let requests = samples
+            .iter()
+            .filter(|(name, _)| name.starts_with("nginx_ingress_controller_requests{"));
+        requests.map(|(_, value)| value).sum::<f64>()
+    };
+    wait_until("the requests are counted", || sum() >= count);
+    Samples::of(proxy)
+}
+
+#[test]
+fn a_request_is_counted_for_the_rule_that_it_matched() {
+    let origin = Origin::echo("origin");
+    let rules: &[(&str, &str, &[_])] = &[
+        ("one.test", "/", &[origin.address]),
+        ("one.test", "/shop", &[origin.address]),
+        ("*.two.test", "/", &[origin.address]),
+    ];
+    let proxy = Proxy::start(config(rules));
+    let mut client = proxy.client();
+    for (host, path) in [
+        ("one.test", "/shop/cart?id=7"),
+        ("one.test", "/shop"),
+        ("one.test", "/"),
+        ("a.two.test", "/x"),
+        ("nobody.test", "/"),
+    ] {
+        client.get(host, path);
+    }
+    client.write("BREW / HTTP/1.1\r\nHost: one.test\r\n\r\n");
+    assert_eq!(client.read_reply().status, 200);
+    let samples = samples_of(&proxy, 6.0);
+    for (labels, count) in [
+        (
+            [
+                r#"host="one.test""#,
+                r#"path="/shop""#,
+                r#"method="GET""#,
+                r#"service="one-test-shop""#,
+            ],
+            2.0,
+        ),
+        (
+            [
+                r#"host="one.test""#,
+                r#"path="/""#,
+                r#"method="GET""#,
+                r#"service="one-test-""#,
+            ],
+            1.0,
+        ),
+        (
+            [
+                r#"host="one.test""#,
+                r#"path="/""#,
+                r#"method="OTHER""#,
+                r#"status="200""#,
+            ],
+            1.0,
+        ),
+        (
+            [
+                r#"host="*.two.test""#,
+                r#"path="/""#,
+                r#"method="GET""#,
+                r#"status="200""#,
+            ],
+            1.0,
+        ),
+    ] {
+        let labels: Vec<_> = labels.into_iter().chain(COMMON).collect();
+        assert_eq!(samples.value(REQUESTS, &labels), Some(count), "{labels:?}");
+    }
+    let nobody = [r#"host="""#, r#"ingress="""#, r#"status="404""#];
+    assert_eq!(samples.value(REQUESTS, &nobody), Some(1.0));
+    assert_eq!(samples.value("sluice_upstream_reuse_ratio", &[]), Some(0.8));
+}
+
+#[test]
+fn bytes_and_times_are_those_of_the_wire() {
+    let body = "b".repeat(3000);
+    let answer: &'static str = Box::leak(
+        format!("HTTP/1.1 201 Created\r\nServer: x\r\nContent-Length: 3000\r\n\r\n{body}")
+            .into_boxed_str(),
+    );
+    let origin = Origin::fixed(answer);
+    let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+    let mut client = proxy.client();
+    let request = "POST /a?b HTTP/1.1\r\nHost: one.test\r\nContent-Length: 5\r\n\r\n12345";
+    client.write(request);
+    let reply = client.read_reply();
+    let samples = samples_of(&proxy, 1.0);
+    let labels = [r#"method="POST""#, r#"status="201""#];
+    let value = |name: &str| samples.value(&format!("nginx_ingress_controller_{name}"), &labels);
+    #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
+    let (sent, received) = (
+        request.len() as f64,
+        (reply.head.text.len() + reply.body.len()) as f64,
+    );
+    assert_eq!(value("request_size_sum"), Some(sent));
+    assert_eq!(value("response_size_sum"), Some(received));
+    assert_eq!(value("bytes_sent_sum"), Some(received));
+    for name in [
+        "request_duration_seconds",
+        "response_duration_seconds",
+        "header_duration_seconds",
+        "connect_duration_seconds",
+        "request_size",
+        "response_size",
+        "bytes_sent",
+    ] {
+        assert_eq!(value(&format!("{name}_count")), Some(1.0), "{name}");
+        let name = format!("nginx_ingress_controller_{name}_bucket");
+        let last = [labels[0], labels[1], r#"le="+Inf""#];
+        assert_eq!(samples.value(&name, &last), Some(1.0), "{name}");
+    }
+    let sums = ["connect", "header", "response", "request"]
+        .map(|name| value(&format!("{name}_duration_seconds_sum")).unwrap());
+    assert!(sums.is_sorted() && sums[0] > 0.0, "{sums:?}");
+}
+
+#[test]
+fn a_request_that_reaches_no_endpoint_has_no_time_there() {
+    let proxy = Proxy::start(config(&[("one.test", "/", &[])]));
+    assert_eq!(proxy.get("one.test", "/").status, 503);
+    let samples = samples_of(&proxy, 1.0);
+    let count = |name: &str| {
+        let name = format!("nginx_ingress_controller_{name}_duration_seconds_count");
+        samples.value(&name, &[r#"status="503""#])
+    };
+    assert_eq!(count("request"), Some(1.0));
+    assert_eq!(count("header"), Some(0.0));
+    assert_eq!(count("connect"), Some(0.0));
+}
+
+#[test]
+fn a_client_that_goes_away_is_counted_as_nginx_counts_it() {
+    let (asked, is_asked) = std::sync::mpsc::channel();
+    let asked = std::sync::Mutex::new(asked);
+    let origin = Origin::start(move |mut connection| {
+        connection.read_head();
+        asked.lock().unwrap().send(()).unwrap();
+        connection.read_head();
+    });
+    let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+    let mut client = proxy.client();
+    client.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
+    is_asked.recv_timeout(crate::rig::PATIENCE).unwrap();
+    drop(client);
+    let samples = samples_of(&proxy, 1.0);
+    assert_eq!(samples.value(REQUESTS, &[r#"status="499""#]), Some(1.0));
+}
+
+#[test]
+fn a_tunnel_is_counted_once_when_it_ends() {
+    let origin = Origin::start(|mut connection| {
+        connection.read_head();
+        connection.write(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello",
+        );
+        connection.read_chunk();
+    });
+    let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+    let mut client = proxy.client();
+    let head = "GET / HTTP/1.1\r\nHost: one.test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    client.write(head);
+    let told = client.read_head().unwrap();
+    assert_eq!(told.status(), 101);
+    assert_eq!(Samples::of(&proxy).value(REQUESTS, &[]), None);
+    client.write("bye, then\r\n");
+    drop(client);
+    let samples = samples_of(&proxy, 1.0);
+    let labels = [r#"status="101""#];
+    assert_eq!(samples.value(REQUESTS, &labels), Some(1.0));
+    let size = |name: &str| {
+        let name = format!("nginx_ingress_controller_{name}_size_sum");
+        samples.value(&name, &labels)
+    };
+    #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
+    let up = (head.len() + "bye, then\r\n".len()) as f64;
+    assert_eq!(size("request"), Some(up));
+    #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
+    let down = (told.text.len() + "hello".len()) as f64;
+    assert_eq!(size("response"), Some(down));
+}
+
+#[test]
+fn series_of_a_rule_that_is_gone_are_gone() {
+    let origin = Origin::echo("origin");
+    let both: &[(&str, &str, &[_])] = &[
+        ("one.test", "/", &[origin.address]),
+        ("one.test", "/old", &[origin.address]),
+        ("two.test", "/", &[origin.address]),
+    ];
+    let proxy = Proxy::start(config(both));
+    for (host, path) in [("one.test", "/"), ("one.test", "/old"), ("two.test", "/")] {
+        assert_eq!(proxy.get(host, path).status, 200);
+    }
+    let has = |samples: &Samples, labels: &[&str]| samples.value(REQUESTS, labels).is_some();
+    let samples = samples_of(&proxy, 3.0);
+    assert!(has(&samples, &[r#"path="/old""#]) && has(&samples, &[r#"host="two.test""#]));
+    proxy.publish(config(&[("one.test", "/", &[origin.address])]));
+    let samples = Samples::of(&proxy);
+    assert!(!has(&samples, &[r#"path="/old""#]) && !has(&samples, &[r#"host="two.test""#]));
+    let kept = [r#"host="one.test""#, r#"path="/""#];
+    assert_eq!(
+        samples.value(REQUESTS, &kept),
+        Some(1.0),
+        "a neighbour keeps counting"
+    );
+    proxy.get("one.test", "/");
+    assert_eq!(samples_of(&proxy, 2.0).value(REQUESTS, &kept), Some(2.0));
+    proxy.publish(config(both));
+    proxy.get("two.test", "/");
+    let samples = samples_of(&proxy, 3.0);
+    assert_eq!(samples.value(REQUESTS, &[r#"host="two.test""#]), Some(1.0));
+}
+
+#[test]
+fn certificates_and_configurations_are_told() {
+    let secret = crate::tls::secret("exact", "one.test");
+    let mut with_certificate = config(&[]);
+    let pattern = HostPattern::parse("one.test").unwrap();
+    with_certificate
+        .certificates
+        .insert(pattern, Arc::clone(&secret));
+    let proxy = Proxy::start(with_certificate.clone());
+    let samples = Samples::of(&proxy);
+    let labels = [
+        r#"class="class""#,
+        r#"host="one.test""#,
+        r#"namespace="default""#,
+        r#"secret_name="exact""#,
+    ];
+    let expiry = samples.value("nginx_ingress_controller_ssl_expire_time_seconds", &labels);
+    // rcgen's certificates end with the year 4095.
+    assert_eq!(expiry, Some(67_090_118_400.0));
+    let mut labels = labels.to_vec();
+    labels.push(r#"public_key_algorithm="ECDSA""#);
+    labels.push(r#"issuer_common_name="rcgen self signed cert""#);
+    let info = samples.value("nginx_ingress_controller_ssl_certificate_info", &labels);
+    assert_eq!(info, Some(1.0));
+    let hash = |samples: &Samples| samples.value("nginx_ingress_controller_config_hash", &[]);
+    let successes = |samples: &Samples| samples.value("nginx_ingress_controller_success", &[]);
+    assert_eq!(successes(&samples), Some(1.0));
+    let first = hash(&samples);
+    proxy.publish(config(&[("one.test", "/", &[])]));
+    let changed = Samples::of(&proxy);
+    assert_eq!(successes(&changed), Some(2.0));
+    assert_ne!(hash(&changed), first);
+    proxy.publish(with_certificate);
+    assert_eq!(hash(&Samples::of(&proxy)), first);
+}
+
+#[test]
+fn what_is_no_request_is_counted_as_such() {
+    let proxy = Proxy::start(config(&[]));
+    let mut client = proxy.client();
+    client.write("GET / HTTP/1.1\r\nHost: one.test\r\nno field\r\n\r\n");
+    assert_eq!(client.read_reply().status, 400);
+    wait_until("it is counted", || proxy.snapshot().host.malformed == 1);
+    assert_eq!(proxy.snapshot().host.requests, 0);
+}

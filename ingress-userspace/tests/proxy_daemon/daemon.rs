@@ -1,0 +1,246 @@
+//! A daemon in a process of its own, with a directory for its manifests and all that it keeps.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A daemon that runs. Dropping it ends it without notice.
+pub(crate) struct Daemon {
+    pub(crate) process: Child,
+    pub(crate) http: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) log: PathBuf,
+}
+
+/// Where the daemons of one test keep what they keep.
+pub(crate) struct Place {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) http: u16,
+    pub(crate) https: u16,
+}
+
+/// An answer in HTTP/1.1.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Place {
+    /// A place whose manifests lead from `one.test` to `endpoint`.
+    pub(crate) fn new(endpoint: SocketAddr) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let manifests = directory.path().join("manifests");
+        std::fs::create_dir(&manifests).unwrap();
+        let (ip, port) = (endpoint.ip(), endpoint.port());
+        let text = MANIFEST
+            .replace("ENDPOINT", &ip.to_string())
+            .replace("PORT", &port.to_string());
+        std::fs::write(manifests.join("one.yaml"), text).unwrap();
+        Self {
+            directory,
+            http: free_port(),
+            https: free_port(),
+        }
+    }
+
+    /// Changes the manifest.
+    pub(crate) fn change(&self, change: impl Fn(&str) -> String) {
+        let file = self.directory.path().join("manifests/one.yaml");
+        let manifest = std::fs::read_to_string(&file).unwrap();
+        let changed = change(&manifest);
+        assert_ne!(changed, manifest);
+        std::fs::write(&file, changed).unwrap();
+    }
+
+    /// Starts a daemon and waits until it is ready.
+    pub(crate) fn start(&self, name: &str, flags: &[&str]) -> Daemon {
+        let mut daemon = self.spawn(name, flags);
+        let deadline = Instant::now() + PATIENCE;
+        while Daemon::try_get(daemon.admin, "/readyz").is_none_or(|answer| answer.status != 200) {
+            let ended = daemon.process.try_wait().unwrap();
+            assert_eq!(ended, None, "{}", daemon.log());
+            assert!(Instant::now() < deadline, "{}", daemon.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+        daemon
+    }
+
+    pub(crate) fn spawn(&self, name: &str, flags: &[&str]) -> Daemon {
+        let path = |part: &str| self.directory.path().join(part);
+        let log = path(&format!("{name}.log"));
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let process = Command::new(env!("CARGO_BIN_EXE_sluice"))
+            .args(["run", "--datapath=host"])
+            .arg(format!("--manifests={}", path("manifests").display()))
+            .arg(format!("--run-dir={}", path(name).display()))
+            .arg(format!("--http-port={}", self.http))
+            .arg(format!("--https-port={}", self.https))
+            .args(flags)
+            .env("SLUICE_WORKERS", "1")
+            .env("SLUICE_METRICS_ADDRESS", admin.to_string())
+            .stdout(std::fs::File::create(path(&format!("{name}.out"))).unwrap())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let http = SocketAddr::from((Ipv4Addr::LOCALHOST, self.http));
+        Daemon {
+            process,
+            http,
+            admin,
+            log,
+        }
+    }
+}
+
+impl Daemon {
+    /// One `GET` on a connection of its own.
+    pub(crate) fn get(&self, address: SocketAddr, path: &str) -> Answer {
+        let answer = Self::try_get(address, path);
+        answer.unwrap_or_else(|| panic!("no answer from {address}: {}", self.log()))
+    }
+
+    /// `None` if nobody answers there.
+    pub(crate) fn try_get(address: SocketAddr, path: &str) -> Option<Answer> {
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: one.test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        read_answer(&mut BufReader::new(stream))
+    }
+
+    pub(crate) fn terminate(&self) {
+        let id = self.process.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end: {}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The next answer on a connection, to its end.
+pub(crate) fn read_answer(stream: &mut BufReader<TcpStream>) -> Option<Answer> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        is_length.then(|| value.trim().parse().unwrap())
+    });
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).ok()?;
+    Some(Answer {
+        status: head.split(' ').nth(1)?.parse().ok()?,
+        head,
+        body: String::from_utf8(body).unwrap(),
+    })
+}
+
+/// A server that answers every request with `ok`.
+pub(crate) fn origin() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || serve(stream.unwrap()));
+        }
+    });
+    address
+}
+
+fn serve(stream: TcpStream) {
+    stream.set_nodelay(true).unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    while stream.read_line(&mut line).is_ok_and(|count| count > 0) {
+        if line == "\r\n" {
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            if stream.get_mut().write_all(answer).is_err() {
+                return;
+            }
+        }
+        line.clear();
+    }
+}
+
+/// Waits for something that another process does; panics when it does not.
+pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A port that nobody listens on. Below those that the kernel gives to clients.
+pub(crate) fn free_port() -> u16 {
+    let mut port = 20_000 + u16::try_from(std::process::id() % 5_000).unwrap();
+    loop {
+        let is_free = |ip| TcpListener::bind(SocketAddr::new(ip, port)).is_ok();
+        if NEXT_PORT.fetch_max(port + 1, std::sync::atomic::Ordering::SeqCst) <= port
+            && is_free(Ipv4Addr::UNSPECIFIED.into())
+        {
+            return port;
+        }
+        port += 1;
+    }
+}
+
+static NEXT_PORT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+
+/// How long a test waits before it says that something does not happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+const MANIFEST: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: shop, namespace: web}
+spec:
+  rules:
+  - host: one.test
+    http:
+      paths:
+      - {path: /, pathType: Prefix, backend: {service: {name: cart, port: {number: 80}}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: cart-1, namespace: web, labels: {kubernetes.io/service-name: cart}}
+addressType: IPv4
+ports: [{port: PORT}]
+endpoints: [{addresses: [ENDPOINT]}]
+";

@@ -1,0 +1,129 @@
+//! Flags and annotations reach the proxy.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::Command;
+
+use crate::daemon::{Daemon, PATIENCE, Place, free_port, origin, read_answer, wait_for};
+
+/// The answer to a `GET` with these fields.
+fn get(daemon: &Daemon, fields: &str) -> crate::daemon::Answer {
+    let mut stream = TcpStream::connect(daemon.http).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!("GET /a HTTP/1.1\r\nHost: one.test\r\n{fields}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    read_answer(&mut BufReader::new(stream)).unwrap()
+}
+
+#[test]
+fn requests_are_logged_with_the_client_that_a_trusted_proxy_names() {
+    let place = Place::new(origin());
+    let flags = [
+        "--access-log=json",
+        "--proxy-real-ip-cidr=127.0.0.0/8,::1",
+        "--use-forwarded-headers",
+    ];
+    let daemon = place.start("a", &flags);
+    assert_eq!(get(&daemon, "X-Forwarded-For: 203.0.113.7\r\n").status, 200);
+    let log = || fs::read_to_string(place.directory.path().join("a.out")).unwrap();
+    wait_for("the line", || log().ends_with('\n'));
+    let line: serde_json::Value = serde_json::from_str(&log()).unwrap();
+    assert_eq!(line["remote_addr"], "203.0.113.7");
+    assert_eq!(
+        (&line["ingress"], &line["uri"]),
+        (&"shop".into(), &"/a".into())
+    );
+}
+
+#[test]
+fn flags_that_mean_nothing_are_told() {
+    let place = Place::new(origin());
+    for (flag, told) in [
+        ("--use-forwarded-headers", "--proxy-real-ip-cidr"),
+        ("--proxy-real-ip-cidr=10.0.0.0/33", "expected a network"),
+        (
+            "--access-log-format=$nothing",
+            "variable `$nothing` is unknown",
+        ),
+        ("--tls-ciphers=RC4-MD5", "cipher suite `RC4-MD5` is unknown"),
+        ("--tls-ticket-keys=/nowhere", "failed to read ticket keys"),
+        ("--tcp-service=70000=db/mysql:3306", "1 to 65535"),
+        ("--tcp-service=3306=mysql", "namespace/service:port"),
+    ] {
+        let mut daemon = place.spawn("a", &[flag]);
+        assert!(!daemon.wait().success(), "{flag}");
+        assert!(daemon.log().contains(told), "{flag}: {}", daemon.log());
+    }
+}
+
+#[test]
+fn an_annotation_gives_sessions_a_cookie() {
+    let place = Place::new(origin());
+    place.change(|manifest| {
+        let annotations = "{nginx.ingress.kubernetes.io/affinity: cookie, \
+                           nginx.ingress.kubernetes.io/session-cookie-name: route}";
+        manifest.replace(
+            "metadata: {name: shop, namespace: web}",
+            &format!("metadata: {{name: shop, namespace: web, annotations: {annotations}}}"),
+        )
+    });
+    let daemon = place.start("a", &["--load-balance=ewma", "--slow-start=10"]);
+    let first = get(&daemon, "").head;
+    let cookie = first
+        .lines()
+        .find_map(|line| line.strip_prefix("set-cookie: "))
+        .unwrap();
+    let (cookie, attributes) = cookie.split_once(';').unwrap();
+    assert_eq!(attributes, " Path=/; HttpOnly");
+    assert!(cookie.starts_with("route="), "{cookie}");
+    let next = get(&daemon, &format!("Cookie: {cookie}\r\n")).head;
+    assert!(!next.contains("set-cookie"), "{next}");
+}
+
+#[test]
+fn a_tcp_service_has_a_port_of_its_own() {
+    let place = Place::new(origin());
+    let port = free_port();
+    let daemon = place.start("a", &[&format!("--tcp-service={port}=web/cart:80")]);
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Whatever the host is: nobody looks.
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: nobody\r\n\r\n")
+        .unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    assert_eq!(line, "HTTP/1.1 200 OK\r\n", "{}", daemon.log());
+}
+
+#[test]
+fn two_daemons_with_the_same_ticket_keys_resume_each_others_sessions() {
+    let places = [Place::new(origin()), Place::new(origin())];
+    let keys = places[0].directory.path().join("keys");
+    fs::write(&keys, "A".repeat(64)).unwrap();
+    let flag = format!("--tls-ticket-keys={}", keys.display());
+    let _daemons = places.each_ref().map(|place| place.start("a", &[&flag]));
+    let session = places[0].directory.path().join("session");
+    let resumes = |place: &Place, sink: &str| {
+        let output = Command::new("openssl")
+            .args([
+                "s_client",
+                "-tls1_2",
+                "-connect",
+                &format!("127.0.0.1:{}", place.https),
+            ])
+            .args([sink, session.to_str().unwrap()])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).contains("Reused, TLS")
+    };
+    assert!(!resumes(&places[0], "-sess_out"));
+    assert!(resumes(&places[1], "-sess_in"));
+    fs::write(&keys, "B".repeat(64)).unwrap();
+    wait_for("the keys to be followed", || {
+        !resumes(&places[1], "-sess_in")
+    });
+}

@@ -1,0 +1,8 @@
+//! The daemon as it is run: `sluice run` on ordinary sockets, asked over the network.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod daemon;
+mod ending;
+mod flags;
+mod probes;

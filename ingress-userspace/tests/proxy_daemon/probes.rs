@@ -1,0 +1,56 @@
+//! The admin port.
+
+use crate::daemon::{Daemon, Place, origin, wait_for};
+
+#[test]
+fn a_daemon_tells_what_it_serves_and_whether_it_does() {
+    let place = Place::new(origin());
+    let daemon = place.start("a", &["--workers=2"]);
+    assert_eq!(daemon.get(daemon.http, "/").body, "ok");
+    let health = daemon.get(daemon.admin, "/healthz");
+    assert_eq!((health.status, &*health.body), (200, "ok\n"));
+    assert_eq!(daemon.get(daemon.admin, "/else").status, 404);
+    let metrics = daemon.get(daemon.admin, "/metrics");
+    assert!(
+        metrics.head.contains("text/plain; version=0.0.4"),
+        "{}",
+        metrics.head
+    );
+    for line in [
+        "nginx_ingress_controller_config_last_reload_successful{",
+        "nginx_ingress_controller_nginx_process_cpu_seconds_total{",
+        "nginx_ingress_controller_nginx_process_resident_memory_bytes{",
+        "sluice_worker_running{worker=\"1\"} 1\n",
+        "host=\"one.test\",ingress=\"shop\",method=\"GET\",namespace=\"web\",path=\"/\",\
+         service=\"cart\",status=\"200\"} 1\n",
+    ] {
+        assert!(
+            metrics.body.contains(line),
+            "`{line}` is in\n{}",
+            metrics.body
+        );
+    }
+}
+
+#[test]
+fn an_address_that_another_daemon_has_is_taken_when_it_is_free() {
+    let place = Place::new(origin());
+    let mut first = place.start("a", &[]);
+    let taken = format!("--metrics-address={}", first.admin);
+    let second = place.spawn("b", &[&taken]);
+    wait_for("the second to serve", || second.log().contains("serving"));
+    first.terminate();
+    assert!(first.wait().success(), "{}", first.log());
+    wait_for("the second to tell that it is ready", || {
+        Daemon::try_get(first.admin, "/readyz").is_some_and(|answer| answer.status == 200)
+    });
+}
+
+#[test]
+fn a_daemon_that_is_told_to_end_ends() {
+    let place = Place::new(origin());
+    let mut daemon = place.start("a", &[]);
+    daemon.terminate();
+    assert!(daemon.wait().success(), "{}", daemon.log());
+    assert!(Daemon::try_get(daemon.http, "/").is_none());
+}
