@@ -1,7 +1,9 @@
-//! The admin socket: HTTP over a Unix socket in the run directory, for `sluice status`.
+//! What can be asked of a running daemon: HTTP over a Unix socket in the run directory, for
+//! `sluice status`, and over TCP for probes and metrics.
 //!
-//! It only reads. Questions go to the app's loop as messages, so that nothing is shared.
+//! Both only read. Questions go to the app's loop as messages, so that nothing is shared.
 
+mod probes;
 mod status;
 
 use std::convert::Infallible;
@@ -17,14 +19,30 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use ingress_core::explain::Explanation;
+use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
+pub use probes::{MetricsSlot, Probes, Readiness};
 pub use status::{DatapathStatus, Status};
 
-/// A question for the app's loop.
-pub type Question = oneshot::Sender<Status>;
+/// A question for the app's loop, and where the answer goes.
+#[derive(Debug)]
+pub enum Question {
+    /// How it is.
+    Status(oneshot::Sender<Status>),
+    /// Who serves a request, `None` before anything is served.
+    Explain {
+        /// Host, maybe with a port.
+        authority: String,
+        /// Path.
+        path: String,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Option<Explanation>>,
+    },
+}
 
 /// The file name of the socket in the run directory.
 pub const SOCKET: &str = "admin.sock";
@@ -71,6 +89,7 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let response = match request.uri().path() {
         "/status" => status_response(questions).await,
+        "/explain" => explain_response(&request, questions).await,
         _ => None,
     };
     Ok(response.unwrap_or_else(|| {
@@ -82,9 +101,41 @@ async fn answer(
 
 async fn status_response(questions: &mpsc::Sender<Question>) -> Option<Response<Full<Bytes>>> {
     let (question, answer) = oneshot::channel();
+    questions.send(Question::Status(question)).await.ok()?;
+    json(&answer.await.ok()?)
+}
+
+/// Host and path of the request to explain are headers: they need no escaping there.
+async fn explain_response(
+    request: &Request<Incoming>,
+    questions: &mpsc::Sender<Question>,
+) -> Option<Response<Full<Bytes>>> {
+    let header = |name| {
+        request
+            .headers()
+            .get(name)?
+            .to_str()
+            .ok()
+            .map(str::to_owned)
+    };
+    let (answer, explanation) = oneshot::channel();
+    let question = Question::Explain {
+        authority: header(EXPLAIN_HOST)?,
+        path: header(EXPLAIN_PATH)?,
+        answer,
+    };
     questions.send(question).await.ok()?;
-    let json = serde_json::to_vec(&answer.await.ok()?).ok()?;
+    json(&explanation.await.ok()?)
+}
+
+fn json(answer: &impl Serialize) -> Option<Response<Full<Bytes>>> {
+    let json = serde_json::to_vec(answer).ok()?;
     Some(Response::new(Full::from(json)))
 }
+
+/// Header of a question to `/explain`: the host.
+pub const EXPLAIN_HOST: &str = "explain-host";
+/// Header of a question to `/explain`: the path.
+pub const EXPLAIN_PATH: &str = "explain-path";
 
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);

@@ -1,11 +1,20 @@
 //! Builds everything, hands out handles, and owns the order of start and shutdown.
 //!
-//! Start: datapath without steering → configuration → listeners → workers → steering. A packet is
-//! steered only when the workers that it is for already serve the first generation. Shutdown runs
+//! Start: datapath without steering → source → first configuration → listeners → workers →
+//! steering. A packet is steered only when the workers that it is for already serve the first
+//! generation, and nothing is answered before the source has seen everything once. Shutdown runs
 //! the other way.
 
+pub(crate) mod api_server;
 mod build;
+mod claim;
+mod last_known_good;
+mod migrate;
+mod names;
+mod probes;
 mod publish;
+mod reporting;
+mod tickets;
 mod wake;
 mod workers;
 
@@ -16,18 +25,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+use ingress_core::explain::explain;
 use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use self::build::Source;
+use self::claim::Claim;
+use self::last_known_good::LastKnownGood;
+use self::migrate::Migration;
+use self::names::Names;
 use self::publish::Publisher;
-use crate::admin::{self, DatapathStatus, Question, Status};
-use crate::control::{Problem, Reconciler};
+use crate::admin::{self, DatapathStatus, MetricsSlot, Question, Readiness, Status};
+use crate::control::{Problem, Reconciler, Report, Reporter};
 use crate::datapath::Datapath;
-use crate::proxy::WorkerHandle;
+use crate::proxy::{AccessLog, LogWriter, TableHandle, WorkerHandle};
 use crate::settings::Run;
-use crate::source::manifests::{Loaded, Watch};
+use crate::source::Observation;
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(flags: Run) -> Result<()> {
@@ -42,81 +57,245 @@ struct App {
     flags: Run,
     started: Instant,
     reconciler: Reconciler<Publisher>,
+    table: TableHandle,
     datapath: Option<Datapath>,
+    claim: Option<Claim>,
     /// Why there is no netns datapath, where there is none.
     reason: Option<String>,
+    /// Whether another daemon has it, which may end.
+    is_standby: bool,
+    /// None before the first configuration.
     workers: Vec<WorkerHandle>,
     node_changes: BoxStream<'static, ()>,
-    loaded: mpsc::Receiver<Loaded>,
-    _watch: Watch,
+    observations: mpsc::Receiver<Observation>,
+    _source: Source,
+    reporter: Option<Reporter>,
+    last_known_good: Option<LastKnownGood>,
+    /// What was observed last, to be read again with other addresses of external names.
+    last: Option<Observation>,
+    names: Names,
     questions: mpsc::Receiver<Question>,
+    readiness: Readiness,
+    metrics: MetricsSlot,
+    access_log: Option<AccessLog>,
+    log_writer: Option<LogWriter>,
 }
 
 impl App {
     async fn start(flags: Run) -> Result<Self> {
         let build::Way {
-            mut datapath,
+            datapath,
+            claim,
             reason,
+            is_standby,
             node_changes,
         } = build::way(&flags).await?;
-        let (sender, loaded) = mpsc::channel(LOADED_MAX);
-        let (first, watch) = build::source(&flags, sender)?;
-        let (mut reconciler, table) = build::configuration(&flags)?;
-        apply(&mut reconciler, &first);
-        let workers = workers::start(&flags, datapath.as_mut(), &table)?;
+        let (sender, observations) = mpsc::channel(OBSERVATIONS_MAX);
+        let source = build::source(&flags, sender).await?;
+        let reporter = match &source {
+            Source::Kubernetes(client) => reporting::start(&flags, client),
+            Source::Manifests(_) => None,
+        };
+        let last_known_good = flags.kubernetes.last_known_good.clone();
+        let last_known_good = last_known_good.map(LastKnownGood::open).transpose()?;
+        let (reconciler, table) = build::configuration(&flags, &tickets::options(&flags)?)?;
+        let (access_log, log_writer) = build::access_log(&flags)?.unzip();
         let listener =
             admin::bind(&flags.places.run_dir.path()).context("failed to bind the admin socket")?;
         let (asking, questions) = mpsc::channel(QUESTIONS_MAX);
-        tokio::spawn(admin::serve(listener, asking));
-        let mut app = Self {
+        tokio::spawn(admin::serve(listener, asking.clone()));
+        let readiness = Readiness::default();
+        let metrics = MetricsSlot::default();
+        probes::start(&flags, &readiness, &metrics, asking).await?;
+        Ok(Self {
             flags,
             started: Instant::now(),
             reconciler,
+            table,
             datapath,
+            claim,
             reason,
-            workers,
+            is_standby,
+            workers: Vec::new(),
             node_changes,
-            loaded,
-            _watch: watch,
+            observations,
+            _source: source,
+            reporter,
+            last_known_good,
+            last: None,
+            names: Names::start(),
             questions,
-        };
-        app.follow_node().await?;
-        let Run {
-            http_port,
-            https_port,
-            ..
-        } = app.flags;
-        info!(
-            http_port,
-            https_port,
-            workers = app.workers.len(),
-            datapath = app.mode(),
-            reason = app.reason.as_deref().unwrap_or("-"),
-            "serving"
-        );
-        Ok(app)
+            readiness,
+            metrics,
+            access_log,
+            log_writer,
+        })
     }
 
     async fn serve(&mut self) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut node_changed = wake::Debounced::new(NODE_PAUSE);
+        let delay = Duration::from_secs(self.flags.shutdown_delay);
+        let mut ending = wake::Ending::new(self.readiness.clone());
+        let patience = tokio::time::sleep(last_known_good::PATIENCE);
+        tokio::pin!(patience);
+        let mut is_patient = self.last_known_good.is_some();
+        let mut standby = tokio::time::interval(STANDBY_PAUSE);
         loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                Some(loaded) = self.loaded.recv() => {
-                    apply(&mut self.reconciler, &loaded);
-                    self.follow_node_or_log().await;
+                _ = terminate.recv() => ending.ask(delay),
+                _ = interrupt.recv() => ending.ask(delay),
+                () = ending.due() => return Ok(()),
+                Some(observation) = self.observations.recv() => {
+                    is_patient = false;
+                    if let Some(file) = &self.last_known_good {
+                        file.save(&observation.snapshot);
+                    }
+                    self.observe(observation).await?;
+                }
+                () = &mut patience, if is_patient => {
+                    is_patient = false;
+                    let stored = self.last_known_good.as_ref().and_then(LastKnownGood::load);
+                    if let Some(observation) = stored {
+                        warn!("the API server is away: serving what was known last");
+                        self.observe(observation).await?;
+                    }
+                }
+                () = self.names.changed() => {
+                    if let Some(observation) = self.last.take() {
+                        self.observe(observation).await?;
+                    }
                 }
                 Some(()) = self.node_changes.next() => node_changed.note(),
                 () = node_changed.due() => self.follow_node_or_log().await,
-                Some(question) = self.questions.recv() => {
-                    // Whoever asked may have gone.
-                    let _ = question.send(self.status());
+                _ = standby.tick(), if self.is_standby && !self.workers.is_empty() => {
+                    if let Err(error) = self.take_over().await {
+                        let reason = format!("{error:#}");
+                        error!(reason, "the datapath can't be taken over: ordinary sockets serve");
+                        self.reason = Some(reason);
+                        self.is_standby = false;
+                    }
                 }
+                Some(question) = self.questions.recv() => self.answer(question),
             }
         }
+    }
+
+    /// Publishes what was observed; the first time starts to serve it.
+    async fn observe(&mut self, mut observation: Observation) -> Result<()> {
+        observation.snapshot.names = self.names.addresses();
+        let Observation {
+            snapshot,
+            diagnostics,
+            problems,
+        } = &observation;
+        let problems = problems.iter().map(Problem::error);
+        let outcome = self.reconciler.apply(snapshot, diagnostics, problems);
+        self.names.want(outcome.translation.external_names);
+        if let Some(reporter) = &self.reporter {
+            reporter.update(Report {
+                snapshot: snapshot.clone(),
+                accepted: outcome.translation.accepted,
+                diagnostics: outcome.diagnostics,
+            });
+        }
+        self.last = Some(observation);
+        if self.workers.is_empty() {
+            return self.go_live().await;
+        }
+        self.follow_node_or_log().await;
+        Ok(())
+    }
+
+    /// Whoever asked may have gone.
+    fn answer(&self, question: Question) {
+        match question {
+            Question::Status(answer) => {
+                let _ = answer.send(self.status());
+            }
+            Question::Explain {
+                authority,
+                path,
+                answer,
+            } => {
+                let options = self.flags.translation();
+                let explanation = self.last.as_ref();
+                let explanation =
+                    explanation.map(|last| explain(&last.snapshot, &options, &authority, &path));
+                let _ = answer.send(explanation);
+            }
+        }
+    }
+
+    async fn go_live(&mut self) -> Result<()> {
+        self.start_workers()?;
+        self.follow_node().await?;
+        self.readiness.ready();
+        self.log_serving();
+        Ok(())
+    }
+
+    fn start_workers(&mut self) -> Result<()> {
+        let options = self.flags.worker_options(self.access_log.clone());
+        let datapath = self.datapath.as_mut();
+        self.workers = workers::start(&self.flags, datapath, &self.table, options)?;
+        let metrics = probes::metrics(&self.flags, &self.workers, &self.table);
+        self.metrics.fill(metrics);
+        Ok(())
+    }
+
+    /// Takes the datapath if the daemon that had it has ended: new workers behind it, then the
+    /// old ones, on ordinary sockets, finish what they have.
+    async fn take_over(&mut self) -> Result<()> {
+        if Claim::take(&self.flags.places.ingress_netns)?.is_none() {
+            return Ok(());
+        }
+        let way = build::way(&self.flags).await?;
+        self.is_standby = way.is_standby;
+        self.reason = way.reason;
+        self.claim = way.claim;
+        self.node_changes = way.node_changes;
+        self.datapath = way.datapath;
+        if self.datapath.is_none() {
+            return Ok(());
+        }
+        let mut before = std::mem::take(&mut self.workers);
+        if let Err(error) = self.start_workers() {
+            self.workers = before;
+            return Err(error);
+        }
+        self.follow_node_or_log().await;
+        let migration = Migration::begin();
+        let grace = self.flags.grace();
+        for worker in &mut before {
+            worker.shut_down(grace);
+        }
+        tokio::task::spawn_blocking(move || {
+            let died = before.into_iter().filter_map(|worker| worker.join().err());
+            if died.count() > 0 {
+                error!("a worker had died");
+            }
+            drop(migration);
+        });
+        self.log_serving();
+        Ok(())
+    }
+
+    fn log_serving(&self) {
+        let Run {
+            http_port,
+            https_port,
+            ..
+        } = self.flags;
+        info!(
+            http_port,
+            https_port,
+            workers = self.workers.len(),
+            datapath = self.mode(),
+            reason = self.reason.as_deref().unwrap_or("-"),
+            "serving"
+        );
     }
 
     /// Ends in the order in which nothing is lost: new connections elsewhere, those in flight to
@@ -124,9 +303,11 @@ impl App {
     async fn stop(mut self) {
         let grace = self.flags.grace();
         info!(grace_seconds = grace.as_secs(), "shutting down");
+        self.readiness.drain();
         if let Some(datapath) = &mut self.datapath {
             datapath.stop_accepting();
         }
+        let migration = Migration::begin();
         let mut workers = std::mem::take(&mut self.workers);
         for worker in &mut workers {
             worker.shut_down(grace);
@@ -137,8 +318,19 @@ impl App {
                 .filter_map(|worker| worker.join().err())
                 .count()
         });
-        if joined.await.unwrap_or(1) > 0 {
+        let reporter = self.reporter.take();
+        let told = async {
+            if let Some(reporter) = reporter {
+                reporter.stop().await;
+            }
+        };
+        let (joined, ()) = tokio::join!(joined, told);
+        if joined.unwrap_or(1) > 0 {
             error!("a worker had died");
+        }
+        drop(migration);
+        if let Some(writer) = self.log_writer.take() {
+            writer.finish(LOG_PATIENCE);
         }
         if let Some(datapath) = self.datapath.take()
             && let Err(error) = datapath.close().await
@@ -148,11 +340,16 @@ impl App {
                 "left something behind"
             );
         }
+        drop(self.claim.take());
         let _ = fs::remove_file(admin::socket_path(&self.flags.places.run_dir.path()));
         info!("stopped");
     }
 
+    /// Nothing is steered before there are workers.
     async fn follow_node(&mut self) -> Result<()> {
+        if self.workers.is_empty() {
+            return Ok(());
+        }
         let endpoints = self.reconciler.endpoint_addresses();
         match &mut self.datapath {
             Some(datapath) => Ok(datapath.reconcile(&endpoints).await?),
@@ -182,6 +379,7 @@ impl App {
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
+            state: self.readiness.name(),
             uptime_seconds: self.started.elapsed().as_secs(),
             generation: self.reconciler.generation(),
             config: self.reconciler.summary(),
@@ -200,14 +398,6 @@ impl App {
     }
 }
 
-fn apply(reconciler: &mut Reconciler<Publisher>, loaded: &Loaded) {
-    let problems = loaded
-        .problems
-        .iter()
-        .map(|problem| Problem::error(problem.to_string()));
-    reconciler.apply(&loaded.snapshot, problems);
-}
-
 /// One daemon for each run directory: two would fight over the same names.
 fn lock(run_dir: &Path) -> Result<File> {
     fs::create_dir_all(run_dir)
@@ -224,9 +414,13 @@ fn lock(run_dir: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Snapshots waiting for the loop; the source waits when there are more.
-const LOADED_MAX: usize = 4;
+/// Observations waiting for the loop. What happens while one waits becomes part of the next.
+const OBSERVATIONS_MAX: usize = 1;
 /// Status questions waiting for the loop.
 const QUESTIONS_MAX: usize = 16;
+/// How long the last lines of the access log may take.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a daemon without datapath looks whether it can have it.
+const STANDBY_PAUSE: Duration = Duration::from_millis(200);
 /// Changes of devices, addresses and routes come in bursts; a burst is handled once.
 const NODE_PAUSE: Duration = Duration::from_millis(20);

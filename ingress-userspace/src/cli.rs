@@ -1,4 +1,9 @@
 //! The verbs that are not `run`: one file each.
 
+pub mod check;
+pub mod explain;
+mod objects;
 pub mod probe;
+pub mod ready;
+mod socket;
 pub mod status;

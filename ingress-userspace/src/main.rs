@@ -39,14 +39,23 @@ fn run(command: Command) -> Result<ExitCode> {
             std::io::stdout().write_all(text.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Probe(flags) => {
-            let (text, can_work) = cli::probe::run(&flags);
+        Command::Explain(flags) => {
+            let text = runtime.block_on(cli::explain::run(&flags))?;
             std::io::stdout().write_all(text.as_bytes())?;
-            Ok(if can_work {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(ExitCode::SUCCESS)
         }
+        Command::Ready(flags) => verdict(runtime.block_on(cli::ready::run(&flags))?),
+        Command::Check(flags) => verdict(runtime.block_on(cli::check::run(&flags))?),
+        Command::Probe(flags) => verdict(cli::probe::run(&flags)),
     }
+}
+
+/// Prints a text whose verdict is the exit status.
+fn verdict((text, is_good): (String, bool)) -> Result<ExitCode> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -1,5 +1,14 @@
 //! Command line and environment → validated settings: the only reader of either.
 
+pub mod clients;
+mod inspect;
+mod kubernetes;
+mod meaning;
+pub mod observe;
+pub mod relay;
+pub mod tls;
+pub mod upstream;
+
 use std::env;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,10 +16,18 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ingress_core::ir::{BackendKey, ServicePort};
-use ingress_core::translate::{Options, Unclassed};
+use ingress_core::translate::Options;
+pub use inspect::{Check, Explain, Ready};
+pub use kubernetes::{ApiServer, Kubernetes};
+pub use meaning::Meaning;
 
+use self::clients::Clients;
+use self::observe::Observe;
+use self::relay::Relay;
+use self::tls::Tls;
+use self::upstream::Upstream;
 use crate::datapath::{GuardMode, PortRange, Settings as DatapathSettings, TcMode};
+use crate::proxy::{AccessLog, Timeouts, WorkerOptions};
 
 /// A node-local Kubernetes ingress: two hops from client to pod.
 #[derive(Debug, Parser)]
@@ -33,6 +50,12 @@ pub enum Command {
     Run(Box<Run>),
     /// Show what the running daemon serves and how its packets travel.
     Status(Status),
+    /// Tell by the exit status whether the running daemon serves.
+    Ready(Ready),
+    /// Tell which Ingress, rule, Service and endpoints serve a request, and why no others do.
+    Explain(Box<Explain>),
+    /// Check manifests, or the objects of a cluster: exit status 1 if something can't be served.
+    Check(Box<Check>),
     /// Look at kernel, capabilities and bpffs, and say what is missing.
     Probe(Probe),
 }
@@ -60,9 +83,14 @@ pub enum LogFormat {
 /// Flags of `sluice run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Directory (or file) of manifests to serve; watched, a saved file is live at once.
+    /// Directory (or file) of manifests to serve; watched, a saved file is live at once
+    /// [default: the objects of the Kubernetes API server].
     #[arg(long, env = "SLUICE_MANIFESTS", value_name = "PATH")]
-    pub manifests: PathBuf,
+    pub manifests: Option<PathBuf>,
+
+    /// The API server and what to do there.
+    #[command(flatten)]
+    pub kubernetes: Kubernetes,
 
     /// How packets reach the workers.
     #[arg(long, env = "SLUICE_DATAPATH", value_enum, default_value = "auto")]
@@ -112,36 +140,21 @@ pub struct Run {
           value_parser = parse_port_range)]
     pub upstream_ports: PortRange,
 
-    /// Value of the annotation kubernetes.io/ingress.class that is ours, and the class name that
-    /// is ours where no IngressClass object has it.
+    /// Which Ingresses are ours.
+    #[command(flatten)]
+    pub meaning: Meaning,
+
+    /// Seconds after SIGTERM in which all goes on but /readyz says no, so that load balancers can
+    /// take notice; a second SIGTERM cuts them short.
     #[arg(
         long,
-        env = "SLUICE_INGRESS_CLASS",
-        value_name = "NAME",
-        default_value = "sluice"
+        env = "SLUICE_SHUTDOWN_DELAY",
+        value_name = "SECONDS",
+        default_value_t = 0
     )]
-    pub ingress_class: String,
+    pub shutdown_delay: u64,
 
-    /// spec.controller of the IngressClasses that are ours.
-    #[arg(
-        long,
-        env = "SLUICE_CONTROLLER_CLASS",
-        value_name = "NAME",
-        default_value = "sluice.dev/ingress-controller"
-    )]
-    pub controller_class: String,
-
-    /// Whether to serve Ingresses that name no class.
-    #[arg(long, env = "SLUICE_WATCH_INGRESS_WITHOUT_CLASS", value_name = "BOOL",
-          default_value_t = true, action = clap::ArgAction::Set)]
-    pub watch_ingress_without_class: bool,
-
-    /// Service for requests that no rule matches.
-    #[arg(long, env = "SLUICE_DEFAULT_BACKEND_SERVICE", value_name = "NAMESPACE/NAME:PORT",
-          value_parser = parse_backend)]
-    pub default_backend_service: Option<BackendKey>,
-
-    /// Seconds that requests in flight get to end after SIGTERM.
+    /// Seconds that requests in flight get to end after that.
     #[arg(
         long,
         env = "SLUICE_SHUTDOWN_GRACE_PERIOD",
@@ -162,6 +175,26 @@ pub struct Run {
     /// Format of the log.
     #[arg(long, env = "SLUICE_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+
+    /// Who is believed about clients.
+    #[command(flatten)]
+    pub clients: Clients,
+
+    /// What is carried as it is.
+    #[command(flatten)]
+    pub relay: Relay,
+
+    /// TLS towards clients.
+    #[command(flatten)]
+    pub tls: Tls,
+
+    /// How endpoints share requests.
+    #[command(flatten)]
+    pub upstream: Upstream,
+
+    /// What can be seen.
+    #[command(flatten)]
+    pub observe: Observe,
 
     /// Where things are kept.
     #[command(flatten)]
@@ -278,17 +311,34 @@ impl Run {
         Duration::from_secs(self.shutdown_grace_period)
     }
 
+    /// What workers have to know.
+    pub fn worker_options(&self, access_log: Option<AccessLog>) -> WorkerOptions {
+        let header_timeout = self.clients.proxy_protocol_header_timeout;
+        WorkerOptions {
+            timeouts: Timeouts {
+                proxy_header: Duration::from_secs(header_timeout),
+                ..Timeouts::default()
+            },
+            clients: self.clients.policy(),
+            balancing: self.upstream.balancing(),
+            access_log,
+        }
+    }
+
     /// What the translation has to know.
     pub fn translation(&self) -> Options {
+        let is_unclassed_ours = self
+            .meaning
+            .watch_ingress_without_class
+            .unwrap_or(self.manifests.is_some());
+        let hints_for_node = self
+            .kubernetes
+            .topology_hints
+            .then_some(&self.kubernetes.node_name);
+        let hints_for_node = hints_for_node.cloned().flatten();
         Options {
-            controller_class: self.controller_class.clone(),
-            ingress_class: self.ingress_class.clone(),
-            unclassed: if self.watch_ingress_without_class {
-                Unclassed::Accept
-            } else {
-                Unclassed::Ignore
-            },
-            default_backend: self.default_backend_service.clone(),
+            tcp_services: self.relay.tcp_services(),
+            ..self.meaning.options(is_unclassed_ours, hints_for_node)
         }
     }
 
@@ -321,25 +371,6 @@ fn parse_port_range(text: &str) -> Result<PortRange, String> {
     }
 }
 
-fn parse_backend(text: &str) -> Result<BackendKey, String> {
-    let parts = text
-        .split_once('/')
-        .and_then(|(namespace, rest)| Some((namespace, rest.split_once(':')?)))
-        .filter(|(namespace, (name, port))| ![namespace, name, port].iter().any(|s| s.is_empty()));
-    let Some((namespace, (service, port))) = parts else {
-        return Err("expected NAMESPACE/NAME:PORT".into());
-    };
-    let port = match port.parse() {
-        Ok(number) => ServicePort::Number(number),
-        Err(_) => ServicePort::Name(port.into()),
-    };
-    Ok(BackendKey {
-        namespace: namespace.into(),
-        service: service.into(),
-        port,
-    })
-}
-
 const WORKERS_MAX: u32 = ingress_common::socket::WORKERS_MAX;
 
 #[cfg(test)]
@@ -364,17 +395,6 @@ mod tests {
         );
         for wrong in ["", "80-90", "5000", "6000-5000", "6000-70000", "a-b"] {
             assert!(parse_port_range(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_default_backend_has_a_port_by_number_or_name() {
-        let by_number = parse_backend("web/shop:8080").unwrap();
-        assert_eq!(by_number.port, ServicePort::Number(8080));
-        let by_name = parse_backend("web/shop:http").unwrap();
-        assert_eq!(by_name.port, ServicePort::Name("http".into()));
-        for wrong in ["shop", "web/shop", "web/:80", "/shop:80"] {
-            assert!(parse_backend(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -9,7 +9,13 @@ use crate::settings::LogFormat;
 
 /// Starts logging to standard error. A filter that can't be read is an error that names it.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), String> {
-    let parsed = EnvFilter::try_new(filter)
+    let mut directives = filter.to_owned();
+    for (library, level) in QUIET {
+        if !filter.contains(library) {
+            directives = format!("{directives},{library}={level}");
+        }
+    }
+    let parsed = EnvFilter::try_new(directives)
         .map_err(|error| format!("failed to read the log filter `{filter}`: {error}"))?;
     let builder = fmt()
         .with_env_filter(parsed)
@@ -21,3 +27,6 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), String> {
     };
     outcome.map_err(|error| format!("failed to start logging: {error}"))
 }
+
+/// Libraries that log what they also return, or what is no news; unless the filter names them.
+const QUIET: [(&str, &str); 2] = [("kube_client", "off"), ("netlink_proto", "error")];

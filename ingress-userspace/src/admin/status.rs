@@ -13,6 +13,8 @@ pub struct Status {
     pub version: &'static str,
     /// Its process.
     pub pid: u32,
+    /// `starting` before the first configuration is served, `ready`, or `draining` near the end.
+    pub state: &'static str,
     /// Seconds since it started.
     pub uptime_seconds: u64,
     /// The generation published last; each worker tells which it serves.

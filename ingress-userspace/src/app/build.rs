@@ -3,22 +3,30 @@
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use kube::Client;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::api_server;
+use super::claim::Claim;
 use super::publish::Publisher;
 use crate::control::Reconciler;
 use crate::datapath::{Datapath, Report};
-use crate::proxy::{DefaultCertificate, Table, TableHandle};
+use crate::proxy::{AccessLog, DefaultCertificate, LogWriter, Table, TableHandle, TlsOptions};
 use crate::settings::{DatapathMode, Run};
-use crate::source::manifests::{Loaded, Manifests, Watch};
+use crate::source::manifests::{Manifests, Watch};
+use crate::source::{Observation, kubernetes};
 
 /// How packets reach the workers.
 pub(super) struct Way {
     /// The netns datapath, where there is one.
     pub(super) datapath: Option<Datapath>,
+    /// That nobody else has it.
+    pub(super) claim: Option<Claim>,
     /// Why there is none.
     pub(super) reason: Option<String>,
+    /// Whether another daemon has it, which may end.
+    pub(super) is_standby: bool,
     /// Yields when the node has changed and the datapath has to follow.
     pub(super) node_changes: BoxStream<'static, ()>,
 }
@@ -27,7 +35,9 @@ impl Way {
     fn host(reason: String) -> Self {
         Self {
             datapath: None,
+            claim: None,
             reason: Some(reason),
+            is_standby: false,
             node_changes: stream::pending().boxed(),
         }
     }
@@ -39,12 +49,27 @@ pub(super) async fn way(flags: &Run) -> Result<Way> {
         info!("guard, steer, return_path and dispatch are off: --datapath host asks for it");
         return Ok(Way::host("switched off by --datapath host".to_owned()));
     }
+    let netns = &flags.places.ingress_netns;
+    let claim = Claim::take(netns).context("failed to claim the datapath of this node")?;
+    let Some(claim) = claim else {
+        info!(
+            netns,
+            "another daemon has the datapath: ordinary sockets until it ends"
+        );
+        let reason = "another daemon has the datapath; this one takes over when it ends";
+        return Ok(Way {
+            is_standby: true,
+            ..Way::host(reason.to_owned())
+        });
+    };
     let report = Report::of_this_machine(&flags.places.bpffs, flags.upstream_ports);
     info!("this machine:\n{report}");
     match Datapath::open(flags.datapath(), &report).await {
         Ok((datapath, changes)) => Ok(Way {
             datapath: Some(datapath),
+            claim: Some(claim),
             reason: None,
+            is_standby: false,
             node_changes: changes.boxed(),
         }),
         Err(error) if flags.datapath == DatapathMode::Netns => {
@@ -61,21 +86,49 @@ pub(super) async fn way(flags: &Run) -> Result<Way> {
     }
 }
 
-/// The manifests as they are now; later ones come through `sender`.
-pub(super) fn source(flags: &Run, sender: mpsc::Sender<Loaded>) -> Result<(Loaded, Watch)> {
-    let mut manifests = Manifests::open(flags.manifests.clone())?;
-    let first = manifests.load();
+/// The access log, if there is to be one.
+pub(super) fn access_log(flags: &Run) -> Result<Option<(AccessLog, LogWriter)>> {
+    let wanted = flags.observe.access_log();
+    let Some((template, target)) = wanted.context("failed to read --access-log-format")? else {
+        return Ok(None);
+    };
+    let started = AccessLog::start(template, target);
+    started.map(Some).context("failed to open the access log")
+}
+
+/// Where objects come from.
+pub(super) enum Source {
+    /// Files, watched until this is dropped.
+    Manifests(#[expect(dead_code, reason = "held for its drop")] Watch),
+    /// The API server, watched by a task of its own, and reached for writing by this client.
+    Kubernetes(Client),
+}
+
+/// Starts to observe; observations come through `sender`.
+pub(super) async fn source(flags: &Run, sender: mpsc::Sender<Observation>) -> Result<Source> {
+    let Some(path) = &flags.manifests else {
+        let client = api_server::client(&flags.kubernetes.api_server).await?;
+        let selection = api_server::selection(flags);
+        tokio::spawn(kubernetes::run(client.clone(), selection, sender));
+        return Ok(Source::Kubernetes(client));
+    };
+    let mut manifests = Manifests::open(path.clone())?;
+    // Empty as yet, so that there is room for the first.
+    let _ = sender.try_send(manifests.load().into());
     let watch = manifests.watch(move |loaded| {
         // The loop is gone only when the process ends.
-        let _ = sender.blocking_send(loaded);
+        let _ = sender.blocking_send(loaded.into());
     })?;
-    Ok((first, watch))
+    Ok(Source::Manifests(watch))
 }
 
 /// What turns snapshots into tables, and the handle by which workers see them.
-pub(super) fn configuration(flags: &Run) -> Result<(Reconciler<Publisher>, TableHandle)> {
+pub(super) fn configuration(
+    flags: &Run,
+    tls: &TlsOptions,
+) -> Result<(Reconciler<Publisher>, TableHandle)> {
     let default_certificate = DefaultCertificate::generate()?;
-    let handle = TableHandle::new(Table::empty(&default_certificate))
+    let handle = TableHandle::new(Table::empty(&default_certificate), tls)
         .context("failed to prepare the TLS configuration")?;
     let publisher = Publisher {
         default_certificate,

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use ingress_core::diagnostic::{Diagnostic, Reason};
 use ingress_core::ir::Config;
 
-use crate::control::{Problem, Publish};
+use crate::control::Publish;
 use crate::proxy::{DefaultCertificate, Table, TableHandle};
 
 /// Publishes to the workers.
@@ -14,7 +15,7 @@ pub(super) struct Publisher {
 }
 
 impl Publish for Publisher {
-    fn publish(&mut self, config: Arc<Config>, generation: u64) -> Vec<Problem> {
+    fn publish(&mut self, config: Arc<Config>, generation: u64) -> Vec<Diagnostic> {
         let previous = self.handle.current();
         let (table, problems) = Table::build(
             Some(&previous),
@@ -27,10 +28,12 @@ impl Publish for Publisher {
             .into_iter()
             .map(|problem| {
                 let host = &problem.host;
-                Problem::error(format!(
-                    "{}: {} (for host {host})",
-                    problem.secret, problem.message
-                ))
+                Diagnostic {
+                    object: problem.secret,
+                    field: "data".to_owned(),
+                    reason: Reason::InvalidSecret,
+                    message: format!("{} (for host {host})", problem.message),
+                }
             })
             .collect()
     }

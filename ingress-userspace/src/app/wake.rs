@@ -1,9 +1,12 @@
-//! A timer that turns a burst of events into one.
+//! Timers of the loop: one that turns a burst of events into one, and one for its end.
 
 use std::future;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+use tracing::info;
+
+use crate::admin::Readiness;
 
 /// Due once, a pause after the first event that was noted.
 pub(super) struct Debounced {
@@ -31,6 +34,37 @@ impl Debounced {
                 sleep_until(at).await;
                 self.due_at = None;
             }
+            None => future::pending().await,
+        }
+    }
+}
+
+/// The end of the loop, a while after it was asked for.
+pub(super) struct Ending {
+    readiness: Readiness,
+    due_at: Option<Instant>,
+}
+
+impl Ending {
+    pub(super) fn new(readiness: Readiness) -> Self {
+        Self {
+            readiness,
+            due_at: None,
+        }
+    }
+
+    /// Tells clients to go elsewhere and ends after `delay`; at once if asked again.
+    pub(super) fn ask(&mut self, delay: Duration) {
+        let delay = self.due_at.map_or(delay, |_| Duration::ZERO);
+        self.readiness.drain();
+        info!(delay_seconds = delay.as_secs(), "told to end");
+        self.due_at = Some(Instant::now() + delay);
+    }
+
+    /// Returns when the end is due.
+    pub(super) async fn due(&self) {
+        match self.due_at {
+            Some(at) => sleep_until(at).await,
             None => future::pending().await,
         }
     }

@@ -10,8 +10,8 @@ use ingress_core::plan::ListenerPort;
 
 use crate::datapath::{Connections, Datapath, IngressDial, Namespace, make_transparent};
 use crate::proxy::{
-    self, ConnectionGauge, Dial, HostDial, Listener, NoGauge, Scheme, TableHandle, Timeouts,
-    Worker, WorkerHandle, WorkerSpec, listen,
+    self, ConnectionGauge, Dial, HostDial, Listener, NoGauge, Scheme, TableHandle, Worker,
+    WorkerHandle, WorkerOptions, WorkerSpec, listen,
 };
 use crate::settings::Run;
 
@@ -20,13 +20,14 @@ pub(super) fn start(
     flags: &Run,
     datapath: Option<&mut Datapath>,
     table: &TableHandle,
+    options: WorkerOptions,
 ) -> Result<Vec<WorkerHandle>> {
     let count = flags.worker_count();
     let inside = match &datapath {
         Some(datapath) => inside_ports(flags, count, &datapath.ingress())?,
         None => Vec::new(),
     };
-    let surroundings = Surroundings::new(datapath.as_deref());
+    let surroundings = Surroundings::new(datapath.as_deref(), options);
     let mut workers = Vec::new();
     for index in 0..count as usize {
         let mut listeners = host_listeners(flags)?;
@@ -48,7 +49,7 @@ pub(super) fn start(
 /// One port in the ingress netns, with a socket for each worker.
 struct InsidePort {
     port: ListenerPort,
-    scheme: Scheme,
+    scheme: Option<Scheme>,
     sockets: Vec<TcpListener>,
 }
 
@@ -64,11 +65,13 @@ impl InsidePort {
     }
 }
 
-fn ports(flags: &Run) -> [(Scheme, u16); 2] {
-    [
-        (Scheme::Http, flags.http_port),
-        (Scheme::Https, flags.https_port),
-    ]
+/// The ports that clients dial, and what they speak there.
+fn ports(flags: &Run) -> Vec<(Option<Scheme>, u16)> {
+    let http = (Some(Scheme::Http), flags.http_port);
+    let https = (Some(Scheme::Https), flags.https_port);
+    let services = flags.relay.tcp_services();
+    let services = services.into_keys().map(|port| (None, port));
+    [http, https].into_iter().chain(services).collect()
 }
 
 fn host_listeners(flags: &Run) -> Result<Vec<Listener>> {
@@ -119,20 +122,23 @@ struct Surroundings {
     ingress: Option<Arc<Namespace>>,
     dial: Arc<dyn Dial>,
     gauge: Arc<dyn ConnectionGauge>,
+    options: WorkerOptions,
 }
 
 impl Surroundings {
-    fn new(datapath: Option<&Datapath>) -> Self {
+    fn new(datapath: Option<&Datapath>, options: WorkerOptions) -> Self {
         match datapath {
             Some(datapath) => Self {
                 ingress: Some(datapath.ingress()),
                 dial: Arc::new(SteeredDial(datapath.dial())),
                 gauge: Arc::new(KernelGauge(datapath.connections())),
+                options,
             },
             None => Self {
                 ingress: None,
                 dial: Arc::new(HostDial),
                 gauge: Arc::new(NoGauge),
+                options,
             },
         }
     }
@@ -146,7 +152,7 @@ impl Surroundings {
             table: table.clone(),
             dial: Arc::clone(&self.dial),
             gauge: Arc::clone(&self.gauge),
-            timeouts: Timeouts::default(),
+            options: self.options.clone(),
             prepare: ingress.map(|namespace| -> Box<dyn FnOnce() -> _ + Send> {
                 Box::new(move || namespace.enter())
             }),

@@ -1,52 +1,22 @@
 //! `sluice status`: asks the daemon over its admin socket and shows the answer.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
-use bytes::Bytes;
+use anyhow::{Context as _, Result};
 use http::Request;
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::UnixStream;
 
-use crate::admin;
+use super::socket;
 use crate::settings::{Output, Status};
 
 /// Gives the status in the form that was asked for.
 pub async fn run(flags: &Status) -> Result<String> {
-    let json = fetch(&flags.run_dir.path()).await?;
+    let json = socket::fetch(&flags.run_dir.path(), Request::get("/status")).await?;
     let value: Value = serde_json::from_slice(&json).context("the daemon's answer is no JSON")?;
     match flags.output {
         Output::Json => Ok(serde_json::to_string_pretty(&value)? + "\n"),
         Output::Text => Ok(render(&value)),
     }
-}
-
-async fn fetch(run_dir: &Path) -> Result<Bytes> {
-    let path = admin::socket_path(run_dir);
-    let stream = UnixStream::connect(&path).await.with_context(|| {
-        format!(
-            "failed to reach a daemon at `{}` (does `sluice run` run here?)",
-            path.display()
-        )
-    })?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = Request::get("/status")
-        .header("host", "admin")
-        .body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    ensure!(
-        response.status().is_success(),
-        "the daemon answered {}",
-        response.status()
-    );
-    let body = response.into_body().collect().await?.to_bytes();
-    connection.abort();
-    Ok(body)
 }
 
 fn render(status: &Value) -> String {

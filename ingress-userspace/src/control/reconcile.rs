@@ -1,16 +1,16 @@
-//! Turns each new snapshot into a published generation, and remembers what was wrong with it.
+//! Turns each new observation into a published generation, and remembers what was wrong with it.
 //!
-//! Stations of a change: source → **reconcile** (translate, publish) → workers. A snapshot that
-//! means what the last one meant is not published: generations count configurations.
+//! Stations of a change: source → **reconcile** (translate, publish) → workers. An observation
+//! that means what the last one meant is not published: generations count configurations.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ingress_core::diagnostic::Severity;
+use ingress_core::diagnostic::{Diagnostic, Severity};
 use ingress_core::ir::Config;
 use ingress_core::snapshot::Snapshot;
-use ingress_core::translate::{Options, translate};
+use ingress_core::translate::{Options, Translation, Translator};
 use serde::Serialize;
 use tracing::{debug, info, warn};
 
@@ -33,28 +33,49 @@ impl Problem {
     }
 }
 
+impl From<&Diagnostic> for Problem {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        let severity = diagnostic.severity().to_string();
+        let text = diagnostic.to_string();
+        let text = text.strip_prefix(&format!("{severity}: ")).unwrap_or(&text);
+        Self {
+            text: text.to_owned(),
+            severity,
+        }
+    }
+}
+
 /// Takes configurations to whoever serves them.
 pub trait Publish {
     /// Serves `config` from now on; what of it can't be served is told.
-    fn publish(&mut self, config: Arc<Config>, generation: u64) -> Vec<Problem>;
+    fn publish(&mut self, config: Arc<Config>, generation: u64) -> Vec<Diagnostic>;
 }
 
 /// Translates and publishes.
 pub struct Reconciler<P> {
-    options: Options,
+    translator: Translator,
     publisher: P,
     config: Arc<Config>,
     generation: u64,
     /// What the publisher could not serve of this generation.
-    unserved: Vec<Problem>,
+    unserved: Vec<Diagnostic>,
     problems: BTreeSet<Problem>,
+}
+
+/// What an observation came to, for those who tell the owners of objects.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What the observation means, apart from the configuration, which is published.
+    pub translation: Translation,
+    /// What is wrong with which object: what the source, the translation and the publisher found.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 impl<P: Publish> Reconciler<P> {
     /// A reconciler that has published nothing yet.
     pub fn new(options: Options, publisher: P) -> Self {
         Self {
-            options,
+            translator: Translator::new(options),
             publisher,
             config: Arc::default(),
             generation: 0,
@@ -63,32 +84,42 @@ impl<P: Publish> Reconciler<P> {
         }
     }
 
-    /// Publishes what `snapshot` means; `problems` are those that its source had with it.
-    pub fn apply(&mut self, snapshot: &Snapshot, problems: impl IntoIterator<Item = Problem>) {
-        let translation = translate(snapshot, &self.options);
-        let mut found: BTreeSet<Problem> = problems.into_iter().collect();
-        found.extend(translation.diagnostics.iter().map(|diagnostic| {
-            let severity = diagnostic.severity().to_string();
-            let text = diagnostic.to_string();
-            let text = text
-                .strip_prefix(&format!("{severity}: "))
-                .unwrap_or(&text)
-                .to_owned();
-            Problem { severity, text }
-        }));
-        if self.generation == 0 || *self.config != translation.config {
-            self.publish(translation.config);
+    /// Publishes what `snapshot` means; `found` and `problems` are what its source had with it.
+    pub fn apply(
+        &mut self,
+        snapshot: &Snapshot,
+        found: &[Diagnostic],
+        problems: impl IntoIterator<Item = Problem>,
+    ) -> Outcome {
+        let mut translation = self.translator.translate(snapshot);
+        let config = std::mem::take(&mut translation.config);
+        if self.generation == 0 || *self.config != config {
+            self.publish(config);
         } else {
             debug!(generation = self.generation, "nothing to publish");
         }
-        found.extend(self.unserved.iter().cloned());
-        for problem in found.difference(&self.problems) {
+        let mut diagnostics = std::mem::take(&mut translation.diagnostics);
+        diagnostics.extend_from_slice(found);
+        diagnostics.extend_from_slice(&self.unserved);
+        diagnostics.sort_unstable();
+        diagnostics.dedup();
+        let mut all: BTreeSet<Problem> = problems.into_iter().collect();
+        all.extend(diagnostics.iter().map(Problem::from));
+        self.remember(all);
+        Outcome {
+            translation,
+            diagnostics,
+        }
+    }
+
+    fn remember(&mut self, problems: BTreeSet<Problem>) {
+        for problem in problems.difference(&self.problems) {
             warn!(severity = problem.severity, "{}", problem.text);
         }
-        for problem in self.problems.difference(&found) {
+        for problem in self.problems.difference(&problems) {
             info!("no longer a problem: {}", problem.text);
         }
-        self.problems = found;
+        self.problems = problems;
     }
 
     /// The generation published last.

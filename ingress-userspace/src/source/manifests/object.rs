@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ingress_core::ir::ObjectRef;
 use ingress_core::snapshot::Snapshot;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -31,6 +31,7 @@ pub(super) enum Object {
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
+    ConfigMap(Arc<ConfigMap>),
 }
 
 impl Object {
@@ -41,6 +42,7 @@ impl Object {
             Self::Service(object) => ("Service", &object.metadata),
             Self::EndpointSlice(object) => ("EndpointSlice", &object.metadata),
             Self::Secret(object) => ("Secret", &object.metadata),
+            Self::ConfigMap(object) => ("ConfigMap", &object.metadata),
         };
         let text = |field: &Option<String>| field.as_deref().unwrap_or_default().into();
         ObjectRef {
@@ -57,6 +59,7 @@ impl Object {
             Self::Service(object) => snapshot.services.push(Arc::clone(object)),
             Self::EndpointSlice(object) => snapshot.endpoint_slices.push(Arc::clone(object)),
             Self::Secret(object) => snapshot.secrets.push(Arc::clone(object)),
+            Self::ConfigMap(object) => snapshot.config_maps.push(Arc::clone(object)),
         }
     }
 }
@@ -73,6 +76,7 @@ pub(super) enum Kind {
     Service,
     EndpointSlice,
     Secret,
+    ConfigMap,
 }
 
 impl Kind {
@@ -88,6 +92,7 @@ impl Kind {
             ("v1", "Service") => Some(Self::Service),
             ("discovery.k8s.io/v1", "EndpointSlice") => Some(Self::EndpointSlice),
             ("v1", "Secret") => Some(Self::Secret),
+            ("v1", "ConfigMap") => Some(Self::ConfigMap),
             _ => None,
         }
     }
@@ -137,6 +142,11 @@ impl<'de> DeserializeSeed<'de> for ObjectSeed {
                 let mut object = Secret::from(WrittenSecret::deserialize(deserializer)?);
                 complete(&mut object.metadata);
                 Object::Secret(Arc::new(object))
+            }
+            Kind::ConfigMap => {
+                let mut object = ConfigMap::deserialize(deserializer)?;
+                complete(&mut object.metadata);
+                Object::ConfigMap(Arc::new(object))
             }
         }))
     }

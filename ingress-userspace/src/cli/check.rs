@@ -1,0 +1,108 @@
+//! `sluice check`: everything that is wrong with objects, without serving them.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use ingress_core::diagnostic::{Diagnostic, Reason, Severity};
+use ingress_core::translate::translate;
+use serde_json::json;
+
+use super::objects;
+use crate::proxy::{DefaultCertificate, Table};
+use crate::settings::{Check, Output};
+use crate::source::Observation;
+
+/// Gives the findings, and whether everything can be served.
+pub async fn run(flags: &Check) -> Result<(String, bool)> {
+    let is_cluster = flags.objects.cluster;
+    ensure!(
+        is_cluster || !flags.objects.files.is_empty(),
+        "nothing to check: name files, or --cluster"
+    );
+    let is_unclassed_ours = flags.meaning.watch_ingress_without_class;
+    let options = flags
+        .meaning
+        .options(is_unclassed_ours.unwrap_or(!is_cluster), None);
+    let mut observation = if is_cluster {
+        objects::of_cluster(&flags.api_server, &options).await?
+    } else {
+        objects::of_manifests(&flags.objects.files)?
+    };
+    objects::look_up_names(&mut observation, &options).await;
+    let Observation {
+        snapshot,
+        diagnostics: mut found,
+        problems,
+    } = observation;
+    let translation = translate(&snapshot, &options);
+    found.extend(translation.diagnostics);
+    found.extend(certificate_findings(translation.config)?);
+    found.sort_unstable();
+    found.dedup();
+    let accepted = translation.accepted.len();
+    let is_faultless =
+        problems.is_empty() && found.iter().all(|one| one.severity() != Severity::Error);
+    let text = match flags.output {
+        Output::Text => text(&found, &problems, accepted),
+        Output::Json => json(&found, &problems, accepted)?,
+    };
+    Ok((text, is_faultless))
+}
+
+/// What the TLS library says of the certificates.
+fn certificate_findings(config: ingress_core::ir::Config) -> Result<Vec<Diagnostic>> {
+    let default = DefaultCertificate::generate()?;
+    let (_, problems) = Table::build(None, Arc::new(config), 1, &default);
+    let findings = problems.into_iter().map(|problem| Diagnostic {
+        object: problem.secret,
+        field: "data".to_owned(),
+        reason: Reason::InvalidSecret,
+        message: format!("{} (for host {})", problem.message, problem.host),
+    });
+    Ok(findings.collect())
+}
+
+fn text(found: &[Diagnostic], problems: &[String], accepted: usize) -> String {
+    let mut out = String::new();
+    for problem in problems {
+        let _ = writeln!(out, "error: {problem}");
+    }
+    for diagnostic in found {
+        let _ = writeln!(out, "{diagnostic}");
+    }
+    let errors = found
+        .iter()
+        .filter(|one| one.severity() == Severity::Error)
+        .count();
+    let errors = errors + problems.len();
+    let warnings = found
+        .iter()
+        .filter(|one| one.severity() == Severity::Warning)
+        .count();
+    let _ = writeln!(
+        out,
+        "{accepted} Ingresses: {errors} errors, {warnings} warnings"
+    );
+    out
+}
+
+fn json(found: &[Diagnostic], problems: &[String], accepted: usize) -> Result<String> {
+    let findings = found.iter().map(|one| {
+        json!({
+            "severity": one.severity().to_string(),
+            "kind": one.object.kind,
+            "namespace": &*one.object.namespace,
+            "name": &*one.object.name,
+            "field": one.field,
+            "reason": one.reason.as_str(),
+            "message": one.message,
+        })
+    });
+    let all = json!({
+        "ingresses": accepted,
+        "findings": findings.collect::<Vec<_>>(),
+        "problems": problems,
+    });
+    Ok(serde_json::to_string_pretty(&all)? + "\n")
+}

@@ -1,0 +1,92 @@
+//! Flags of who is believed about clients.
+
+use std::net::IpAddr;
+
+use clap::Args;
+use http::HeaderName;
+use ipnet::IpNet;
+
+use crate::proxy::{ClientPolicy, ForwardedFor};
+
+/// Flags of who is believed.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+pub struct Clients {
+    /// Networks of proxies and load balancers that are believed about clients; nobody else is.
+    #[arg(
+        long,
+        env = "SLUICE_PROXY_REAL_IP_CIDR",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        value_parser = parse_network
+    )]
+    pub proxy_real_ip_cidr: Vec<IpNet>,
+
+    /// Believe them what X-Forwarded-For, -Host, -Port and -Proto say.
+    #[arg(
+        long,
+        env = "SLUICE_USE_FORWARDED_HEADERS",
+        requires = "proxy_real_ip_cidr"
+    )]
+    pub use_forwarded_headers: bool,
+
+    /// Field in which they list addresses.
+    #[arg(
+        long,
+        env = "SLUICE_FORWARDED_FOR_HEADER",
+        value_name = "FIELD",
+        default_value = "X-Forwarded-For"
+    )]
+    pub forwarded_for_header: HeaderName,
+
+    /// Send endpoints the whole list of addresses rather than the client's alone.
+    #[arg(long, env = "SLUICE_COMPUTE_FULL_FORWARDED_FOR")]
+    pub compute_full_forwarded_for: bool,
+
+    /// Send endpoints Forwarded (RFC 7239) too.
+    #[arg(long, env = "SLUICE_ADD_FORWARDED_HEADER")]
+    pub add_forwarded_header: bool,
+
+    /// Take the header of the PROXY protocol (1 or 2), which their connections then must have.
+    #[arg(
+        long,
+        env = "SLUICE_USE_PROXY_PROTOCOL",
+        requires = "proxy_real_ip_cidr"
+    )]
+    pub use_proxy_protocol: bool,
+
+    /// Seconds for that header.
+    #[arg(
+        long,
+        env = "SLUICE_PROXY_PROTOCOL_HEADER_TIMEOUT",
+        value_name = "SECONDS",
+        default_value_t = 5
+    )]
+    pub proxy_protocol_header_timeout: u64,
+}
+
+impl Clients {
+    /// What the proxy has to know.
+    pub fn policy(&self) -> ClientPolicy {
+        ClientPolicy {
+            trusted: self.proxy_real_ip_cidr.clone(),
+            use_forwarded_headers: self.use_forwarded_headers,
+            forwarded_for: self.forwarded_for_header.clone(),
+            passed_on: if self.compute_full_forwarded_for {
+                ForwardedFor::All
+            } else {
+                ForwardedFor::Client
+            },
+            add_forwarded: self.add_forwarded_header,
+            use_proxy_protocol: self.use_proxy_protocol,
+        }
+    }
+}
+
+/// A network, or one address.
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let network = text
+        .parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| "expected a network such as 10.0.0.0/8, or an address".to_owned())
+}

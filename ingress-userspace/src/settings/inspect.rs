@@ -1,0 +1,87 @@
+//! Flags of the verbs that look at objects without serving them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{ApiServer, Meaning, Output, RunDir};
+
+/// Where the objects come from.
+#[derive(Debug, Args)]
+#[group(id = "objects", multiple = false)]
+pub struct Objects {
+    /// Files or directories of manifests; each is read like `sluice run --manifests`.
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// The objects of the Kubernetes API server.
+    #[arg(long)]
+    pub cluster: bool,
+}
+
+/// Flags of `sluice check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// What to check.
+    #[command(flatten)]
+    pub objects: Objects,
+
+    /// Which Ingresses are ours.
+    #[command(flatten)]
+    pub meaning: Meaning,
+
+    /// How to reach the API server.
+    #[command(flatten)]
+    pub api_server: ApiServer,
+
+    /// Format of the answer.
+    #[arg(long, short, value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+/// Flags of `sluice ready`.
+#[derive(Debug, Args)]
+pub struct Ready {
+    /// Only whether the daemon lives: a restart would not mend that it has nothing to serve yet.
+    #[arg(long)]
+    pub live: bool,
+
+    /// Directory of the daemon's admin socket.
+    #[command(flatten)]
+    pub run_dir: RunDir,
+}
+
+/// Flags of `sluice explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Host of the request; a port is ignored.
+    pub host: String,
+
+    /// Path of the request.
+    #[arg(default_value = "/")]
+    pub path: String,
+
+    /// Look at this file or directory of manifests rather than ask the running daemon.
+    #[arg(long, value_name = "PATH", conflicts_with = "cluster")]
+    pub manifests: Option<PathBuf>,
+
+    /// Look at the objects of the Kubernetes API server rather than ask the running daemon.
+    #[arg(long)]
+    pub cluster: bool,
+
+    /// Which Ingresses are ours, for objects that no daemon serves.
+    #[command(flatten)]
+    pub meaning: Meaning,
+
+    /// How to reach the API server.
+    #[command(flatten)]
+    pub api_server: ApiServer,
+
+    /// Format of the answer.
+    #[arg(long, short, value_enum, default_value = "text")]
+    pub output: Output,
+
+    /// Directory of the daemon's admin socket.
+    #[command(flatten)]
+    pub run_dir: RunDir,
+}

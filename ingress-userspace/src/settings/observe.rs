@@ -1,0 +1,61 @@
+//! Flags of what can be seen of a running daemon.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::proxy::{Escape, Target, Template, TemplateError};
+
+/// Flags of what can be seen.
+#[derive(Debug, Args)]
+pub struct Observe {
+    /// Address for /metrics, /healthz and /readyz [default: 127.0.0.1:10254, if it is free].
+    #[arg(long, env = "SLUICE_METRICS_ADDRESS", value_name = "IP:PORT")]
+    pub metrics_address: Option<SocketAddr>,
+
+    /// Whether and how requests are logged, one line each.
+    #[arg(long, env = "SLUICE_ACCESS_LOG", value_enum, default_value = "nginx")]
+    pub access_log: AccessLogFormat,
+
+    /// Format of the access log in place of the default, with nginx's variables such as $status;
+    /// values are escaped for JSON with --access-log json.
+    #[arg(long, env = "SLUICE_ACCESS_LOG_FORMAT", value_name = "FORMAT")]
+    pub access_log_format: Option<String>,
+
+    /// File for the access log [default: standard output].
+    #[arg(long, env = "SLUICE_ACCESS_LOG_PATH", value_name = "FILE")]
+    pub access_log_path: Option<PathBuf>,
+}
+
+/// Where metrics are served unless something else is asked for: the port of ingress-nginx.
+pub const METRICS_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 10254);
+
+/// Format of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccessLogFormat {
+    /// There is none.
+    Off,
+    /// ingress-nginx's default format.
+    Nginx,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Observe {
+    /// What a line of the access log looks like and where it goes, if there is one.
+    pub fn access_log(&self) -> Result<Option<(Template, Target)>, TemplateError> {
+        let (escape, usual) = match self.access_log {
+            AccessLogFormat::Off => return Ok(None),
+            AccessLogFormat::Nginx => (Escape::Text, Template::nginx()),
+            AccessLogFormat::Json => (Escape::Json, Template::json()),
+        };
+        let template = match &self.access_log_format {
+            Some(format) => Template::parse(format, escape)?,
+            None => usual,
+        };
+        let path = self.access_log_path.clone();
+        Ok(Some((template, path.map_or(Target::Stdout, Target::File))))
+    }
+}

@@ -1,0 +1,83 @@
+//! Flags of how endpoints share requests.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use ingress_core::ir::Balance;
+
+use crate::proxy::Balancing;
+
+/// Flags of how endpoints share requests.
+#[derive(Debug, Args)]
+pub struct Upstream {
+    /// Which endpoint a request goes to, where its Ingress does not say.
+    #[arg(
+        long,
+        env = "SLUICE_LOAD_BALANCE",
+        value_enum,
+        default_value = "least_request"
+    )]
+    pub load_balance: LoadBalance,
+
+    /// Seconds in which an endpoint that has come gets more and more of its share.
+    #[arg(
+        long,
+        env = "SLUICE_SLOW_START",
+        value_name = "SECONDS",
+        default_value_t = 0
+    )]
+    pub slow_start: u64,
+
+    /// Requests that one worker has at one endpoint at a time; further ones wait [default: any
+    /// number].
+    #[arg(long, env = "SLUICE_UPSTREAM_MAX_REQUESTS", value_name = "NUMBER",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub upstream_max_requests: Option<u32>,
+
+    /// Requests of one worker that wait for an endpoint; further ones are answered with 503.
+    #[arg(
+        long,
+        env = "SLUICE_UPSTREAM_MAX_PENDING",
+        value_name = "NUMBER",
+        default_value_t = 1024
+    )]
+    pub upstream_max_pending: usize,
+
+    /// Seconds that one waits before it is answered with 503.
+    #[arg(
+        long,
+        env = "SLUICE_UPSTREAM_PENDING_TIMEOUT",
+        value_name = "SECONDS",
+        default_value_t = 5
+    )]
+    pub upstream_pending_timeout: u64,
+}
+
+/// Which endpoint a request goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum LoadBalance {
+    /// The one with fewer requests of two drawn at random.
+    LeastRequest,
+    /// One after another.
+    RoundRobin,
+    /// The one that is expected to answer sooner of two drawn at random.
+    Ewma,
+}
+
+impl Upstream {
+    /// What the proxy has to know.
+    pub fn balancing(&self) -> Balancing {
+        Balancing {
+            balance: match self.load_balance {
+                LoadBalance::LeastRequest => Balance::LeastRequest,
+                LoadBalance::RoundRobin => Balance::RoundRobin,
+                LoadBalance::Ewma => Balance::PeakEwma,
+            },
+            slow_start: Duration::from_secs(self.slow_start),
+            requests_max: self.upstream_max_requests,
+            pending_max: self.upstream_max_pending,
+            pending_time: Duration::from_secs(self.upstream_pending_timeout),
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! The Kubernetes API server as the source of objects.
+//!
+//! Every kind has a watch that fills a store; a burst of events gives one [`Observation`]. None is
+//! given before all first lists are complete. While the API server is away, the stores keep what
+//! they have, and the watches recover by themselves.
+
+mod lenient;
+mod secrets;
+mod store;
+mod strip;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::{BoxStream, SelectAll};
+use ingress_core::ir::ObjectRef;
+use ingress_core::snapshot::Snapshot;
+use ingress_core::translate::{Options, needs};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::Observation;
+use lenient::Lenient;
+use secrets::Secrets;
+use store::Key;
+use watch::{Notice, Shared, follow, lock};
+
+/// What to watch.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Namespaces whose objects count; all when empty.
+    pub namespaces: Vec<String>,
+    /// Labels that a namespace must have for its objects to count.
+    pub namespace_selector: Option<String>,
+    /// Which Ingresses are ours: decides which Secrets and ConfigMaps are read.
+    pub translation: Options,
+    /// Whether Nodes are of interest: their addresses for the status, their zones for hints.
+    pub has_nodes: bool,
+    /// Namespace and labels of the daemon's own pods, if they are of interest.
+    pub pods: Option<(String, String)>,
+}
+
+/// Watches everything and sends what it sees, until the receiver is gone.
+pub async fn run(client: Client, selection: Selection, sender: mpsc::Sender<Observation>) {
+    Kubernetes::new(client, selection).run(sender).await;
+}
+
+struct Kubernetes {
+    client: Client,
+    selection: Selection,
+    notices: SelectAll<BoxStream<'static, Notice>>,
+    ingresses: Vec<Shared<Ingress>>,
+    services: Vec<Shared<Service>>,
+    endpoint_slices: Vec<Shared<EndpointSlice>>,
+    secret_versions: Vec<Shared<PartialObjectMeta<Secret>>>,
+    ingress_classes: Shared<IngressClass>,
+    namespaces: Option<Shared<Namespace>>,
+    nodes: Option<Shared<Node>>,
+    pods: Option<Shared<Pod>>,
+    /// ConfigMaps that IngressClasses name, each with a watch of its own; one that is no longer
+    /// named is not read any more, and its watch stays: such names are few.
+    config_maps: BTreeMap<Key, Shared<ConfigMap>>,
+    secrets: Secrets,
+    /// Watches that fail just now, why, and when they said so last.
+    failing: BTreeMap<Arc<str>, (String, Instant)>,
+    /// When the oldest news came that nobody was told yet.
+    news_since: Option<Instant>,
+}
+
+impl Kubernetes {
+    fn new(client: Client, selection: Selection) -> Self {
+        let mut notices = SelectAll::new();
+        let all = Config::default();
+        let ingresses = namespaced(&client, &selection, &mut notices, strip::ingress);
+        let services = namespaced(&client, &selection, &mut notices, strip::service);
+        let endpoint_slices = namespaced(&client, &selection, &mut notices, strip::endpoint_slice);
+        let secret_versions = namespaced(&client, &selection, &mut notices, strip::secret_metadata);
+        let cluster = Api::all(client.clone());
+        let ingress_classes = add(
+            &mut notices,
+            cluster,
+            None,
+            all.clone(),
+            strip::ingress_class,
+        );
+        let namespaces = selection.namespace_selector.as_ref().map(|labels| {
+            let labelled = all.clone().labels(labels);
+            let cluster = Api::all(client.clone());
+            add(&mut notices, cluster, None, labelled, strip::namespace)
+        });
+        let nodes = selection.has_nodes.then(|| {
+            let cluster = Api::all(client.clone());
+            add(&mut notices, cluster, None, all.clone(), strip::node)
+        });
+        let pods = selection.pods.as_ref().map(|(namespace, labels)| {
+            let api = Api::namespaced(client.clone(), namespace);
+            let labelled = all.clone().labels(labels);
+            add(&mut notices, api, Some(namespace), labelled, strip::pod)
+        });
+        Self {
+            secrets: Secrets::new(client.clone()),
+            client,
+            selection,
+            notices,
+            ingresses,
+            services,
+            endpoint_slices,
+            secret_versions,
+            ingress_classes,
+            namespaces,
+            nodes,
+            pods,
+            config_maps: BTreeMap::new(),
+            failing: BTreeMap::new(),
+            news_since: None,
+        }
+    }
+
+    async fn run(mut self, sender: mpsc::Sender<Observation>) {
+        let mut was_complete = false;
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            let due = self.news_since.map(|since| since + PAUSE);
+            let turn = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+                sender.reserve().await
+            };
+            tokio::select! {
+                Some(notice) = self.notices.next() => self.note(notice),
+                () = self.secrets.next() => self.mark(),
+                _ = look.tick(), if !self.failing.is_empty() => self.forget_old_failures(),
+                permit = turn => {
+                    let Ok(permit) = permit else { return };
+                    self.news_since = None;
+                    let Some(observation) = self.observe() else { continue };
+                    if !std::mem::replace(&mut was_complete, true) {
+                        info!(snapshot = ?observation.snapshot, "all first lists are complete");
+                    }
+                    permit.send(observation);
+                }
+            }
+        }
+    }
+
+    fn mark(&mut self) {
+        self.news_since.get_or_insert_with(Instant::now);
+    }
+
+    fn note(&mut self, notice: Notice) {
+        let Notice { watch, error } = notice;
+        match error {
+            None => {
+                if self.failing.remove(&watch).is_some() {
+                    info!(%watch, "the watch has recovered");
+                }
+            }
+            Some(error) => {
+                let failure = (error.clone(), Instant::now());
+                let before = self.failing.insert(Arc::clone(&watch), failure);
+                if before.is_none() {
+                    warn!(%watch, error, "the watch fails; what it told stays in force");
+                } else {
+                    debug!(%watch, error, "the watch still fails");
+                }
+            }
+        }
+        self.mark();
+    }
+
+    /// A watch that goes on where it was has no event to tell; that it fails no more is a sign.
+    fn forget_old_failures(&mut self) {
+        let before = self.failing.len();
+        self.failing.retain(|watch, (_, since)| {
+            let is_recent = since.elapsed() < SILENCE;
+            if !is_recent {
+                info!(%watch, "the watch has recovered");
+            }
+            is_recent
+        });
+        if self.failing.len() != before {
+            self.mark();
+        }
+    }
+
+    /// Everything as it is now; `None` while something has not been read for the first time.
+    fn observe(&mut self) -> Option<Observation> {
+        if !self.are_lists_complete() {
+            return None;
+        }
+        let mut snapshot = self.snapshot();
+        let needs = needs(&snapshot, &self.selection.translation);
+        self.watch_config_maps(&needs.config_maps);
+        let named = keys(&needs.secrets);
+        let versions = &self.secret_versions;
+        let existing = |key: &Key| {
+            let found = versions
+                .iter()
+                .find_map(|store| lock(store).get(key).cloned());
+            found.and_then(|metadata| metadata.resource_version())
+        };
+        self.secrets.want(&named, existing);
+        let wanted_config_maps = keys(&needs.config_maps);
+        let is_config_map_read = |key| {
+            let store = self.config_maps.get(key);
+            store.is_some_and(|store| lock(store).is_complete())
+        };
+        if !self.secrets.are_read(&named, existing)
+            || !wanted_config_maps.iter().all(is_config_map_read)
+        {
+            return None;
+        }
+        snapshot.secrets = self.secrets.secrets().collect();
+        for key in &wanted_config_maps {
+            let store = self.config_maps.get(key).map(lock);
+            let object = store.and_then(|store| store.get(key).cloned());
+            snapshot.config_maps.extend(object);
+        }
+        let mut observation = Observation {
+            snapshot,
+            ..Observation::default()
+        };
+        self.complain(&mut observation);
+        Some(observation)
+    }
+
+    fn are_lists_complete(&self) -> bool {
+        fn complete<K: Resource<DynamicType = ()>>(
+            stores: impl IntoIterator<Item = impl std::borrow::Borrow<Shared<K>>>,
+        ) -> bool {
+            let mut stores = stores.into_iter();
+            stores.all(|store| lock(store.borrow()).is_complete())
+        }
+        complete(&self.ingresses)
+            && complete(&self.services)
+            && complete(&self.endpoint_slices)
+            && complete(&self.secret_versions)
+            && complete([&self.ingress_classes])
+            && complete(&self.namespaces)
+            && complete(&self.nodes)
+            && complete(&self.pods)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let chosen = self.namespaces.as_ref().map(|store| {
+            let store = lock(store);
+            let names = store.objects().map(|namespace| namespace.name_any());
+            names.collect::<BTreeSet<String>>()
+        });
+        let counts = |namespace: Option<String>| {
+            let namespace = namespace.unwrap_or_default();
+            chosen
+                .as_ref()
+                .is_none_or(|chosen| chosen.contains(&namespace))
+        };
+        Snapshot {
+            ingresses: collect(&self.ingresses, counts),
+            ingress_classes: collect([&self.ingress_classes], |_| true),
+            services: collect(&self.services, counts),
+            endpoint_slices: collect(&self.endpoint_slices, counts),
+            nodes: collect(&self.nodes, |_| true),
+            pods: collect(&self.pods, |_| true),
+            ..Snapshot::default()
+        }
+    }
+
+    fn watch_config_maps(&mut self, wanted: &BTreeSet<ObjectRef>) {
+        for key in keys(wanted) {
+            if self.config_maps.contains_key(&key) {
+                continue;
+            }
+            let api = Api::namespaced(self.client.clone(), &key.0);
+            let one = Config::default().fields(&format!("metadata.name={}", key.1));
+            let scope = format!("{}/{}", key.0, key.1);
+            let store = add(&mut self.notices, api, Some(&scope), one, strip::config_map);
+            self.config_maps.insert(key, store);
+        }
+    }
+
+    fn complain(&self, observation: &mut Observation) {
+        fn extend<K: Resource<DynamicType = ()>>(
+            observation: &mut Observation,
+            stores: impl IntoIterator<Item = impl std::borrow::Borrow<Shared<K>>>,
+        ) {
+            for store in stores {
+                let store = lock(store.borrow());
+                observation.diagnostics.extend(store.diagnostics().cloned());
+            }
+        }
+        extend(observation, &self.ingresses);
+        extend(observation, &self.services);
+        extend(observation, &self.endpoint_slices);
+        extend(observation, [&self.ingress_classes]);
+        extend(observation, self.config_maps.values());
+        let problems = self.failing.iter().map(|(watch, (error, _))| {
+            format!("API server: watch of {watch}: {error}; what it told stays in force")
+        });
+        observation.problems.extend(problems);
+    }
+}
+
+/// A watch of one kind in each namespace that counts.
+fn namespaced<K>(
+    client: &Client,
+    selection: &Selection,
+    notices: &mut SelectAll<BoxStream<'static, Notice>>,
+    strip: fn(&mut K),
+) -> Vec<Shared<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let all = Config::default();
+    if selection.namespaces.is_empty() {
+        let api = Api::all(client.clone());
+        return vec![add(notices, api, None, all, strip)];
+    }
+    let of = |namespace: &String| {
+        let api = Api::namespaced(client.clone(), namespace);
+        add(notices, api, Some(namespace), all.clone(), strip)
+    };
+    selection.namespaces.iter().map(of).collect()
+}
+
+fn add<K>(
+    notices: &mut SelectAll<BoxStream<'static, Notice>>,
+    api: Api<Lenient<K>>,
+    scope: Option<&str>,
+    config: Config,
+    strip: fn(&mut K),
+) -> Shared<K>
+where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let kind = K::plural(&());
+    let watch = match scope {
+        Some(scope) => format!("{kind} in {scope}"),
+        None => kind.into_owned(),
+    };
+    let (store, stream) = follow(watch.into(), api, config, strip);
+    notices.push(stream);
+    store
+}
+
+fn collect<K: Resource<DynamicType = ()>>(
+    stores: impl IntoIterator<Item = impl std::borrow::Borrow<Shared<K>>>,
+    counts: impl Fn(Option<String>) -> bool,
+) -> Vec<Arc<K>> {
+    let mut objects = Vec::new();
+    for store in stores {
+        let store = lock(store.borrow());
+        objects.extend(store.objects().filter(|o| counts(o.namespace())).cloned());
+    }
+    objects
+}
+
+fn keys(objects: &BTreeSet<ObjectRef>) -> BTreeSet<Key> {
+    let key = |object: &ObjectRef| (object.namespace.to_string(), object.name.to_string());
+    objects.iter().map(key).collect()
+}
+
+/// How often failures are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// Longer than a watch pauses between two tries.
+const SILENCE: Duration = Duration::from_secs(12);
+/// Events that come within this time after the first are told together.
+const PAUSE: Duration = Duration::from_millis(2);
