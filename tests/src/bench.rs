@@ -5,6 +5,7 @@
 //! of pairs; its ratio is the median of the pairs' ratios, given with their range. A run in which
 //! somebody else had too much of the core is thrown away before its figure is looked at.
 
+pub mod control;
 mod core;
 pub mod datapath;
 mod render;

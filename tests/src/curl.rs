@@ -1,5 +1,7 @@
 //! The real client: curl, on a host of the rig.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
@@ -63,6 +65,13 @@ impl Request {
         self
     }
 
+    /// The same, with no other server than one with this certificate, for its host.
+    #[must_use]
+    pub fn trusting(mut self, certificate: &Path) -> Self {
+        self.arguments.retain(|argument| argument != "--insecure");
+        self.with(&["--cacert", &certificate.to_string_lossy()])
+    }
+
     /// Sends it from `client`; no answer at all is an error with curl's words.
     pub fn send(&self, client: &Host) -> Result<Response> {
         let output = client.command("curl").args(&self.arguments).output()?;
@@ -90,6 +99,18 @@ impl Request {
 }
 
 impl Response {
+    /// Head and body of a response to a request `--include`; of the last one, after redirects.
+    pub fn split_head(&self) -> Result<(&str, &[u8])> {
+        let mut rest = self.body.as_slice();
+        let mut head = &[][..];
+        while rest.starts_with(b"HTTP/") {
+            let end = rest.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+            let end = end.context("the response has no head")?;
+            (head, rest) = (&rest[..end], &rest[end + 4..]);
+        }
+        Ok((str::from_utf8(head)?, rest))
+    }
+
     /// The body as the report of an origin: who answered, and what it saw.
     pub fn report(&self) -> Result<Value> {
         serde_json::from_slice(&self.body)

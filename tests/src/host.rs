@@ -9,6 +9,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 use ingress_userspace::datapath::Namespace;
+use rustix::mount::{UnmountFlags, unmount};
 
 /// A network namespace in `/run/netns`.
 #[derive(Debug)]
@@ -177,8 +178,21 @@ pub fn remove_all(prefix: &str) {
     for name in names.filter(|name| name.starts_with(prefix)) {
         remove(&name);
     }
+    unmount_below(&run_directory(prefix));
     for directory in [bpffs_directory(prefix), run_directory(prefix)] {
         let _ = fs::remove_dir_all(directory);
+    }
+}
+
+/// Unmounts everything below a directory, the last that was mounted first.
+fn unmount_below(directory: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    let below: Vec<&str> = places
+        .filter(|place| Path::new(place).starts_with(directory))
+        .collect();
+    for place in below.into_iter().rev() {
+        let _ = unmount(place, UnmountFlags::DETACH);
     }
 }
 

@@ -4,9 +4,12 @@
 //! and `load` are its clients. The tests in `tests/tests`, the demo and the benches use them.
 
 pub mod bench;
+pub mod cluster;
+pub mod conformance;
 pub mod curl;
 pub mod daemon;
 pub mod demo;
+pub mod harness;
 pub mod host;
 pub mod load;
 pub mod manifest;
@@ -14,4 +17,6 @@ pub mod packet;
 pub mod programs;
 pub mod rig;
 pub mod services;
+pub mod supervise;
 pub mod wire;
+pub mod wiring;

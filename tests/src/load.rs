@@ -6,8 +6,8 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
@@ -26,6 +26,8 @@ pub struct Plan {
     pub connections: usize,
     /// Whether a connection carries more than one request.
     pub reuse: Reuse,
+    /// Requests a second of all connections together; none is as many as there can be.
+    pub rate: Option<u32>,
 }
 
 /// How many requests a connection carries.
@@ -63,6 +65,7 @@ impl Plan {
             path: "/bytes/1024".to_owned(),
             connections: 4,
             reuse: Reuse::KeepAlive,
+            rate: None,
         })
     }
 
@@ -87,7 +90,12 @@ impl Plan {
     fn repeat(&self, stop: &AtomicBool, answered: &AtomicU64) -> Vec<String> {
         let mut failures = Vec::new();
         let mut connection = None;
+        let mut due = Instant::now();
         while !stop.load(Ordering::Relaxed) && failures.len() < FAILURES_MAX {
+            if let Some(rate) = self.rate {
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+                due += Duration::from_secs(1) * u32::try_from(self.connections).unwrap_or(1) / rate;
+            }
             match self.request(&mut connection) {
                 Ok(()) => {
                     answered.fetch_add(1, Ordering::Relaxed);

@@ -18,7 +18,7 @@ use std::{env, fs, thread};
 use anyhow::{Context as _, Result, bail};
 
 use crate::host::{self, Host, Process};
-use crate::services;
+use crate::{services, wiring};
 
 /// What a rig is made of.
 #[derive(Clone, Debug)]
@@ -144,41 +144,28 @@ impl Rig {
     }
 
     fn wire(&self) -> Result<()> {
-        self.switch.ip("link add br0 type bridge")?;
-        self.switch.ip("link set br0 up")?;
-        self.switch
-            .ip(&format!("addr add {ROUTER_V4}/24 dev br0"))?;
-        self.switch
-            .ip(&format!("addr add {ROUTER_V6}/64 dev br0 nodad"))?;
-        for host in [&self.switch, &self.edge, &self.node2] {
-            host.sysctl("net/ipv4/ip_forward", "1")?;
-            host.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+        wiring::make_switch(&self.switch)?;
+        for host in [&self.edge, &self.node2] {
+            wiring::forward_packets(host)?;
         }
-        self.plug(&self.client, "client", Some(CLIENT_V4), CLIENT_V6)?;
-        self.plug(&self.client6, "client6", None, CLIENT6_V6)?;
-        self.plug(&self.edge, "edge", Some(EDGE_V4), EDGE_V6)?;
-        self.plug(&self.node2, "node2", Some(NODE2_V4), NODE2_V6)?;
+        for (host, port, v4, v6) in [
+            (&self.client, "client", Some(CLIENT_V4), CLIENT_V6),
+            (&self.client6, "client6", None, CLIENT6_V6),
+            (&self.edge, "edge", Some(EDGE_V4), EDGE_V6),
+            (&self.node2, "node2", Some(NODE2_V4), NODE2_V6),
+        ] {
+            wiring::join(&self.switch, host, port, v4, v6)?;
+        }
         self.wire_far()?;
-        pod(&self.edge, &self.pod1, "pod1", POD1_V4, POD1_V6)?;
-        pod(&self.edge, &self.pod2, "pod2", POD2_V4, POD2_V6)?;
-        pod(&self.edge, &self.proxy, "proxy", PROXY_V4, PROXY_V6)?;
-        pod(&self.node2, &self.pod3, "pod3", POD3_V4, POD3_V6)
-    }
-
-    /// Connects a host to the LAN.
-    fn plug(&self, host: &Host, port: &str, v4: Option<&str>, v6: &str) -> Result<()> {
-        let switch = self.switch.name();
-        host.ip(&format!(
-            "link add eth0 type veth peer name {port} netns {switch}"
-        ))?;
-        self.switch.ip(&format!("link set {port} master br0 up"))?;
-        host.ip("link set eth0 up")?;
-        if let Some(v4) = v4 {
-            host.ip(&format!("addr add {v4}/24 dev eth0"))?;
-            host.ip(&format!("route add default via {ROUTER_V4}"))?;
+        for (node, pod, device, v4, v6) in [
+            (&self.edge, &self.pod1, "pod1", POD1_V4, POD1_V6),
+            (&self.edge, &self.pod2, "pod2", POD2_V4, POD2_V6),
+            (&self.edge, &self.proxy, "proxy", PROXY_V4, PROXY_V6),
+            (&self.node2, &self.pod3, "pod3", POD3_V4, POD3_V6),
+        ] {
+            wiring::attach_pod(node, pod, device, v4, v6)?;
         }
-        host.ip(&format!("addr add {v6}/64 dev eth0 nodad"))?;
-        host.ip(&format!("-6 route add default via {ROUTER_V6}"))
+        Ok(())
     }
 
     fn wire_far(&self) -> Result<()> {
@@ -250,36 +237,24 @@ impl Drop for Rig {
 }
 
 /// Asks again and again until `is_so`; an error names what did not happen.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_until(what: &str, is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait_within(PATIENCE, what, is_so)
+}
+
+/// Asks again and again until `is_so`, for so long; an error names what did not happen.
+pub fn wait_within(
+    patience: Duration,
+    what: &str,
+    mut is_so: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + patience;
     while !is_so()? {
         if Instant::now() > deadline {
-            bail!("waited {} s in vain for {what}", PATIENCE.as_secs());
+            bail!("waited {} s in vain for {what}", patience.as_secs());
         }
         thread::sleep(POLL);
     }
     Ok(())
-}
-
-/// Connects a pod to its node by a veth pair, routed, with proxy addresses as Calico has them.
-fn pod(node: &Host, pod: &Host, name: &str, v4: &str, v6: &str) -> Result<()> {
-    node.ip(&format!(
-        "link add {name} type veth peer name eth0 netns {}",
-        pod.name()
-    ))?;
-    node.ip(&format!("link set {name} up"))?;
-    // The node answers for the pod's next hop, which nobody has.
-    node.sysctl(&format!("net/ipv4/conf/{name}/proxy_arp"), "1")?;
-    node.sysctl(&format!("net/ipv4/neigh/{name}/proxy_delay"), "0")?;
-    node.ip(&format!("addr add fe80::1/64 dev {name} nodad"))?;
-    node.ip(&format!("route add {v4}/32 dev {name}"))?;
-    node.ip(&format!("-6 route add {v6}/128 dev {name}"))?;
-    pod.ip("link set eth0 up")?;
-    pod.ip(&format!("addr add {v4}/32 dev eth0"))?;
-    pod.ip(&format!("addr add {v6}/128 dev eth0 nodad"))?;
-    pod.ip("route add 169.254.1.1 dev eth0")?;
-    pod.ip("route add default via 169.254.1.1")?;
-    pod.ip("-6 route add default via fe80::1 dev eth0")
 }
 
 /// Router of the LAN.

@@ -2,6 +2,7 @@
 
 mod netns {
     mod changes;
+    mod handover;
     mod lifecycle;
     mod paths;
 }

@@ -151,6 +151,7 @@ impl Paths {
             Daemon::new(rig, name, &rig.path("manifests"))
                 .with(&format!("--datapath={datapath}"))
                 .with("--workers=1")
+                .with("--access-log=off")
         };
         let daemons = [
             daemon(&plain, "nodeport", "host").start(&plain.proxy)?,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
-use ingress_tests::bench::{datapath, render};
+use ingress_tests::bench::{control, datapath, render};
 use ingress_tests::demo::Programs;
 
 #[derive(Parser)]
@@ -33,6 +33,7 @@ struct CommandLine {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Suite {
+    Control,
     Datapath,
 }
 
@@ -50,6 +51,7 @@ fn main() -> Result<()> {
         let _ = writeln!(std::io::stderr(), "==> {what}");
     };
     let report = match flags.suite {
+        Suite::Control => control::run(&programs.sluice, say)?,
         Suite::Datapath => datapath::run(&programs, effort, say)?,
     };
     if let Some(file) = flags.json {

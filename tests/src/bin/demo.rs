@@ -1,18 +1,14 @@
 //! `sluice-demo`: shows the main job, and leaves nothing behind.
-//!
-//! The work is done by a child process; this one waits, also through Ctrl-C, and cleans up after
-//! it, whatever its end was.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
 use ingress_tests::demo::{Demo, Programs, Stage, render, run};
-use ingress_tests::host;
 use ingress_tests::rig::{EDGE_V4, EDGE_V6};
-use tokio::signal::unix::{SignalKind, signal};
+use ingress_tests::supervise::{supervise, wait_for_signal};
 
 #[derive(Parser)]
 #[command(about = "Shows what Sluice does, on an edge node out of network namespaces")]
@@ -38,43 +34,8 @@ fn main() -> Result<ExitCode> {
     let flags = CommandLine::parse();
     match flags.prefix.clone() {
         Some(prefix) => perform(&flags, &prefix),
-        None => supervise(),
+        None => supervise(&format!("demo{}", std::process::id())),
     }
-}
-
-/// Runs the child and cleans up after it.
-#[tokio::main(flavor = "current_thread")]
-async fn supervise() -> Result<ExitCode> {
-    let prefix = format!("demo{}", std::process::id());
-    // From here on Ctrl-C and SIGTERM don't end this process: the child gets them too, or is told.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(std::env::args_os().skip(1))
-        .args(["--prefix", &prefix])
-        .spawn()
-        .context("failed to start the demo")?;
-    let id = child.id();
-    let mut ended = tokio::task::spawn_blocking(move || child.wait());
-    let status = loop {
-        tokio::select! {
-            status = &mut ended => break status??,
-            _ = terminate.recv() => tell(id),
-            _ = interrupt.recv() => tell(id),
-        }
-    };
-    host::remove_all(&prefix);
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-fn tell(id: u32) {
-    let _ = Command::new("kill")
-        .args(["-TERM", &id.to_string()])
-        .status();
 }
 
 fn perform(flags: &CommandLine, prefix: &str) -> Result<ExitCode> {
@@ -101,18 +62,6 @@ fn perform(flags: &CommandLine, prefix: &str) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// Returns when the person has seen enough.
-#[tokio::main(flavor = "current_thread")]
-async fn wait_for_signal() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }
 
 fn show(demo: &Demo, json: bool) -> Result<()> {

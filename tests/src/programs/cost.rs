@@ -75,7 +75,11 @@ fn packets() -> Vec<(Program, &'static str, Packet)> {
                 .extension(Extension::HopByHop)
                 .extension(Extension::DestinationOptions),
         ),
-        (Program::Steer, "from an upstream, IPv4", v4(upstream)),
+        (
+            Program::Steer,
+            "in the upstream port range, IPv4",
+            v4(upstream),
+        ),
         (Program::Steer, "not ours, IPv4", v4(ssh)),
         (
             Program::ReturnPath,

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use anyhow::Result;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, SockMap};
 use ingress_common::socket::{HOST_CONNECTIONS, Port, listener_index};
-use ingress_common::steering::{Address, Frontend, Settings, mapped};
+use ingress_common::steering::{Address, Frontend, OWN_NETNS, Settings, mapped};
 use ingress_common::verdict::{Program, Reason, counter_index};
 use ingress_userspace::datapath::Object;
 use rustix::net::sockopt::socket_cookie;
@@ -70,6 +70,8 @@ impl Maps {
             workers,
             upstream_port_min: UPSTREAM_PORT_MIN,
             upstream_port_max: UPSTREAM_PORT_MAX,
+            // Upstream connections of tests are made where programs run.
+            ingress_netns: OWN_NETNS,
         };
         Ok(self.settings.set(0, settings, 0)?)
     }

@@ -1,13 +1,16 @@
 //! steer: what is ours and what is not.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
 use anyhow::Result;
 use ingress_common::verdict::Reason;
 use ingress_tests::packet::{Extension, IcmpError, Packet, Tcp, Transport, Udp};
 use ingress_tests::programs::{
-    OTHER_V4, OTHER_V6, Programs, TCP_PORT, UDP_PORT, UPSTREAM_PORT_MAX, UPSTREAM_PORT_MIN,
+    NODE_V4, NODE_V6, OTHER_V4, OTHER_V6, Programs, TCP_PORT, UDP_PORT, UPSTREAM_PORT_MAX,
+    UPSTREAM_PORT_MIN,
 };
+
+use socket2::{Domain, Socket, Type};
 
 use crate::{PAIRS, inbound, outbound, passed, redirected};
 
@@ -112,25 +115,69 @@ fn a_datagram_to_a_frontend_is_steered() -> Result<()> {
     Ok(())
 }
 
+/// A connection from the node to an endpoint; both are on the node, which makes no difference to
+/// the lookup.
+struct UpstreamConnection {
+    endpoint: SocketAddr,
+    _ends: (TcpListener, TcpStream, TcpStream),
+}
+
+impl UpstreamConnection {
+    fn open(node: IpAddr, port: u16) -> Result<Self> {
+        let listener = TcpListener::bind((node, 0))?;
+        let endpoint = listener.local_addr()?;
+        let socket = Socket::new(Domain::for_address(endpoint), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::new(node, port).into())?;
+        socket.connect(&endpoint.into())?;
+        let (accepted, _) = listener.accept()?;
+        Ok(Self {
+            endpoint,
+            _ends: (listener, socket.into(), accepted),
+        })
+    }
+
+    fn reply(&self, node: IpAddr, from: u16, to: u16) -> Packet {
+        Packet::new(
+            self.endpoint.ip(),
+            node,
+            Tcp::with_flags(from, to, Tcp::ACK),
+        )
+    }
+}
+
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
-fn replies_to_upstream_connections_are_steered_by_their_port_range() -> Result<()> {
+fn replies_are_steered_where_there_is_an_upstream_connection_for_them() -> Result<()> {
     let mut programs = Programs::load_and_fill()?;
-    for pair in PAIRS {
+    for node in [IpAddr::V4(NODE_V4), IpAddr::V6(NODE_V6)] {
         for port in [UPSTREAM_PORT_MIN, UPSTREAM_PORT_MAX] {
-            let packet = inbound(pair, Tcp::with_flags(8080, port, Tcp::SYN | Tcp::ACK));
+            let open = || UpstreamConnection::open(node, port);
+            let connection = programs.host.run(open)??;
+            let from = connection.endpoint.port();
+            let reply = connection.reply(node, from, port);
             assert_eq!(
-                programs.steer(&packet.bytes())?,
-                redirected(Reason::Upstream, &packet)
+                programs.steer(&reply.bytes())?,
+                redirected(Reason::Upstream, &reply)
+            );
+            // The host's NAT has given the same port to a connection of its own.
+            let masqueraded = connection.reply(node, from ^ 1, port);
+            assert_eq!(
+                programs.steer(&masqueraded.bytes())?,
+                passed(Reason::NotOurs, &masqueraded)
             );
         }
         for port in [UPSTREAM_PORT_MIN - 1, UPSTREAM_PORT_MAX + 1] {
-            let packet = inbound(pair, Tcp::with_flags(8080, port, Tcp::SYN | Tcp::ACK));
+            let open = || UpstreamConnection::open(node, port);
+            let connection = programs.host.run(open)??;
+            let reply = connection.reply(node, connection.endpoint.port(), port);
             assert_eq!(
-                programs.steer(&packet.bytes())?,
-                passed(Reason::NotOurs, &packet)
+                programs.steer(&reply.bytes())?,
+                passed(Reason::NotOurs, &reply)
             );
         }
+    }
+    for pair in PAIRS {
         let datagram = inbound(pair, Udp::of_bytes(53, UPSTREAM_PORT_MIN, 100));
         assert_eq!(
             programs.steer(&datagram.bytes())?,

@@ -6,6 +6,7 @@ use anyhow::Result;
 use ingress_common::verdict::Reason;
 use ingress_tests::packet::{Packet, Tcp, Udp};
 use ingress_tests::programs::{NODE_V4, NODE_V6, Programs, TCP_PORT, UDP_PORT};
+use ingress_tests::rig::wait_until;
 
 use crate::{PAIRS, inbound, passed, redirected};
 
@@ -125,6 +126,34 @@ fn a_connection_that_a_host_listener_accepted_stays_with_the_host() -> Result<()
         assert_eq!(
             programs.steer(&stranger.bytes())?,
             redirected(Reason::Frontend, &stranger)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_connection_of_the_host_that_is_over_keeps_nothing_from_us() -> Result<()> {
+    let mut programs = Programs::load_and_fill()?;
+    programs.maps.listen_tcp(0)?;
+    programs.maps.set_host_connections(1)?;
+    for node in [IpAddr::V4(NODE_V4), IpAddr::V6(NODE_V6)] {
+        let connection = programs.host.run(|| HostConnection::accept(node))??;
+        let packet = connection.packet(node, Tcp::ACK);
+        let HostConnection {
+            _ends: (_listener, client, accepted),
+            ..
+        } = connection;
+        // The end that closes first is the one that waits.
+        drop(accepted);
+        drop(client);
+        wait_until("the host's end to wait", || {
+            let waiting = programs.host.sh("ss -tanH state time-wait")?;
+            Ok(waiting.contains(&node.to_string()))
+        })?;
+        assert_eq!(
+            programs.steer(&packet.bytes())?,
+            redirected(Reason::Frontend, &packet)
         );
     }
     Ok(())

@@ -1,0 +1,122 @@
+//! Bad objects, one at a time: one Warning that names object and field, and nothing else changes.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use ingress_tests::cluster::beside::Daemon;
+use ingress_tests::cluster::control::ControlPlane;
+use ingress_tests::rig::wait_until;
+
+use crate::{CLASS, ingress, plane, sluice};
+
+#[test]
+#[ignore = "needs root: network namespaces"]
+fn each_bad_object_gives_one_warning_and_changes_nothing_else() -> Result<()> {
+    let plane = plane("bad")?;
+    plane.apply(&format!(
+        "{CLASS}{}",
+        ingress("default", "good", "good.test")
+    ))?;
+    let flags = ["--publish-status-address=192.0.2.1"];
+    let daemon = Daemon::start(&plane, &sluice()?, "bad", &flags)?;
+    let mut known = warnings(&plane)?;
+    for (what, object, expected) in CASES {
+        let object = match object {
+            Object::Text(text) => (*text).to_owned(),
+            Object::Ingress(change) => change(ingress("default", "bad", "bad.test")),
+        };
+        plane.apply(&object).context(*what)?;
+        let news = || {
+            let now = warnings(&plane)?;
+            Ok::<_, anyhow::Error>(now.difference(&known).cloned().collect::<Vec<_>>())
+        };
+        wait_until(what, || Ok(!news()?.is_empty())).with_context(|| daemon.log())?;
+        let news = news()?;
+        let [warning] = &news[..] else {
+            anyhow::bail!("{what}: {news:?}");
+        };
+        ensure!(warning.starts_with(expected), "{what}: {warning}");
+        ensure!(daemon.is_served("good.test", "/")?, "{what}");
+        known = warnings(&plane)?;
+        plane.kubectl(&["delete", "--ignore-not-found", "ingress", "bad"])?;
+    }
+    daemon.stop()
+}
+
+enum Object {
+    Text(&'static str),
+    Ingress(fn(String) -> String),
+}
+
+/// What it is, the object, and how the Warning begins: reason, kind and name, field.
+const CASES: &[(&str, Object, &str)] = &[
+    (
+        "an annotation that cannot be parsed",
+        Object::Ingress(|text| {
+            let annotation = "annotations: {nginx.ingress.kubernetes.io/backend-protocol: gopher}";
+            text.replacen(
+                "namespace: default}",
+                &format!("namespace: default, {annotation}}}"),
+                1,
+            )
+        }),
+        "InvalidAnnotation Ingress bad metadata.annotations[nginx.ingress.kubernetes.io/backend-protocol]:",
+    ),
+    (
+        "a class that does not exist",
+        Object::Ingress(|text| text.replace("Name: sluice", "Name: typo")),
+        "UnknownClass Ingress bad spec.ingressClassName:",
+    ),
+    (
+        "a Secret that is no certificate",
+        Object::Ingress(|text| {
+            let secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: none, namespace: default}\n\
+                          type: kubernetes.io/tls\nstringData: {tls.crt: nonsense, tls.key: nonsense}\n";
+            let tls = "  tls: [{hosts: [bad.test], secretName: none}]\n  rules:";
+            text.replace("  rules:", tls) + secret
+        }),
+        "InvalidSecret Secret none data:",
+    ),
+    (
+        "an EndpointSlice of names",
+        Object::Ingress(|text| {
+            text + "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+                    metadata: {name: names, namespace: default, labels: {kubernetes.io/service-name: web}}\n\
+                    addressType: FQDN\nports: []\nendpoints: [{addresses: [example.com]}]\n"
+        }),
+        "AddressTypeUnsupported EndpointSlice names addressType:",
+    ),
+    (
+        "an external name that leads back",
+        Object::Ingress(|text| {
+            let looped = "---\napiVersion: v1\nkind: Service\nmetadata: {name: loop, namespace: default}\n\
+                          spec: {type: ExternalName, externalName: good.test}\n";
+            text.replace("name: web, port", "name: loop, port") + looped
+        }),
+        "ExternalNameLoop Ingress bad spec.rules[0].http.paths[0].backend.service.name:",
+    ),
+    (
+        "a second default class",
+        Object::Text(
+            "
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: one, annotations: {ingressclass.kubernetes.io/is-default-class: \"true\"}}
+spec: {controller: sluice.dev/ingress-controller}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: two, annotations: {ingressclass.kubernetes.io/is-default-class: \"true\"}}
+spec: {controller: sluice.dev/ingress-controller}
+",
+        ),
+        "DefaultClassConflict IngressClass",
+    ),
+];
+
+/// All Warnings: reason, kind, name, note.
+fn warnings(plane: &ControlPlane) -> Result<BTreeSet<String>> {
+    let fields = "--output=jsonpath={range .items[?(@.type==\"Warning\")]}{.reason} {.regarding.kind} {.regarding.name} {.note}\n{end}";
+    let events = plane.kubectl(&["get", "events.events.k8s.io", "--all-namespaces", fields])?;
+    Ok(events.lines().map(str::to_owned).collect())
+}

@@ -1,0 +1,156 @@
+//! Every rendered manifest is taken by the API server, and the chart says what the base says.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use ingress_tests::cluster::control::{Audit, ControlPlane, Options};
+use ingress_tests::cluster::programs::Programs;
+use serde_json::Value;
+
+#[test]
+#[ignore = "needs root: network namespaces"]
+fn every_rendered_manifest_is_taken_by_the_api_server() -> Result<()> {
+    let plane = ControlPlane::start(&Options {
+        prefix: format!("dp{}", std::process::id()),
+        programs: Programs::from_env(),
+        audit: Audit::Off,
+    })?;
+    plane.apply(POD_MONITORS)?;
+    plane.kubectl(&[
+        "wait",
+        "--for=condition=Established",
+        "crd/podmonitors.monitoring.coreos.com",
+    ])?;
+    for overlay in [
+        "base",
+        "overlays/host",
+        "overlays/ingress-nginx",
+        "overlays/prometheus",
+    ] {
+        let directory = deploy().join("kustomize").join(overlay);
+        let rendered = plane.kubectl(&["kustomize", &directory.to_string_lossy()])?;
+        plane.apply(&rendered).with_context(|| overlay.to_owned())?;
+        plane.kubectl(&[
+            "delete",
+            "--ignore-not-found",
+            "ingressclass",
+            "sluice",
+            "nginx",
+        ])?;
+        let daemon_set = plane.kubectl(&["-n", "sluice-system", "get", "daemonset", "sluice"])?;
+        ensure!(daemon_set.contains("sluice"), "{overlay}: {daemon_set}");
+    }
+    for values in [
+        &[][..],
+        &["datapath=host", "httpPort=8080", "httpsPort=8443"],
+        &[
+            "metrics.podMonitor.enabled=true",
+            "ingressClass.default=true",
+        ],
+        &[
+            "controllerClass=k8s.io/ingress-nginx",
+            "ingressClass.name=nginx",
+        ],
+        &[
+            "ingressClass.parameters.backend-protocol=HTTPS",
+            "extraArgs={--workers=1}",
+        ],
+    ] {
+        let rendered = chart(values)?;
+        plane
+            .apply(&rendered)
+            .with_context(|| format!("{values:?}"))?;
+        plane.kubectl(&[
+            "delete",
+            "--ignore-not-found",
+            "ingressclass",
+            "sluice",
+            "nginx",
+        ])?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces"]
+fn the_chart_says_what_the_base_says() -> Result<()> {
+    let plane = ControlPlane::start(&Options {
+        prefix: format!("dc{}", std::process::id()),
+        programs: Programs::from_env(),
+        audit: Audit::Off,
+    })?;
+    let base = deploy().join("kustomize/base");
+    let base = plane.kubectl(&["kustomize", &base.to_string_lossy()])?;
+    plane.apply(&base)?;
+    let from_base = objects(&plane)?;
+    plane.kubectl(&["delete", "namespace", "sluice-system"])?;
+    plane.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: sluice-system}\n")?;
+    plane.apply(&chart(&[])?)?;
+    assert_eq!(objects(&plane)?, from_base);
+    Ok(())
+}
+
+/// The objects as the API server has them, defaults filled in, without what it adds by itself.
+fn objects(plane: &ControlPlane) -> Result<BTreeMap<String, Value>> {
+    let mut objects = BTreeMap::new();
+    for object in [
+        "-n sluice-system daemonset/sluice",
+        "-n sluice-system serviceaccount/sluice",
+        "-n sluice-system role/sluice",
+        "-n sluice-system rolebinding/sluice",
+        "clusterrole/sluice",
+        "clusterrolebinding/sluice",
+        "ingressclass/sluice",
+        "priorityclass/sluice",
+    ] {
+        let mut arguments = vec!["get", "--output=json"];
+        arguments.extend(object.split_whitespace());
+        let mut value: Value = serde_json::from_str(&plane.kubectl(&arguments)?)?;
+        let labels = value["metadata"]["labels"].take();
+        value["metadata"] = labels;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("status");
+        }
+        objects.insert(object.to_owned(), value);
+    }
+    Ok(objects)
+}
+
+/// The chart rendered with these values.
+fn chart(values: &[&str]) -> Result<String> {
+    let helm =
+        env::var_os("SLUICE_HELM").context("SLUICE_HELM is not set: run `cargo xtask test`")?;
+    let mut command = Command::new(helm);
+    command
+        .args(["template", "sluice"])
+        .arg(deploy().join("helm/sluice"))
+        .args(["--namespace=sluice-system", "--kube-version=v1.36.0"]);
+    command.args(values.iter().map(|value| format!("--set={value}")));
+    let output = command.output().context("failed to start helm")?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{complaint}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("deploy")
+}
+
+/// What the Prometheus operator would bring along, with any fields.
+const POD_MONITORS: &str = "\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: podmonitors.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: {kind: PodMonitor, listKind: PodMonitorList, plural: podmonitors, singular: podmonitor}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";

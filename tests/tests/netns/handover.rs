@@ -1,0 +1,72 @@
+//! One daemon takes the place of another, as when a DaemonSet with surge rolls: nobody notices.
+
+use anyhow::{Result, ensure};
+use ingress_tests::daemon::{Daemon, Running};
+use ingress_tests::host;
+use ingress_tests::load::{Plan, Reuse};
+use ingress_tests::rig::{EDGE_V4, Rig, wait_until};
+
+use crate::Scene;
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_new_daemon_takes_over_under_load_without_a_failed_request() -> Result<()> {
+    let Scene {
+        sluice: old,
+        manifests,
+        rig,
+        ..
+    } = Scene::set()?;
+    let kept_alive = Plan::kept_alive(EDGE_V4, "near.test")?;
+    let renewed = Plan {
+        reuse: Reuse::NewConnection,
+        ..kept_alive.clone()
+    };
+    let loads = [kept_alive.start(&rig.client)?, renewed.start(&rig.client)?];
+    let some_requests = |more: u64| {
+        let goals = loads.each_ref().map(|load| load.answered() + more);
+        wait_until("requests to be answered", || {
+            let pairs = loads.iter().zip(goals);
+            Ok(pairs
+                .into_iter()
+                .all(|(load, goal)| load.answered() >= goal))
+        })
+    };
+    some_requests(200)?;
+
+    let new = beside(&rig, "new", &manifests).start(&rig.edge)?;
+    assert_eq!(mode(&new)?, "host", "the other one has the datapath");
+    some_requests(200)?;
+    old.stop()?;
+    wait_until("the new daemon to have the datapath", || {
+        Ok(mode(&new)? == "netns")
+    })?;
+    let before = new.requests("netns")?;
+    wait_until("requests through it", || {
+        Ok(new.requests("netns")? > before + 200)
+    })?;
+    let mut answered = 0;
+    for load in loads {
+        let outcome = load.stop()?;
+        ensure!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+        answered += outcome.answered;
+    }
+    ensure!(answered > 1000, "only {answered} requests");
+    new.stop()
+}
+
+/// A daemon that has all names on the node in common with the scene's, and no file.
+fn beside(rig: &Rig, name: &str, manifests: &std::path::Path) -> Daemon {
+    let pins = host::bpffs_directory(&rig.prefix).join("sluice");
+    Daemon::new(rig, name, manifests)
+        .with(&format!("--ingress-netns={}-in-sluice", rig.prefix))
+        .with(&format!("--bpffs={}", pins.display()))
+}
+
+fn mode(daemon: &Running) -> Result<String> {
+    let status = daemon.status()?;
+    Ok(status["datapath"]["mode"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned())
+}

@@ -1,0 +1,145 @@
+//! What users do to a Deployment, and what happens to the API server, while requests go on.
+
+mod rolling {
+    pub(crate) mod outage;
+    pub(crate) mod propagation;
+    pub(crate) mod updates;
+}
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use ingress_tests::cluster::{Cluster, Options};
+use ingress_tests::curl::Request;
+use ingress_tests::harness::{self, Shared, trial};
+use ingress_tests::load::{Outcome, Plan, Reuse};
+use ingress_tests::rig::wait_until;
+
+type Test = fn(&Stage) -> Result<()>;
+
+fn main() -> ExitCode {
+    let stage = Shared::new(Stage::set);
+    let tests: [(&str, Test); 7] = [
+        (
+            "updates::rolling_update_loses_nothing",
+            rolling::updates::update,
+        ),
+        (
+            "updates::scale_down_loses_nothing",
+            rolling::updates::scale_down,
+        ),
+        (
+            "updates::scale_up_loses_nothing",
+            rolling::updates::scale_up,
+        ),
+        (
+            "updates::a_killed_pod_takes_its_own_requests_at_most",
+            rolling::updates::kill,
+        ),
+        (
+            "propagation::endpoints_reach_workers_within_50_ms",
+            rolling::propagation::measure,
+        ),
+        (
+            "outage::requests_go_on_without_the_api_server",
+            rolling::outage::goes_on,
+        ),
+        (
+            "outage::a_daemon_without_the_api_server_waits_unready",
+            rolling::outage::waits,
+        ),
+    ];
+    let trials = tests.map(|(name, test)| {
+        let stage = Arc::clone(&stage);
+        trial(name, move || test(&*stage.thing()?))
+    });
+    harness::run(trials.into()).exit_code()
+}
+
+/// A cluster where Sluice serves a Deployment of four pods.
+struct Stage {
+    cluster: Cluster,
+}
+
+impl Stage {
+    fn set() -> Result<Self> {
+        let cluster = Cluster::start(&Options::from_env()?)?;
+        cluster.install_sluice(&["--access-log=off"])?;
+        cluster.plane.apply(WEB)?;
+        cluster.roll_out("deployment/web")?;
+        let stage = Self { cluster };
+        wait_until("the pods to be served", || {
+            let request = Request::get(&format!("http://{EDGE}/"), HOST);
+            let response = request.send(&stage.cluster.network.client)?;
+            Ok(response.status == 200)
+        })?;
+        Ok(stage)
+    }
+
+    /// 2,000 requests a second, most on kept-alive connections and some on new ones, while `f` goes
+    /// on; an error if they could not be sent at half that rate.
+    fn under_load(&self, f: impl FnOnce() -> Result<()>) -> Result<Outcome> {
+        let kept_alive = Plan {
+            rate: Some(1500),
+            ..Plan::kept_alive(EDGE, HOST)?
+        };
+        let new = Plan {
+            reuse: Reuse::NewConnection,
+            rate: Some(500),
+            ..kept_alive.clone()
+        };
+        let start = std::time::Instant::now();
+        let client = &self.cluster.network.client;
+        let running = [kept_alive.start(client)?, new.start(client)?];
+        let done = f().and_then(|()| {
+            // What was done is felt for a while.
+            let seen = running[0].answered();
+            wait_until("more answers", || Ok(running[0].answered() >= seen + 3000))
+        });
+        let mut outcome = Outcome {
+            answered: 0,
+            failures: Vec::new(),
+        };
+        for running in running {
+            let part = running.stop()?;
+            outcome.answered += part.answered;
+            outcome.failures.extend(part.failures);
+        }
+        done?;
+        let seconds = start.elapsed().as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a count of seconds of requests")]
+        let rate = outcome.answered as f64 / seconds;
+        eprintln!(
+            "{} requests in {seconds:.1} s, {rate:.0}/s, {} failed",
+            outcome.answered,
+            outcome.failures.len()
+        );
+        ensure!(rate >= RATE_MIN, "only {rate:.0} requests a second");
+        Ok(outcome)
+    }
+
+    /// Has that many pods.
+    fn scale(&self, replicas: usize) -> Result<()> {
+        let flag = format!("--replicas={replicas}");
+        self.cluster
+            .plane
+            .kubectl(&["scale", "deployment/web", &flag])?;
+        self.wait_for_pods(replicas)
+    }
+
+    /// Waits until that many pods of the Deployment exist, none of them ending.
+    fn wait_for_pods(&self, count: usize) -> Result<()> {
+        self.cluster.roll_out("deployment/web")?;
+        wait_until("old pods to be gone", || {
+            let names = ["get", "pods", "--selector=app=web", "--output=name"];
+            Ok(self.cluster.plane.kubectl(&names)?.lines().count() == count)
+        })
+    }
+}
+
+/// Requests a second below which nothing is shown.
+const RATE_MIN: f64 = 1000.0;
+const EDGE: &str = "10.1.0.21";
+const HOST: &str = "rolling.test";
+const WEB: &str = include_str!("rolling/web.yaml");
