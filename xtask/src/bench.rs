@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{build, setup, shell};
+use crate::{assets, build, setup, shell};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -26,6 +26,8 @@ pub(crate) struct Flags {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Suite {
+    /// The control side with 10,000 Ingresses on a real API server: start, change, memory, rest.
+    Control,
     /// Packet paths: NodePort, host listener, netns; and ns a packet of each program.
     Datapath,
 }
@@ -41,6 +43,9 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let mut bench = Command::new(rig.join("sluice-bench"));
     bench.current_dir(shell::root());
     match flags.suite {
+        Suite::Control => bench
+            .arg("control")
+            .env("SLUICE_CLUSTER_BIN", assets::ensure()?),
         Suite::Datapath => bench.arg("datapath"),
     };
     bench

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::{build, setup, shell};
+use crate::{build, cluster, setup, shell};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -16,12 +16,18 @@ pub(crate) struct Flags {
     /// Leave everything running until Ctrl-C, with hints of what to try.
     #[arg(long)]
     keep: bool,
+    /// On a Kubernetes cluster: objects by kubectl, pods by Deployments, kube-proxy beside it.
+    #[arg(long, conflicts_with = "json")]
+    cluster: bool,
 }
 
 /// Runs the demo; its exit status is ours.
 pub(crate) fn run(flags: &Flags) -> Result<()> {
     if !shell::is_root() {
         bail!("the demo makes network namespaces and loads eBPF programs: run it as root");
+    }
+    if flags.cluster {
+        return cluster::demo(flags.keep);
     }
     setup::run(setup::Scope::Rig)?;
     let sluice = build::sluice()?;

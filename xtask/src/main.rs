@@ -1,8 +1,11 @@
 //! `cargo xtask`: everything that is done with this repository, each verb with its own set-up.
 
+mod assets;
 mod bench;
 mod build;
+mod cluster;
 mod demo;
+mod go;
 mod lint;
 mod setup;
 mod shell;
@@ -25,12 +28,17 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Install what is missing: Debian packages, the eBPF toolchain, bpf-linker. Safe to repeat.
+    /// Install what is missing: Debian packages, the eBPF toolchain, bpf-linker, Go and the test
+    /// cluster's programs. Safe to repeat.
     Setup,
     /// Build `sluice` in release.
     Build,
     /// Build an edge node out of network namespaces and show what Sluice does there (needs root).
     Demo(demo::Flags),
+    /// Run a Kubernetes cluster on network namespaces until Ctrl-C (needs root).
+    Cluster(cluster::Flags),
+    /// Run the scenarios of the Ingress conformance suite on a cluster (needs root).
+    Conformance,
     /// Run every test, or those whose name or group contains one of NAME.
     Test(test::Flags),
     /// Measure, and print ratios with their spread (needs root).
@@ -43,9 +51,13 @@ enum Verb {
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().verb {
-        Verb::Setup => setup::run(setup::Scope::Everything),
+        Verb::Setup => {
+            setup::run(setup::Scope::Everything).and_then(|()| assets::ensure().map(drop))
+        }
         Verb::Build => setup::run(setup::Scope::Build).and_then(|()| build::sluice().map(drop)),
         Verb::Demo(flags) => demo::run(&flags),
+        Verb::Cluster(flags) => cluster::run(&flags),
+        Verb::Conformance => test::conformance(),
         Verb::Test(flags) => test::run(&flags),
         Verb::Bench(flags) => bench::run(&flags),
         Verb::Lint => lint::run(),

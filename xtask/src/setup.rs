@@ -40,11 +40,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             ("bpftool", "bpftool"),
         ]);
     }
-    install_packages(
-        packages
-            .into_iter()
-            .filter(|(program, _)| !has_program(program)),
-    )?;
+    install_packages(&packages)?;
     if nightly {
         say("    eBPF: rustup's nightly has rust-src, it is used");
     } else {
@@ -58,8 +54,10 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     Ok(())
 }
 
-fn install_packages<'a>(missing: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
-    let names: Vec<&str> = missing.map(|(_, package)| package).collect();
+/// Installs the Debian packages of programs that are not on the path.
+pub(crate) fn install_packages(programs: &[(&str, &str)]) -> Result<()> {
+    let missing = programs.iter().filter(|(program, _)| !has_program(program));
+    let names: Vec<&str> = missing.map(|(_, package)| *package).collect();
     if names.is_empty() {
         return Ok(());
     }

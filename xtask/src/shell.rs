@@ -58,6 +58,16 @@ pub(crate) fn root() -> PathBuf {
         .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
+/// Where we keep what takes long to make and belongs to no checkout.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let base = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(home);
+    let base = base.context("neither XDG_CACHE_HOME nor HOME is set")?;
+    Ok(base.join("sluice"))
+}
+
 /// Cargo, in the root of the checkout.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

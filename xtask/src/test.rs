@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::shell::{cargo, is_root, root, say};
-use crate::{build, setup};
+use crate::{assets, build, setup};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -22,15 +22,31 @@ pub(crate) struct Flags {
     names: Vec<String>,
 }
 
+/// Runs the scenarios of the conformance suite, and shows each with what became of it.
+pub(crate) fn conformance() -> Result<()> {
+    if !is_root() {
+        bail!("the conformance suite runs on a cluster of network namespaces: run it as root");
+    }
+    let names = vec!["ingress-tests/conformance".to_owned()];
+    run_showing(&Flags { names }, Show::Everything)
+}
+
 /// Sets up, builds, runs, counts; an error if any test failed.
 pub(crate) fn run(flags: &Flags) -> Result<()> {
+    run_showing(flags, Show::Failures)
+}
+
+fn run_showing(flags: &Flags, show: Show) -> Result<()> {
     let is_root = is_root();
     setup::run(if is_root {
         setup::Scope::Rig
     } else {
         setup::Scope::Build
     })?;
-    let mut tally = Tally::default();
+    let mut tally = Tally {
+        show,
+        ..Tally::default()
+    };
     let start = Instant::now();
     let suites = build_suites()?;
     let is_rig_wanted = |suite: &Suite| suite.is_rig() && suite.is_wanted(&flags.names);
@@ -38,6 +54,16 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         let sluice = build::sluice_for_tests()?;
         let origin = build::rig(build::Rig::Dev)?.join("sluice-origin");
         tally.binaries = vec![("SLUICE_BINARY", sluice), ("SLUICE_ORIGIN", origin)];
+    }
+    let is_cluster_wanted = |suite: &Suite| suite.is_cluster() && suite.is_wanted(&flags.names);
+    if is_root && suites.iter().any(is_cluster_wanted) {
+        tally
+            .binaries
+            .push(("SLUICE_CLUSTER_BIN", assets::ensure()?));
+    }
+    let is_helm_wanted = |suite: &Suite| suite.is_deploy() && suite.is_wanted(&flags.names);
+    if is_root && suites.iter().any(is_helm_wanted) {
+        tally.binaries.push(("SLUICE_HELM", assets::helm()?));
     }
     for suite in &suites {
         if suite.is_wanted(&flags.names) {
@@ -61,6 +87,15 @@ struct Suite {
 impl Suite {
     fn is_rig(&self) -> bool {
         self.group.starts_with("ingress-tests")
+    }
+
+    /// Whether it needs the programs of a control plane.
+    fn is_cluster(&self) -> bool {
+        CLUSTER_SUITES.contains(&self.group.as_str())
+    }
+
+    fn is_deploy(&self) -> bool {
+        self.group == "ingress-tests/deploy"
     }
 
     fn is_wanted(&self, names: &[String]) -> bool {
@@ -169,8 +204,17 @@ fn list(executable: &PathBuf) -> Result<Vec<String>> {
         .collect())
 }
 
+/// What is shown of what tests print.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Show {
+    #[default]
+    Failures,
+    Everything,
+}
+
 #[derive(Default)]
 struct Tally {
+    show: Show,
     passed: usize,
     failed: Vec<String>,
     skipped: BTreeMap<String, String>,
@@ -233,7 +277,7 @@ impl Tally {
             self.count(group, &line);
             let is_chatter =
                 line.is_empty() || line.ends_with(" ... ok") || line.starts_with("running ");
-            if !is_chatter {
+            if !is_chatter || self.show == Show::Everything {
                 say(&format!("    {line}"));
             }
         }
@@ -284,6 +328,14 @@ impl Tally {
         Ok(())
     }
 }
+
+const CLUSTER_SUITES: [&str; 5] = [
+    "ingress-tests/cluster",
+    "ingress-tests/conformance",
+    "ingress-tests/control",
+    "ingress-tests/deploy",
+    "ingress-tests/rolling",
+];
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,167 @@
+//! The programs of the test cluster, built from the Go module proxy into a cache outside the
+//! checkout.
+//!
+//! `tests/cluster/go.mod` pins their versions; the cache is keyed by them, so a second run only looks
+//! whether the files are there. `KUBEBUILDER_ASSETS` comes first, for whatever it has.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::go::go;
+use crate::shell::{cache, root, step};
+
+/// Builds what is missing, and gives the directory of what was built.
+pub(crate) fn ensure() -> Result<PathBuf> {
+    let pins = fs::read_to_string(module().join("go.mod")).context("failed to read go.mod")?;
+    let kubernetes = pinned(&pins, KUBERNETES)?;
+    let etcd = pinned(&pins, ETCD)?;
+    let directory = cache()?.join(format!("cluster/kubernetes-{kubernetes}-etcd-{etcd}/bin"));
+    let given = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    let is_there = |name: &str| {
+        let given = given.iter().any(|given| given.join(name).is_file());
+        given || directory.join(name).is_file()
+    };
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|(name, _)| !is_there(name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(directory);
+    }
+    fs::create_dir_all(&directory)?;
+    let go = go()?;
+    for (count, (name, package)) in (1..).zip(&missing) {
+        let what = format!("build {name} ({count} of {})", missing.len());
+        let build = Build {
+            module: module(),
+            package,
+            link_flags: link_flags(kubernetes)?,
+        };
+        build.run(&go, &what, &directory.join(name))?;
+    }
+    Ok(directory)
+}
+
+/// Builds helm unless it is in the cache, and gives its path.
+pub(crate) fn helm() -> Result<PathBuf> {
+    let module = root().join("tests/helm");
+    let pins = fs::read_to_string(module.join("go.mod")).context("failed to read go.mod")?;
+    let version = pinned(&pins, HELM)?;
+    let program = cache()?.join(format!("helm/{version}/helm"));
+    if !program.is_file() {
+        fs::create_dir_all(program.with_file_name(""))?;
+        let package = format!("{HELM}/cmd/helm");
+        let build = Build {
+            module,
+            package: &package,
+            link_flags: "-s -w".to_owned(),
+        };
+        build.run(&go()?, "build helm", &program)?;
+    }
+    Ok(program)
+}
+
+/// One program to build.
+struct Build<'a> {
+    /// Directory of the go.mod that pins it.
+    module: PathBuf,
+    package: &'a str,
+    link_flags: String,
+}
+
+impl Build<'_> {
+    /// Builds it beside its place, then moves it there: what is in the cache is whole.
+    fn run(&self, go: &Path, what: &str, program: &Path) -> Result<()> {
+        let temporary = program.with_extension(format!("{}.tmp", process::id()));
+        let mut build = Command::new(go);
+        build
+            .current_dir(&self.module)
+            .args(["build", "-trimpath", "-buildvcs=false", "-mod=readonly"])
+            .args(["-ldflags", &self.link_flags, "-o"])
+            .arg(&temporary)
+            .arg(self.package);
+        // No C compiler and no library of this machine has a part in it.
+        build
+            .env("CGO_ENABLED", "0")
+            .env("GOTOOLCHAIN", "local")
+            .env("GOWORK", "off")
+            .env_remove("GOFLAGS");
+        step(what, &mut build)?;
+        fs::rename(&temporary, program)
+            .with_context(|| format!("failed to put {} in place", program.display()))
+    }
+}
+
+/// Versions as the release's own build writes them: components compare them with each other's.
+fn link_flags(kubernetes: &str) -> Result<String> {
+    let mut numbers = kubernetes.trim_start_matches('v').split('.');
+    let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else {
+        bail!("`{kubernetes}` is no version of Kubernetes");
+    };
+    let mut flags = String::from("-s -w");
+    for package in [
+        "k8s.io/component-base/version",
+        "k8s.io/client-go/pkg/version",
+    ] {
+        for (name, value) in [
+            ("gitVersion", kubernetes),
+            ("gitMajor", major),
+            ("gitMinor", minor),
+            ("gitTreeState", "clean"),
+        ] {
+            let _ = write!(flags, " -X {package}.{name}={value}");
+        }
+    }
+    Ok(flags)
+}
+
+/// The version that a go.mod requires of a module.
+fn pinned<'a>(pins: &'a str, module: &str) -> Result<&'a str> {
+    let mut words = pins
+        .lines()
+        .map(|line| line.trim().trim_start_matches("require "));
+    words
+        .find_map(|line| line.strip_prefix(module)?.strip_prefix(' '))
+        .and_then(|rest| rest.split_whitespace().next())
+        .with_context(|| format!("its go.mod does not require {module}"))
+}
+
+fn module() -> PathBuf {
+    root().join("tests/cluster")
+}
+
+const KUBERNETES: &str = "k8s.io/kubernetes";
+const HELM: &str = "helm.sh/helm/v3";
+const ETCD: &str = "go.etcd.io/etcd/server/v3";
+/// Name and package of each.
+const PROGRAMS: [(&str, &str); 6] = [
+    ("etcd", ETCD),
+    ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    (
+        "kube-controller-manager",
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+    ),
+    ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+    ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+    ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_those_of_go_mod() -> Result<()> {
+        let pins = "tool (\n\tk8s.io/kubernetes/cmd/kubectl\n)\nrequire (\n\tk8s.io/kubernetes v1.36.3\n)\n";
+        assert_eq!(pinned(pins, KUBERNETES)?, "v1.36.3");
+        assert!(pinned(pins, ETCD).is_err());
+        assert!(link_flags("v1.36.3")?.contains("version.gitMinor=36"));
+        Ok(())
+    }
+}
