@@ -19,6 +19,7 @@ pub mod control;
 pub mod demo;
 mod downward;
 pub mod driver;
+mod endpoints;
 mod forward;
 pub mod images;
 mod kubeconfig;

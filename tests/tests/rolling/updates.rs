@@ -1,6 +1,7 @@
 //! A Deployment that changes under load. Its pods serve on for a second after they are told to end.
 
 use anyhow::{Result, ensure};
+use ingress_tests::rig::wait_until;
 
 use crate::Stage;
 
@@ -35,13 +36,14 @@ fn nothing_is_lost(stage: &Stage, f: impl FnOnce() -> Result<()>) -> Result<()> 
 }
 
 /// A pod is killed without notice: what it was answering is lost, at most one request for each
-/// connection of the load, and nothing else.
+/// connection of the load, and nothing else. Who answered what is read from the access log.
 pub(crate) fn kill(stage: &Stage) -> Result<()> {
     stage.scale(4)?;
     let plane = &stage.cluster.plane;
     let names = plane.kubectl(&["get", "pods", "--selector=app=web", "--output=name"])?;
     let victim = names.lines().next().unwrap_or_default();
     let victim = victim.trim_start_matches("pod/");
+    let address = plane.kubectl(&["get", "pod", victim, "--output=jsonpath={.status.podIP}"])?;
     let outcome = stage.under_load(|| {
         stage.cluster.kill_pod("default", victim)?;
         let restarts = "--for=jsonpath={.status.containerStatuses[0].restartCount}=1";
@@ -51,12 +53,33 @@ pub(crate) fn kill(stage: &Stage) -> Result<()> {
             .kubectl(&["wait", "--for=condition=Ready", &pod, "--timeout=30s"])
             .map(drop)
     })?;
-    ensure!(
-        outcome.failures.len() <= CONNECTIONS,
-        "{:?}",
-        outcome.failures
-    );
+    let failures = &outcome.failures;
+    ensure!(failures.len() <= CONNECTIONS, "{failures:?}");
+    let mut lost = Vec::new();
+    wait_until("every failure to be in the access log", || {
+        lost = lost_requests(stage)?;
+        Ok(lost.len() >= failures.len())
+    })?;
+    for line in &lost {
+        let was_its_own = line.rsplit(' ').next().is_some_and(|upstream| {
+            upstream
+                .rsplit_once(':')
+                .is_some_and(|(ip, _)| ip == address)
+        });
+        ensure!(was_its_own, "not a request of {address}: {line}");
+    }
     Ok(())
+}
+
+/// Lines of the access log about requests of the load that did not get their whole answer.
+fn lost_requests(stage: &Stage) -> Result<Vec<String>> {
+    let pod = stage.cluster.sluice_pod("edge1")?;
+    let log = stage.cluster.log("sluice-system", &pod, "sluice");
+    let of_load = log
+        .lines()
+        .filter_map(|line| line.strip_prefix("request /bytes/1024 "));
+    let lost = of_load.filter(|line| !line.starts_with("200 1024 "));
+    Ok(lost.map(str::to_owned).collect())
 }
 
 /// Requests that can be under way at one time.
