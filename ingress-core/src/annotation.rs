@@ -31,6 +31,11 @@ pub struct Mistake {
     pub is_unknown_key: bool,
 }
 
+/// Whether an annotation of an Ingress can say anything to this controller.
+pub fn has_a_say(key: &str) -> bool {
+    key == CLASS_ANNOTATION || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// Reads the annotations of an Ingress on top of what its class says.
 ///
 /// Annotations that are not known are left alone: they may be somebody else's.
@@ -179,6 +184,8 @@ fn backend_protocol(value: &str, settings: &mut Settings) -> Result<(), String> 
     Ok(())
 }
 
+/// Names the class of an Ingress, as before there was `spec.ingressClassName`.
+pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const PREFIXES: [&str; 2] = ["sluice.dev/", "nginx.ingress.kubernetes.io/"];
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! Input of a decision: Kubernetes objects as observed at one instant.
 //!
 //! A source (the Kubernetes API or a directory of manifests) fills it, `translate` reads it.
-//! Objects are behind `Arc` because a source keeps them while it hands out snapshots.
+//! Objects are behind `Arc` because a source keeps them while it hands out snapshots. Kinds of which
+//! there are many are reduced to what is read (see `object`).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret};
+use k8s_openapi::api::networking::v1::IngressClass;
+
+use crate::object::{EndpointSlice, Ingress, Service};
 
 /// Every object that has a say in the configuration, in any order.
 ///

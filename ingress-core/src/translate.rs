@@ -37,11 +37,11 @@ mod memo;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::diagnostic::Diagnostic;
 use crate::ir::{BackendKey, Config, HostPattern, ObjectRef, Rule, TcpService};
+use crate::object::Ingress;
 use crate::snapshot::Snapshot;
 use conflict::BackendUse;
 use memo::Memo;
@@ -199,8 +199,8 @@ fn read_claims(
         })
         .collect();
     ours.sort_unstable_by_key(|(ingress, _)| {
-        let meta = &ingress.metadata;
-        (&meta.creation_timestamp, namespace(meta), &meta.name)
+        let meta = &ingress.meta;
+        (&meta.created, &meta.namespace, &meta.name)
     });
     let claims: Vec<_> = ours
         .iter()
@@ -270,13 +270,13 @@ pub fn needs(snapshot: &Snapshot, options: &Options) -> Needs {
         .iter()
         .filter(|ingress| classes.of(ingress).is_some());
     let secrets = accepted.flat_map(|ingress| {
-        let spec = ingress.spec.iter();
-        let names = spec
-            .flat_map(|spec| spec.tls.iter().flatten())
+        let names = ingress
+            .tls
+            .iter()
             .filter_map(|tls| tls.secret_name.as_deref().filter(|name| !name.is_empty()));
         names.map(|name| ObjectRef {
             kind: "Secret",
-            namespace: namespace(&ingress.metadata).into(),
+            namespace: Arc::clone(&ingress.meta.namespace),
             name: name.into(),
         })
     });

@@ -8,17 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use k8s_openapi::api::core::v1::{Service, ServicePort as KubernetesPort};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::Options;
 use super::conflict::{BackendUse, Winners};
 use super::endpoint::{self, Chosen};
 use super::external::{self, External};
 use super::memo::{Memo, Sources};
-use super::{Options, name, namespace};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{Backend, BackendKey, ObjectRef, ServicePort, UpstreamProtocol};
+use crate::object::{EndpointSlice, PortRef, Service, ServicePort as PortObject};
 use crate::snapshot::Snapshot;
 
 /// The backends of served rules.
@@ -157,18 +155,12 @@ struct Index<'a> {
 impl<'a> Index<'a> {
     fn new(snapshot: &'a Snapshot, options: &'a Options, winners: &'a Winners<'_>) -> Self {
         let services = (snapshot.services.iter())
-            .map(|service| {
-                (
-                    (namespace(&service.metadata), name(&service.metadata)),
-                    service,
-                )
-            })
+            .map(|service| ((&*service.meta.namespace, &*service.meta.name), service))
             .collect();
         let mut slices: HashMap<_, Vec<_>> = HashMap::new();
         for slice in &snapshot.endpoint_slices {
-            let labels = slice.metadata.labels.as_ref();
-            if let Some(service) = labels.and_then(|labels| labels.get(SERVICE_LABEL)) {
-                let key = (namespace(&slice.metadata), service.as_str());
+            if let Some(service) = slice.service.as_deref() {
+                let key = (&*slice.meta.namespace, service);
                 slices.entry(key).or_default().push(slice);
             }
         }
@@ -196,9 +188,8 @@ impl<'a> Index<'a> {
         let Some(service) = self.services.get(&name) else {
             return Resolved::of(empty(), Some(Problem::NoService));
         };
-        let spec = service.spec.as_ref();
-        if let Some(spec) = spec.filter(|spec| spec.type_.as_deref() == Some("ExternalName")) {
-            let found = self.externals.resolve(spec, &key.port, external_names);
+        if let Some(name) = &service.external_name {
+            let found = (self.externals).resolve(name, &service.ports, &key.port, external_names);
             return match found {
                 Ok(endpoints) => Resolved::of(
                     Backend {
@@ -243,10 +234,7 @@ fn of_pods(
         for slice in slices {
             endpoint::read_slice(slice, port, &mut candidates, &mut diagnostics);
         }
-        let spec = service.spec.as_ref();
-        let families = spec.and_then(|spec| spec.ip_families.as_deref());
-        let Chosen { ready, draining } =
-            endpoint::choose(candidates, families.unwrap_or_default(), zone);
+        let Chosen { ready, draining } = endpoint::choose(candidates, &service.ip_families, zone);
         backend.endpoints = if ready.is_empty() {
             draining.clone()
         } else {
@@ -266,18 +254,8 @@ fn of_pods(
 fn find_port<'a>(
     service: &'a Service,
     wanted: &ServicePort,
-) -> (Option<&'a KubernetesPort>, Option<Problem>) {
-    let Some(spec) = &service.spec else {
-        return (None, Some(Problem::NoPort));
-    };
-    let tcp = || {
-        let ports = spec.ports.iter().flatten();
-        ports.filter(|port| {
-            port.protocol
-                .as_deref()
-                .is_none_or(|protocol| protocol == "TCP")
-        })
-    };
+) -> (Option<&'a PortObject>, Option<Problem>) {
+    let tcp = || service.ports.iter().filter(|port| port.is_of("TCP"));
     let named = tcp().find(|port| match wanted {
         ServicePort::Number(number) => port.port == i32::from(*number),
         ServicePort::Name(name) => port.name.as_deref() == Some(&**name),
@@ -285,15 +263,13 @@ fn find_port<'a>(
     if named.is_some() {
         return (named, None);
     }
-    let targeted = tcp().find(|port| match (&port.target_port, wanted) {
-        (Some(IntOrString::Int(target)), ServicePort::Number(number)) => {
+    let targeted = tcp().find(|port| match (&port.target, wanted) {
+        (Some(PortRef::Number(target)), ServicePort::Number(number)) => {
             *target == i32::from(*number)
         }
-        (Some(IntOrString::String(target)), ServicePort::Name(name)) => **target == **name,
-        (None | Some(IntOrString::Int(_) | IntOrString::String(_)), _) => false,
+        (Some(PortRef::Name(target)), ServicePort::Name(name)) => **target == **name,
+        (None | Some(PortRef::Number(_) | PortRef::Name(_)), _) => false,
     });
     let problem = targeted.map_or(Problem::NoPort, |port| Problem::ByTargetPort(port.port));
     (targeted, Some(problem))
 }
-
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";

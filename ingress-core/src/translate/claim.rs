@@ -7,16 +7,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::networking::v1::{
-    HTTPIngressPath, Ingress, IngressBackend, IngressServiceBackend, IngressSpec, IngressTLS,
-    ServiceBackendPort,
-};
-
-use super::reference;
 use crate::annotation::{self, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{
     BackendKey, HostPattern, ObjectRef, PathPattern, Rule, RuleOrigin, ServicePort, Target,
+};
+use crate::object::{
+    Ingress, IngressBackend, IngressPath, IngressTls, PathType, ResourceBackend, ServiceBackend,
 };
 
 /// Everything that one Ingress asks for.
@@ -83,17 +80,14 @@ impl fmt::Display for RuleField {
 
 /// Reads one Ingress, of a class with these settings.
 pub(super) fn read(ingress: &Ingress, class: Settings) -> Claims {
-    let reference = reference("Ingress", &ingress.metadata);
-    let empty = IngressSpec::default();
-    let spec = ingress.spec.as_ref().unwrap_or(&empty);
-    let rules = spec.rules.as_deref().unwrap_or_default();
+    let rules = &ingress.rules;
     let scope = if rules.is_empty() {
         DefaultScope::Everything
     } else {
         DefaultScope::Hosts
     };
     let mut reader = Reader {
-        ingress: reference,
+        ingress: ingress.meta.reference("Ingress"),
         settings: class,
         diagnostics: Vec::new(),
     };
@@ -103,10 +97,10 @@ pub(super) fn read(ingress: &Ingress, class: Settings) -> Claims {
     let mut claims = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
         let field = || format!("spec.rules[{index}].host");
-        let Some(host) = reader.host(rule.host.as_deref().unwrap_or_default(), field) else {
+        let Some(host) = reader.host(&rule.host, field) else {
             continue;
         };
-        for (path_index, path) in rule.http.iter().flat_map(|http| &http.paths).enumerate() {
+        for (path_index, path) in rule.paths.iter().enumerate() {
             let field = RuleField::Path {
                 rule: index,
                 path: path_index,
@@ -124,12 +118,9 @@ pub(super) fn read(ingress: &Ingress, class: Settings) -> Claims {
     hosts.sort_unstable();
     hosts.dedup();
 
-    let default = spec
-        .default_backend
-        .as_ref()
-        .map(|backend| reader.default_backend(backend));
-    let sections = spec.tls.as_deref().unwrap_or_default();
-    let certificates = (sections.iter().enumerate())
+    let default = ingress.default_backend.as_deref();
+    let default = default.map(|backend| reader.default_backend(backend));
+    let certificates = (ingress.tls.iter().enumerate())
         .filter_map(|(index, section)| reader.certificate(index, section, &hosts))
         .collect();
     let Reader {
@@ -183,10 +174,8 @@ impl Reader {
     }
 
     fn annotations(&mut self, ingress: &Ingress) {
-        let Some(annotations) = &ingress.metadata.annotations else {
-            return;
-        };
-        let (settings, mistakes) = annotation::of_ingress(annotations, self.settings.clone());
+        let (settings, mistakes) =
+            annotation::of_ingress(&ingress.annotations, self.settings.clone());
         self.settings = settings;
         for mistake in mistakes {
             let field = format!("metadata.annotations[{}]", mistake.key);
@@ -210,13 +199,12 @@ impl Reader {
         }
     }
 
-    fn rule(&mut self, path: &HTTPIngressPath, field: RuleField) -> Option<Rule> {
-        let HTTPIngressPath {
+    fn rule(&mut self, path: &IngressPath, field: RuleField) -> Option<Rule> {
+        let IngressPath {
             backend,
-            path,
+            path: text,
             path_type,
         } = path;
-        let text = path.as_deref().unwrap_or_default();
         let pattern = match read_path(text, path_type) {
             Ok(pattern) => pattern,
             Err((reason, message)) => {
@@ -232,7 +220,7 @@ impl Reader {
         let target = self.target(backend, field);
         let origin = RuleOrigin {
             ingress: self.ingress.clone(),
-            path: text.into(),
+            path: text.as_ref().into(),
         };
         Some(Rule {
             path: pattern,
@@ -261,21 +249,21 @@ impl Reader {
                 Ok(port) => {
                     return Target::Backend(BackendKey {
                         namespace: Arc::clone(&self.ingress.namespace),
-                        service: service.name.as_str().into(),
+                        service: service.name.as_ref().into(),
                         port,
                         policy: self.settings.backend.clone(),
                     });
                 }
                 Err(message) => (Reason::InvalidBackend, message),
             },
-            (None, Some(resource)) => (
-                Reason::ResourceBackendUnsupported,
-                format!(
-                    "backend is the resource {} `{}`, only Services are supported; answered \
-                     with 503",
-                    resource.kind, resource.name,
-                ),
-            ),
+            (None, Some(resource)) => {
+                let ResourceBackend { kind, name } = &**resource;
+                let message = format!(
+                    "backend is the resource {kind} `{name}`, only Services are supported; \
+                     answered with 503"
+                );
+                (Reason::ResourceBackendUnsupported, message)
+            }
             (Some(_), Some(_)) => (
                 Reason::InvalidBackend,
                 "backend has both `service` and `resource`; answered with 503".to_owned(),
@@ -292,16 +280,16 @@ impl Reader {
     fn certificate(
         &mut self,
         index: usize,
-        section: &IngressTLS,
+        section: &IngressTls,
         rule_hosts: &[HostPattern],
     ) -> Option<CertificateClaim> {
-        let IngressTLS { hosts, secret_name } = section;
+        let IngressTls { hosts, secret_name } = section;
         let mut patterns = Vec::new();
-        for (host_index, host) in hosts.iter().flatten().enumerate() {
+        for (host_index, host) in hosts.iter().enumerate() {
             let field = || format!("spec.tls[{index}].hosts[{host_index}]");
             patterns.extend(self.host(host, field));
         }
-        if hosts.as_ref().is_none_or(Vec::is_empty) {
+        if hosts.is_empty() {
             patterns.extend_from_slice(rule_hosts);
             if patterns.is_empty() {
                 patterns.push(HostPattern::Any);
@@ -319,12 +307,12 @@ impl Reader {
     }
 }
 
-fn read_path(text: &str, path_type: &str) -> Result<PathPattern, (Reason, String)> {
+fn read_path(text: &str, path_type: &PathType) -> Result<PathPattern, (Reason, String)> {
     let invalid = |message: String| Err((Reason::InvalidPath, message));
     let strict = match path_type {
-        "Exact" | "Prefix" => true,
-        "ImplementationSpecific" => false,
-        other => {
+        PathType::Exact | PathType::Prefix => true,
+        PathType::ImplementationSpecific => false,
+        PathType::Other(other) => {
             let expected = "`Exact`, `Prefix` or `ImplementationSpecific` is expected";
             return Err((Reason::InvalidPathType, format!("`{other}`: {expected}")));
         }
@@ -345,24 +333,24 @@ fn read_path(text: &str, path_type: &str) -> Result<PathPattern, (Reason, String
             "`{text}` contains `{never}`, which no normalised path has"
         ));
     }
-    Ok(if path_type == "Exact" {
+    Ok(if *path_type == PathType::Exact {
         PathPattern::Exact(text.into())
     } else {
         PathPattern::prefix(text)
     })
 }
 
-fn read_port(service: &IngressServiceBackend) -> Result<ServicePort, String> {
-    let IngressServiceBackend {
+fn read_port(service: &ServiceBackend) -> Result<ServicePort, String> {
+    let ServiceBackend {
         name: service_name,
-        port,
+        port_name,
+        port_number,
     } = service;
     if service_name.is_empty() {
         return Err("backend has an empty `service.name`; answered with 503".to_owned());
     }
-    let ServiceBackendPort { name, number } = port.clone().unwrap_or_default();
-    let name = name.filter(|name| !name.is_empty());
-    match (name, number.filter(|number| *number != 0)) {
+    let name = port_name.as_deref().filter(|name| !name.is_empty());
+    match (name, port_number.filter(|number| *number != 0)) {
         (Some(name), None) => Ok(ServicePort::Name(name.into())),
         (None, Some(number)) => u16::try_from(number)
             .map(ServicePort::Number)

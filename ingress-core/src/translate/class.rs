@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::{
-    Ingress, IngressClass, IngressClassParametersReference as Parameters,
+    IngressClass, IngressClassParametersReference as Parameters,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Options, Unclassed, name, namespace, reference};
-use crate::annotation::{self, Settings};
+use super::{Options, Unclassed, name, namespace};
+use crate::annotation::{self, CLASS_ANNOTATION, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::ObjectRef;
+use crate::object::Ingress;
 
 /// The IngressClasses of a snapshot, ready for many questions.
 pub(super) struct Classes<'a> {
@@ -67,20 +67,16 @@ impl<'a> Classes<'a> {
     pub(super) fn of(&self, ingress: &Ingress) -> Option<Class<'a>> {
         let nominal = |is_ours: bool| is_ours.then_some(Class::Nominal);
         let ours = |class: &'a IngressClass| self.is_ours(class).then_some(Class::Object(class));
-        let class_name = ingress
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.ingress_class_name.as_deref());
-        if let Some(class_name) = class_name {
+        if let Some(class_name) = ingress.class.as_deref() {
             return match self.by_name.get(class_name) {
                 Some(class) => ours(class),
                 None => nominal(class_name == self.options.ingress_class),
             };
         }
-        if let Some(value) = annotation(&ingress.metadata, CLASS_ANNOTATION) {
+        if let Some(value) = ingress.annotations.get(CLASS_ANNOTATION) {
             // The annotation is a plain value; where an object of ours has this name, it counts.
-            let class = self.by_name.get(value).and_then(|class| ours(class));
-            return nominal(value == self.options.ingress_class)
+            let class = self.by_name.get(&**value).and_then(|class| ours(class));
+            return nominal(*value == self.options.ingress_class)
                 .map(|nominal| class.unwrap_or(nominal));
         }
         match self.default {
@@ -91,10 +87,10 @@ impl<'a> Classes<'a> {
 
     /// That an Ingress names a class which does not exist: nobody serves it.
     pub(super) fn complaint(&self, ingress: &Ingress) -> Option<Diagnostic> {
-        let name = ingress.spec.as_ref()?.ingress_class_name.as_deref()?;
+        let name = ingress.class.as_deref()?;
         let is_known = self.by_name.contains_key(name) || name == self.options.ingress_class;
         (!is_known).then(|| Diagnostic {
-            object: reference("Ingress", &ingress.metadata),
+            object: ingress.meta.reference("Ingress"),
             field: "spec.ingressClassName".to_owned(),
             reason: Reason::UnknownClass,
             message: format!("IngressClass `{name}` does not exist; not served"),
@@ -226,7 +222,9 @@ fn class_reference(class: &IngressClass) -> ObjectRef {
 }
 
 fn is_default(class: &IngressClass) -> bool {
-    annotation(&class.metadata, DEFAULT_CLASS_ANNOTATION) == Some("true")
+    let annotations = class.metadata.annotations.as_ref();
+    let value = annotations.and_then(|annotations| annotations.get(DEFAULT_CLASS_ANNOTATION));
+    value.is_some_and(|value| value == "true")
 }
 
 fn second_default(loser: &IngressClass, winner: &IngressClass) -> Diagnostic {
@@ -241,9 +239,4 @@ fn second_default(loser: &IngressClass, winner: &IngressClass) -> Diagnostic {
     }
 }
 
-fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    meta.annotations.as_ref()?.get(key).map(String::as_str)
-}
-
-const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";

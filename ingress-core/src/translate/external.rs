@@ -9,12 +9,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, ServicePort as KubernetesPort, ServiceSpec};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::api::core::v1::Pod;
 
 use super::Options;
 use crate::diagnostic::Reason;
 use crate::ir::{Endpoint, Host, HostPattern, HostRules, ServicePort};
+use crate::object::{PortRef, ServicePort as PortObject};
 use crate::snapshot::Snapshot;
 
 /// What is known of external names.
@@ -88,19 +88,19 @@ impl<'a> External<'a> {
         }
     }
 
-    /// The endpoints of a Service; none while its name is being looked up. Adds the name to
-    /// those that are needed.
+    /// The endpoints of a Service with this external name and these ports; none while the name is
+    /// being looked up. Adds the name to those that are needed.
     pub(super) fn resolve(
         &self,
-        spec: &ServiceSpec,
+        text: &str,
+        ports: &[PortObject],
         port: &ServicePort,
         needed: &mut BTreeSet<Arc<str>>,
     ) -> Result<Vec<Endpoint>, Problem> {
         if !self.is_allowed {
             return Err(Problem::SwitchedOff);
         }
-        let text = spec.external_name.as_deref().unwrap_or_default();
-        let port = port_of(spec, port).ok_or_else(|| Problem::NoPort(port.clone()))?;
+        let port = port_of(ports, port).ok_or_else(|| Problem::NoPort(port.clone()))?;
         let is_address = text.parse::<IpAddr>().is_ok();
         let name = Host::parse(text).ok().filter(|_| !is_address);
         let name = name.ok_or_else(|| Problem::NoName(text.to_owned()))?;
@@ -143,16 +143,15 @@ impl<'a> External<'a> {
 
 /// The port to connect to: the `targetPort` of the Service's port if it is a number, else the
 /// port; a Service without ports takes any number (ingress-nginx does the same).
-fn port_of(spec: &ServiceSpec, wanted: &ServicePort) -> Option<u16> {
-    let ports = spec.ports.as_deref().unwrap_or_default();
-    let is_wanted = |port: &&KubernetesPort| match wanted {
+fn port_of(ports: &[PortObject], wanted: &ServicePort) -> Option<u16> {
+    let is_wanted = |port: &&PortObject| match wanted {
         ServicePort::Number(number) => port.port == i32::from(*number),
         ServicePort::Name(name) => port.name.as_deref() == Some(&**name),
     };
     let number = match (ports.iter().find(is_wanted), wanted) {
-        (Some(port), _) => match &port.target_port {
-            Some(IntOrString::Int(target)) if *target != 0 => *target,
-            Some(IntOrString::Int(_) | IntOrString::String(_)) | None => port.port,
+        (Some(port), _) => match &port.target {
+            Some(PortRef::Number(target)) if *target != 0 => *target,
+            Some(PortRef::Number(_) | PortRef::Name(_)) | None => port.port,
         },
         (None, ServicePort::Number(number)) if ports.is_empty() => i32::from(*number),
         (None, ServicePort::Number(_) | ServicePort::Name(_)) => return None,

@@ -1,24 +1,23 @@
 //! What was found out about objects that have not changed since.
 //!
 //! Some steps are functions of a few objects each: what an Ingress claims, what certificate a
-//! Secret holds, and what a Service and its slices give for a backend. Their results are kept for as long as those objects are the very
-//! same allocations, which a source sees to for objects that did not change. A result that was not
-//! asked for in a round is forgotten.
+//! Secret holds, and what a Service and its slices give for a backend. Their results are kept for
+//! as long as those objects are the very same allocations, which a source sees to for objects that
+//! did not change. A result that was not asked for in a round is forgotten.
 //!
 //! Architecture invariant: a memo changes how long a translation takes and nothing else.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use k8s_openapi::api::core::v1::{Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::core::v1::Secret;
 
 use super::backend::Resolved;
 use super::certificate::{self, Problem};
 use super::claim::{self, Claims};
 use crate::annotation::Settings;
 use crate::ir::{BackendKey, Certificate};
+use crate::object::{EndpointSlice, Ingress, Service};
 
 /// Results of earlier rounds.
 #[derive(Default)]

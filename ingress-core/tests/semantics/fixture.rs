@@ -6,6 +6,10 @@ use ingress_core::ir::{Config, Rule, Target};
 use ingress_core::route::RouteTable;
 use ingress_core::snapshot::Snapshot;
 use ingress_core::translate::{Options, Translation, translate};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// Objects of namespace `test`, unless they say otherwise.
@@ -26,10 +30,14 @@ impl Fixture {
         meta.entry("namespace").or_insert_with(|| "test".into());
         let snapshot = &mut self.snapshot;
         match object["kind"].as_str().unwrap() {
-            "Ingress" => snapshot.ingresses.push(read(object)),
+            "Ingress" => snapshot.ingresses.push(reduced::<Ingress, _>(object)),
             "IngressClass" => snapshot.ingress_classes.push(read(object)),
-            "Service" => snapshot.services.push(read(object)),
-            "EndpointSlice" => snapshot.endpoint_slices.push(read(object)),
+            "Service" => snapshot.services.push(reduced::<Service, _>(object)),
+            "EndpointSlice" => {
+                snapshot
+                    .endpoint_slices
+                    .push(reduced::<EndpointSlice, _>(object));
+            }
             "Secret" => snapshot.secrets.push(read(object)),
             "ConfigMap" => snapshot.config_maps.push(read(object)),
             "Node" => snapshot.nodes.push(read(object)),
@@ -138,8 +146,13 @@ fn describe(rule: &Rule) -> String {
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(object: Value) -> Arc<T> {
+fn read<T: DeserializeOwned>(object: Value) -> Arc<T> {
     Arc::new(serde_json::from_value(object).unwrap())
+}
+
+/// An object of the API's type, as it is kept.
+fn reduced<K: DeserializeOwned, T: From<K>>(object: Value) -> Arc<T> {
+    Arc::new(T::from(serde_json::from_value::<K>(object).unwrap()))
 }
 
 /// A rule of a host with paths as (path type, path, service), port 80.

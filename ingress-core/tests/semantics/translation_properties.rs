@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use ingress_core::ir::ObjectRef;
 use ingress_core::ir::{Certificate, Config, HostPattern};
+use ingress_core::object::Meta;
 use ingress_core::snapshot::Snapshot;
 use ingress_core::translate::{Options, Translator, Unclassed, translate};
 use k8s_openapi::api::networking::v1::Ingress;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -192,31 +192,17 @@ fn wrong() -> impl Strategy<Value = Value> {
 }
 
 fn objects(snapshot: &Snapshot) -> BTreeSet<(&'static str, String)> {
-    fn names<'a>(
-        kind: &'static str,
-        metas: impl Iterator<Item = &'a ObjectMeta>,
-    ) -> impl Iterator<Item = (&'static str, String)> {
-        metas.map(move |meta| (kind, meta.name.clone().unwrap_or_default()))
-    }
-    names(
-        "Ingress",
-        snapshot.ingresses.iter().map(|object| &object.metadata),
-    )
-    .chain(names(
-        "IngressClass",
-        snapshot
-            .ingress_classes
-            .iter()
-            .map(|object| &object.metadata),
-    ))
-    .chain(names(
-        "EndpointSlice",
-        snapshot
-            .endpoint_slices
-            .iter()
-            .map(|object| &object.metadata),
-    ))
-    .collect()
+    let ingresses = snapshot.ingresses.iter().map(|object| &object.meta);
+    let slices = snapshot.endpoint_slices.iter().map(|object| &object.meta);
+    let classes = snapshot
+        .ingress_classes
+        .iter()
+        .filter_map(|object| object.metadata.name.clone());
+    let named = |kind, meta: &Meta| (kind, meta.name.to_string());
+    let ingresses = ingresses.map(|meta| named("Ingress", meta));
+    let slices = slices.map(|meta| named("EndpointSlice", meta));
+    let classes = classes.map(|name| ("IngressClass", name));
+    ingresses.chain(slices).chain(classes).collect()
 }
 
 proptest! {
@@ -309,7 +295,7 @@ proptest! {
                 "tls": [{"hosts": [host], "secretName": secret}],
             },
         })).unwrap();
-        let snapshot = Snapshot { ingresses: vec![Arc::new(ingress)], ..Snapshot::default() };
+        let snapshot = Snapshot { ingresses: vec![Arc::new(ingress.into())], ..Snapshot::default() };
         let options = Options { unclassed: Unclassed::Accept, ..Options::default() };
         translate(&snapshot, &options);
     }

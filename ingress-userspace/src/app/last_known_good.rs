@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use ingress_core::object::{EndpointSlice, Ingress, Service};
 use ingress_core::snapshot::Snapshot;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::networking::v1::IngressClass;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -181,14 +181,14 @@ mod tests {
         let path = directory.path().join("state.json");
         let first = LastKnownGood::open(path.clone()).unwrap();
         assert!(first.load().is_none());
-        let ingress: Ingress =
+        let ingress: k8s_openapi::api::networking::v1::Ingress =
             serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "shop"}}))
                 .unwrap();
         let secret: Secret =
             serde_json::from_value(json!({"metadata": {"name": "s"}, "data": {"tls.key": "a2V5"}}))
                 .unwrap();
         let snapshot = Snapshot {
-            ingresses: vec![Arc::new(ingress)],
+            ingresses: vec![Arc::new(ingress.into())],
             secrets: vec![Arc::new(secret)],
             ..Snapshot::default()
         };

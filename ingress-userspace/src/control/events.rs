@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use ingress_core::diagnostic::Diagnostic;
 use ingress_core::ir::ObjectRef;
+use ingress_core::object::{Ingress, Meta};
 use ingress_core::snapshot::Snapshot;
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1::{ObjectReference, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
@@ -57,13 +59,14 @@ pub(super) fn notices(
         .map(|diagnostic| (&*diagnostic.object.namespace, &*diagnostic.object.name))
         .collect();
     let synced = accepted.iter().filter(|ingress| {
-        let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
-        let name = ingress.metadata.name.as_deref().unwrap_or_default();
+        let Meta {
+            namespace, name, ..
+        } = &ingress.meta;
         !faulty.contains(&(namespace, name))
     });
     let synced = synced.map(|ingress| Notice {
-        about: reference(&**ingress),
-        generation: ingress.metadata.generation.unwrap_or(0),
+        about: reference_by::<v1::Ingress>(&ingress.meta),
+        generation: ingress.meta.generation.unwrap_or(0),
         is_warning: false,
         reason: "Synced",
         note: "is served".to_owned(),
@@ -180,10 +183,13 @@ impl<'a> Index<'a> {
                 .collect(),
             found: HashMap::new(),
         };
-        index.walk("Ingress", &snapshot.ingresses);
+        let ingresses = snapshot.ingresses.iter().map(|object| &object.meta);
+        index.walk_reduced::<v1::Ingress>("Ingress", ingresses);
+        let services = snapshot.services.iter().map(|object| &object.meta);
+        index.walk_reduced::<Service>("Service", services);
+        let slices = snapshot.endpoint_slices.iter().map(|object| &object.meta);
+        index.walk_reduced::<EndpointSlice>("EndpointSlice", slices);
         index.walk("IngressClass", &snapshot.ingress_classes);
-        index.walk("Service", &snapshot.services);
-        index.walk("EndpointSlice", &snapshot.endpoint_slices);
         index.walk("Secret", &snapshot.secrets);
         index.walk("ConfigMap", &snapshot.config_maps);
         index
@@ -210,6 +216,25 @@ impl<'a> Index<'a> {
         }
     }
 
+    fn walk_reduced<'m, K: Resource<DynamicType = ()>>(
+        &mut self,
+        kind: &'static str,
+        metas: impl Iterator<Item = &'m Meta>,
+    ) {
+        if !self.wanted.iter().any(|wanted| wanted.kind == kind) {
+            return;
+        }
+        for meta in metas {
+            let reference_to = meta.reference(kind);
+            if self.wanted.contains(&reference_to) {
+                let version = || meta.resource_version.parse().ok();
+                let generation = meta.generation.or_else(version).unwrap_or(0);
+                let found = (reference_by::<K>(meta), generation);
+                self.found.insert(reference_to, found);
+            }
+        }
+    }
+
     /// `None` for an object that does not exist, which nobody can be told about.
     fn find(&self, object: &ObjectRef) -> Option<(ObjectReference, i64)> {
         self.found.get(object).cloned()
@@ -221,6 +246,17 @@ fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
         // The version would make every Event of an object look like one about another.
         resource_version: None,
         ..object.object_ref(&())
+    }
+}
+
+fn reference_by<K: Resource<DynamicType = ()>>(meta: &Meta) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        namespace: Some(meta.namespace.to_string()),
+        name: Some(meta.name.to_string()),
+        uid: Some(meta.uid.to_string()),
+        ..ObjectReference::default()
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingress_core::diagnostic::Diagnostic;
+use ingress_core::object::Ingress;
 use ingress_core::snapshot::Snapshot;
-use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Client, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

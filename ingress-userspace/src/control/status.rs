@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use ingress_core::object::{Ingress, PublishedAddress};
 use ingress_core::snapshot::Snapshot;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use k8s_openapi::api::networking::v1::{Ingress, IngressLoadBalancerIngress};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::networking::v1;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
@@ -38,11 +39,10 @@ pub(super) fn addresses(which: &Addresses, snapshot: &Snapshot) -> BTreeSet<Stri
         Addresses::OfService(namespace, name) => {
             let mut services = snapshot.services.iter();
             let service = services.find(|service| {
-                service.namespace().as_ref() == Some(namespace) && service.name_any() == *name
+                *service.meta.namespace == **namespace && *service.meta.name == **name
             });
-            service
-                .map(|service| of_service(service))
-                .unwrap_or_default()
+            let published = service.iter().flat_map(|service| &service.published);
+            published.map(ToString::to_string).collect()
         }
         Addresses::OfNodes { internal } => {
             let ready = snapshot.pods.iter().filter(|pod| is_ready(pod));
@@ -51,19 +51,6 @@ pub(super) fn addresses(which: &Addresses, snapshot: &Snapshot) -> BTreeSet<Stri
                 .collect()
         }
     }
-}
-
-fn of_service(service: &Service) -> BTreeSet<String> {
-    let status = service.status.iter();
-    let assigned = status
-        .filter_map(|status| status.load_balancer.as_ref()?.ingress.as_deref())
-        .flatten()
-        .filter_map(|ingress| ingress.ip.clone().or_else(|| ingress.hostname.clone()));
-    let external = service
-        .spec
-        .iter()
-        .filter_map(|spec| spec.external_ips.clone());
-    assigned.chain(external.flatten()).collect()
 }
 
 /// Whether a pod takes requests: ready, and not about to end.
@@ -116,10 +103,12 @@ pub(super) async fn write(
     ingresses: &[Arc<Ingress>],
     addresses: &BTreeSet<String>,
 ) -> usize {
-    let wanted: Arc<[_]> = addresses.iter().map(|address| entry(address)).collect();
+    let wanted: Vec<_> = addresses.iter().map(|address| entry(address)).collect();
+    let published: Vec<_> = wanted.iter().cloned().map(PublishedAddress::from).collect();
+    let wanted: Arc<[_]> = wanted.into();
     let stale = ingresses
         .iter()
-        .filter(|ingress| current(ingress) != *wanted);
+        .filter(|ingress| *ingress.addresses != *published);
     let writes: Vec<_> = stale
         .map(|ingress| write_one(client.clone(), Arc::clone(ingress), Arc::clone(&wanted)))
         .collect();
@@ -135,39 +124,28 @@ pub(super) async fn write(
 async fn write_one(
     client: Client,
     ingress: Arc<Ingress>,
-    wanted: Arc<[IngressLoadBalancerIngress]>,
+    wanted: Arc<[v1::IngressLoadBalancerIngress]>,
 ) -> bool {
-    let api = Api::<Ingress>::namespaced(client, &ingress.namespace().unwrap_or_default());
+    let meta = &ingress.meta;
+    let api = Api::<v1::Ingress>::namespaced(client, &meta.namespace);
     let patch = json!({
-        "metadata": { "resourceVersion": ingress.resource_version() },
+        "metadata": { "resourceVersion": meta.resource_version },
         "status": { "loadBalancer": { "ingress": &*wanted } },
     });
-    let name = ingress.name_any();
     let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
-    match api.patch_status(&name, &parameters, &patch).await {
+    match api.patch_status(&meta.name, &parameters, &patch).await {
         Ok(_) => false,
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => false,
         Err(error) => {
-            debug!(ingress = name, %error, "the status can't be written");
+            debug!(ingress = &*meta.name, %error, "the status can't be written");
             true
         }
     }
 }
 
-fn current(ingress: &Ingress) -> Vec<IngressLoadBalancerIngress> {
-    let status = ingress.status.as_ref();
-    let entries = status.and_then(|status| status.load_balancer.as_ref()?.ingress.clone());
-    let mut entries = entries.unwrap_or_default();
-    // Ports are filled in by others, if at all.
-    for entry in &mut entries {
-        entry.ports = None;
-    }
-    entries
-}
-
-fn entry(address: &str) -> IngressLoadBalancerIngress {
+fn entry(address: &str) -> v1::IngressLoadBalancerIngress {
     let is_ip = address.parse::<IpAddr>().is_ok();
-    IngressLoadBalancerIngress {
+    v1::IngressLoadBalancerIngress {
         ip: is_ip.then(|| address.to_owned()),
         hostname: (!is_ip).then(|| address.to_owned()),
         ports: None,
@@ -179,6 +157,7 @@ const WRITES_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Service;
     use serde_json::Value;
 
     use super::*;
@@ -245,13 +224,13 @@ mod tests {
 
     #[test]
     fn a_service_lends_its_load_balancer() {
-        let service = read(json!({
+        let service: Arc<Service> = read(json!({
             "metadata": {"namespace": "edge", "name": "lb"},
             "spec": {"externalIPs": ["192.0.2.9"]},
             "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.8"}, {"hostname": "lb.example"}]}},
         }));
         let snapshot = Snapshot {
-            services: vec![service],
+            services: vec![Arc::new(Service::clone(&service).into())],
             ..Snapshot::default()
         };
         let which = Addresses::OfService("edge".to_owned(), "lb".to_owned());

@@ -10,6 +10,7 @@ mod store;
 mod strip;
 mod watch;
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +18,15 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, SelectAll};
 use ingress_core::ir::ObjectRef;
+use ingress_core::object;
 use ingress_core::snapshot::Snapshot;
 use ingress_core::translate::{Options, needs};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Config;
-use kube::{Api, Client, Resource, ResourceExt as _};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -61,12 +62,12 @@ struct Kubernetes {
     client: Client,
     selection: Selection,
     notices: SelectAll<BoxStream<'static, Notice>>,
-    ingresses: Vec<Shared<Ingress>>,
-    services: Vec<Shared<Service>>,
-    endpoint_slices: Vec<Shared<EndpointSlice>>,
-    secret_versions: Vec<Shared<PartialObjectMeta<Secret>>>,
+    ingresses: Vec<Shared<object::Ingress>>,
+    services: Vec<Shared<object::Service>>,
+    endpoint_slices: Vec<Shared<object::EndpointSlice>>,
+    secret_versions: Vec<Shared<Box<str>>>,
     ingress_classes: Shared<IngressClass>,
-    namespaces: Option<Shared<Namespace>>,
+    namespaces: Option<Shared<()>>,
     nodes: Option<Shared<Node>>,
     pods: Option<Shared<Pod>>,
     /// ConfigMaps that IngressClasses name, each with a watch of its own; one that is no longer
@@ -83,10 +84,11 @@ impl Kubernetes {
     fn new(client: Client, selection: Selection) -> Self {
         let mut notices = SelectAll::new();
         let all = Config::default();
-        let ingresses = namespaced(&client, &selection, &mut notices, strip::ingress);
-        let services = namespaced(&client, &selection, &mut notices, strip::service);
-        let endpoint_slices = namespaced(&client, &selection, &mut notices, strip::endpoint_slice);
-        let secret_versions = namespaced(&client, &selection, &mut notices, strip::secret_metadata);
+        let ingresses = namespaced::<Ingress, _>(&client, &selection, &mut notices, From::from);
+        let services = namespaced::<Service, _>(&client, &selection, &mut notices, From::from);
+        let endpoint_slices =
+            namespaced::<EndpointSlice, _>(&client, &selection, &mut notices, From::from);
+        let secret_versions = namespaced(&client, &selection, &mut notices, strip::secret_version);
         let cluster = Api::all(client.clone());
         let ingress_classes = add(
             &mut notices,
@@ -208,10 +210,9 @@ impl Kubernetes {
         let named = keys(&needs.secrets);
         let versions = &self.secret_versions;
         let existing = |key: &Key| {
-            let found = versions
+            versions
                 .iter()
-                .find_map(|store| lock(store).get(key).cloned());
-            found.and_then(|metadata| metadata.resource_version())
+                .find_map(|store| lock(store).get(key).cloned())
         };
         self.secrets.want(&named, existing);
         let wanted_config_maps = keys(&needs.config_maps);
@@ -239,9 +240,7 @@ impl Kubernetes {
     }
 
     fn are_lists_complete(&self) -> bool {
-        fn complete<K: Resource<DynamicType = ()>>(
-            stores: impl IntoIterator<Item = impl std::borrow::Borrow<Shared<K>>>,
-        ) -> bool {
+        fn complete<T>(stores: impl IntoIterator<Item = impl Borrow<Shared<T>>>) -> bool {
             let mut stores = stores.into_iter();
             stores.all(|store| lock(store.borrow()).is_complete())
         }
@@ -258,14 +257,13 @@ impl Kubernetes {
     fn snapshot(&self) -> Snapshot {
         let chosen = self.namespaces.as_ref().map(|store| {
             let store = lock(store);
-            let names = store.objects().map(|namespace| namespace.name_any());
-            names.collect::<BTreeSet<String>>()
+            let names = store.objects().map(|((_, name), _)| Arc::clone(name));
+            names.collect::<BTreeSet<Arc<str>>>()
         });
-        let counts = |namespace: Option<String>| {
-            let namespace = namespace.unwrap_or_default();
+        let counts = |namespace: &str| {
             chosen
                 .as_ref()
-                .is_none_or(|chosen| chosen.contains(&namespace))
+                .is_none_or(|chosen| chosen.contains(namespace))
         };
         Snapshot {
             ingresses: collect(&self.ingresses, counts),
@@ -292,9 +290,9 @@ impl Kubernetes {
     }
 
     fn complain(&self, observation: &mut Observation) {
-        fn extend<K: Resource<DynamicType = ()>>(
+        fn extend<T>(
             observation: &mut Observation,
-            stores: impl IntoIterator<Item = impl std::borrow::Borrow<Shared<K>>>,
+            stores: impl IntoIterator<Item = impl Borrow<Shared<T>>>,
         ) {
             for store in stores {
                 let store = lock(store.borrow());
@@ -314,13 +312,14 @@ impl Kubernetes {
 }
 
 /// A watch of one kind in each namespace that counts.
-fn namespaced<K>(
+fn namespaced<K, T>(
     client: &Client,
     selection: &Selection,
     notices: &mut SelectAll<BoxStream<'static, Notice>>,
-    strip: fn(&mut K),
-) -> Vec<Shared<K>>
+    keep: fn(K) -> T,
+) -> Vec<Shared<T>>
 where
+    T: Send + Sync + 'static,
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
         + std::fmt::Debug
@@ -332,23 +331,24 @@ where
     let all = Config::default();
     if selection.namespaces.is_empty() {
         let api = Api::all(client.clone());
-        return vec![add(notices, api, None, all, strip)];
+        return vec![add(notices, api, None, all, keep)];
     }
     let of = |namespace: &String| {
         let api = Api::namespaced(client.clone(), namespace);
-        add(notices, api, Some(namespace), all.clone(), strip)
+        add(notices, api, Some(namespace), all.clone(), keep)
     };
     selection.namespaces.iter().map(of).collect()
 }
 
-fn add<K>(
+fn add<K, T>(
     notices: &mut SelectAll<BoxStream<'static, Notice>>,
     api: Api<Lenient<K>>,
     scope: Option<&str>,
     config: Config,
-    strip: fn(&mut K),
-) -> Shared<K>
+    keep: fn(K) -> T,
+) -> Shared<T>
 where
+    T: Send + Sync + 'static,
     K: Resource<DynamicType = ()>
         + Clone
         + std::fmt::Debug
@@ -362,25 +362,28 @@ where
         Some(scope) => format!("{kind} in {scope}"),
         None => kind.into_owned(),
     };
-    let (store, stream) = follow(watch.into(), api, config, strip);
+    let (store, stream) = follow(watch.into(), api, config, keep);
     notices.push(stream);
     store
 }
 
-fn collect<K: Resource<DynamicType = ()>>(
-    stores: impl IntoIterator<Item = impl std::borrow::Borrow<Shared<K>>>,
-    counts: impl Fn(Option<String>) -> bool,
-) -> Vec<Arc<K>> {
+fn collect<T>(
+    stores: impl IntoIterator<Item = impl Borrow<Shared<T>>>,
+    counts: impl Fn(&str) -> bool,
+) -> Vec<Arc<T>> {
     let mut objects = Vec::new();
     for store in stores {
         let store = lock(store.borrow());
-        objects.extend(store.objects().filter(|o| counts(o.namespace())).cloned());
+        let counting = store
+            .objects()
+            .filter(|((namespace, _), _)| counts(namespace));
+        objects.extend(counting.map(|(_, object)| Arc::clone(object)));
     }
     objects
 }
 
 fn keys(objects: &BTreeSet<ObjectRef>) -> BTreeSet<Key> {
-    let key = |object: &ObjectRef| (object.namespace.to_string(), object.name.to_string());
+    let key = |object: &ObjectRef| (Arc::clone(&object.namespace), Arc::clone(&object.name));
     objects.iter().map(key).collect()
 }
 

@@ -30,12 +30,12 @@ pub(super) struct Secrets {
 /// One Secret as it was read last.
 struct Read {
     /// The version that the read was made for.
-    version: String,
+    version: Arc<Box<str>>,
     secret: Option<Arc<Secret>>,
 }
 
 struct Outcome {
-    version: String,
+    version: Arc<Box<str>>,
     result: kube::Result<Option<Secret>>,
 }
 
@@ -56,7 +56,7 @@ impl Secrets {
     pub(super) fn want(
         &mut self,
         named: &BTreeSet<Key>,
-        existing: impl Fn(&Key) -> Option<String>,
+        existing: impl Fn(&Key) -> Option<Arc<Box<str>>>,
     ) {
         self.read
             .retain(|key, _| named.contains(key) && existing(key).is_some());
@@ -77,7 +77,7 @@ impl Secrets {
         }
     }
 
-    fn fetch(&self, key: Key, version: String) -> BoxFuture<'static, (Key, Outcome)> {
+    fn fetch(&self, key: Key, version: Arc<Box<str>>) -> BoxFuture<'static, (Key, Outcome)> {
         let api = Api::<Secret>::namespaced(self.client.clone(), &key.0);
         Box::pin(async move {
             let result = api.get_opt(&key.1).await;
@@ -96,10 +96,7 @@ impl Secrets {
         self.under_way.remove(&key);
         match result {
             Ok(secret) => {
-                let secret = secret.map(|mut secret| {
-                    strip::secret(&mut secret);
-                    Arc::new(secret)
-                });
+                let secret = secret.map(|secret| Arc::new(strip::secret(secret)));
                 self.read.insert(key, Read { version, secret });
             }
             // `want` asks again: what was read before stays until then.
@@ -115,7 +112,7 @@ impl Secrets {
     pub(super) fn are_read(
         &self,
         named: &BTreeSet<Key>,
-        existing: impl Fn(&Key) -> Option<String>,
+        existing: impl Fn(&Key) -> Option<Arc<Box<str>>>,
     ) -> bool {
         named
             .iter()

@@ -5,31 +5,31 @@ use std::sync::Arc;
 
 use ingress_core::diagnostic::{Diagnostic, Reason};
 use ingress_core::ir::ObjectRef;
+use kube::Resource;
 use kube::runtime::watcher::Event;
-use kube::{Resource, ResourceExt as _};
 
 use super::lenient::{Lenient, Unreadable};
 
-/// Namespace and name.
-pub(super) type Key = (String, String);
+/// Namespace and name; no namespace is the empty text.
+pub(super) type Key = (Arc<str>, Arc<str>);
 
-/// What a watch has told so far.
+/// What a watch has told so far, each object as what is kept of it.
 #[derive(Debug)]
-pub(super) struct Store<K> {
-    objects: BTreeMap<Key, Arc<K>>,
+pub(super) struct Store<T> {
+    objects: BTreeMap<Key, Arc<T>>,
     unreadable: BTreeMap<Key, Diagnostic>,
     /// A new list that is coming in; the old one counts until the new one is complete.
-    incoming: Option<Incoming<K>>,
+    incoming: Option<Incoming<T>>,
     is_complete: bool,
 }
 
 #[derive(Debug)]
-struct Incoming<K> {
-    objects: BTreeMap<Key, Arc<K>>,
+struct Incoming<T> {
+    objects: BTreeMap<Key, Arc<T>>,
     unreadable: BTreeMap<Key, Diagnostic>,
 }
 
-impl<K> Default for Store<K> {
+impl<T> Default for Store<T> {
     fn default() -> Self {
         Self {
             objects: BTreeMap::new(),
@@ -40,9 +40,12 @@ impl<K> Default for Store<K> {
     }
 }
 
-impl<K: Resource<DynamicType = ()>> Store<K> {
-    /// Takes an event, of which `strip` drops what nobody reads.
-    pub(super) fn apply(&mut self, event: Event<Lenient<K>>, strip: fn(&mut K)) {
+impl<T> Store<T> {
+    /// Takes an event; `keep` is what is kept of an object.
+    pub(super) fn apply<K>(&mut self, event: Event<Lenient<K>>, keep: fn(K) -> T)
+    where
+        K: Resource<DynamicType = ()>,
+    {
         match event {
             Event::Init => {
                 self.incoming = Some(Incoming {
@@ -56,9 +59,8 @@ impl<K: Resource<DynamicType = ()>> Store<K> {
                 };
                 let key = key_of(&object);
                 match object.0 {
-                    Ok(mut object) => {
-                        strip(&mut object);
-                        incoming.objects.insert(key, Arc::new(object));
+                    Ok(object) => {
+                        incoming.objects.insert(key, Arc::new(keep(object)));
                     }
                     Err(unreadable) => {
                         let last_good = self.objects.get(&key).cloned();
@@ -79,10 +81,9 @@ impl<K: Resource<DynamicType = ()>> Store<K> {
             Event::Apply(object) => {
                 let key = key_of(&object);
                 match object.0 {
-                    Ok(mut object) => {
-                        strip(&mut object);
+                    Ok(object) => {
                         self.unreadable.remove(&key);
-                        self.objects.insert(key, Arc::new(object));
+                        self.objects.insert(key, Arc::new(keep(object)));
                     }
                     Err(unreadable) => {
                         self.unreadable.insert(key, diagnostic::<K>(unreadable));
@@ -103,12 +104,12 @@ impl<K: Resource<DynamicType = ()>> Store<K> {
     }
 
     /// Every object, in order of namespace and name.
-    pub(super) fn objects(&self) -> impl Iterator<Item = &Arc<K>> {
-        self.objects.values()
+    pub(super) fn objects(&self) -> impl Iterator<Item = (&Key, &Arc<T>)> {
+        self.objects.iter()
     }
 
     /// The object of this namespace and name.
-    pub(super) fn get(&self, key: &Key) -> Option<&Arc<K>> {
+    pub(super) fn get(&self, key: &Key) -> Option<&Arc<T>> {
         self.objects.get(key)
     }
 
@@ -119,7 +120,9 @@ impl<K: Resource<DynamicType = ()>> Store<K> {
 }
 
 fn key_of<K: Resource<DynamicType = ()>>(object: &Lenient<K>) -> Key {
-    (object.namespace().unwrap_or_default(), object.name_any())
+    let meta = object.meta();
+    let text = |field: &Option<String>| field.as_deref().unwrap_or_default().into();
+    (text(&meta.namespace), text(&meta.name))
 }
 
 fn diagnostic<K: Resource<DynamicType = ()>>(unreadable: Unreadable) -> Diagnostic {
@@ -167,6 +170,7 @@ const KINDS: [&str; 9] = [
 
 #[cfg(test)]
 mod tests {
+    use ingress_core::object::Ingress as Kept;
     use k8s_openapi::api::networking::v1::Ingress;
     use serde_json::{Value, json};
 
@@ -180,19 +184,18 @@ mod tests {
         .unwrap()
     }
 
-    fn store(events: Vec<Event<Lenient<Ingress>>>) -> Store<Ingress> {
+    fn store(events: Vec<Event<Lenient<Ingress>>>) -> Store<Kept> {
         let mut store = Store::default();
         for event in events {
-            store.apply(event, |_| {});
+            store.apply(event, Kept::from);
         }
         store
     }
 
-    fn hosts(store: &Store<Ingress>) -> Vec<String> {
-        let spec = |ingress: &Arc<Ingress>| ingress.spec.clone().unwrap().rules.unwrap();
+    fn hosts(store: &Store<Kept>) -> Vec<String> {
         store
             .objects()
-            .map(|ingress| spec(ingress)[0].host.clone().unwrap())
+            .map(|(_, ingress)| ingress.rules[0].host.to_string())
             .collect()
     }
 
@@ -203,17 +206,17 @@ mod tests {
             Event::InitApply(ingress("a", &json!("a.test"))),
         ]);
         assert!(!store.is_complete());
-        store.apply(Event::InitDone, |_| {});
+        store.apply(Event::InitDone::<Lenient<Ingress>>, Kept::from);
         assert!(store.is_complete());
         assert_eq!(hosts(&store), ["a.test"]);
-        store.apply(Event::Init, |_| {});
-        store.apply(Event::InitApply(ingress("b", &json!("b.test"))), |_| {});
+        store.apply(Event::Init::<Lenient<Ingress>>, Kept::from);
+        store.apply(Event::InitApply(ingress("b", &json!("b.test"))), Kept::from);
         assert_eq!(
             hosts(&store),
             ["a.test"],
             "the old list, until the new one is complete"
         );
-        store.apply(Event::InitDone, |_| {});
+        store.apply(Event::InitDone::<Lenient<Ingress>>, Kept::from);
         assert_eq!(hosts(&store), ["b.test"]);
     }
 
@@ -236,10 +239,10 @@ mod tests {
             Event::InitApply(ingress("a", &json!(8))),
             Event::InitDone,
         ] {
-            store.apply(event, |_| {});
+            store.apply(event, Kept::from);
         }
         assert_eq!(hosts(&store), ["a.test"], "also over a new list");
-        store.apply(Event::Apply(ingress("a", &json!("b.test"))), |_| {});
+        store.apply(Event::Apply(ingress("a", &json!("b.test"))), Kept::from);
         assert_eq!(hosts(&store), ["b.test"]);
         assert_eq!(store.diagnostics().count(), 0);
     }

@@ -16,7 +16,7 @@ use super::lenient::Lenient;
 use super::store::Store;
 
 /// A store that its watch writes and the source reads, both on the control runtime.
-pub(super) type Shared<K> = Arc<Mutex<Store<K>>>;
+pub(super) type Shared<T> = Arc<Mutex<Store<T>>>;
 
 /// Something happened to a watch.
 #[derive(Debug)]
@@ -28,25 +28,26 @@ pub(super) struct Notice {
 }
 
 /// Locks a store; a panic elsewhere leaves it as consistent as it was.
-pub(super) fn lock<K>(store: &Shared<K>) -> std::sync::MutexGuard<'_, Store<K>> {
+pub(super) fn lock<T>(store: &Shared<T>) -> std::sync::MutexGuard<'_, Store<T>> {
     store.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Follows all objects that `api` and `selection` name, from a first list on, and recovers from
-/// every error with growing pauses. Yields after each event.
+/// every error with growing pauses. Stores what `keep` makes of an object. Yields after each event.
 ///
 /// Lists are streamed (Kubernetes 1.27 and newer) unless the server refuses that, which it says
 /// with 400 or 422; then they are read in pages.
-pub(super) fn follow<K>(
+pub(super) fn follow<K, T>(
     watch: Arc<str>,
     api: Api<Lenient<K>>,
     selection: Config,
-    strip: fn(&mut K),
-) -> (Shared<K>, BoxStream<'static, Notice>)
+    keep: fn(K) -> T,
+) -> (Shared<T>, BoxStream<'static, Notice>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    T: Send + Sync + 'static,
 {
-    let store = Shared::<K>::default();
+    let store = Shared::<T>::default();
     let writer = Arc::clone(&store);
     let mut selection = selection.timeout(WATCH_SECONDS);
     selection.initial_list_strategy = InitialListStrategy::StreamingList;
@@ -68,7 +69,7 @@ where
         watch: Arc::clone(&watch),
         error: match event {
             Ok(event) => {
-                lock(&writer).apply(event, strip);
+                lock(&writer).apply(event, keep);
                 None
             }
             Err(error) => Some(describe(&error)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ingress_core::ir::ObjectRef;
+use ingress_core::object;
 use ingress_core::snapshot::Snapshot;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
@@ -26,10 +27,10 @@ pub(super) struct Located {
 /// An object that has a say in the configuration.
 #[derive(Debug)]
 pub(super) enum Object {
-    Ingress(Arc<Ingress>),
+    Ingress(Arc<object::Ingress>),
     IngressClass(Arc<IngressClass>),
-    Service(Arc<Service>),
-    EndpointSlice(Arc<EndpointSlice>),
+    Service(Arc<object::Service>),
+    EndpointSlice(Arc<object::EndpointSlice>),
     Secret(Arc<Secret>),
     ConfigMap(Arc<ConfigMap>),
 }
@@ -37,10 +38,10 @@ pub(super) enum Object {
 impl Object {
     pub(super) fn reference(&self) -> ObjectRef {
         let (kind, meta) = match self {
-            Self::Ingress(object) => ("Ingress", &object.metadata),
+            Self::Ingress(object) => return object.meta.reference("Ingress"),
+            Self::Service(object) => return object.meta.reference("Service"),
+            Self::EndpointSlice(object) => return object.meta.reference("EndpointSlice"),
             Self::IngressClass(object) => ("IngressClass", &object.metadata),
-            Self::Service(object) => ("Service", &object.metadata),
-            Self::EndpointSlice(object) => ("EndpointSlice", &object.metadata),
             Self::Secret(object) => ("Secret", &object.metadata),
             Self::ConfigMap(object) => ("ConfigMap", &object.metadata),
         };
@@ -111,14 +112,12 @@ impl<'de> DeserializeSeed<'de> for ObjectSeed {
         };
         Ok(Some(match kind {
             Kind::Ingress => {
-                let mut object = Ingress::deserialize(deserializer)?;
-                complete(&mut object.metadata);
-                Object::Ingress(Arc::new(object))
+                let object = Ingress::deserialize(deserializer)?;
+                Object::Ingress(Arc::new(object.into()))
             }
             Kind::BetaIngress => {
-                let mut object = Ingress::from(beta::Ingress::deserialize(deserializer)?);
-                complete(&mut object.metadata);
-                Object::Ingress(Arc::new(object))
+                let object = Ingress::from(beta::Ingress::deserialize(deserializer)?);
+                Object::Ingress(Arc::new(object.into()))
             }
             Kind::IngressClass => {
                 let object = IngressClass::deserialize(deserializer)?;
@@ -129,14 +128,12 @@ impl<'de> DeserializeSeed<'de> for ObjectSeed {
                 Object::IngressClass(Arc::new(object))
             }
             Kind::Service => {
-                let mut object = Service::deserialize(deserializer)?;
-                complete(&mut object.metadata);
-                Object::Service(Arc::new(object))
+                let object = Service::deserialize(deserializer)?;
+                Object::Service(Arc::new(object.into()))
             }
             Kind::EndpointSlice => {
-                let mut object = EndpointSlice::deserialize(deserializer)?;
-                complete(&mut object.metadata);
-                Object::EndpointSlice(Arc::new(object))
+                let object = EndpointSlice::deserialize(deserializer)?;
+                Object::EndpointSlice(Arc::new(object.into()))
             }
             Kind::Secret => {
                 let mut object = Secret::from(WrittenSecret::deserialize(deserializer)?);

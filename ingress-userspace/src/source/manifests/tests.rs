@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use ingress_core::object::{IngressPath, PathType};
+
 use super::*;
 
 /// A directory of its own, removed at the end.
@@ -52,12 +54,8 @@ fn service(name: &str) -> String {
 }
 
 fn services(loaded: &Loaded) -> Vec<&str> {
-    let names = loaded
-        .snapshot
-        .services
-        .iter()
-        .map(|service| &service.metadata.name);
-    names.map(|name| name.as_deref().unwrap()).collect()
+    let services = loaded.snapshot.services.iter();
+    services.map(|service| &*service.meta.name).collect()
 }
 
 mod reading {
@@ -136,8 +134,7 @@ mod reading {
         let dir = Directory::new("namespace");
         dir.write("a.yaml", &service("a"));
         let loaded = dir.load();
-        let namespace = loaded.snapshot.services[0].metadata.namespace.as_deref();
-        assert_eq!(namespace, Some("default"));
+        assert_eq!(&*loaded.snapshot.services[0].meta.namespace, "default");
     }
 
     #[test]
@@ -169,22 +166,18 @@ mod reading {
             dir.write("a.yaml", &(head + spec));
             let loaded = dir.load();
             assert_eq!(loaded.problems, []);
-            let spec = loaded.snapshot.ingresses[0].spec.as_ref().unwrap();
-            let port = |backend: &k8s_openapi::api::networking::v1::IngressBackend| {
-                backend.service.as_ref().unwrap().port.clone().unwrap()
-            };
-            assert_eq!(
-                port(spec.default_backend.as_ref().unwrap()).name.as_deref(),
-                Some("http")
-            );
-            let rules = spec.rules.as_ref().unwrap();
-            let [a, b] = &rules[0].http.as_ref().unwrap().paths[..] else {
+            let ingress = &loaded.snapshot.ingresses[0];
+            let default = ingress.default_backend.as_ref().unwrap();
+            let service = default.service.as_ref().unwrap();
+            assert_eq!(service.port_name.as_deref(), Some("http"));
+            let [a, b] = &ingress.rules[0].paths[..] else {
                 panic!()
             };
-            assert_eq!(a.path_type, "ImplementationSpecific");
-            assert_eq!(port(&a.backend).number, Some(80));
-            assert_eq!(b.path_type, "Exact");
-            assert_eq!(port(&b.backend).number, Some(81));
+            let number = |path: &IngressPath| path.backend.service.as_ref().unwrap().port_number;
+            assert_eq!(a.path_type, PathType::ImplementationSpecific);
+            assert_eq!(number(a), Some(80));
+            assert_eq!(b.path_type, PathType::Exact);
+            assert_eq!(number(b), Some(81));
         }
     }
 }
@@ -311,16 +304,16 @@ items:
     #[test]
     fn a_duplicate_names_both_places_and_the_first_counts() {
         let dir = Directory::new("duplicate");
-        let typed = |kind: &str| format!("{}spec:\n  type: {kind}\n", service("web"));
-        dir.write("a.yaml", &typed("ClusterIP"));
+        let with_port =
+            |port: u16| format!("{}spec:\n  ports: [{{port: {port}}}]\n", service("web"));
+        dir.write("a.yaml", &with_port(80));
         dir.write(
             "b.yaml",
-            &format!("{}---\n{}", service("other"), typed("NodePort")),
+            &format!("{}---\n{}", service("other"), with_port(81)),
         );
         let loaded = dir.load();
         assert_eq!(services(&loaded), ["web", "other"]);
-        let spec = loaded.snapshot.services[0].spec.as_ref().unwrap();
-        assert_eq!(spec.type_.as_deref(), Some("ClusterIP"));
+        assert_eq!(loaded.snapshot.services[0].ports[0].port, 80);
         let place = dir.0.display();
         assert_eq!(
             loaded.problems[0].to_string(),
