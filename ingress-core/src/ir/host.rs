@@ -69,6 +69,22 @@ impl HostPattern {
             None => Host::parse(text).map(Self::Exact),
         }
     }
+
+    /// What [`parse`](Self::parse) gives; shares the text where that is in its normal form already.
+    pub fn sharing(text: &Arc<str>) -> Result<Self, HostError> {
+        Ok(match Self::parse(text)? {
+            Self::Exact(host) if host.0 == *text => Self::Exact(Host(Arc::clone(text))),
+            other => other,
+        })
+    }
+
+    /// The text of [`Display`](fmt::Display), shared where there is one to share.
+    pub fn to_text(&self) -> Arc<str> {
+        match self {
+            Self::Exact(host) => Arc::clone(&host.0),
+            Self::Wildcard(_) | Self::Any => self.to_string().into(),
+        }
+    }
 }
 
 impl fmt::Display for HostPattern {

@@ -45,6 +45,15 @@ impl PathPattern {
         Self::Prefix(text.trim_end_matches('/').into())
     }
 
+    /// What [`prefix`](Self::prefix) gives; shares the text where that has no trailing slash.
+    pub fn prefix_sharing(text: &Arc<str>) -> Self {
+        if text.ends_with('/') {
+            Self::prefix(text)
+        } else {
+            Self::Prefix(Arc::clone(text))
+        }
+    }
+
     /// Whether a request path is matched.
     ///
     /// Source: the Kubernetes Ingress documentation, "Path types".

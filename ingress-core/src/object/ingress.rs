@@ -1,6 +1,7 @@
 //! An Ingress.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1;
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ pub struct Ingress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngressRule {
     /// Empty for every host.
-    pub host: Box<str>,
+    pub host: Arc<str>,
     /// `http.paths`.
     pub paths: Box<[IngressPath]>,
 }
@@ -40,7 +41,7 @@ pub struct IngressRule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngressPath {
     /// Empty where there is none.
-    pub path: Box<str>,
+    pub path: Arc<str>,
     /// How it is compared.
     pub path_type: PathType,
     /// Where requests go.
@@ -73,7 +74,7 @@ pub struct IngressBackend {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceBackend {
     /// Of the Service.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// `port.name`.
     pub port_name: Option<Box<str>>,
     /// `port.number`, as found.
@@ -93,7 +94,7 @@ pub struct ResourceBackend {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngressTls {
     /// Hosts that the certificate is for; none means those of the rules.
-    pub hosts: Box<[Box<str>]>,
+    pub hosts: Box<[Arc<str>]>,
     /// The Secret with the certificate.
     pub secret_name: Option<Box<str>>,
 }

@@ -79,7 +79,7 @@ impl fmt::Display for RuleField {
 }
 
 /// Reads one Ingress, of a class with these settings.
-pub(super) fn read(ingress: &Ingress, class: Settings) -> Claims {
+pub(super) fn read(ingress: &Ingress, class: &Settings) -> Claims {
     let rules = &ingress.rules;
     let scope = if rules.is_empty() {
         DefaultScope::Everything
@@ -88,7 +88,7 @@ pub(super) fn read(ingress: &Ingress, class: Settings) -> Claims {
     };
     let mut reader = Reader {
         ingress: ingress.meta.reference("Ingress"),
-        settings: class,
+        settings: class.clone(),
         diagnostics: Vec::new(),
     };
     reader.annotations(ingress);
@@ -183,14 +183,14 @@ impl Reader {
         }
     }
 
-    fn host(&mut self, text: &str, field: impl FnOnce() -> String) -> Option<HostPattern> {
+    fn host(&mut self, text: &Arc<str>, field: impl FnOnce() -> String) -> Option<HostPattern> {
         // An address is never the name of a rule: RFC 3986 section 3.2.2 tells the two apart.
         if text.parse::<IpAddr>().is_ok() {
             let message = format!("`{text}` is an IP address, a host name is expected");
             self.report(field(), Reason::InvalidHost, message);
             return None;
         }
-        match HostPattern::parse(text) {
+        match HostPattern::sharing(text) {
             Ok(host) => Some(host),
             Err(error) => {
                 self.report(field(), Reason::InvalidHost, format!("`{text}`: {error}"));
@@ -220,7 +220,7 @@ impl Reader {
         let target = self.target(backend, field);
         let origin = RuleOrigin {
             ingress: self.ingress.clone(),
-            path: text.as_ref().into(),
+            path: Arc::clone(text),
         };
         Some(Rule {
             path: pattern,
@@ -249,7 +249,7 @@ impl Reader {
                 Ok(port) => {
                     return Target::Backend(BackendKey {
                         namespace: Arc::clone(&self.ingress.namespace),
-                        service: service.name.as_ref().into(),
+                        service: Arc::clone(&service.name),
                         port,
                         policy: self.settings.backend.clone(),
                     });
@@ -307,7 +307,7 @@ impl Reader {
     }
 }
 
-fn read_path(text: &str, path_type: &PathType) -> Result<PathPattern, (Reason, String)> {
+fn read_path(text: &Arc<str>, path_type: &PathType) -> Result<PathPattern, (Reason, String)> {
     let invalid = |message: String| Err((Reason::InvalidPath, message));
     let strict = match path_type {
         PathType::Exact | PathType::Prefix => true,
@@ -334,9 +334,9 @@ fn read_path(text: &str, path_type: &PathType) -> Result<PathPattern, (Reason, S
         ));
     }
     Ok(if *path_type == PathType::Exact {
-        PathPattern::Exact(text.into())
+        PathPattern::Exact(Arc::clone(text))
     } else {
-        PathPattern::prefix(text)
+        PathPattern::prefix_sharing(text)
     })
 }
 

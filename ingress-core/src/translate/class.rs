@@ -111,7 +111,11 @@ impl<'a> Classes<'a> {
 }
 
 /// What each class that is ours says of its Ingresses.
-pub(super) struct ClassSettings<'a>(HashMap<&'a str, Settings>);
+pub(super) struct ClassSettings<'a> {
+    by_name: HashMap<&'a str, Arc<Settings>>,
+    /// Of classes that say nothing.
+    empty: Arc<Settings>,
+}
 
 impl<'a> ClassSettings<'a> {
     /// Reads the parameters of all classes that are ours.
@@ -154,7 +158,7 @@ impl<'a> ClassSettings<'a> {
                     let empty = std::collections::BTreeMap::new();
                     let (read, mistakes) =
                         annotation::of_class(object.data.as_ref().unwrap_or(&empty));
-                    settings.insert(name(&class.metadata), read);
+                    settings.insert(name(&class.metadata), Arc::new(read));
                     diagnostics.extend(mistakes.into_iter().map(|mistake| Diagnostic {
                         object: wanted.clone(),
                         field: format!("data[{}]", mistake.key),
@@ -168,18 +172,19 @@ impl<'a> ClassSettings<'a> {
                 }
             }
         }
-        Self(settings)
+        Self {
+            by_name: settings,
+            empty: Arc::default(),
+        }
     }
 
     /// What a class says.
-    pub(super) fn of(&self, class: Class<'_>) -> Settings {
-        match class {
-            Class::Object(class) => {
-                let settings = self.0.get(name(&class.metadata));
-                settings.cloned().unwrap_or_default()
-            }
-            Class::Nominal => Settings::default(),
-        }
+    pub(super) fn of(&self, class: Class<'_>) -> &Arc<Settings> {
+        let settings = match class {
+            Class::Object(class) => self.by_name.get(name(&class.metadata)),
+            Class::Nominal => None,
+        };
+        settings.unwrap_or(&self.empty)
     }
 }
 

@@ -37,7 +37,7 @@ struct KnownCertificate {
 
 struct KnownClaims {
     _ingress: Arc<Ingress>,
-    class: Settings,
+    class: Arc<Settings>,
     claims: Arc<Claims>,
     round: u64,
 }
@@ -89,18 +89,19 @@ impl Memo {
     }
 
     /// What an Ingress of a class with these settings claims.
-    pub(super) fn claims(&mut self, ingress: &Arc<Ingress>, class: Settings) -> Arc<Claims> {
+    pub(super) fn claims(&mut self, ingress: &Arc<Ingress>, class: &Arc<Settings>) -> Arc<Claims> {
         let address = Arc::as_ptr(ingress) as usize;
         if let Some(known) = self.claims.get_mut(&address)
-            && known.class == class
+            && (Arc::ptr_eq(&known.class, class) || known.class == *class)
         {
             known.round = self.round;
+            known.class = Arc::clone(class);
             return Arc::clone(&known.claims);
         }
-        let claims = Arc::new(claim::read(ingress, class.clone()));
+        let claims = Arc::new(claim::read(ingress, class));
         let known = KnownClaims {
             _ingress: Arc::clone(ingress),
-            class,
+            class: Arc::clone(class),
             claims: Arc::clone(&claims),
             round: self.round,
         };

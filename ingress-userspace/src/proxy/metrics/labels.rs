@@ -3,7 +3,9 @@
 //! Two routes that nobody can tell apart by their labels (an exact path and a prefix of the same
 //! text) share them.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -39,9 +41,33 @@ pub(in super::super) struct LabelSet(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    labels: HashMap<LabelKey, Arc<Labels>>,
+    labels: HashSet<ByKey>,
     last_id: u64,
 }
+
+/// Labels that are found by what they are made of.
+#[derive(Debug)]
+struct ByKey(Arc<Labels>);
+
+impl Borrow<LabelKey> for ByKey {
+    fn borrow(&self) -> &LabelKey {
+        &self.0.key
+    }
+}
+
+impl Hash for ByKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.key.hash(state);
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for ByKey {}
 
 impl Labels {
     /// Those of requests that match no route.
@@ -76,7 +102,7 @@ impl LabelKey {
             Target::Unavailable => (Arc::default(), None),
         };
         Self {
-            host: host.map_or_else(Arc::default, |host| host.to_string().into()),
+            host: host.map_or_else(Arc::default, HostPattern::to_text),
             namespace: Arc::clone(&rule.origin.ingress.namespace),
             ingress: Arc::clone(&rule.origin.ingress.name),
             path: Arc::clone(&rule.origin.path),
@@ -91,18 +117,20 @@ impl LabelSet {
     pub(in super::super) fn intern(&self, key: LabelKey) -> Arc<Labels> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Known { labels, last_id } = &mut *known;
-        let made = labels.entry(key).or_insert_with_key(|key| {
-            *last_id += 1;
-            Arc::new(Labels::new(*last_id, key.clone()))
-        });
-        Arc::clone(made)
+        if let Some(ByKey(known)) = labels.get(&key) {
+            return Arc::clone(known);
+        }
+        *last_id += 1;
+        let made = Arc::new(Labels::new(*last_id, key));
+        labels.insert(ByKey(Arc::clone(&made)));
+        made
     }
 
     /// Says of these keys that nothing has them any more.
     pub(in super::super) fn retire(&self, keys: &HashSet<LabelKey>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for key in keys {
-            if let Some(labels) = known.labels.remove(key) {
+            if let Some(ByKey(labels)) = known.labels.take(key) {
                 labels.retired.store(true, Ordering::Relaxed);
             }
         }
