@@ -14,6 +14,7 @@
 //! server, for `kubectl` and tests.
 
 pub mod beside;
+mod brownout;
 pub mod container;
 pub mod control;
 pub mod demo;

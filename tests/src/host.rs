@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -45,8 +46,22 @@ impl Host {
         run(&mut command)
     }
 
+    /// Has commands that are started from now on ask this name server, as `ip netns exec` has it.
+    pub fn use_name_server(&self, address: IpAddr) -> Result<()> {
+        let directory = settings_directory(&self.name);
+        fs::create_dir_all(&directory)?;
+        let file = directory.join("resolv.conf");
+        fs::write(&file, format!("nameserver {address}\n"))
+            .with_context(|| format!("failed to write {}", file.display()))
+    }
+
     /// A command that will run in it.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        if settings_directory(&self.name).exists() {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", &self.name]).arg(program);
+            return command;
+        }
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net={NAMESPACES}/{}", self.name))
@@ -227,6 +242,12 @@ fn remove(name: &str) {
         let _ = Command::new("kill").args(["-9", pid]).output();
     }
     let _ = Namespace::remove(name);
+    let _ = fs::remove_dir_all(settings_directory(name));
+}
+
+/// Files that take the place of those in `/etc` (`ip-netns(8)`).
+fn settings_directory(name: &str) -> PathBuf {
+    Path::new("/etc/netns").join(name)
 }
 
 const NAMESPACES: &str = "/run/netns";

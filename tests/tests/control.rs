@@ -2,6 +2,7 @@
 
 mod control {
     mod bad_input;
+    mod external_name;
     mod saying;
     mod watching;
 }
@@ -24,8 +25,17 @@ fn plane(name: &str) -> Result<ControlPlane> {
 
 /// The daemon.
 fn sluice() -> Result<PathBuf> {
-    let path = env::var_os("SLUICE_BINARY").map(PathBuf::from);
-    path.context("SLUICE_BINARY is not set: run tests by `cargo xtask test`")
+    binary("SLUICE_BINARY")
+}
+
+/// What stands for pods.
+fn origin() -> Result<PathBuf> {
+    binary("SLUICE_ORIGIN")
+}
+
+fn binary(variable: &str) -> Result<PathBuf> {
+    let path = env::var_os(variable).map(PathBuf::from);
+    path.with_context(|| format!("{variable} is not set: run tests by `cargo xtask test`"))
 }
 
 /// An Ingress of class `sluice` for a host, whose Service has no endpoints.

@@ -36,6 +36,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             ("nft", "nftables"),
             ("conntrack", "conntrack"),
             ("curl", "curl"),
+            ("dnsmasq", "dnsmasq-base"),
             ("tc", "iproute2"),
             ("bpftool", "bpftool"),
         ]);

@@ -229,6 +229,12 @@ impl ControlPlane {
         host::run(Command::new("kill").args([&format!("-{signal}"), &id.to_string()]))
     }
 
+    /// Paths of the API server's certificate and key.
+    pub(super) fn api_certificate(&self) -> (PathBuf, PathBuf) {
+        let Identity { certificate, key } = self.authority.identity(API_SERVER, "crt");
+        (certificate, key)
+    }
+
     /// The audit log so far, a JSON object a line.
     pub fn audit_log(&self) -> Result<String> {
         let path = audit_log(&self.directory);
@@ -363,7 +369,7 @@ fn api_arguments(
     audit: Audit,
 ) -> Result<Vec<String>> {
     let server = authority.server(
-        "kube-apiserver",
+        API_SERVER,
         &[
             "localhost",
             "kubernetes",
@@ -425,6 +431,7 @@ pub const API_PORT: u16 = 6443;
 /// The API server as a Service, as pods know it.
 pub const API_SERVICE_V4: &str = "10.96.0.1";
 
+const API_SERVER: &str = "kube-apiserver";
 const SERVICES: &str = "10.96.0.0/16,fd96::/108";
 const ETCD: &str = "http://127.0.0.1:2379";
 const ETCD_PORT: u16 = 2379;

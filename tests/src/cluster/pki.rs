@@ -87,7 +87,8 @@ impl Authority {
         Ok(identity)
     }
 
-    fn identity(&self, file: &str, extension: &str) -> Identity {
+    /// Where the files of an identity are.
+    pub(super) fn identity(&self, file: &str, extension: &str) -> Identity {
         Identity {
             certificate: self.directory.join(format!("{file}.{extension}")),
             key: self.directory.join(format!("{file}.key")),

@@ -1,5 +1,7 @@
 //! Whose objects count, and what becomes of the daemon while the API server is away.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use ingress_tests::cluster::beside::Daemon;
 use ingress_tests::rig::wait_until;
@@ -108,6 +110,40 @@ fn an_api_server_that_goes_takes_nothing_along_and_is_followed_when_it_is_back()
     wait_until("no more complaint", || Ok(!complains()?))
 }
 
+/// For ten minutes with `SLUICE_OUTAGE_SECONDS=600`.
+#[test]
+#[ignore = "needs root: network namespaces"]
+fn an_api_server_that_answers_with_errors_takes_nothing_along() -> Result<()> {
+    let outage: u64 = match std::env::var("SLUICE_OUTAGE_SECONDS") {
+        Ok(seconds) => seconds.parse()?,
+        Err(_) => 10,
+    };
+    let plane = plane("errors")?;
+    let web = ingress("default", "web", "web.test");
+    plane.apply(&format!("{CLASS}{web}{SLICE}"))?;
+    let daemon = Daemon::start(&plane, &sluice()?, "errors", &["--update-status=false"])?;
+    let endpoints = || Ok::<_, anyhow::Error>(daemon.status()?["config"]["endpoints"].clone());
+    wait_until("the endpoint", || Ok(endpoints()? == 1))?;
+    let brownout = plane.brown_out()?;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(outage) {
+        ensure!(daemon.is_served("web.test", "/")?);
+        ensure!(endpoints()? == 1, "the endpoint is gone");
+        ensure!(daemon.readiness()? == Some(200), "it is not ready any more");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    wait_until("every watch to have its error", || {
+        Ok(brownout.answered() >= 5)
+    })?;
+    drop(brownout);
+    plane.start_api()?;
+    plane.apply(&ingress("default", "new", "new.test"))?;
+    wait_until("news", || daemon.is_served("new.test", "/"))?;
+    ensure!(daemon.is_served("web.test", "/")?);
+    ensure!(endpoints()? == 1, "the endpoint did not outlive the outage");
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs root: network namespaces"]
 fn a_daemon_that_starts_without_an_api_server_answers_nothing() -> Result<()> {
@@ -127,3 +163,13 @@ fn a_daemon_that_starts_without_an_api_server_answers_nothing() -> Result<()> {
     ensure!(daemon.is_served("web.test", "/")?);
     Ok(())
 }
+
+/// An endpoint of the Service `web`.
+const SLICE: &str = "---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-a, namespace: default, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints: [{addresses: [10.99.0.1]}]
+";
