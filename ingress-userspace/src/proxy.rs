@@ -61,5 +61,7 @@ pub use limits::Timeouts;
 pub use listen::{Datapath, ListenError, Listener, Scheme, listen};
 pub use metrics::exposition::{Identity, Metrics};
 pub use table::{Table, TableHandle};
-pub use tls::{CipherError, CipherSuites, TicketKeyError, TicketKeys, TlsOptions, TlsVersion};
+pub use tls::{
+    CipherError, CipherSuites, TicketKeyError, TicketKeys, Tickets, TlsOptions, TlsVersion,
+};
 pub use worker::{ConnectionGauge, NoGauge, Worker, WorkerHandle, WorkerOptions, WorkerSpec};

@@ -8,9 +8,12 @@
 pub mod control;
 mod core;
 pub mod datapath;
+pub mod proxy;
 mod render;
 mod report;
+mod rounds;
 mod wrk;
 
 pub use render::render;
-pub use report::{Machine, Ratio, Report, Row};
+pub use report::{Goal, Machine, Ratio, Report, Row};
+pub use rounds::Effort;

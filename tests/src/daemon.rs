@@ -65,6 +65,11 @@ impl Daemon {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// What it is started with.
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
+    }
+
     /// Starts it on `host` and waits until it serves.
     pub fn start(&self, host: &Host) -> Result<Running> {
         let mut command = host.command(&self.sluice);

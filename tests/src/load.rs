@@ -163,7 +163,7 @@ impl Running {
 }
 
 /// Reads one response; whether the connection may carry another.
-fn read_response(stream: &mut BufReader<TcpStream>) -> io::Result<bool> {
+pub(crate) fn read_response(stream: &mut BufReader<TcpStream>) -> io::Result<bool> {
     let mut line = String::new();
     stream.read_line(&mut line)?;
     if !line.starts_with("HTTP/1.1 200") {

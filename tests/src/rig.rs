@@ -209,6 +209,7 @@ impl Rig {
         ] {
             let mut origin = host.command(&self.options.origin);
             origin.args(["--name", name, "--listen", &format!("[::]:{POD_PORT}")]);
+            origin.args(["--listen-grpc", &format!("[::]:{POD_GRPC_PORT}")]);
             let log = self.path(&format!("{name}.log"));
             waiting.push((Process::spawn(origin, &log)?, address));
         }
@@ -299,6 +300,8 @@ pub const POD3_V4: &str = "10.2.2.1";
 pub const POD3_V6: &str = "fd02:2::1";
 /// Port that pods listen on.
 pub const POD_PORT: u16 = 8080;
+/// Port at which they answer gRPC calls.
+pub const POD_GRPC_PORT: u16 = 8081;
 
 const FAR_ROUTER_V4: &str = "10.9.0.1";
 const FAR_ROUTER_V6: &str = "fd09::1";

@@ -16,6 +16,12 @@ pub(crate) struct Flags {
     /// Also write machine, rows and ratios to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Of the proxy: measure workloads whose name contains this, and no others.
+    #[arg(long, value_name = "PART")]
+    only: Vec<String>,
+    /// Of the proxy: who stands beside Sluice.
+    #[arg(long, value_delimiter = ',', default_value = "nginx,haproxy")]
+    peers: Vec<String>,
     /// Pairs of runs of each comparison.
     #[arg(long, default_value_t = 5)]
     pairs: u32,
@@ -30,6 +36,8 @@ enum Suite {
     Control,
     /// Packet paths: NodePort, host listener, netns; and ns a packet of each program.
     Datapath,
+    /// Sluice beside other proxies: CPU time a request, on one core.
+    Proxy,
 }
 
 /// Runs one suite; its exit status is ours.
@@ -38,8 +46,9 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         bail!("benches make network namespaces and load eBPF programs: run them as root");
     }
     setup::run(setup::Scope::Bench)?;
+    setup::install_packages(&[("wrk", "wrk"), ("h2load", "nghttp2-client")])?;
     let sluice = build::sluice()?;
-    let rig = build::rig(build::Rig::Release)?;
+    let rig = build::rig(build::Rig::Fast)?;
     let mut bench = Command::new(rig.join("sluice-bench"));
     bench.current_dir(shell::root());
     match flags.suite {
@@ -47,6 +56,11 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             .arg("control")
             .env("SLUICE_CLUSTER_BIN", assets::ensure()?),
         Suite::Datapath => bench.arg("datapath"),
+        Suite::Proxy => {
+            setup::install_packages(&[("nginx", "nginx"), ("haproxy", "haproxy")])?;
+            bench.args(["proxy", "--peers", &flags.peers.join(",")]);
+            bench.args(flags.only.iter().flat_map(|part| ["--only", part]))
+        }
     };
     bench
         .arg("--sluice")

@@ -36,7 +36,7 @@ pub(crate) enum Rig {
     /// Like the tests, with which they share what is compiled.
     Dev,
     /// For measurements.
-    Release,
+    Fast,
 }
 
 /// Builds the rig's programs, and gives the directory that they are in.
@@ -45,9 +45,9 @@ pub(crate) fn rig(kind: Rig) -> Result<PathBuf> {
     build.args(["build", "-p", "ingress-tests", "--bins"]);
     let directory = match kind {
         Rig::Dev => "debug",
-        Rig::Release => {
-            build.arg("--release");
-            "release"
+        Rig::Fast => {
+            build.args(["--profile", "rig"]);
+            "rig"
         }
     };
     step("build the rig", &mut build)?;

@@ -1,34 +1,39 @@
 //! Follows the file of ticket keys.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tracing::{info, warn};
 
-use crate::proxy::{TicketKeys, TlsOptions};
+use crate::proxy::{TicketKeys, Tickets, TlsOptions};
 use crate::settings::Run;
 
 /// What TLS towards clients may be; keys of tickets follow their file from now on.
 pub(super) fn options(flags: &Run) -> Result<TlsOptions> {
-    let path = flags.tls.tls_ticket_keys.clone();
-    let tickets = path.map(|path| -> Result<_> {
-        let read = || -> Result<_> {
-            let text = fs::read_to_string(&path)?;
-            Ok((TicketKeys::parse(&text)?, text))
-        };
-        let (keys, text) = read()
-            .with_context(|| format!("failed to read ticket keys from `{}`", path.display()))?;
-        tokio::spawn(follow(path, text, Arc::clone(&keys)));
-        Ok(keys)
-    });
+    let tickets = match &flags.tls.tls_ticket_keys {
+        _ if !flags.tls.tls_session_tickets => Tickets::Off,
+        Some(path) => Tickets::Shared(shared(path)?),
+        None => Tickets::Own,
+    };
     Ok(TlsOptions {
         min_version: flags.tls.tls_min_version.into(),
         cipher_suites: flags.tls.tls_ciphers.clone(),
-        tickets: tickets.transpose()?,
+        tickets,
     })
+}
+
+fn shared(path: &Path) -> Result<Arc<TicketKeys>> {
+    let read = || -> Result<_> {
+        let text = fs::read_to_string(path)?;
+        Ok((TicketKeys::parse(&text)?, text))
+    };
+    let (keys, text) =
+        read().with_context(|| format!("failed to read ticket keys from `{}`", path.display()))?;
+    tokio::spawn(follow(path.to_owned(), text, Arc::clone(&keys)));
+    Ok(keys)
 }
 
 /// Reads the file again and again: a mounted Secret is exchanged by a link, of which a watch on

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use super::stream::UpstreamStream;
 
-pub use options::{CipherError, CipherSuites, TlsOptions, TlsVersion};
+pub use options::{CipherError, CipherSuites, Tickets, TlsOptions, TlsVersion};
 pub use tickets::{TicketKeyError, TicketKeys};
 
 /// HTTP/2 before HTTP/1.1, certificates by `resolver`.
@@ -33,10 +33,11 @@ pub(super) fn server_config(
     config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_11.to_vec()];
     // Sessions are resumed by stateless tickets: a cache would be a lock that workers share.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = match &options.tickets {
-        Some(keys) => Arc::clone(keys) as Arc<dyn ProducesTickets>,
-        None => aws_lc_rs::Ticketer::new()?,
-    };
+    match &options.tickets {
+        Tickets::Own => config.ticketer = aws_lc_rs::Ticketer::new()?,
+        Tickets::Shared(keys) => config.ticketer = Arc::clone(keys) as Arc<dyn ProducesTickets>,
+        Tickets::Off => config.send_tls13_tickets = 0,
+    }
     Ok(Arc::new(config))
 }
 

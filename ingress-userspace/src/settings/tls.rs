@@ -28,6 +28,16 @@ pub struct Tls {
     /// process].
     #[arg(long, env = "SLUICE_TLS_TICKET_KEYS", value_name = "FILE")]
     pub tls_ticket_keys: Option<PathBuf>,
+
+    /// Whether sessions are resumed, by tickets; else each connection has a full handshake.
+    #[arg(
+        long,
+        env = "SLUICE_TLS_SESSION_TICKETS",
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
+    pub tls_session_tickets: bool,
 }
 
 /// The oldest version of TLS.

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use ingress_core::ir::{self, HostPattern, ObjectRef};
-use ingress_userspace::proxy::{CipherSuites, Table, TicketKeys, TlsOptions, TlsVersion};
+use ingress_userspace::proxy::{CipherSuites, Table, TicketKeys, Tickets, TlsOptions, TlsVersion};
 
 use crate::rig::{Options, Origin, Proxy, config, wait_until};
 
@@ -295,7 +295,7 @@ fn sessions_are_resumed_on_any_node_that_has_the_key() {
     let keys = |text: &str| TicketKeys::parse(text).unwrap();
     let node = |keys: Arc<TicketKeys>| {
         let tls = TlsOptions {
-            tickets: Some(keys),
+            tickets: Tickets::Shared(keys),
             ..TlsOptions::default()
         };
         start_with(tls, config(&[]))
@@ -321,6 +321,23 @@ fn sessions_are_resumed_on_any_node_that_has_the_key() {
         rolling
             .replace(&(ticket_key("B") + &ticket_key("A")))
             .unwrap();
+    }
+}
+
+#[test]
+fn sessions_are_not_resumed_where_tickets_are_off() {
+    let off = TlsOptions {
+        tickets: Tickets::Off,
+        ..TlsOptions::default()
+    };
+    let proxy = start_with(off, config(&[]));
+    let directory = tempfile::tempdir().unwrap();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let session = directory.path().join(version);
+        let session = session.to_str().unwrap();
+        let sink = s_client(proxy.https, &[version, "-ign_eof", "-sess_out", session]);
+        assert!(sink.contains("New, TLS"), "{version}: {sink}");
+        assert!(!sink.contains("TLS session ticket:"), "{version}: {sink}");
     }
 }
 

@@ -13,8 +13,8 @@ use ingress_core::ir::{HostPattern, HostRules, ObjectRef, PathPattern, Rule, Rul
 use ingress_core::route::RouteTable;
 
 use self::objects::{Objects, Size};
-use super::report::spread;
-use super::{Machine, Report, Row};
+use super::report::Measure;
+use super::{Report, Row};
 use crate::cluster::beside::Daemon;
 use crate::cluster::control::{Audit, ControlPlane, Options};
 use crate::cluster::programs::Programs;
@@ -30,7 +30,7 @@ pub fn run(sluice: &std::path::Path, say: impl Fn(&str)) -> Result<Report> {
     let mut suite = Suite {
         plane: &plane,
         sluice,
-        rows: Vec::new(),
+        report: Report::new(),
     };
     suite.row(
         "one of 100,000 hosts changed",
@@ -55,39 +55,27 @@ pub fn run(sluice: &std::path::Path, say: impl Fn(&str)) -> Result<Report> {
     suite.changes(&objects)?;
     say("write the addresses of all Ingresses");
     suite.statuses(&objects)?;
-    let mut rows = suite.rows;
-    rows.extend(
-        PUBLISHED
-            .iter()
-            .map(|(what, seconds)| published(what, *seconds)),
-    );
-    Ok(Report {
-        machine: Machine::here(),
-        rows,
-        ratios: Vec::new(),
-    })
+    let mut report = suite.report;
+    let published = PUBLISHED.map(|(what, seconds)| published(what, seconds));
+    report.rows.extend(published);
+    Ok(report)
 }
 
 struct Suite<'a> {
     plane: &'a ControlPlane,
     sluice: &'a std::path::Path,
-    rows: Vec<Row>,
+    report: Report,
 }
 
 impl<'a> Suite<'a> {
     fn row(&mut self, workload: &str, metric: &'static str, unit: &'static str, figures: &[f64]) {
-        let (median, min, max) = spread(figures);
-        self.rows.push(Row {
+        let measure = Measure {
             suite: "control",
-            workload: workload.to_owned(),
-            subject: "sluice".to_owned(),
+            workload,
             metric,
             unit,
-            median,
-            min,
-            max,
-            runs: figures.len(),
-        });
+        };
+        self.report.add_row(measure, "sluice", figures);
     }
 
     /// A daemon that is ready.

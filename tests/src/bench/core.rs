@@ -1,11 +1,15 @@
 //! The one core: keeps a bench on it and reads how busy it was, and with whom.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::host::Host;
 
 /// The core that everything runs on, and the group of processes whose time counts.
 #[derive(Debug)]
@@ -20,7 +24,39 @@ pub(super) struct Usage {
     /// Seconds of work.
     pub(super) busy: f64,
     /// Share of the core, from 0 to 1, that was neither ours nor the kernel's network work for us.
-    pub(super) others: f64,
+    others: f64,
+}
+
+impl Usage {
+    /// Whether the run counts: others had little of the core.
+    pub(super) fn counts(&self) -> bool {
+        self.others <= OTHERS_MAX
+    }
+}
+
+/// Processes whose time is counted by themselves too.
+#[derive(Debug)]
+pub(super) struct Group(PathBuf);
+
+impl Group {
+    /// A command that will run on `host`, with all that it starts, in this group.
+    pub(super) fn command(&self, host: &Host, program: impl AsRef<OsStr>) -> Command {
+        let mut command = host.command("sh");
+        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
+        command.arg(self.0.join("cgroup.procs")).arg(program);
+        command
+    }
+
+    /// Seconds that they ran.
+    pub(super) fn seconds(&self) -> Result<f64> {
+        seconds_of(&self.0)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
 }
 
 /// A moment.
@@ -48,6 +84,13 @@ impl Core {
         fs::write(group.join("cgroup.procs"), std::process::id().to_string())
             .context("failed to enter the cpuacct cgroup")?;
         Ok(Self { number, group })
+    }
+
+    /// A group of processes within ours.
+    pub(super) fn group(&self, name: &str) -> Result<Group> {
+        let group = self.group.join(name);
+        fs::create_dir_all(&group).context("failed to make a cpuacct cgroup")?;
+        Ok(Group(group))
     }
 
     /// Now.
@@ -89,8 +132,7 @@ impl Core {
 
     /// Seconds that our processes ran.
     fn ours(&self) -> Result<f64> {
-        let usage = fs::read_to_string(self.group.join("cpuacct.usage"))?;
-        Ok(usage.trim().parse::<f64>()? / 1e9)
+        seconds_of(&self.group)
     }
 
     /// Seconds that the core's softirq thread ran: packets that nobody's process was there for.
@@ -122,4 +164,11 @@ impl Drop for Core {
     }
 }
 
+fn seconds_of(group: &Path) -> Result<f64> {
+    let usage = fs::read_to_string(group.join("cpuacct.usage"))?;
+    Ok(usage.trim().parse::<f64>()? / 1e9)
+}
+
+/// Of one core, for a run to count.
+const OTHERS_MAX: f64 = 0.15;
 const TICKS_A_SECOND: f64 = 100.0;

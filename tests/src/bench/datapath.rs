@@ -3,26 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::core::Core;
-use super::report::{Machine, Ratio, Report, Row, spread};
-use super::wrk::{self, Workload};
+use super::report::{Measure, Report};
+use super::rounds::{Effort, Rounds, figures, ratios, take_turns};
+use super::wrk::Wrk;
 use crate::daemon::{Daemon, Running};
 use crate::demo::Programs;
+use crate::load::Reuse;
 use crate::manifest::Manifest;
 use crate::programs;
 use crate::rig::{EDGE_V4, Options, POD1_V4, POD2_V4, Rig};
 use crate::services::{self, NODE_PORT};
-
-/// How much is measured.
-#[derive(Clone, Copy, Debug)]
-pub struct Effort {
-    /// Pairs of each comparison.
-    pub pairs: u32,
-    /// Seconds of each run.
-    pub seconds: u32,
-}
 
 /// A path from client to pod. In the order in which they take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,11 +46,7 @@ struct Paths {
 
 /// Runs the suite; `say` is told what is being done.
 pub fn run(programs: &Programs, effort: Effort, say: impl Fn(&str)) -> Result<Report> {
-    let mut report = Report {
-        machine: Machine::here(),
-        rows: Vec::new(),
-        ratios: Vec::new(),
-    };
+    let mut report = Report::new();
     say("nanoseconds a packet of each program, by BPF_PROG_TEST_RUN");
     per_packet(&mut report)?;
     let core = Core::take(&format!("sluice-bench-{}", std::process::id()))?;
@@ -65,11 +54,13 @@ pub fn run(programs: &Programs, effort: Effort, say: impl Fn(&str)) -> Result<Re
     let paths = Paths::build(programs)?;
     for count in SERVICES {
         paths.install_services(count)?;
-        for workload in Workload::ALL {
-            let name = format!("{}, {count} Services", workload.name());
+        for (reuse, workload) in WORKLOADS {
+            let name = format!("{workload}, {count} Services");
             say(&format!("{name}: {} pairs", effort.pairs));
-            let runs = compare(&core, &paths, workload, effort)?;
-            report.add(&name, &runs);
+            let runs = take_turns(&Subject::ALL, effort, |subject, seconds| {
+                paths.measure(&core, subject, reuse, seconds)
+            })?;
+            add(&mut report, &name, &runs);
         }
     }
     Ok(report)
@@ -85,50 +76,15 @@ fn per_packet(report: &mut Report) -> Result<()> {
         }
     }
     for (case, figures) in runs {
-        let (median, min, max) = spread(&figures);
-        let workload = "one packet".to_owned();
-        report.rows.push(Row {
+        let measure = Measure {
             suite: SUITE,
-            workload,
-            subject: case,
+            workload: "one packet",
             metric: "program time",
             unit: "ns",
-            median,
-            min,
-            max,
-            runs: figures.len(),
-        });
+        };
+        report.add_row(measure, &case, &figures);
     }
     Ok(())
-}
-
-/// The figures of each subject, in rounds: the runs of one round stand next to each other in time.
-type Rounds = Vec<BTreeMap<Subject, f64>>;
-
-fn compare(core: &Core, paths: &Paths, workload: Workload, effort: Effort) -> Result<Rounds> {
-    let mut rounds = Rounds::new();
-    let mut rejected = 0;
-    for subject in Subject::ALL {
-        paths.measure(core, subject, workload, 1)?;
-    }
-    while rounds.len() < effort.pairs as usize {
-        let mut round = BTreeMap::new();
-        for subject in Subject::ALL {
-            match paths.measure(core, subject, workload, effort.seconds)? {
-                Some(figure) => {
-                    round.insert(subject, figure);
-                }
-                None => rejected += 1,
-            }
-        }
-        if round.len() == Subject::ALL.len() {
-            rounds.push(round);
-        }
-        if rejected > effort.pairs * REJECTED_MAX {
-            bail!("other programs keep taking more than {OTHERS_MAX} of the core");
-        }
-    }
-    Ok(rounds)
 }
 
 impl Paths {
@@ -175,7 +131,7 @@ impl Paths {
         &self,
         core: &Core,
         subject: Subject,
-        workload: Workload,
+        reuse: Reuse,
         seconds: u32,
     ) -> Result<Option<f64>> {
         let (rig, port) = match subject {
@@ -186,9 +142,9 @@ impl Paths {
         rig.edge.flush_conntrack()?;
         let url = format!("http://{EDGE_V4}:{port}/bytes/1024");
         let mark = core.mark()?;
-        let requests = wrk::run(&rig.client, &url, HOST, workload, seconds)?;
+        let requests = Wrk::new(&url, HOST, reuse).run(&rig.client, seconds)?;
         let usage = core.since(&mark)?;
-        if usage.others > OTHERS_MAX {
+        if !usage.counts() {
             return Ok(None);
         }
         #[expect(clippy::cast_precision_loss, reason = "requests of a few seconds")]
@@ -197,54 +153,32 @@ impl Paths {
     }
 }
 
-impl Report {
-    fn add(&mut self, workload: &str, rounds: &Rounds) {
-        for subject in Subject::ALL {
-            let figures: Vec<f64> = rounds.iter().map(|round| round[&subject]).collect();
-            let (median, min, max) = spread(&figures);
-            self.rows.push(Row {
-                suite: SUITE,
-                workload: workload.to_owned(),
-                subject: subject.name().to_owned(),
-                metric: METRIC,
-                unit: "µs a request",
-                median,
-                min,
-                max,
-                runs: figures.len(),
-            });
-        }
-        for (subject, baseline) in [
-            (Subject::Netns, Subject::Host),
-            (Subject::Netns, Subject::NodePort),
-            (Subject::Host, Subject::NodePort),
-        ] {
-            let figures: Vec<f64> = rounds
-                .iter()
-                .map(|round| round[&subject] / round[&baseline])
-                .collect();
-            let (median, min, max) = spread(&figures);
-            self.ratios.push(Ratio {
-                suite: SUITE,
-                workload: workload.to_owned(),
-                metric: METRIC,
-                subject: subject.name().to_owned(),
-                baseline: baseline.name().to_owned(),
-                median,
-                min,
-                max,
-            });
-        }
+fn add(report: &mut Report, workload: &str, rounds: &Rounds<Subject, f64>) {
+    let measure = Measure {
+        suite: SUITE,
+        workload,
+        metric: "total CPU",
+        unit: "µs a request",
+    };
+    for subject in Subject::ALL {
+        report.add_row(measure, subject.name(), &figures(rounds, subject, |f| *f));
+    }
+    for (subject, baseline) in [
+        (Subject::Netns, Subject::Host),
+        (Subject::Netns, Subject::NodePort),
+        (Subject::Host, Subject::NodePort),
+    ] {
+        let names = (subject.name(), baseline.name());
+        report.add_ratio(measure, names, &ratios(rounds, subject, baseline, |f| *f));
     }
 }
 
 const SUITE: &str = "datapath";
-const METRIC: &str = "total CPU";
 const HOST: &str = "bench.test";
+const WORKLOADS: [(Reuse, &str); 2] = [
+    (Reuse::KeepAlive, "1 KiB kept alive"),
+    (Reuse::NewConnection, "new connection a request"),
+];
 const SERVICES: [usize; 3] = [0, 500, 5000];
-/// Of one core, for a run to count.
-const OTHERS_MAX: f64 = 0.15;
-/// Rejected runs for each pair before the bench gives up.
-const REJECTED_MAX: u32 = 10;
 const TEST_RUNS: usize = 5;
 const TEST_RUN_REPEAT: u32 = 200_000;

@@ -40,5 +40,21 @@ pub fn render(report: &Report) -> String {
             ratio.workload, ratio.median
         );
     }
+    if report.goals.is_empty() {
+        return out;
+    }
+    let _ = writeln!(
+        out,
+        "\n{:<40}{:<48}{:>10}{:>10}",
+        "WORKLOAD", "GOAL", "AT MOST", "MEDIAN"
+    );
+    for goal in &report.goals {
+        let verdict = if goal.met { "met" } else { "NOT MET" };
+        let _ = writeln!(
+            out,
+            "{:<40}{:<48}{:>10.2}{:>10.2}  {verdict}",
+            goal.workload, goal.what, goal.at_most, goal.median
+        );
+    }
     out
 }

@@ -13,6 +13,66 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Comparisons.
     pub ratios: Vec<Ratio>,
+    /// What was aimed at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub goals: Vec<Goal>,
+}
+
+/// What a figure is of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measure<'a> {
+    pub(super) suite: &'static str,
+    pub(super) workload: &'a str,
+    pub(super) metric: &'static str,
+    pub(super) unit: &'static str,
+}
+
+impl Report {
+    /// Nothing found so far, here.
+    pub(super) fn new() -> Self {
+        Self {
+            machine: Machine::here(),
+            rows: Vec::new(),
+            ratios: Vec::new(),
+            goals: Vec::new(),
+        }
+    }
+
+    /// Adds the figures of a subject.
+    pub(super) fn add_row(&mut self, measure: Measure<'_>, subject: &str, figures: &[f64]) {
+        let (median, min, max) = spread(figures);
+        self.rows.push(Row {
+            suite: measure.suite,
+            workload: measure.workload.to_owned(),
+            subject: subject.to_owned(),
+            metric: measure.metric,
+            unit: measure.unit,
+            median,
+            min,
+            max,
+            runs: figures.len(),
+        });
+    }
+
+    /// Adds the ratios of a subject's figures to a baseline's.
+    pub(super) fn add_ratio(
+        &mut self,
+        measure: Measure<'_>,
+        (subject, baseline): (&str, &str),
+        ratios: &[f64],
+    ) {
+        let (median, min, max) = spread(ratios);
+        self.ratios.push(Ratio {
+            suite: measure.suite,
+            workload: measure.workload.to_owned(),
+            metric: measure.metric,
+            subject: subject.to_owned(),
+            baseline: baseline.to_owned(),
+            median,
+            min,
+            max,
+        });
+    }
 }
 
 /// Where a bench ran.
@@ -72,6 +132,21 @@ pub struct Ratio {
     pub max: f64,
 }
 
+/// What was aimed at, and what it came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Goal {
+    /// What was done.
+    pub workload: String,
+    /// What was measured, and in terms of whom.
+    pub what: String,
+    /// The largest figure that is good.
+    pub at_most: f64,
+    /// The median.
+    pub median: f64,
+    /// Whether it is reached.
+    pub met: bool,
+}
+
 impl Machine {
     /// The machine that this runs on.
     pub fn here() -> Self {
@@ -94,8 +169,13 @@ impl Machine {
     }
 }
 
+/// Median of some figures; zero of none.
+pub(super) fn median(figures: &[f64]) -> f64 {
+    spread(figures).0
+}
+
 /// Median, smallest and largest of some figures; zeros of none.
-pub(super) fn spread(figures: &[f64]) -> (f64, f64, f64) {
+fn spread(figures: &[f64]) -> (f64, f64, f64) {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

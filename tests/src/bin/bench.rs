@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
-use ingress_tests::bench::{control, datapath, render};
+use ingress_tests::bench::proxy::{Peer, Plan};
+use ingress_tests::bench::{Effort, control, datapath, proxy, render};
 use ingress_tests::demo::Programs;
 
 #[derive(Parser)]
@@ -20,6 +21,12 @@ struct CommandLine {
     /// What pods run.
     #[arg(long)]
     origin: PathBuf,
+    /// Peers to measure beside Sluice's proxy.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    peers: Vec<Peer>,
+    /// Parts of the names of workloads to measure of the proxy, and no others.
+    #[arg(long)]
+    only: Vec<String>,
     /// Pairs of runs of each comparison.
     #[arg(long, default_value_t = 5)]
     pairs: u32,
@@ -35,6 +42,7 @@ struct CommandLine {
 enum Suite {
     Control,
     Datapath,
+    Proxy,
 }
 
 fn main() -> Result<()> {
@@ -43,7 +51,7 @@ fn main() -> Result<()> {
         sluice: flags.sluice,
         origin: flags.origin,
     };
-    let effort = datapath::Effort {
+    let effort = Effort {
         pairs: flags.pairs,
         seconds: flags.seconds,
     };
@@ -53,6 +61,14 @@ fn main() -> Result<()> {
     let report = match flags.suite {
         Suite::Control => control::run(&programs.sluice, say)?,
         Suite::Datapath => datapath::run(&programs, effort, say)?,
+        Suite::Proxy => {
+            let plan = Plan {
+                effort,
+                only: flags.only,
+                peers: flags.peers,
+            };
+            proxy::run(&programs, &plan, say)?
+        }
     };
     if let Some(file) = flags.json {
         let json = serde_json::to_string_pretty(&report)?;

@@ -15,9 +15,20 @@ pub struct TlsOptions {
     pub min_version: TlsVersion,
     /// Cipher suites; `None`: all that are good.
     pub cipher_suites: Option<CipherSuites>,
-    /// Keys for tickets; `None`: such as this process makes for itself, and changes every six
-    /// hours.
-    pub tickets: Option<Arc<TicketKeys>>,
+    /// How sessions are resumed.
+    pub tickets: Tickets,
+}
+
+/// How sessions are resumed, which is by stateless tickets or not at all.
+#[derive(Clone, Debug, Default)]
+pub enum Tickets {
+    /// By keys that this process makes for itself, and changes every six hours.
+    #[default]
+    Own,
+    /// By keys that others may have too.
+    Shared(Arc<TicketKeys>),
+    /// Each connection has a full handshake.
+    Off,
 }
 
 /// A version of TLS.

@@ -1,0 +1,163 @@
+//! Sluice beside its peers on the same node, doing the same work on one core.
+//!
+//! The figure is CPU time a request: of the proxy's processes, and in total with client and pods.
+
+mod ask;
+mod goal;
+mod h2load;
+mod peer;
+mod rate;
+mod scene;
+mod stage;
+mod websocket;
+mod workload;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+
+pub use peer::Peer;
+
+use self::peer::Subject;
+use self::stage::Stage;
+use self::workload::{WORKLOADS, Workload};
+use super::core::Core;
+use super::report::{Measure, Report, median};
+use super::rounds::{Effort, Rounds, figures, ratios, take_turns};
+use crate::demo::Programs;
+
+/// What is measured, and against whom.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How much.
+    pub effort: Effort,
+    /// Part of the names of workloads; none: all of them.
+    pub only: Vec<String>,
+    /// Subjects besides Sluice.
+    pub peers: Vec<Peer>,
+}
+
+/// What one run of a subject gave.
+struct Cost {
+    /// Microseconds of the proxy a request.
+    proxy: f64,
+    /// The same of everybody.
+    total: f64,
+    /// Median microseconds from request to answer, where the rate is given.
+    latency: Option<f64>,
+}
+
+/// Runs the suite; `say` is told what is being done.
+pub fn run(programs: &Programs, plan: &Plan, say: impl Fn(&str)) -> Result<Report> {
+    let is_wanted = |workload: &&Workload| {
+        plan.only.is_empty() || plan.only.iter().any(|part| workload.name.contains(part))
+    };
+    let workloads: Vec<&Workload> = WORKLOADS.iter().filter(is_wanted).collect();
+    ensure!(!workloads.is_empty(), "no workload has such a name");
+    let mut peers = vec![Peer::Sluice];
+    peers.extend(plan.peers.iter().filter(|peer| **peer != Peer::Sluice));
+    let mut report = Report::new();
+    let core = Core::take(&format!("sluice-bench-{}", std::process::id()))?;
+    say("build the edge node");
+    let stage = Stage::set(programs)?;
+    for of_scene in workloads.chunk_by(|one, next| one.scene == next.scene) {
+        say(&format!("start {}", names(&peers)));
+        let subjects = start(&stage, &core, &peers, of_scene[0])?;
+        for workload in of_scene {
+            say(&format!("{}: {} pairs", workload.name, plan.effort.pairs));
+            let rounds = take_turns(&peers, plan.effort, |peer, seconds| {
+                cost(&core, &stage, &subjects[&peer], workload, seconds)
+                    .with_context(|| format!("{} with {}", workload.name, peer.name()))
+            })?;
+            add(&mut report, workload.name, &peers, &rounds);
+            say(&summary(&peers, &rounds));
+        }
+    }
+    report.goals = goal::judge(&report);
+    Ok(report)
+}
+
+fn start(
+    stage: &Stage,
+    core: &Core,
+    peers: &[Peer],
+    workload: &Workload,
+) -> Result<BTreeMap<Peer, Subject>> {
+    let start = |peer: &Peer| Ok((*peer, peer.start(stage, core, &workload.scene, 0)?));
+    peers.iter().map(start).collect()
+}
+
+/// What a request costs; nothing where the run does not count.
+fn cost(
+    core: &Core,
+    stage: &Stage,
+    subject: &Subject,
+    workload: &Workload,
+    seconds: u32,
+) -> Result<Option<Cost>> {
+    stage.rig.edge.flush_conntrack()?;
+    let mark = core.mark()?;
+    let before = subject.seconds()?;
+    let done = workload.run(stage, subject, seconds)?;
+    let proxy = subject.seconds()? - before;
+    let usage = core.since(&mark)?;
+    // Packets that arrive while the core is idle, as at a rate, are nobody's time.
+    if !usage.counts() && done.latency.is_none() {
+        return Ok(None);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "requests of a few seconds")]
+    let requests = done.count as f64;
+    Ok(Some(Cost {
+        proxy: proxy * 1e6 / requests,
+        total: usage.busy * 1e6 / requests,
+        latency: done.latency,
+    }))
+}
+
+fn add(report: &mut Report, workload: &str, peers: &[Peer], rounds: &Rounds<Peer, Cost>) {
+    let mut add = |metric, unit, value: &dyn Fn(&Cost) -> f64| {
+        let measure = Measure {
+            suite: SUITE,
+            workload,
+            metric,
+            unit,
+        };
+        for peer in peers {
+            report.add_row(measure, peer.name(), &figures(rounds, *peer, value));
+        }
+        for peer in peers.iter().filter(|peer| **peer != Peer::Sluice) {
+            let names = (Peer::Sluice.name(), peer.name());
+            report.add_ratio(measure, names, &ratios(rounds, Peer::Sluice, *peer, value));
+        }
+    };
+    add(PROXY_CPU, "µs a request", &|cost| cost.proxy);
+    add(TOTAL_CPU, "µs a request", &|cost| cost.total);
+    let has_latency = rounds
+        .iter()
+        .flat_map(BTreeMap::values)
+        .any(|cost| cost.latency.is_some());
+    if has_latency {
+        add(LATENCY, "µs", &|cost| cost.latency.unwrap_or_default());
+    }
+}
+
+/// The figures of one workload in a line, for whoever waits for the others.
+fn summary(peers: &[Peer], rounds: &Rounds<Peer, Cost>) -> String {
+    let figure = |peer: &Peer| {
+        let proxy = median(&figures(rounds, *peer, |cost| cost.proxy));
+        let total = median(&figures(rounds, *peer, |cost| cost.total));
+        format!("{} {proxy:.1} / {total:.1} µs", peer.name())
+    };
+    let figures: Vec<String> = peers.iter().map(figure).collect();
+    format!("    {}", figures.join(", "))
+}
+
+fn names(peers: &[Peer]) -> String {
+    let names: Vec<&str> = peers.iter().map(|peer| peer.name()).collect();
+    names.join(", ")
+}
+
+const SUITE: &str = "proxy";
+const PROXY_CPU: &str = "proxy CPU";
+const TOTAL_CPU: &str = "total CPU";
+const LATENCY: &str = "median latency";
