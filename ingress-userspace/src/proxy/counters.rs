@@ -52,6 +52,7 @@ pub(super) struct Counters {
     pub(super) host: DatapathCounters,
     pub(super) upstream_connects: Counter,
     pub(super) upstream_connect_failures: Counter,
+    pub(super) upstream_connects_abandoned: Counter,
     pub(super) upstream_reuses: Counter,
     pub(super) upstream_replays: Counter,
     pub(super) upstream_retries: Counter,
@@ -86,6 +87,7 @@ impl Counters {
             host: self.host.snapshot(),
             upstream_connects: self.upstream_connects.value(),
             upstream_connect_failures: self.upstream_connect_failures.value(),
+            upstream_connects_abandoned: self.upstream_connects_abandoned.value(),
             upstream_reuses: self.upstream_reuses.value(),
             upstream_replays: self.upstream_replays.value(),
             upstream_retries: self.upstream_retries.value(),
@@ -162,6 +164,8 @@ pub struct WorkerSnapshot {
     pub upstream_connects: u64,
     /// Connections to endpoints that were refused, broke or timed out before they were open.
     pub upstream_connect_failures: u64,
+    /// Connections to endpoints that were given up because the endpoint was removed meanwhile.
+    pub upstream_connects_abandoned: u64,
     /// Requests sent over a connection that had carried one before.
     pub upstream_reuses: u64,
     /// Requests sent again because the endpoint had closed the reused connection.

@@ -12,6 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::endpoint::Endpoint;
 use super::error::Failure;
+use super::pool::Backend;
 use super::stream::UpstreamStream;
 use super::upstream::Upstream;
 use super::worker::WorkerState;
@@ -39,22 +40,27 @@ impl Dial for HostDial {
 /// Opens a connection to an endpoint for one request at a time.
 pub(super) async fn http1(
     worker: &Rc<WorkerState>,
+    backend: &Backend,
     endpoint: &Endpoint,
 ) -> Result<Box<Upstream>, Failure> {
     let opening = async {
         let stream = open(worker, endpoint).await?;
         Upstream::new(stream, &worker.timers).await
     };
-    judge(worker, endpoint, opening).await
+    judge(worker, backend, endpoint, opening).await
 }
 
 /// Opens a connection to an endpoint for several requests at a time, which is kept there.
-pub(super) async fn http2(worker: &Rc<WorkerState>, endpoint: &Endpoint) -> Result<(), Failure> {
+pub(super) async fn http2(
+    worker: &Rc<WorkerState>,
+    backend: &Backend,
+    endpoint: &Endpoint,
+) -> Result<(), Failure> {
     let opening = async {
         let stream = open(worker, endpoint).await?;
         endpoint.multiplexed.adopt(stream, worker).await
     };
-    judge(worker, endpoint, opening).await
+    judge(worker, backend, endpoint, opening).await
 }
 
 /// TCP, and TLS if the protocol asks for it.
@@ -71,26 +77,45 @@ async fn connect(worker: &WorkerState, address: SocketAddr) -> io::Result<TcpStr
 }
 
 /// Opens a connection to an endpoint that is carried as it is.
-pub(super) async fn tcp(worker: &WorkerState, endpoint: &Endpoint) -> Result<TcpStream, Failure> {
-    judge(worker, endpoint, connect(worker, endpoint.address)).await
+pub(super) async fn tcp(
+    worker: &WorkerState,
+    backend: &Backend,
+    endpoint: &Endpoint,
+) -> Result<TcpStream, Failure> {
+    let opening = connect(worker, endpoint.address);
+    judge(worker, backend, endpoint, opening).await
 }
 
-/// Counts what comes of a connection, and holds it against the endpoint.
+/// Counts what comes of a connection, and holds it against the endpoint. Gives up when the backend
+/// loses the endpoint.
 async fn judge<T>(
     worker: &WorkerState,
+    backend: &Backend,
     endpoint: &Endpoint,
     opening: impl Future<Output = io::Result<T>>,
 ) -> Result<T, Failure> {
     let limit = worker.timeouts.upstream_connect;
+    // A pod that has gone answers nothing, and who removes it knows before the timeout does.
+    let opening = async {
+        tokio::select! {
+            biased;
+            opened = opening => Some(opened),
+            () = endpoint.wait_until(|| backend.has_lost(endpoint.address)) => None,
+        }
+    };
     let outcome = worker.timers.timeout(limit, opening).await;
     let counters = &worker.counters;
     let failure = match outcome {
-        Some(Ok(opened)) => {
+        Some(Some(Ok(opened))) => {
             counters.upstream_connects.increment();
             endpoint.succeed();
             return Ok(opened);
         }
-        Some(Err(error)) => Failure::Connect(error),
+        Some(Some(Err(error))) => Failure::Connect(error),
+        Some(None) => {
+            counters.upstream_connects_abandoned.increment();
+            return Err(Failure::Left);
+        }
         None => Failure::ConnectTimedOut,
     };
     counters.upstream_connect_failures.increment();

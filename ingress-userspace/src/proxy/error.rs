@@ -40,6 +40,9 @@ pub(super) enum Failure {
     /// Upstream: no connection in time.
     #[error("upstream connection timed out")]
     ConnectTimedOut,
+    /// Upstream: the endpoint was removed while it was being connected to.
+    #[error("endpoint has left its backend")]
+    Left,
     /// Upstream: the connection broke before a response head.
     #[error("upstream connection broke before a response")]
     Broken(#[source] hyper::Error),
@@ -87,7 +90,9 @@ impl Failure {
             Self::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoTunnel => StatusCode::NOT_IMPLEMENTED,
-            Self::Unavailable | Self::NoEndpoint | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::NoEndpoint | Self::Left | Self::Full => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Connect(_)
             | Self::Broken(_)
             | Self::Unsent
@@ -106,7 +111,7 @@ impl Failure {
             Self::RequestTimedOut => "408 request timeout\n",
             Self::NoRoute => "404 no route for this host and path\n",
             Self::NoTunnel => "501 not implemented\n",
-            Self::Unavailable | Self::NoEndpoint => "503 no endpoint is ready\n",
+            Self::Unavailable | Self::NoEndpoint | Self::Left => "503 no endpoint is ready\n",
             Self::Full => "503 too many requests for this backend\n",
             Self::Connect(_)
             | Self::Broken(_)

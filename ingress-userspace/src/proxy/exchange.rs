@@ -75,18 +75,26 @@ impl Exchange<'_> {
     ) -> Result<Reply, Failure> {
         let mut tried = Vec::new();
         let mut counted = 0;
-        while let Some(unsent) = miss.unsent {
+        for _ in 0..REFUSALS_MAX {
+            let Some(unsent) = miss.unsent else {
+                break;
+            };
             // Who refuses a connection has cost next to nothing: when most pods of a backend end
             // at once, the one that stays has to be found.
-            counted += usize::from(!matches!(miss.failure, Failure::Connect(_)));
+            let is_free = matches!(miss.failure, Failure::Connect(_) | Failure::Left);
+            counted += usize::from(!is_free);
             let Unsent {
                 request,
                 address,
                 protocol,
             } = *unsent;
-            tried.push(address);
+            // One that has gone has failed nobody, and may be there again.
+            let has_left = matches!(miss.failure, Failure::Left);
+            if !has_left {
+                tried.push(address);
+            }
             let next = self
-                .next(&tried, counted)
+                .next(&tried, counted, !has_left)
                 .filter(|next| next.protocol == protocol);
             let Some(load) = next else {
                 break;
@@ -105,10 +113,10 @@ impl Exchange<'_> {
     }
 
     /// An endpoint that was not tried, if one more try is within bounds.
-    fn next(&self, tried: &[SocketAddr], counted: usize) -> Option<Load> {
+    fn next(&self, tried: &[SocketAddr], counted: usize, is_charged: bool) -> Option<Load> {
         let worker = self.worker;
         let now = worker.timers.now();
-        if counted >= TRIES_MAX || tried.len() >= REFUSALS_MAX {
+        if counted >= TRIES_MAX {
             return None;
         }
         let pool = &worker.pool;
@@ -116,7 +124,7 @@ impl Exchange<'_> {
         else {
             return None;
         };
-        if tried.contains(&next.address) || !self.backend.may_retry(now) {
+        if tried.contains(&next.address) || is_charged && !self.backend.may_retry(now) {
             return None;
         }
         worker.counters.upstream_retries.increment();
@@ -162,7 +170,7 @@ impl Exchange<'_> {
             }
         }
         // Boxed, as all that is rare: requests are moved, and a handshake is large.
-        let mut upstream = match Box::pin(dial::http1(worker, &load)).await {
+        let mut upstream = match Box::pin(dial::http1(worker, &self.backend, &load)).await {
             Ok(upstream) => upstream,
             Err(failure) => return Err(Miss::before(failure, request, &load)),
         };
@@ -198,8 +206,11 @@ impl Exchange<'_> {
             let place = match load.multiplexed.room(worker).await {
                 Room::Place(place) => place,
                 Room::Dial(dialling) => {
-                    if let Err(failure) = dial::http2(worker, &load).await {
-                        dialling.fail();
+                    if let Err(failure) = dial::http2(worker, &self.backend, &load).await {
+                        // Who waits may be of another backend, which still has the endpoint.
+                        if !matches!(failure, Failure::Left) {
+                            dialling.fail();
+                        }
                         return Err(Miss::before(failure, request, &load));
                     }
                     self.account.connected();

@@ -234,7 +234,7 @@ impl Pool {
     pub(super) fn adopt(&self) {
         self.backends.borrow_mut().retain(|_, backend| {
             if backend.slot.is_retired() {
-                self.exchange(backend, &Arc::default());
+                self.leave(&backend.members.borrow().endpoints);
                 return false;
             }
             self.follow(backend);
@@ -282,17 +282,25 @@ impl Pool {
             .copied()
             .collect();
         let joined = addresses.iter().map(join).collect();
+        drop(known);
         // They leave after the others have joined: who stays keeps its connections.
-        for left in std::mem::replace(&mut members.endpoints, joined) {
-            if left.leave(&self.idle)
-                && let Entry::Occupied(entry) = known.entry((left.address, left.protocol))
+        let before = std::mem::replace(&mut members.endpoints, joined);
+        members.ready = published.addresses.len();
+        members.ring = backend.is_hashed().then(|| Ring::new(&addresses));
+        members.published = Arc::clone(published);
+        self.leave(&before);
+    }
+
+    /// Endpoints leave a backend, which may still be at work on requests that found it before.
+    fn leave(&self, endpoints: &[Rc<Endpoint>]) {
+        let mut known = self.endpoints.borrow_mut();
+        for endpoint in endpoints {
+            if endpoint.leave(&self.idle)
+                && let Entry::Occupied(entry) = known.entry((endpoint.address, endpoint.protocol))
             {
                 entry.remove();
             }
         }
-        members.ready = published.addresses.len();
-        members.ring = backend.is_hashed().then(|| Ring::new(&addresses));
-        members.published = Arc::clone(published);
     }
 }
 
@@ -314,6 +322,14 @@ impl Backend {
 
     pub(super) fn affinity(&self) -> Option<&Arc<Affinity>> {
         self.affinity.as_ref()
+    }
+
+    /// Whether an endpoint was taken out of it. A backend that has left as a whole keeps what it
+    /// had, for requests that found it before.
+    pub(super) fn has_lost(&self, address: SocketAddr) -> bool {
+        let now = self.slot.endpoints();
+        let has = now.addresses.contains(&address) || now.draining.contains(&address);
+        !has && !self.slot.is_retired()
     }
 
     fn is_hashed(&self) -> bool {

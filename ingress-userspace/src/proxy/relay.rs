@@ -111,7 +111,7 @@ async fn open(
         if tried.contains(&load.address) {
             return None;
         }
-        match dial::tcp(worker, &load).await {
+        match dial::tcp(worker, &backend, &load).await {
             Ok(stream) => return Some((stream, load)),
             Err(_) => tried.push(load.address),
         }

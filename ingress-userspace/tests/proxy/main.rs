@@ -19,6 +19,7 @@ mod https;
 mod metrics;
 mod relay;
 mod reload;
+mod removal;
 mod retries;
 mod reuse;
 mod rig;

@@ -101,6 +101,11 @@ const COUNTERS: &[Number<WorkerSnapshot>] = &[
         |worker| worker.upstream_connect_failures,
     ),
     (
+        "sluice_upstream_connects_abandoned_total",
+        "Connections to endpoints that were given up because the endpoint was removed meanwhile",
+        |worker| worker.upstream_connects_abandoned,
+    ),
+    (
         "sluice_upstream_reuses_total",
         "Requests sent over a connection that had carried one before",
         |worker| worker.upstream_reuses,
