@@ -7,16 +7,20 @@
 //! A value that means nothing is told and counts as if it were not there.
 
 mod balance;
+pub mod client_auth;
 
 use std::collections::BTreeMap;
 
 use crate::ir::{BackendPolicy, UpstreamProtocol};
+use client_auth::ClientAuthSettings;
 
 /// Every setting that one Ingress, or one class, makes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// How backends are spoken to.
     pub backend: BackendPolicy,
+    /// What clients have to show.
+    pub client_auth: ClientAuthSettings,
     session: balance::Session,
 }
 
@@ -74,7 +78,8 @@ pub fn of_class(parameters: &BTreeMap<String, String>) -> (Settings, Vec<Mistake
     let mut settings = Settings::default();
     let mut mistakes = Vec::new();
     for (key, value) in parameters {
-        let known = REGISTRY.iter().find(|setting| setting.key == key);
+        let mut known = REGISTRY.iter();
+        let known = known.find(|setting| setting.key == key && key != client_auth::SECRET);
         let outcome = match known {
             Some(setting) => (setting.read)(value, &mut settings),
             None => Err("is not a known parameter; ignored".to_owned()),
@@ -150,6 +155,30 @@ const REGISTRY: &[Setting] = &[
     Setting {
         key: "session-cookie-change-on-failure",
         read: balance::change_on_failure,
+    },
+    Setting {
+        key: client_auth::SECRET,
+        read: client_auth::secret,
+    },
+    Setting {
+        key: "auth-tls-verify-client",
+        read: client_auth::verify_client,
+    },
+    Setting {
+        key: "auth-tls-verify-depth",
+        read: client_auth::verify_depth,
+    },
+    Setting {
+        key: "auth-tls-pass-certificate-to-upstream",
+        read: client_auth::pass_certificate,
+    },
+    Setting {
+        key: "auth-tls-error-page",
+        read: client_auth::error_page,
+    },
+    Setting {
+        key: "auth-tls-match-cn",
+        read: client_auth::match_cn,
     },
 ];
 

@@ -81,6 +81,8 @@ pub enum Reason {
     DefaultBackendConflict,
     /// An older Ingress sets another certificate for the same host.
     CertificateConflict,
+    /// An older Ingress asks for other client certificates on the same host.
+    ClientAuthConflict,
     /// The Service does not exist.
     ServiceNotFound,
     /// The Service has no TCP port of this number or name.
@@ -127,6 +129,7 @@ impl Reason {
             Self::PathConflict => "PathConflict",
             Self::DefaultBackendConflict => "DefaultBackendConflict",
             Self::CertificateConflict => "CertificateConflict",
+            Self::ClientAuthConflict => "ClientAuthConflict",
             Self::ServiceNotFound => "ServiceNotFound",
             Self::ServicePortNotFound => "ServicePortNotFound",
             Self::ServicePortByTargetPort => "ServicePortByTargetPort",
@@ -150,6 +153,7 @@ impl Reason {
     pub fn severity(self) -> Severity {
         match self {
             Self::CertificateConflict
+            | Self::ClientAuthConflict
             | Self::DefaultClassConflict
             | Self::UnknownClass
             | Self::InvalidParameters

@@ -7,6 +7,7 @@
 mod backend;
 mod balance;
 mod certificate;
+mod client_auth;
 mod host;
 mod rule;
 mod stream;
@@ -19,6 +20,7 @@ pub use backend::{
 };
 pub use balance::{Affinity, AffinityMode, Balance, HashBy};
 pub use certificate::Certificate;
+pub use client_auth::{Authorities, ClientAuth, VerifyMode};
 pub use host::{Host, HostError, HostPattern};
 pub use rule::{HostRules, ObjectRef, PathPattern, Rule, RuleOrigin, Target};
 pub use stream::{ProxyVersion, TcpService, TcpServiceError};
@@ -39,6 +41,8 @@ pub struct Config {
     pub backends: BTreeMap<BackendKey, Arc<Backend>>,
     /// Certificates by the host pattern of the TLS section that names them.
     pub certificates: BTreeMap<HostPattern, Arc<Certificate>>,
+    /// What clients have to show, by the host pattern that asks for it.
+    pub client_auth: BTreeMap<HostPattern, Arc<ClientAuth>>,
     /// TCP services by the port that clients dial.
     pub tcp_services: BTreeMap<u16, TcpService>,
 }

@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub services: Vec<Arc<Service>>,
     /// Their endpoints.
     pub endpoint_slices: Vec<Arc<EndpointSlice>>,
-    /// Secrets that TLS sections name; others do no harm.
+    /// Secrets that TLS sections and annotations name; others do no harm.
     pub secrets: Vec<Arc<Secret>>,
     /// ConfigMaps that IngressClasses name as their parameters; others do no harm.
     pub config_maps: Vec<Arc<ConfigMap>>,

@@ -9,7 +9,7 @@
 //! 2. `claim`: what does one Ingress ask for? Depends on that object alone, so that its result
 //!    can be kept for as long as the object does not change.
 //! 3. `conflict`: which claim wins a host and path that several make?
-//! 4. `backend`, `certificate`: what do the Services and Secrets that the winners name hold?
+//! 4. `backend`, `certificate`, `client_auth`: what do the Services and Secrets that the winners name hold?
 //!
 //! # Meaning
 //!
@@ -29,6 +29,7 @@ mod backend;
 mod certificate;
 mod claim;
 mod class;
+mod client_auth;
 mod conflict;
 mod endpoint;
 mod external;
@@ -154,6 +155,7 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
         external_names,
     } = backend::resolve(snapshot, options, &winners, memo, &mut diagnostics);
     let certificates = certificate::resolve(snapshot, &claims, memo, &mut diagnostics);
+    let client_auth = client_auth::resolve(snapshot, &claims, &mut diagnostics);
 
     memo.end();
     diagnostics.sort_unstable();
@@ -167,6 +169,7 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
         default_backend: winners.default_backend,
         backends,
         certificates,
+        client_auth,
         tcp_services: options.tcp_services.clone(),
     };
     Translation {
@@ -256,7 +259,7 @@ pub fn claimed(snapshot: &Snapshot, options: &Options) -> Vec<Claimed> {
 /// The objects that have to be read for a translation besides those of kinds that are read whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Secrets that TLS sections of our Ingresses name.
+    /// Secrets that TLS sections and annotations of our Ingresses name.
     pub secrets: BTreeSet<ObjectRef>,
     /// ConfigMaps that our IngressClasses name.
     pub config_maps: BTreeSet<ObjectRef>,
@@ -274,10 +277,12 @@ pub fn needs(snapshot: &Snapshot, options: &Options) -> Needs {
             .tls
             .iter()
             .filter_map(|tls| tls.secret_name.as_deref().filter(|name| !name.is_empty()));
+        let authorities = client_auth::secret_of(ingress);
+        let names = names.map(Arc::from).chain(authorities);
         names.map(|name| ObjectRef {
             kind: "Secret",
             namespace: Arc::clone(&ingress.meta.namespace),
-            name: name.into(),
+            name,
         })
     });
     Needs {

@@ -17,6 +17,7 @@ mod balancing;
 mod body;
 mod certificate;
 mod client;
+mod client_auth;
 mod connection;
 mod counters;
 mod deadline;

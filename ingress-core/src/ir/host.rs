@@ -74,7 +74,7 @@ impl HostPattern {
     pub fn sharing(text: &Arc<str>) -> Result<Self, HostError> {
         Ok(match Self::parse(text)? {
             Self::Exact(host) if host.0 == *text => Self::Exact(Host(Arc::clone(text))),
-            other => other,
+            pattern @ (Self::Exact(_) | Self::Wildcard(_) | Self::Any) => pattern,
         })
     }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::annotation::client_auth::ClientAuthSettings;
 use crate::annotation::{self, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{
@@ -26,6 +27,8 @@ pub(super) struct Claims {
     pub(super) default: Option<Arc<Rule>>,
     pub(super) scope: DefaultScope,
     pub(super) certificates: Vec<CertificateClaim>,
+    /// That clients have to show certificates.
+    pub(super) client_auth: Option<ClientAuthClaim>,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
@@ -51,6 +54,13 @@ pub(super) struct CertificateClaim {
     pub(super) secret: Arc<str>,
     /// Its place in `spec.tls`.
     pub(super) index: usize,
+}
+
+/// An annotation that asks for client certificates.
+pub(super) struct ClientAuthClaim {
+    pub(super) settings: ClientAuthSettings,
+    /// The annotation that names the Secret.
+    pub(super) field: String,
 }
 
 /// Where in an Ingress a rule stands; written out only when there is something to say about it.
@@ -123,6 +133,11 @@ pub(super) fn read(ingress: &Ingress, class: &Settings) -> Claims {
     let certificates = (ingress.tls.iter().enumerate())
         .filter_map(|(index, section)| reader.certificate(index, section, &hosts))
         .collect();
+    let key = annotation::client_auth::secret_key(&ingress.annotations);
+    let client_auth = key.map(|key| ClientAuthClaim {
+        settings: reader.settings.client_auth.clone(),
+        field: format!("metadata.annotations[{key}]"),
+    });
     let Reader {
         ingress,
         diagnostics,
@@ -135,6 +150,7 @@ pub(super) fn read(ingress: &Ingress, class: &Settings) -> Claims {
         default,
         scope,
         certificates,
+        client_auth,
         diagnostics,
     }
 }

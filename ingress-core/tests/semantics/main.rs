@@ -5,6 +5,7 @@
 mod backends;
 mod certificates;
 mod classes;
+mod client_auth;
 mod conflicts;
 mod conformance;
 mod defaults;

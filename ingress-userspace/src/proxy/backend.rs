@@ -11,12 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use ingress_core::ir::{Backend, BackendPolicy, Endpoint, UpstreamProtocol};
 
+use super::client_auth::Policy;
 use super::metrics::labels::Labels;
 
 /// What a route has at hand for the requests that match it.
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
     pub(super) destination: Destination,
+    /// What clients have to show.
+    pub(super) client_auth: Option<Arc<Policy>>,
     /// What its requests are counted by.
     pub(super) labels: Arc<Labels>,
 }

@@ -279,7 +279,7 @@ fn check_coverage(certified: &CertifiedKey, pattern: &HostPattern) -> Result<(),
 const ANY_LABEL: &str = "any";
 
 /// An error with its sources in one line, for people who see no source chain.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", describe(source)),
         None => error.to_string(),

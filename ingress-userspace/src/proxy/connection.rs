@@ -1,6 +1,6 @@
 //! What is known about one downstream connection, for all its requests.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderValue;
 
+use super::client_auth::Presented;
 use super::io::Activity;
 use super::listen::{Datapath, Scheme};
 use super::metrics::account::Account;
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     /// Requests that wait for an endpoint, and not for the client.
     waiting: Cell<usize>,
     idle_since: Cell<Instant>,
+    /// What the client has shown, if it was asked.
+    presented: OnceCell<Box<Presented>>,
     /// A tunnel that begins when the response in flight is written.
     switched: RefCell<Option<Box<Switched>>>,
 }
@@ -68,6 +71,7 @@ impl Connection {
             requests: Cell::new(0),
             waiting: Cell::new(0),
             idle_since: Cell::new(worker.timers.now()),
+            presented: OnceCell::new(),
             switched: RefCell::default(),
         })
     }
@@ -83,6 +87,16 @@ impl Connection {
             account,
             is_waiting: Cell::new(true),
         }
+    }
+
+    /// Keeps what the client has shown in its handshake, which happens once.
+    pub(super) fn present(&self, presented: Presented) {
+        let _ = self.presented.set(Box::new(presented));
+    }
+
+    /// What the client has shown; `None` if it was not asked.
+    pub(super) fn presented(&self) -> Option<&Presented> {
+        self.presented.get().map(|presented| &**presented)
     }
 
     /// How many requests there were.

@@ -65,6 +65,8 @@ pub(super) struct Counters {
     pub(super) tunnels_open: Counter,
     pub(super) relay_failures: Counter,
     pub(super) relayed_bytes: Counter,
+    pub(super) client_certificate_refusals: Counter,
+    pub(super) misdirected: Counter,
     pub(super) panics: Counter,
     pub(super) log_lines: Counter,
     pub(super) log_lines_dropped: Counter,
@@ -99,6 +101,8 @@ impl Counters {
             tunnels_open: self.tunnels_open.value(),
             relay_failures: self.relay_failures.value(),
             relayed_bytes: self.relayed_bytes.value(),
+            client_certificate_refusals: self.client_certificate_refusals.value(),
+            misdirected: self.misdirected.value(),
             panics: self.panics.value(),
             log_lines: self.log_lines.value(),
             log_lines_dropped: self.log_lines_dropped.value(),
@@ -189,6 +193,10 @@ pub struct WorkerSnapshot {
     pub relay_failures: u64,
     /// Bytes of those that were, in both directions.
     pub relayed_bytes: u64,
+    /// Requests refused because their client has not shown a certificate that is good.
+    pub client_certificate_refusals: u64,
+    /// Requests for a host that asks for other client certificates than their connection's did.
+    pub misdirected: u64,
     /// Connections and streams ended by a panic.
     pub panics: u64,
     /// Lines of the access log that were handed over to be written.

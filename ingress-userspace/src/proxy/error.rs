@@ -4,7 +4,7 @@
 
 use std::io;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use thiserror::Error;
 
 /// Why a request is not answered by an endpoint.
@@ -19,6 +19,21 @@ pub(super) enum Failure {
     /// Downstream: the body came too slowly.
     #[error("request body came too slowly")]
     RequestTimedOut,
+    /// Downstream: the host wants a client certificate and there is none.
+    #[error("client has shown no certificate")]
+    NoCertificate,
+    /// Downstream: the host does not take the client's certificate.
+    #[error("client has shown a certificate that is not good")]
+    BadCertificate,
+    /// Downstream: as one of these two, for a host that has a page about it.
+    #[error("client has not shown a good certificate")]
+    ErrorPage(HeaderValue),
+    /// Downstream: the connection was made for a host that asks for something else.
+    #[error("request is for another host than its connection")]
+    Misdirected,
+    /// The host wants client certificates and its authorities can't be read.
+    #[error("host trusts nobody")]
+    NobodyTrusted,
     /// No rule and no default backend matches.
     #[error("no route matches")]
     NoRoute,
@@ -86,7 +101,14 @@ pub(super) enum BadRequest {
 impl Failure {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::BadRequestBody => StatusCode::BAD_REQUEST,
+            // nginx's 495 and 496 are 400 on the wire.
+            Self::BadRequest(_)
+            | Self::BadRequestBody
+            | Self::NoCertificate
+            | Self::BadCertificate => StatusCode::BAD_REQUEST,
+            Self::ErrorPage(_) => StatusCode::FOUND,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::NobodyTrusted => StatusCode::FORBIDDEN,
             Self::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoTunnel => StatusCode::NOT_IMPLEMENTED,
@@ -108,6 +130,11 @@ impl Failure {
     pub(super) fn text(&self) -> &'static str {
         match self {
             Self::BadRequest(_) | Self::BadRequestBody => "400 bad request\n",
+            Self::NoCertificate => "400 no client certificate was sent\n",
+            Self::BadCertificate => "400 the client certificate is not good\n",
+            Self::ErrorPage(_) => "302 found\n",
+            Self::Misdirected => "421 misdirected request\n",
+            Self::NobodyTrusted => "403 forbidden\n",
             Self::RequestTimedOut => "408 request timeout\n",
             Self::NoRoute => "404 no route for this host and path\n",
             Self::NoTunnel => "501 not implemented\n",

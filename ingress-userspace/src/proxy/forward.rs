@@ -17,6 +17,7 @@ use super::backend::{Destination, Lane};
 use super::balancing;
 use super::body::{Carrier, RequestBody, ResponseBody};
 use super::client::Client;
+use super::client_auth::{self, Judgement};
 use super::connection::{Connection, InFlight};
 use super::deadline;
 use super::endpoint::{Endpoint, Load};
@@ -121,7 +122,7 @@ async fn forward(
     let worker = &connection.worker;
     let deadline = deadline::of(&request, worker.timers.now());
     let (mut head, incoming) = request.into_parts();
-    let backend = backend(worker, &head, account)?;
+    let (backend, shown) = backend(connection, &head, account)?;
     let session = Session::of(&backend, &head.headers, worker);
     let wish = wish(&backend, session.as_ref(), &head, client);
     let now = worker.timers.now();
@@ -144,6 +145,7 @@ async fn forward(
         client,
         account,
         is_bodyless,
+        shown,
     };
     let upgrade = asked.rewrite(&mut head, load.protocol)?;
     let request = Request::from_parts(head, body);
@@ -238,6 +240,8 @@ struct Asked<'a> {
     client: &'a Client,
     account: &'a Account,
     is_bodyless: bool,
+    /// What the client has shown, where that matters.
+    shown: Option<Rc<Judgement>>,
 }
 
 impl Asked<'_> {
@@ -257,6 +261,9 @@ impl Asked<'_> {
             upgrade.as_ref().ok_or(BadRequest::Connect)?;
         }
         let protocols = head::rewrite(head, self.connection, self.client, self.account);
+        if let Some(shown) = &self.shown {
+            shown.write(&mut head.headers);
+        }
         if protocol.is_multiplexed() {
             // Upgrades are not for HTTP/2 (RFC 9113 §8.2.2), and a client may be ignored.
             head::rewrite_for_http2(head, protocol)?;
@@ -274,12 +281,13 @@ impl Asked<'_> {
     }
 }
 
-/// The backend that a request is for.
+/// The backend that a request is for, and what its client has shown where that matters.
 fn backend(
-    worker: &WorkerState,
+    connection: &Connection,
     head: &request::Parts,
     account: &Account,
-) -> Result<Rc<Backend>, Failure> {
+) -> Result<(Rc<Backend>, Option<Rc<Judgement>>), Failure> {
+    let worker = &connection.worker;
     let authority = head::authority(head)?;
     let mut table = worker.table.borrow_mut();
     let route = table
@@ -289,11 +297,15 @@ fn backend(
         .ok_or(Failure::NoRoute)?;
     let Lane {
         destination,
+        client_auth,
         labels,
     } = &route.payload;
     account.routed(worker.shelf.route(labels));
+    let policy = client_auth.as_ref();
+    let shown = policy.map(|policy| client_auth::admit(connection, policy));
+    let shown = shown.transpose()?;
     match destination {
-        Destination::Backend(slot) => Ok(worker.pool.backend(slot, worker.timers.now())),
+        Destination::Backend(slot) => Ok((worker.pool.backend(slot, worker.timers.now()), shown)),
         Destination::Unavailable => Err(Failure::Unavailable),
     }
 }

@@ -13,6 +13,7 @@ use hyper::ext::Protocol;
 use ingress_core::ir::UpstreamProtocol;
 
 use super::client::{Client, forwarded_element, forwarded_list};
+use super::client_auth;
 use super::connection::Connection;
 use super::error::BadRequest;
 use super::listen::Scheme;
@@ -291,6 +292,7 @@ fn is_unwanted(name: &str) -> bool {
             | "x-original-forwarded-for"
             | "x-original-forwarded-host"
     );
+    let is_claim = is_claim || client_auth::is_claim(name);
     is_hop_by_hop || is_claim || name.starts_with("x-forwarded-") || name.contains('_')
 }
 

@@ -1,6 +1,8 @@
 //! The head of a response: what of an endpoint's answer a client gets to see, and our own answers.
 
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SERVER};
+use http::header::{
+    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, SERVER,
+};
 use http::{Method, Request, Response, StatusCode, Version, response};
 
 use super::body::ResponseBody;
@@ -38,6 +40,9 @@ pub(super) fn failure(
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     headers.insert(SERVER, NAME);
+    if let Failure::ErrorPage(page) = failure {
+        headers.insert(LOCATION, page.clone());
+    }
     response
 }
 
@@ -55,6 +60,7 @@ fn grpc_failure(failure: &Failure, in_flight: InFlight) -> Response<ResponseBody
     let status = match failure.status() {
         _ if matches!(failure, Failure::DeadlineExceeded) => "4",
         StatusCode::BAD_REQUEST => "13",
+        StatusCode::FORBIDDEN | StatusCode::FOUND => "7",
         StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => "12",
         status if status.is_server_error() => "14",
         _ => "2",

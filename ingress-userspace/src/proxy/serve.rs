@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::body::ResponseBody;
+use super::client_auth;
 use super::connection::{Connection, Switched};
 use super::executor::{LocalExecutor, PanicCount};
 use super::forward;
@@ -146,7 +147,15 @@ async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
         };
         return Box::pin(relay.run(worker, &slot)).await;
     }
-    let handshake = TlsAcceptor::from(worker.tls()).accept(stream);
+    let asks = worker.table.borrow_mut().load().asks_clients();
+    let handshake = async {
+        if asks {
+            Box::pin(client_auth::accept(stream, connection)).await
+        } else {
+            let acceptor = TlsAcceptor::from(worker.tls().config());
+            acceptor.accept(stream).await
+        }
+    };
     let limit = worker.timeouts.tls_handshake;
     let Some(Ok(stream)) = worker.timers.timeout(limit, handshake).await else {
         let counters = worker.counters.datapath(connection.datapath);

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use ingress_core::ir::UpstreamProtocol;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -21,24 +22,71 @@ use super::stream::UpstreamStream;
 pub use options::{CipherError, CipherSuites, Tickets, TlsOptions, TlsVersion};
 pub use tickets::{TicketKeyError, TicketKeys};
 
-/// HTTP/2 before HTTP/1.1, certificates by `resolver`.
-pub(super) fn server_config(
+/// TLS towards clients, for all workers.
+#[derive(Debug)]
+pub(super) struct ServerTls {
+    config: Arc<ServerConfig>,
     resolver: Arc<dyn ResolvesServerCert>,
+    options: TlsOptions,
+}
+
+impl ServerTls {
+    /// HTTP/2 before HTTP/1.1, certificates by `resolver`.
+    pub(super) fn new(
+        resolver: Arc<dyn ResolvesServerCert>,
+        options: &TlsOptions,
+    ) -> Result<Self, rustls::Error> {
+        let mut config = server_config(&resolver, options, Arc::new(NoClientAuth))?;
+        match &options.tickets {
+            Tickets::Own => config.ticketer = aws_lc_rs::Ticketer::new()?,
+            Tickets::Shared(keys) => {
+                config.ticketer = Arc::clone(keys) as Arc<dyn ProducesTickets>;
+            }
+            Tickets::Off => config.send_tls13_tickets = 0,
+        }
+        Ok(Self {
+            config: Arc::new(config),
+            resolver,
+            options: options.clone(),
+        })
+    }
+
+    /// That of hosts that ask for nothing.
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// One that asks for certificates. Its sessions are not resumed.
+    pub(super) fn asking(
+        &self,
+        verifier: Arc<dyn ClientCertVerifier>,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let mut config = server_config(&self.resolver, &self.options, verifier)?;
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
+    }
+
+    /// What signatures may be made with.
+    pub(super) fn signature_algorithms(&self) -> WebPkiSupportedAlgorithms {
+        self.config
+            .crypto_provider()
+            .signature_verification_algorithms
+    }
+}
+
+fn server_config(
+    resolver: &Arc<dyn ResolvesServerCert>,
     options: &TlsOptions,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
+    verifier: Arc<dyn ClientCertVerifier>,
+) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(options.provider())
         .with_protocol_versions(&options.versions())?
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::clone(resolver));
     config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_11.to_vec()];
     // Sessions are resumed by stateless tickets: a cache would be a lock that workers share.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    match &options.tickets {
-        Tickets::Own => config.ticketer = aws_lc_rs::Ticketer::new()?,
-        Tickets::Shared(keys) => config.ticketer = Arc::clone(keys) as Arc<dyn ProducesTickets>,
-        Tickets::Off => config.send_tls13_tickets = 0,
-    }
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// TLS towards endpoints, of one worker.

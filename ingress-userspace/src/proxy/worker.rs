@@ -15,7 +15,6 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Cache};
 use bytes::Bytes;
 use http::HeaderValue;
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::LocalSet;
@@ -33,7 +32,7 @@ use super::metrics::series::{SharedSeries, Shelf};
 use super::pool::Pool;
 use super::table::{Table, TableHandle};
 use super::timer::Timers;
-use super::tls::UpstreamTls;
+use super::tls::{ServerTls, UpstreamTls};
 use super::tunnel::Scratch;
 use super::upstream::Upstream;
 
@@ -202,7 +201,7 @@ impl Drop for Running {
 pub(super) struct WorkerState {
     index: usize,
     pub(super) table: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
-    tls: Arc<ServerConfig>,
+    tls: Arc<ServerTls>,
     pub(super) dial: Arc<dyn Dial>,
     pub(super) upstream_tls: UpstreamTls,
     gauge: Arc<dyn ConnectionGauge>,
@@ -221,8 +220,8 @@ pub(super) struct WorkerState {
 }
 
 impl WorkerState {
-    pub(super) fn tls(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.tls)
+    pub(super) fn tls(&self) -> &ServerTls {
+        &self.tls
     }
 
     /// A new request id: 32 hexadecimal digits.

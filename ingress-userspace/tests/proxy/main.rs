@@ -6,6 +6,7 @@ mod access_log;
 mod balancing;
 mod bodies;
 mod client;
+mod client_auth;
 mod connect;
 mod failures;
 #[expect(dead_code, reason = "shared with `proxy_abuse`, which uses all of it")]

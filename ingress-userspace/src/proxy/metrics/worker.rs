@@ -151,6 +151,16 @@ const COUNTERS: &[Number<WorkerSnapshot>] = &[
         |worker| worker.relayed_bytes,
     ),
     (
+        "sluice_client_certificate_refusals_total",
+        "Requests refused because their client has not shown a certificate that is good",
+        |worker| worker.client_certificate_refusals,
+    ),
+    (
+        "sluice_misdirected_requests_total",
+        "Requests for a host that asks for other client certificates than their connection's did",
+        |worker| worker.misdirected,
+    ),
+    (
         "sluice_panics_total",
         "Connections and streams ended by a panic",
         |worker| worker.panics,

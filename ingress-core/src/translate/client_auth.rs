@@ -1,0 +1,174 @@
+//! Step 4c: the client certificates that annotations ask for.
+//!
+//! The setting is a host's: the oldest Ingress that makes it wins, as with ingress-nginx. A Secret
+//! that can't be used shuts everybody out of the hosts that name it, and touches nothing else.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use k8s_openapi::api::core::v1::Secret;
+
+use super::claim::{Claims, ClientAuthClaim, DefaultScope};
+use super::{name, namespace, reference};
+use crate::annotation::client_auth::{self as annotation, Mode, SecretName};
+use crate::diagnostic::{Diagnostic, Reason};
+use crate::ir::{Authorities, ClientAuth, HostPattern, ObjectRef};
+use crate::object::Ingress;
+use crate::snapshot::Snapshot;
+
+/// Resolves every claim, given oldest Ingress first.
+pub(super) fn resolve(
+    snapshot: &Snapshot,
+    claims: &[Arc<Claims>],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> BTreeMap<HostPattern, Arc<ClientAuth>> {
+    if claims.iter().all(|claims| claims.client_auth.is_none()) {
+        return BTreeMap::new();
+    }
+    let mut secrets = Secrets::of(snapshot);
+    let mut winners: BTreeMap<HostPattern, Winner> = BTreeMap::new();
+    let everything = [HostPattern::Any];
+    for claims in claims {
+        let Some(claim) = &claims.client_auth else {
+            continue;
+        };
+        let hosts = match claims.scope {
+            DefaultScope::Hosts => &claims.hosts[..],
+            DefaultScope::Everything => &everything,
+        };
+        let auth = read(claims, claim, &mut secrets, diagnostics);
+        for host in hosts {
+            match winners.entry(host.clone()) {
+                Entry::Vacant(entry) => {
+                    entry.insert((&claims.ingress, auth.clone()));
+                }
+                Entry::Occupied(entry) => {
+                    let (winner, first) = entry.get();
+                    if *first != auth {
+                        diagnostics.push(conflict(claims, claim, host, winner));
+                    }
+                }
+            }
+        }
+    }
+    let winners = winners.into_iter();
+    winners
+        .filter_map(|(host, (_, auth))| Some((host, auth?)))
+        .collect()
+}
+
+/// Who makes the setting of a host, and what it is: `None` for `off`.
+type Winner<'a> = (&'a ObjectRef, Option<Arc<ClientAuth>>);
+
+/// The Secret of an Ingress that has to be read for this, which is one of its own namespace.
+pub(super) fn secret_of(ingress: &Ingress) -> Option<Arc<str>> {
+    match annotation::secret_of(&ingress.annotations)? {
+        SecretName::Named(namespace, name) if namespace == ingress.meta.namespace => Some(name),
+        SecretName::Named(..) | SecretName::Malformed => None,
+    }
+}
+
+fn read(
+    claims: &Claims,
+    claim: &ClientAuthClaim,
+    secrets: &mut Secrets<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Arc<ClientAuth>> {
+    let settings = &claim.settings;
+    let Mode::Verify(mode) = settings.mode else {
+        return None;
+    };
+    let authorities = match &settings.secret {
+        // What is malformed has been told by whoever read it.
+        None | Some(SecretName::Malformed) => None,
+        Some(SecretName::Named(namespace, name)) => {
+            let found = secrets.authorities(&claims.ingress.namespace, namespace, name);
+            found.unwrap_or_else(|(reason, message)| {
+                diagnostics.push(Diagnostic {
+                    object: claims.ingress.clone(),
+                    field: claim.field.clone(),
+                    reason,
+                    message: format!(
+                        "Secret `{namespace}/{name}` {message}; its hosts refuse every request"
+                    ),
+                });
+                None
+            })
+        }
+    };
+    Some(Arc::new(ClientAuth {
+        mode,
+        depth: settings.depth(),
+        authorities: authorities.filter(|_| !settings.is_unusable),
+        passes_certificate: settings.passes_certificate,
+        error_page: settings.error_page.clone(),
+    }))
+}
+
+fn conflict(
+    claims: &Claims,
+    claim: &ClientAuthClaim,
+    host: &HostPattern,
+    winner: &ObjectRef,
+) -> Diagnostic {
+    Diagnostic {
+        object: claims.ingress.clone(),
+        field: claim.field.clone(),
+        reason: Reason::ClientAuthConflict,
+        message: format!("host `{host}` already asks for client certificates as {winner} says"),
+    }
+}
+
+/// The Secrets of a snapshot, each read once.
+struct Secrets<'a> {
+    by_name: HashMap<(&'a str, &'a str), &'a Secret>,
+    read: HashMap<(Arc<str>, Arc<str>), Outcome>,
+}
+
+/// Found, with what is wrong with it.
+type Outcome = Result<Option<Arc<Authorities>>, (Reason, String)>;
+
+impl<'a> Secrets<'a> {
+    fn of(snapshot: &'a Snapshot) -> Self {
+        let by_name = |secret: &'a Arc<Secret>| {
+            let meta = &secret.metadata;
+            ((namespace(meta), name(meta)), &**secret)
+        };
+        Self {
+            by_name: snapshot.secrets.iter().map(by_name).collect(),
+            read: HashMap::new(),
+        }
+    }
+
+    /// The authorities in a Secret, for an Ingress of namespace `own`.
+    fn authorities(&mut self, own: &str, wanted: &Arc<str>, secret: &Arc<str>) -> Outcome {
+        if **wanted != *own {
+            let message = "is of another namespace than the Ingress".to_owned();
+            return Err((Reason::InvalidSecret, message));
+        }
+        let key = (Arc::clone(wanted), Arc::clone(secret));
+        let by_name = &self.by_name;
+        let read = self.read.entry(key).or_insert_with(|| {
+            let found = by_name.get(&(&**wanted, &**secret));
+            let found = found.ok_or((Reason::SecretNotFound, "does not exist".to_owned()))?;
+            read_secret(found).map(|authorities| Some(Arc::new(authorities)))
+        });
+        read.clone()
+    }
+}
+
+fn read_secret(secret: &Secret) -> Result<Authorities, (Reason, String)> {
+    let entry = |key: &str| {
+        let value = secret.data.as_ref().and_then(|data| data.get(key));
+        value.map(|value| value.0.clone())
+    };
+    let ca = entry("ca.crt").filter(|value| !value.is_empty());
+    let missing = || (Reason::InvalidSecret, "has no `ca.crt`".to_owned());
+    Ok(Authorities {
+        secret: reference("Secret", &secret.metadata),
+        ca_pem: ca.ok_or_else(missing)?,
+        crl_pem: entry("ca.crl"),
+    })
+}

@@ -1,0 +1,117 @@
+//! Mutual TLS: what hosts ask of their clients, what a client has shown, and who gets in.
+//!
+//! As with nginx, a handshake takes any certificate whose key the client has, and each request is
+//! judged: it gets an answer that says what is wrong, and hosts may let it in all the same. A
+//! request for a host that asks for something else than the connection's server name did is
+//! misdirected (RFC 9110 §15.5.20): its client has to make another connection.
+//!
+//! Invariant: a host whose authorities can't be read refuses every request, whatever way it came.
+
+mod fields;
+mod handshake;
+mod name;
+mod store;
+mod trust;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use ingress_core::ir::VerifyMode;
+use rustls::pki_types::CertificateDer;
+
+use super::connection::Connection;
+use super::error::Failure;
+use super::listen::Scheme;
+use fields::Fields;
+pub(super) use fields::is_claim;
+pub(super) use handshake::accept;
+pub(super) use store::{ClientAuthStore, Policy};
+use trust::Verdict;
+
+/// What a client has shown in its handshake, because it was asked.
+pub(super) struct Presented {
+    /// Leaf first; empty if it has none.
+    chain: Vec<CertificateDer<'static>>,
+    judgement: RefCell<Rc<Judgement>>,
+}
+
+/// What a host makes of it.
+pub(super) struct Judgement {
+    policy: Arc<Policy>,
+    verdict: Verdict,
+    fields: Fields,
+}
+
+impl Presented {
+    pub(super) fn new(chain: Vec<CertificateDer<'static>>, policy: &Arc<Policy>) -> Self {
+        let judgement = RefCell::new(Judgement::of(&chain, policy));
+        Self { chain, judgement }
+    }
+
+    /// What a host makes of it; `None` if it asks for something else than the client was asked.
+    fn judge(&self, policy: &Arc<Policy>) -> Option<Rc<Judgement>> {
+        let mut judgement = self.judgement.borrow_mut();
+        if !judgement.policy.asks_the_same(policy) {
+            if !judgement.policy.is_succeeded_by(policy) {
+                return None;
+            }
+            *judgement = Judgement::of(&self.chain, policy);
+        }
+        Some(Rc::clone(&judgement))
+    }
+}
+
+impl Judgement {
+    fn of(chain: &[CertificateDer<'static>], policy: &Arc<Policy>) -> Rc<Self> {
+        let verdict = policy.judge(chain);
+        let leaf = chain.first().map(|leaf| &**leaf);
+        let fields = Fields::new(&verdict, leaf, policy.passes_certificate());
+        Rc::new(Self {
+            policy: Arc::clone(policy),
+            verdict,
+            fields,
+        })
+    }
+
+    /// Tells the endpoint who the client is.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        self.fields.write(headers);
+    }
+}
+
+/// Lets a request in, or says why not.
+pub(super) fn admit(
+    connection: &Connection,
+    policy: &Arc<Policy>,
+) -> Result<Rc<Judgement>, Failure> {
+    let outcome = judge(connection, policy);
+    let counters = &connection.worker.counters;
+    match &outcome {
+        Ok(_) => {}
+        Err(Failure::Misdirected) => counters.misdirected.increment(),
+        Err(_) => counters.client_certificate_refusals.increment(),
+    }
+    outcome
+}
+
+fn judge(connection: &Connection, policy: &Arc<Policy>) -> Result<Rc<Judgement>, Failure> {
+    if !policy.is_usable() {
+        return Err(Failure::NobodyTrusted);
+    }
+    let judgement = match (connection.scheme, connection.presented()) {
+        // Without TLS nobody can show anything.
+        (Scheme::Http, _) => Judgement::of(&[], policy),
+        (Scheme::Https, None) => return Err(Failure::Misdirected),
+        (Scheme::Https, Some(presented)) => presented.judge(policy).ok_or(Failure::Misdirected)?,
+    };
+    let failure = match (&judgement.verdict, policy.mode()) {
+        (Verdict::Good, _)
+        | (Verdict::None, VerifyMode::Optional | VerifyMode::OptionalNoCa)
+        | (Verdict::Unknown(_), VerifyMode::OptionalNoCa) => return Ok(judgement),
+        (Verdict::None, VerifyMode::Required) => Failure::NoCertificate,
+        (Verdict::Bad(_) | Verdict::Unknown(_), _) => Failure::BadCertificate,
+    };
+    Err(policy.error_page().map_or(failure, Failure::ErrorPage))
+}

@@ -1,0 +1,188 @@
+//! The parts of a table, made from a configuration and what the previous table had.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use ingress_core::ir::{Backend, Config, HostPattern, HostRules, Rule, Target};
+use ingress_core::route::RouteTable;
+
+use super::{Backends, Changes, Table};
+use crate::proxy::backend::{BackendSlot, Destination, Endpoints, Lane};
+use crate::proxy::certificate::{CertificateStore, DefaultCertificate};
+use crate::proxy::client_auth::ClientAuthStore;
+use crate::proxy::metrics::labels::{LabelKey, LabelSet};
+
+pub(super) fn build_certificates(
+    previous: Option<&Table>,
+    config: &Config,
+    default: &DefaultCertificate,
+) -> Arc<CertificateStore> {
+    if let Some(table) = previous
+        && table.config.certificates == config.certificates
+    {
+        return Arc::clone(&table.certificates);
+    }
+    let before = previous.map(|table| &*table.certificates);
+    Arc::new(CertificateStore::build(
+        before,
+        &config.certificates,
+        default,
+    ))
+}
+
+pub(super) fn build_client_auth(previous: Option<&Table>, config: &Config) -> Arc<ClientAuthStore> {
+    if let Some(table) = previous
+        && table.config.client_auth == config.client_auth
+    {
+        return Arc::clone(&table.client_auth);
+    }
+    let before = previous.map(|table| &*table.client_auth);
+    Arc::new(ClientAuthStore::build(before, &config.client_auth))
+}
+
+/// Slots for the backends of `config`: those that stay keep their slot, those that leave retire.
+pub(super) fn build_backends(
+    previous: Option<&Table>,
+    config: &Config,
+) -> (Arc<Backends>, Changes) {
+    let empty = Backends::default();
+    let before = previous.map_or(&empty, |table| &*table.backends);
+    let mut changes = Changes::default();
+    let mut slots = BTreeMap::new();
+    let mut next_id = before.next_id;
+    for (key, backend) in &config.backends {
+        let slot = before.slots.get(key).cloned().unwrap_or_else(|| {
+            next_id += 1;
+            Arc::new(BackendSlot::new(next_id, key.policy.clone()))
+        });
+        let known = previous.and_then(|table| table.config.backends.get(key));
+        if known.is_none_or(|known| !same_endpoints(known, backend)) {
+            changes
+                .endpoints
+                .push((Arc::clone(&slot), Endpoints::of(backend)));
+        }
+        slots.insert(key.clone(), slot);
+    }
+    let leaving = before
+        .slots
+        .iter()
+        .filter(|(key, _)| !slots.contains_key(*key));
+    changes.retired = leaving.map(|(_, slot)| Arc::clone(slot)).collect();
+    (Arc::new(Backends { slots, next_id }), changes)
+}
+
+fn same_endpoints(a: &Arc<Backend>, b: &Arc<Backend>) -> bool {
+    Arc::ptr_eq(a, b)
+        || (&a.endpoints, &a.draining, a.protocol) == (&b.endpoints, &b.draining, b.protocol)
+}
+
+/// The hosts whose root leads to a backend that TLS is passed through to.
+pub(super) fn build_passthrough(
+    config: &Config,
+    backends: &Backends,
+) -> HashMap<HostPattern, Arc<BackendSlot>> {
+    // Nearly always none: then no host is looked at.
+    if !config.backends.keys().any(|key| key.policy.passthrough) {
+        return HashMap::new();
+    }
+    let slot = |rules: &HostRules| {
+        let mut rules = rules.rules.iter().chain(&rules.default);
+        let root = rules.find(|rule| rule.path.matches("/"))?;
+        match &root.target {
+            Target::Backend(key) if key.policy.passthrough => backends.slots.get(key).cloned(),
+            Target::Backend(_) | Target::Unavailable => None,
+        }
+    };
+    let hosts = config.hosts.iter();
+    hosts
+        .filter_map(|(host, rules)| Some((host.clone(), slot(rules)?)))
+        .collect()
+}
+
+pub(super) fn build_routes(
+    previous: Option<&Table>,
+    config: &Config,
+    backends: &Backends,
+    client_auth: &ClientAuthStore,
+    labels: &LabelSet,
+) -> Arc<RouteTable<Lane>> {
+    let default = config.default_backend.as_ref();
+    let resolve = |host: Option<&HostPattern>, rule: &Arc<Rule>| Lane {
+        destination: destination(rule, backends),
+        client_auth: client_auth.of(host.unwrap_or(&HostPattern::Any)).cloned(),
+        labels: labels.intern(LabelKey::of(host, rule)),
+    };
+    // The route of unknown hosts is kept with all that it has while its rule is the same.
+    let unknown = |store: &ClientAuthStore| store.of(&HostPattern::Any).map(Arc::as_ptr);
+    let previous = previous.filter(|table| unknown(&table.client_auth) == unknown(client_auth));
+    let Some(table) = previous else {
+        return Arc::new(RouteTable::compile(&config.hosts, default, resolve));
+    };
+    let mut changes = changed_hosts(&table.config, config);
+    for host in client_auth.differences(&table.client_auth) {
+        if let Some((host, rules)) = config.hosts.get_key_value(host)
+            && !changes.iter().any(|(changed, _)| *changed == host)
+        {
+            changes.push((host, Some(rules)));
+        }
+    }
+    if changes.is_empty() && table.config.default_backend == config.default_backend {
+        return Arc::clone(&table.routes);
+    }
+    Arc::new(table.routes.with_changes(changes, default, resolve))
+}
+
+/// What routes were counted by that are no more.
+pub(super) fn labels_that_leave(before: &Config, after: &Config) -> HashSet<LabelKey> {
+    let mut leaving = HashSet::new();
+    for (host, rules) in changed_hosts(before, after) {
+        let keys = |rules: &Arc<HostRules>| -> Vec<_> {
+            let rules = rules.rules.iter().chain(&rules.default);
+            rules.map(|rule| LabelKey::of(Some(host), rule)).collect()
+        };
+        leaving.extend(before.hosts.get(host).map(keys).unwrap_or_default());
+        for key in rules.map(keys).unwrap_or_default() {
+            leaving.remove(&key);
+        }
+    }
+    let of_default = |config: &Config| {
+        let rule = config.default_backend.as_ref();
+        rule.map(|rule| LabelKey::of(None, rule))
+    };
+    if of_default(before) != of_default(after) {
+        leaving.extend(of_default(before));
+    }
+    leaving
+}
+
+/// The hosts whose rules differ, with their new rules. Equal pointers are equal rules.
+fn changed_hosts<'a>(
+    before: &'a Config,
+    after: &'a Config,
+) -> Vec<(&'a HostPattern, Option<&'a Arc<HostRules>>)> {
+    let changed = after
+        .hosts
+        .iter()
+        .filter(|(host, rules)| before.hosts.get(*host) != Some(rules))
+        .map(|(host, rules)| (host, Some(rules)));
+    let gone = before
+        .hosts
+        .keys()
+        .filter(|host| !after.hosts.contains_key(*host));
+    changed.chain(gone.map(|host| (host, None))).collect()
+}
+
+fn destination(rule: &Rule, backends: &Backends) -> Destination {
+    match &rule.target {
+        Target::Backend(key) => {
+            let slot = backends.slots.get(key);
+            debug_assert!(
+                slot.is_some(),
+                "`Config::backends` has every backend that a rule names"
+            );
+            slot.cloned()
+                .map_or(Destination::Unavailable, Destination::Backend)
+        }
+        Target::Unavailable => Destination::Unavailable,
+    }
+}
