@@ -23,7 +23,7 @@ pub use certificate::Certificate;
 pub use client_auth::{Authorities, ClientAuth, VerifyMode};
 pub use host::{Host, HostError, HostPattern};
 pub use rule::{HostRules, ObjectRef, PathPattern, Rule, RuleOrigin, Target};
-pub use stream::{ProxyVersion, TcpService, TcpServiceError};
+pub use stream::{ProxyVersion, TcpService, TcpServiceError, UdpService};
 
 /// Everything that the proxy serves at one instant.
 ///
@@ -45,6 +45,8 @@ pub struct Config {
     pub client_auth: BTreeMap<HostPattern, Arc<ClientAuth>>,
     /// TCP services by the port that clients dial.
     pub tcp_services: BTreeMap<u16, TcpService>,
+    /// UDP services by the port that clients send to.
+    pub udp_services: BTreeMap<u16, UdpService>,
 }
 
 impl Config {

@@ -41,7 +41,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::diagnostic::Diagnostic;
-use crate::ir::{BackendKey, Config, HostPattern, ObjectRef, Rule, TcpService};
+use crate::ir::{BackendKey, Config, HostPattern, ObjectRef, Rule, TcpService, UdpService};
 use crate::object::Ingress;
 use crate::snapshot::Snapshot;
 use conflict::BackendUse;
@@ -66,6 +66,8 @@ pub struct Options {
     pub external_names: bool,
     /// TCP services by the port that clients dial.
     pub tcp_services: BTreeMap<u16, TcpService>,
+    /// UDP services by the port that clients send to.
+    pub udp_services: BTreeMap<u16, UdpService>,
 }
 
 impl Default for Options {
@@ -78,6 +80,7 @@ impl Default for Options {
             hints_for_node: None,
             external_names: true,
             tcp_services: BTreeMap::new(),
+            udp_services: BTreeMap::new(),
         }
     }
 }
@@ -145,9 +148,16 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
         .as_ref()
         .map(claim::controller_default);
     let mut winners = conflict::resolve(&claims, default_backend, &mut diagnostics);
-    let services = options.tcp_services.values();
-    winners.uses.extend(services.map(|service| BackendUse {
-        key: service.backend.clone(),
+    let tcp = options
+        .tcp_services
+        .values()
+        .map(|service| &service.backend);
+    let udp = options
+        .udp_services
+        .values()
+        .map(|service| &service.backend);
+    winners.uses.extend(tcp.chain(udp).map(|key| BackendUse {
+        key: key.clone(),
         place: None,
     }));
     let backend::Resolution {
@@ -171,6 +181,7 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
         certificates,
         client_auth,
         tcp_services: options.tcp_services.clone(),
+        udp_services: options.udp_services.clone(),
     };
     Translation {
         config,

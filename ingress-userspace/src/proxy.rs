@@ -20,6 +20,7 @@ mod client;
 mod client_auth;
 mod connection;
 mod counters;
+mod datagram;
 mod deadline;
 mod dial;
 mod drain;
@@ -58,8 +59,8 @@ pub use certificate::{CertificateError, CertificateProblem, DefaultCertificate};
 pub use client::{ClientPolicy, ForwardedFor};
 pub use counters::{DatapathSnapshot, WorkerSnapshot};
 pub use dial::{Dial, HostDial};
-pub use limits::Timeouts;
-pub use listen::{Datapath, ListenError, Listener, Scheme, listen};
+pub use limits::{DatagramLimits, Timeouts};
+pub use listen::{Datapath, ListenError, Listener, Scheme, listen, listen_datagrams};
 pub use metrics::exposition::{Identity, Metrics};
 pub use table::{Table, TableHandle};
 pub use tls::{

@@ -320,6 +320,7 @@ impl Run {
                 ..Timeouts::default()
             },
             clients: self.clients.policy(),
+            datagrams: self.relay.datagram_limits(),
             balancing: self.upstream.balancing(),
             access_log,
         }
@@ -338,6 +339,7 @@ impl Run {
         let hints_for_node = hints_for_node.cloned().flatten();
         Options {
             tcp_services: self.relay.tcp_services(),
+            udp_services: self.relay.udp_services(),
             ..self.meaning.options(is_unclassed_ours, hints_for_node)
         }
     }

@@ -36,6 +36,13 @@ pub struct BackendPolicy {
     pub affinity: Option<Arc<Affinity>>,
 }
 
+impl BackendKey {
+    /// The transport protocol of its port, as Services name it.
+    pub fn transport(&self) -> &'static str {
+        self.policy.protocol.unwrap_or_default().transport()
+    }
+}
+
 impl fmt::Display for BackendKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
@@ -119,6 +126,8 @@ pub enum UpstreamProtocol {
     Http2,
     /// HTTP/2 over TLS, by ALPN (RFC 9113 §3.2).
     Http2Tls,
+    /// Datagrams (UDP), as they are.
+    Datagrams,
 }
 
 impl UpstreamProtocol {
@@ -136,10 +145,18 @@ impl UpstreamProtocol {
         })
     }
 
+    /// The transport protocol underneath, as Services name it.
+    pub fn transport(self) -> &'static str {
+        match self {
+            Self::Http1 | Self::Https | Self::Http2 | Self::Http2Tls => "TCP",
+            Self::Datagrams => "UDP",
+        }
+    }
+
     /// Whether one connection carries several requests at a time.
     pub fn is_multiplexed(self) -> bool {
         match self {
-            Self::Http1 | Self::Https => false,
+            Self::Http1 | Self::Https | Self::Datagrams => false,
             Self::Http2 | Self::Http2Tls => true,
         }
     }

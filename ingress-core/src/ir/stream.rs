@@ -1,10 +1,10 @@
-//! TCP services: ports whose connections are carried to a backend as they are.
+//! TCP and UDP services: ports whose connections or datagrams are carried to a backend as they are.
 
 use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::{BackendKey, BackendKeyError};
+use super::{BackendKey, BackendKeyError, UpstreamProtocol};
 
 /// What becomes of the connections to a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,24 @@ pub struct TcpService {
     pub takes_proxy_header: bool,
     /// Whether endpoints get one.
     pub sends_proxy_header: Option<ProxyVersion>,
+}
+
+/// What becomes of the datagrams to a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UdpService {
+    /// Where they go.
+    pub backend: BackendKey,
+}
+
+impl FromStr for UdpService {
+    type Err = BackendKeyError;
+
+    /// Reads `namespace/service:port` as ingress-nginx's `udp-services` ConfigMap has it.
+    fn from_str(text: &str) -> Result<Self, BackendKeyError> {
+        let mut backend: BackendKey = text.parse()?;
+        backend.policy.protocol = Some(UpstreamProtocol::Datagrams);
+        Ok(Self { backend })
+    }
 }
 
 /// A version of the PROXY protocol.

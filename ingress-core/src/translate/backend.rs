@@ -106,7 +106,8 @@ impl Problem {
                 Reason::ServicePortNotFound,
                 "service.port",
                 format!(
-                    "Service `{namespace}/{service}` has no TCP port `{port}`; answered with 503"
+                    "Service `{namespace}/{service}` has no {} port `{port}`; answered with 503",
+                    key.transport(),
                 ),
             ),
             Self::External(problem) => (
@@ -224,7 +225,7 @@ fn of_pods(
     zone: Option<&str>,
 ) -> Resolved {
     let mut diagnostics = Vec::new();
-    let (port, problem) = find_port(service, &backend.key.port);
+    let (port, problem) = find_port(service, &backend.key);
     if let Some(port) = port {
         let app_protocol = port.app_protocol.as_deref();
         let by_port = app_protocol.and_then(UpstreamProtocol::of_app_protocol);
@@ -253,17 +254,23 @@ fn of_pods(
 /// ingress-nginx takes it silently and manifests rely on it.
 fn find_port<'a>(
     service: &'a Service,
-    wanted: &ServicePort,
+    key: &BackendKey,
 ) -> (Option<&'a PortObject>, Option<Problem>) {
-    let tcp = || service.ports.iter().filter(|port| port.is_of("TCP"));
-    let named = tcp().find(|port| match wanted {
+    let wanted = &key.port;
+    let ports = || {
+        service
+            .ports
+            .iter()
+            .filter(|port| port.is_of(key.transport()))
+    };
+    let named = ports().find(|port| match wanted {
         ServicePort::Number(number) => port.port == i32::from(*number),
         ServicePort::Name(name) => port.name.as_deref() == Some(&**name),
     });
     if named.is_some() {
         return (named, None);
     }
-    let targeted = tcp().find(|port| match (&port.target, wanted) {
+    let targeted = ports().find(|port| match (&port.target, wanted) {
         (Some(PortRef::Number(target)), ServicePort::Number(number)) => {
             *target == i32::from(*number)
         }

@@ -152,8 +152,10 @@ fn slice_port(slice: &EndpointSlice, port: &ServicePort) -> Option<i32> {
         return own_number;
     }
     let wanted = port.name.as_deref().unwrap_or_default();
-    let mut tcp = slice.ports.iter().filter(|port| port.is_of("TCP"));
-    tcp.find(|port| *port.name == *wanted)
+    let transport = port.protocol.as_deref().unwrap_or("TCP");
+    let mut ports = slice.ports.iter().filter(|port| port.is_of(transport));
+    ports
+        .find(|port| *port.name == *wanted)
         .and_then(|port| port.port.or(own_number))
 }
 

@@ -223,3 +223,29 @@ fn the_app_protocol_of_the_service_port_says_what_endpoints_speak() {
         assert_eq!(backend.protocol, expected, "{name}");
     }
 }
+
+#[test]
+fn a_udp_service_takes_ports_of_its_own_protocol() {
+    let ports = json!([
+        {"name": "tcp", "port": 53, "protocol": "TCP", "targetPort": 5301},
+        {"name": "udp", "port": 53, "protocol": "UDP", "targetPort": 5302},
+    ]);
+    let slice = json!([
+        {"name": "tcp", "port": 5301, "protocol": "TCP"},
+        {"name": "udp", "port": 5302, "protocol": "UDP"},
+    ]);
+    let mut fixture =
+        Fixture::new()
+            .service_with("dns", &ports)
+            .slice("dns", &slice, &["10.0.0.1"]);
+    let udp = "test/dns:53".parse().unwrap();
+    fixture.options.udp_services.insert(5353, udp);
+    assert_eq!(fixture.endpoints(), ["10.0.0.1:5302"]);
+    let none = "test/dns:54".parse().unwrap();
+    fixture.options.udp_services.insert(5354, none);
+    assert_eq!(fixture.findings(), ["dns spec ServicePortNotFound"]);
+    fixture.options.udp_services.clear();
+    let tcp = "test/dns:53".parse().unwrap();
+    fixture.options.tcp_services.insert(5353, tcp);
+    assert_eq!(fixture.endpoints(), ["10.0.0.1:5301"]);
+}

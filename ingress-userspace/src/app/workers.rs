@@ -1,7 +1,7 @@
 //! Makes the listening sockets, in both namespaces, and the workers that own them.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ use ingress_core::plan::ListenerPort;
 use crate::datapath::{Connections, Datapath, IngressDial, Namespace, make_transparent};
 use crate::proxy::{
     self, ConnectionGauge, Dial, HostDial, Listener, NoGauge, Scheme, TableHandle, Worker,
-    WorkerHandle, WorkerOptions, WorkerSpec, listen,
+    WorkerHandle, WorkerOptions, WorkerSpec, listen, listen_datagrams,
 };
 use crate::settings::Run;
 
@@ -34,7 +34,8 @@ pub(super) fn start(
         for port in &inside {
             listeners.push(port.listener_of(index)?);
         }
-        let spec = surroundings.spec(index, listeners, table);
+        let mut spec = surroundings.spec(index, listeners, table);
+        spec.datagram_sockets = datagram_sockets(flags)?;
         workers.push(Worker::spawn(spec).context("failed to start a worker")?);
     }
     if let Some(datapath) = datapath {
@@ -84,6 +85,14 @@ fn host_listeners(flags: &Run) -> Result<Vec<Listener>> {
         })
     };
     ports(flags).into_iter().map(listener).collect()
+}
+
+/// Sockets of UDP services, which are the host's: their packets are not steered.
+fn datagram_sockets(flags: &Run) -> Result<Vec<UdpSocket>> {
+    let services = flags.relay.udp_services();
+    let socket = |port| listen_datagrams(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    let sockets = services.into_keys().map(socket);
+    Ok(sockets.collect::<std::result::Result<_, _>>()?)
 }
 
 fn inside_ports(flags: &Run, count: u32, ingress: &Namespace) -> Result<Vec<InsidePort>> {
@@ -149,6 +158,7 @@ impl Surroundings {
             index,
             cpu: None,
             listeners,
+            datagram_sockets: Vec::new(),
             table: table.clone(),
             dial: Arc::clone(&self.dial),
             gauge: Arc::clone(&self.gauge),
@@ -166,6 +176,10 @@ struct SteeredDial(IngressDial);
 impl Dial for SteeredDial {
     fn socket(&self, endpoint: SocketAddr) -> io::Result<socket2::Socket> {
         self.0.socket(endpoint)
+    }
+
+    fn datagram_socket(&self, endpoint: SocketAddr) -> io::Result<socket2::Socket> {
+        self.0.datagram_socket(endpoint)
     }
 }
 

@@ -48,13 +48,20 @@ impl IngressDial {
         };
         match source {
             Some(source) if reach.direct.contains(&endpoint.ip()) => from_ingress(source),
-            _ => self.step_out(endpoint),
+            _ => self.step_out(|| tcp(Domain::for_address(endpoint))),
         }
     }
 
-    fn step_out(&self, endpoint: SocketAddr) -> io::Result<Socket> {
+    /// A non-blocking UDP socket in the host netns: datagrams of endpoints are not steered.
+    pub fn datagram_socket(&self, endpoint: SocketAddr) -> io::Result<Socket> {
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        let domain = Domain::for_address(endpoint);
+        self.step_out(|| Socket::new(domain, kind, Some(Protocol::UDP)))
+    }
+
+    fn step_out(&self, make: impl FnOnce() -> io::Result<Socket>) -> io::Result<Socket> {
         self.host.enter()?;
-        let socket = tcp(Domain::for_address(endpoint));
+        let socket = make();
         // A thread that can't come back must not go on: all its sockets would be misplaced.
         if let Err(error) = self.ingress.enter() {
             panic!("failed to return to the ingress network namespace: {error}");

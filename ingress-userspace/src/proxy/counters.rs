@@ -65,6 +65,10 @@ pub(super) struct Counters {
     pub(super) tunnels_open: Counter,
     pub(super) relay_failures: Counter,
     pub(super) relayed_bytes: Counter,
+    pub(super) udp_sessions: Counter,
+    pub(super) udp_sessions_open: Counter,
+    pub(super) udp_datagrams: Counter,
+    pub(super) udp_datagrams_dropped: Counter,
     pub(super) client_certificate_refusals: Counter,
     pub(super) misdirected: Counter,
     pub(super) panics: Counter,
@@ -101,6 +105,10 @@ impl Counters {
             tunnels_open: self.tunnels_open.value(),
             relay_failures: self.relay_failures.value(),
             relayed_bytes: self.relayed_bytes.value(),
+            udp_sessions: self.udp_sessions.value(),
+            udp_sessions_open: self.udp_sessions_open.value(),
+            udp_datagrams: self.udp_datagrams.value(),
+            udp_datagrams_dropped: self.udp_datagrams_dropped.value(),
             client_certificate_refusals: self.client_certificate_refusals.value(),
             misdirected: self.misdirected.value(),
             panics: self.panics.value(),
@@ -193,6 +201,14 @@ pub struct WorkerSnapshot {
     pub relay_failures: u64,
     /// Bytes of those that were, in both directions.
     pub relayed_bytes: u64,
+    /// Sessions of UDP services.
+    pub udp_sessions: u64,
+    /// Those that are open now.
+    pub udp_sessions_open: u64,
+    /// Datagrams of UDP services that were carried, in both directions.
+    pub udp_datagrams: u64,
+    /// Those that were not: no endpoint, too many sessions, or a full socket.
+    pub udp_datagrams_dropped: u64,
     /// Requests refused because their client has not shown a certificate that is good.
     pub client_certificate_refusals: u64,
     /// Requests for a host that asks for other client certificates than their connection's did.

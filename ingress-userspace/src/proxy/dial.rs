@@ -21,6 +21,12 @@ use super::worker::WorkerState;
 pub trait Dial: Send + Sync + 'static {
     /// An unconnected, non-blocking TCP socket of the endpoint's address family.
     fn socket(&self, endpoint: SocketAddr) -> io::Result<Socket>;
+
+    /// An unconnected, non-blocking UDP socket of the endpoint's address family.
+    fn datagram_socket(&self, endpoint: SocketAddr) -> io::Result<Socket> {
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        Socket::new(Domain::for_address(endpoint), kind, Some(Protocol::UDP))
+    }
 }
 
 /// Makes sockets in the network namespace of the calling thread.

@@ -49,6 +49,30 @@ impl Default for Timeouts {
     }
 }
 
+/// How many UDP sessions one worker has, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatagramLimits {
+    /// Sessions at a time: each costs a file descriptor. Datagrams of further clients are dropped.
+    pub sessions_max: u64,
+    /// How long a session lasts without a datagram in either direction.
+    pub session_idle: Duration,
+}
+
+impl Default for DatagramLimits {
+    fn default() -> Self {
+        Self {
+            sessions_max: 10_000,
+            session_idle: Duration::from_mins(1),
+        }
+    }
+}
+
+/// Bytes of the largest datagrams, and of as many small ones as the kernel hands over at once.
+pub(super) const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
+
+/// Reads of one socket for datagrams before others get a turn.
+pub(super) const DATAGRAM_BATCH_MAX: usize = 32;
+
 /// Bytes of a request or response head: `large-client-header-buffers` of ingress-nginx (4 of 8k).
 pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;
 

@@ -4,12 +4,12 @@
 //! on the listening socket, so that a new connection costs one `accept4` and one `epoll_ctl`.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
 use serde::Serialize;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
@@ -73,6 +73,13 @@ pub enum ListenError {
 /// A listening socket as workers want it: shared with the other workers (`SO_REUSEPORT`),
 /// non-blocking, and for `[::]` with IPv4 too. On a node without IPv6, `[::]` means `0.0.0.0`.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    with_fallback(address, bind)
+}
+
+fn with_fallback<T>(
+    address: SocketAddr,
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Result<T, ListenError> {
     let outcome = match bind(address) {
         Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() => {
             bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
@@ -90,19 +97,30 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     })
 }
 
+/// A socket for datagrams as workers want it, like those of [`listen`]. Datagrams of one client go
+/// to one worker for as long as there are the same workers.
+pub fn listen_datagrams(address: SocketAddr) -> Result<UdpSocket, ListenError> {
+    with_fallback(address, |address| Ok(bound(address, Type::DGRAM)?.into()))
+}
+
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    let socket = bound(address, Type::STREAM)?;
+    // Inherited by every accepted connection (Linux `tcp_create_openreq_child`).
+    socket.set_tcp_nodelay(true)?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bound(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let kind = kind.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
-    // Inherited by every accepted connection (Linux `tcp_create_openreq_child`).
-    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
-    socket.listen(LISTEN_BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {

@@ -144,6 +144,12 @@ impl Table {
         Some((Arc::clone(slot), service.clone()))
     }
 
+    /// The backend of the UDP service of a port.
+    pub(super) fn udp_service(&self, port: u16) -> Option<&Arc<BackendSlot>> {
+        let service = self.config.udp_services.get(&port)?;
+        self.backends.slots.get(&service.backend)
+    }
+
     pub(super) fn routes(&self) -> &RouteTable<Lane> {
         &self.routes
     }

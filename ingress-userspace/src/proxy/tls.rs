@@ -122,7 +122,7 @@ impl UpstreamTls {
         address: SocketAddr,
     ) -> io::Result<UpstreamStream> {
         let connector = match protocol {
-            UpstreamProtocol::Http1 | UpstreamProtocol::Http2 => {
+            UpstreamProtocol::Http1 | UpstreamProtocol::Http2 | UpstreamProtocol::Datagrams => {
                 return Ok(UpstreamStream::Tcp(stream));
             }
             UpstreamProtocol::Https => &self.http1,

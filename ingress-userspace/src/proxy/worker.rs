@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::UdpSocket;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -23,10 +24,11 @@ use super::access_log::{AccessLog, LogBuffer};
 use super::balancing::Balancing;
 use super::client::ClientPolicy;
 use super::counters::{Counters, WorkerSnapshot};
+use super::datagram::DatagramListener;
 use super::dial::Dial;
 use super::drain::Drain;
 use super::endpoint::Endpoint;
-use super::limits::{CONNECTIONS_MAX, Timeouts};
+use super::limits::{CONNECTIONS_MAX, DatagramLimits, Timeouts};
 use super::listen::{Acceptor, Datapath, Listener};
 use super::metrics::series::{SharedSeries, Shelf};
 use super::pool::Pool;
@@ -44,6 +46,8 @@ pub struct WorkerSpec {
     pub cpu: Option<usize>,
     /// Its own listening sockets.
     pub listeners: Vec<Listener>,
+    /// Its own sockets of UDP services.
+    pub datagram_sockets: Vec<UdpSocket>,
     /// What it serves.
     pub table: TableHandle,
     /// Where its sockets to endpoints come from.
@@ -63,6 +67,8 @@ pub struct WorkerOptions {
     pub timeouts: Timeouts,
     /// Who is believed about clients.
     pub clients: ClientPolicy,
+    /// How many UDP sessions there may be, and for how long.
+    pub datagrams: DatagramLimits,
     /// How endpoints share requests where no Ingress says otherwise.
     pub balancing: Balancing,
     /// Where its requests are logged, if they are.
@@ -206,6 +212,7 @@ pub(super) struct WorkerState {
     pub(super) upstream_tls: UpstreamTls,
     gauge: Arc<dyn ConnectionGauge>,
     pub(super) timeouts: Timeouts,
+    pub(super) datagram_limits: DatagramLimits,
     pub(super) clients: ClientPolicy,
     pub(super) timers: Rc<Timers>,
     pub(super) pool: Pool,
@@ -299,6 +306,7 @@ struct Ready {
     tasks: LocalSet,
     state: Rc<WorkerState>,
     acceptors: Vec<Acceptor>,
+    datagrams: Vec<Rc<DatagramListener>>,
     generations: watch::Receiver<u64>,
 }
 
@@ -307,6 +315,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         index,
         cpu,
         listeners,
+        datagram_sockets,
         table,
         dial,
         gauge,
@@ -316,6 +325,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
     let WorkerOptions {
         timeouts,
         clients,
+        datagrams: datagram_limits,
         balancing,
         access_log,
     } = options;
@@ -323,9 +333,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         prepare()?;
     }
     if let Some(cpu) = cpu {
-        let mut cpus = rustix::thread::CpuSet::new();
-        cpus.set(cpu);
-        rustix::thread::sched_setaffinity(None, &cpus)?;
+        stay_on(cpu)?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -340,6 +348,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         upstream_tls: UpstreamTls::new().map_err(io::Error::other)?,
         gauge,
         timeouts,
+        datagram_limits,
         clients,
         timers: Timers::new(),
         pool: Pool::new(balancing),
@@ -358,14 +367,25 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         .into_iter()
         .map(|listener| Acceptor::new(listener, &state));
     let acceptors = acceptors.collect::<io::Result<_>>()?;
+    let datagrams = datagram_sockets
+        .into_iter()
+        .map(|socket| DatagramListener::new(socket, &state));
+    let datagrams = datagrams.collect::<io::Result<_>>()?;
     drop(inside);
     Ok(Ready {
         runtime,
         tasks: LocalSet::new(),
         state,
         acceptors,
+        datagrams,
         generations,
     })
+}
+
+fn stay_on(cpu: usize) -> io::Result<()> {
+    let mut cpus = rustix::thread::CpuSet::new();
+    cpus.set(cpu);
+    Ok(rustix::thread::sched_setaffinity(None, &cpus)?)
 }
 
 fn seed() -> io::Result<u64> {
@@ -384,8 +404,12 @@ impl Ready {
             tasks,
             state,
             acceptors,
+            datagrams,
             mut generations,
         } = self;
+        for listener in datagrams {
+            tasks.spawn_local(listener.run());
+        }
         let accepting: Vec<_> = acceptors
             .into_iter()
             .map(|acceptor| tasks.spawn_local(acceptor.run()))

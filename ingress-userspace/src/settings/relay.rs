@@ -1,11 +1,14 @@
 //! Flags of what is carried as it is.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::Args;
-use ingress_core::ir::TcpService;
+use ingress_core::ir::{TcpService, UdpService};
 
-/// Flags of TCP services.
+use crate::proxy::DatagramLimits;
+
+/// Flags of TCP and UDP services.
 #[derive(Debug, Args)]
 pub struct Relay {
     /// TCP service by the port that clients dial, as in ingress-nginx's tcp-services: the first
@@ -19,6 +22,33 @@ pub struct Relay {
         value_parser = parse_service
     )]
     services: Vec<(u16, TcpService)>,
+
+    /// UDP service by the port that clients send to, as in ingress-nginx's udp-services; may be
+    /// given more than once. Its datagrams come through the host's stack: they are not steered.
+    #[arg(
+        long = "udp-service",
+        env = "SLUICE_UDP_SERVICE",
+        value_name = "PORT=NAMESPACE/NAME:PORT",
+        value_delimiter = ',',
+        value_parser = parse_udp_service
+    )]
+    udp_services: Vec<(u16, UdpService)>,
+
+    /// Seconds without a datagram in either direction after which a client's session with an
+    /// endpoint ends.
+    #[arg(long, env = "SLUICE_UDP_SESSION_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    udp_session_timeout: u32,
+
+    /// UDP sessions of each worker; datagrams of further clients are dropped and counted. Each
+    /// costs a file descriptor.
+    #[arg(
+        long,
+        env = "SLUICE_UDP_SESSIONS_MAX",
+        value_name = "NUMBER",
+        default_value_t = 10_000
+    )]
+    udp_sessions_max: u32,
 }
 
 impl Relay {
@@ -26,14 +56,38 @@ impl Relay {
     pub fn tcp_services(&self) -> BTreeMap<u16, TcpService> {
         self.services.iter().cloned().collect()
     }
+
+    /// The UDP services by their ports.
+    pub fn udp_services(&self) -> BTreeMap<u16, UdpService> {
+        self.udp_services.iter().cloned().collect()
+    }
+
+    /// How many sessions, for how long.
+    pub fn datagram_limits(&self) -> DatagramLimits {
+        DatagramLimits {
+            sessions_max: self.udp_sessions_max.into(),
+            session_idle: Duration::from_secs(self.udp_session_timeout.into()),
+        }
+    }
 }
 
 fn parse_service(text: &str) -> Result<(u16, TcpService), String> {
+    let (port, service) = parse_port(text)?;
+    let service = service.parse::<TcpService>();
+    Ok((port, service.map_err(|error| error.to_string())?))
+}
+
+fn parse_udp_service(text: &str) -> Result<(u16, UdpService), String> {
+    let (port, service) = parse_port(text)?;
+    let service = service.parse::<UdpService>();
+    Ok((port, service.map_err(|error| error.to_string())?))
+}
+
+fn parse_port(text: &str) -> Result<(u16, &str), String> {
     let (port, service) = text
         .split_once('=')
         .ok_or("expected PORT=NAMESPACE/NAME:PORT")?;
     let port = port.parse().ok().filter(|port| *port != 0);
     let port = port.ok_or("the port before `=` is not one of 1 to 65535")?;
-    let service = service.parse::<TcpService>();
-    Ok((port, service.map_err(|error| error.to_string())?))
+    Ok((port, service))
 }

@@ -8,6 +8,7 @@ mod bodies;
 mod client;
 mod client_auth;
 mod connect;
+mod datagram;
 mod failures;
 #[expect(dead_code, reason = "shared with `proxy_abuse`, which uses all of it")]
 mod frames;

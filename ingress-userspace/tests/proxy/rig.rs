@@ -16,7 +16,7 @@ use ingress_core::ir::{
 use ingress_userspace::proxy::{
     Datapath, DefaultCertificate, Dial, HostDial, Identity, Listener, Metrics, NoGauge, Scheme,
     Table, TableHandle, Timeouts, TlsOptions, Worker, WorkerHandle, WorkerOptions, WorkerSnapshot,
-    WorkerSpec, listen,
+    WorkerSpec, listen, listen_datagrams,
 };
 
 /// A proxy with one worker.
@@ -25,6 +25,8 @@ pub(crate) struct Proxy {
     pub(crate) https: SocketAddr,
     /// Where TCP services are.
     pub(crate) tcp: SocketAddr,
+    /// Where UDP services are.
+    pub(crate) udp: SocketAddr,
     pub(crate) table: TableHandle,
     pub(crate) certificate: DefaultCertificate,
     pub(crate) worker: WorkerHandle,
@@ -79,6 +81,8 @@ impl Proxy {
             SocketAddr::from((Ipv4Addr::LOCALHOST, socket.local_addr().unwrap().port()))
         };
         let addresses = [&http, &https, &tcp].map(on_loopback);
+        let udp = listen_datagrams(any).unwrap();
+        let udp_port = udp.local_addr().unwrap().port();
         let listener = |socket, scheme| Listener {
             socket,
             scheme,
@@ -92,6 +96,7 @@ impl Proxy {
                 listener(https, Some(Scheme::Https)),
                 listener(tcp, None),
             ],
+            datagram_sockets: vec![udp],
             table: table.clone(),
             dial: options.dial,
             gauge: Arc::new(NoGauge),
@@ -103,6 +108,7 @@ impl Proxy {
             http: addresses[0],
             https: addresses[1],
             tcp: addresses[2],
+            udp: SocketAddr::from((Ipv4Addr::LOCALHOST, udp_port)),
             table,
             certificate,
             worker,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::process::Command;
 
 use crate::daemon::{Daemon, PATIENCE, Place, free_port, origin, read_answer, wait_for};
@@ -50,6 +50,8 @@ fn flags_that_mean_nothing_are_told() {
         ("--tls-ticket-keys=/nowhere", "failed to read ticket keys"),
         ("--tcp-service=70000=db/mysql:3306", "1 to 65535"),
         ("--tcp-service=3306=mysql", "namespace/service:port"),
+        ("--udp-service=53=dns", "namespace/service:port"),
+        ("--udp-service=0=dns/dns:53", "1 to 65535"),
     ] {
         let mut daemon = place.spawn("a", &[flag]);
         assert!(!daemon.wait().success(), "{flag}");
@@ -96,6 +98,33 @@ fn a_tcp_service_has_a_port_of_its_own() {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).unwrap();
     assert_eq!(line, "HTTP/1.1 200 OK\r\n", "{}", daemon.log());
+}
+
+#[test]
+fn a_udp_service_has_a_port_of_its_own() {
+    let origin = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let endpoint = origin.local_addr().unwrap();
+    let place = Place::new(endpoint);
+    place.change(|manifest| {
+        let port = format!("ports: [{{port: {}", endpoint.port());
+        manifest
+            .replace("ports: [{port: 80", "ports: [{protocol: UDP, port: 80")
+            .replace(&port, &format!("{port}, protocol: UDP"))
+    });
+    let port = free_port();
+    let daemon = place.start("a", &[&format!("--udp-service={port}=web/cart:80")]);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(("127.0.0.1", port)).unwrap();
+    for socket in [&origin, &client] {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    let mut buffer = [0; 100];
+    client.send(b"question").unwrap();
+    let (count, from) = origin.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..count], b"question", "{}", daemon.log());
+    origin.send_to(b"answer", from).unwrap();
+    let count = client.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..count], b"answer");
 }
 
 #[test]

@@ -151,6 +151,21 @@ const COUNTERS: &[Number<WorkerSnapshot>] = &[
         |worker| worker.relayed_bytes,
     ),
     (
+        "sluice_udp_sessions_total",
+        "Sessions of UDP services",
+        |worker| worker.udp_sessions,
+    ),
+    (
+        "sluice_udp_datagrams_total",
+        "Datagrams of UDP services that were carried",
+        |worker| worker.udp_datagrams,
+    ),
+    (
+        "sluice_udp_datagrams_dropped_total",
+        "Datagrams of UDP services that were dropped: no endpoint, too many sessions, a full socket",
+        |worker| worker.udp_datagrams_dropped,
+    ),
+    (
         "sluice_client_certificate_refusals_total",
         "Requests refused because their client has not shown a certificate that is good",
         |worker| worker.client_certificate_refusals,
@@ -192,6 +207,11 @@ const GAUGES: &[Number<WorkerSnapshot>] = &[
         "sluice_requests_open",
         "Requests that are being answered",
         |worker| worker.requests_open,
+    ),
+    (
+        "sluice_udp_sessions_open",
+        "Sessions of UDP services that are open",
+        |worker| worker.udp_sessions_open,
     ),
     (
         "sluice_tunnels_open",

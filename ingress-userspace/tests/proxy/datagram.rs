@@ -1,0 +1,214 @@
+//! UDP services: sessions, their ends and their bound.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use ingress_core::ir::{Config, UdpService, UpstreamProtocol};
+use ingress_userspace::proxy::{DatagramLimits, WorkerOptions};
+
+use crate::rig::{Options, PATIENCE, Proxy, config, wait_until};
+
+/// Answers each datagram with its name, the address that it came from, and the datagram.
+fn echo(name: &'static str) -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok((count, from)) = socket.recv_from(&mut buffer) {
+            let mut answer = format!("{name} {from} ").into_bytes();
+            answer.extend_from_slice(&buffer[..count]);
+            socket.send_to(&answer, from).unwrap();
+        }
+    });
+    address
+}
+
+/// A UDP service of the proxy's port.
+fn service(port: u16, endpoints: &[SocketAddr]) -> Config {
+    let mut config = config(&[("udp.test", "/", endpoints)]);
+    let (key, backend) = config.backends.pop_first().unwrap();
+    let service: UdpService = "default/udp:53".parse().unwrap();
+    let mut backend = (*backend).clone();
+    backend.key = service.backend.clone();
+    backend.protocol = UpstreamProtocol::Datagrams;
+    assert_ne!(key, backend.key);
+    config.hosts.clear();
+    config
+        .backends
+        .insert(backend.key.clone(), Arc::new(backend));
+    config.udp_services.insert(port, service);
+    config
+}
+
+fn start(limits: DatagramLimits) -> Proxy {
+    Proxy::start_with(
+        Config::default(),
+        Options::worker(WorkerOptions {
+            datagrams: limits,
+            ..WorkerOptions::default()
+        }),
+    )
+}
+
+fn client(to: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    socket.connect(to).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// The answer to a datagram: who gave it, to which address, and the rest.
+fn ask(client: &UdpSocket, datagram: &[u8]) -> (String, String, Vec<u8>) {
+    client.send(datagram).unwrap();
+    let mut buffer = vec![0; 1 << 16];
+    let count = client.recv(&mut buffer).unwrap();
+    let mut parts = buffer[..count].splitn(3, |byte| *byte == b' ');
+    let mut text = || String::from_utf8(parts.next().unwrap().to_vec()).unwrap();
+    let (name, from) = (text(), text());
+    (name, from, parts.next().unwrap().to_vec())
+}
+
+#[test]
+fn datagrams_of_a_client_stay_with_one_endpoint_and_answers_find_it() {
+    let proxy = start(DatagramLimits::default());
+    let endpoints = ["a", "b", "c"].map(echo);
+    proxy.publish(service(proxy.udp.port(), &endpoints));
+    let clients: Vec<_> = (0..20).map(|_| client(proxy.udp)).collect();
+    let first: Vec<_> = clients.iter().map(|client| ask(client, b"one")).collect();
+    for (client, first) in clients.iter().zip(&first) {
+        assert_eq!(ask(client, b"one"), *first);
+    }
+    for size in [0, 1, 1400, 9000, 60_000] {
+        let datagram = vec![b'x'; size];
+        assert_eq!(ask(&clients[0], &datagram).2, datagram, "{size} bytes");
+    }
+    let counted = proxy.snapshot();
+    assert_eq!((counted.udp_sessions, counted.udp_sessions_open), (20, 20));
+    assert_eq!(counted.udp_datagrams, 90);
+    assert_eq!(counted.udp_datagrams_dropped, 0);
+    let metrics = proxy.metrics();
+    assert!(metrics.contains("sluice_udp_sessions_open{worker=\"0\"} 20"));
+}
+
+#[test]
+fn answers_come_from_the_address_that_was_asked() {
+    let proxy = start(DatagramLimits::default());
+    proxy.publish(service(proxy.udp.port(), &[echo("a")]));
+    // A connected socket hears of nobody else.
+    for address in ["127.0.0.1", "127.7.7.7", "::1"] {
+        let ip: IpAddr = address.parse().unwrap();
+        let any: IpAddr = if ip.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            std::net::Ipv6Addr::UNSPECIFIED.into()
+        };
+        let Ok(socket) = UdpSocket::bind((any, 0)) else {
+            continue;
+        };
+        socket.connect((ip, proxy.udp.port())).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(ask(&socket, b"hello").2, b"hello", "{address}");
+    }
+}
+
+#[test]
+fn a_session_moves_when_its_endpoint_leaves() {
+    let proxy = start(DatagramLimits::default());
+    let port = proxy.udp.port();
+    let [a, b] = ["a", "b"].map(echo);
+    proxy.publish(service(port, &[a]));
+    let client = client(proxy.udp);
+    assert_eq!(ask(&client, b"x").0, "a");
+    proxy.publish(service(port, &[b]));
+    wait_until("the session has ended", || {
+        proxy.snapshot().udp_sessions_open == 0
+    });
+    assert_eq!(ask(&client, b"x").0, "b");
+}
+
+#[test]
+fn an_endpoint_that_refuses_is_left_for_another() {
+    let proxy = start(DatagramLimits::default());
+    let closed = {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.local_addr().unwrap()
+    };
+    proxy.publish(service(proxy.udp.port(), &[closed, echo("a")]));
+    let client = client(proxy.udp);
+    client
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let mut buffer = [0; 100];
+    // As clients of UDP do, it asks again where no answer comes.
+    let answered = (0..100).any(|_| {
+        client.send(b"x").unwrap();
+        client.recv(&mut buffer).is_ok()
+    });
+    assert!(answered);
+}
+
+#[test]
+fn idle_sessions_end() {
+    let proxy = start(DatagramLimits {
+        session_idle: Duration::from_millis(300),
+        ..DatagramLimits::default()
+    });
+    proxy.publish(service(proxy.udp.port(), &[echo("a")]));
+    let client = client(proxy.udp);
+    client
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    // A session may end before its endpoint has had a turn to answer.
+    let address = || {
+        let mut buffer = [0; 100];
+        loop {
+            client.send(b"x").unwrap();
+            if let Ok(count) = client.recv(&mut buffer) {
+                return String::from_utf8(buffer[..count].to_vec()).unwrap();
+            }
+        }
+    };
+    let first = address();
+    wait_until("the session has ended", || {
+        proxy.snapshot().udp_sessions_open == 0
+    });
+    assert_ne!(address(), first, "a session has its own socket");
+    assert!(proxy.snapshot().udp_sessions >= 2);
+}
+
+#[test]
+fn sessions_are_bounded_and_those_that_are_there_go_on() {
+    let proxy = start(DatagramLimits {
+        sessions_max: 3,
+        ..DatagramLimits::default()
+    });
+    proxy.publish(service(proxy.udp.port(), &[echo("a")]));
+    let clients: Vec<_> = (0..3).map(|_| client(proxy.udp)).collect();
+    for client in &clients {
+        assert_eq!(ask(client, b"x").0, "a");
+    }
+    let late = client(proxy.udp);
+    for _ in 0..10 {
+        late.send(b"x").unwrap();
+    }
+    wait_until("they are dropped", || {
+        proxy.snapshot().udp_datagrams_dropped == 10
+    });
+    for client in &clients {
+        assert_eq!(ask(client, b"x").0, "a");
+    }
+    assert_eq!(proxy.snapshot().udp_sessions, 3);
+}
+
+#[test]
+fn without_endpoints_datagrams_are_dropped() {
+    let proxy = start(DatagramLimits::default());
+    proxy.publish(service(proxy.udp.port(), &[]));
+    client(proxy.udp).send(b"x").unwrap();
+    wait_until("it is dropped", || {
+        proxy.snapshot().udp_datagrams_dropped == 1
+    });
+    assert_eq!(proxy.snapshot().udp_sessions, 0);
+}
