@@ -40,7 +40,7 @@ use self::publish::Publisher;
 use crate::admin::{self, DatapathStatus, MetricsSlot, Question, Readiness, Status};
 use crate::control::{Problem, Reconciler, Report, Reporter};
 use crate::datapath::Datapath;
-use crate::proxy::{AccessLog, LogWriter, TableHandle, WorkerHandle};
+use crate::proxy::{AccessLog, LogWriter, TableHandle, Tracer, WorkerHandle};
 use crate::settings::Run;
 use crate::source::Observation;
 
@@ -79,6 +79,7 @@ struct App {
     metrics: MetricsSlot,
     access_log: Option<AccessLog>,
     log_writer: Option<LogWriter>,
+    tracer: Option<Tracer>,
 }
 
 impl App {
@@ -100,6 +101,7 @@ impl App {
         let last_known_good = last_known_good.map(LastKnownGood::open).transpose()?;
         let (reconciler, table) = build::configuration(&flags, &tickets::options(&flags)?)?;
         let (access_log, log_writer) = build::access_log(&flags)?.unzip();
+        let tracer = build::tracer(&flags)?;
         let listener =
             admin::bind(&flags.places.run_dir.path()).context("failed to bind the admin socket")?;
         let (asking, questions) = mpsc::channel(QUESTIONS_MAX);
@@ -129,6 +131,7 @@ impl App {
             metrics,
             access_log,
             log_writer,
+            tracer,
         })
     }
 
@@ -237,7 +240,7 @@ impl App {
     }
 
     fn start_workers(&mut self) -> Result<()> {
-        let options = self.flags.worker_options(self.access_log.clone());
+        let options = (self.flags).worker_options(self.access_log.clone(), self.tracer.clone());
         let datapath = self.datapath.as_mut();
         self.workers = workers::start(&self.flags, datapath, &self.table, options)?;
         let metrics = probes::metrics(&self.flags, &self.workers, &self.table);
@@ -332,6 +335,10 @@ impl App {
         if let Some(writer) = self.log_writer.take() {
             writer.finish(LOG_PATIENCE);
         }
+        if let Some(tracer) = self.tracer.take() {
+            // Beside this runtime, which carries what is sent.
+            let _ = tokio::task::spawn_blocking(move || tracer.stop(TRACE_PATIENCE)).await;
+        }
         if let Some(datapath) = self.datapath.take()
             && let Err(error) = datapath.close().await
         {
@@ -418,6 +425,8 @@ fn lock(run_dir: &Path) -> Result<File> {
 const OBSERVATIONS_MAX: usize = 1;
 /// Status questions waiting for the loop.
 const QUESTIONS_MAX: usize = 16;
+/// How long the trace collector gets to take the last spans.
+const TRACE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the last lines of the access log may take.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a daemon without datapath looks whether it can have it.

@@ -2,8 +2,8 @@
 //!
 //! The line of a request, file by file: `listen` accepts, `serve` settles TLS and protocol,
 //! `request` rewrites the head, `forward` finds route and endpoint, `pool` and `upstream` carry
-//! it, `body` streams both ways, `response` (or `error`) answers. `metrics` is what is counted by the way. `table` is what a configuration
-//! looks like from here; `upgrade` and `tunnel` are for requests that leave HTTP; `worker` is the
+//! it, `body` streams both ways, `response` (or `error`) answers. `metrics`, `access_log` and `trace` are told of it by the way.
+//! `table` is what a configuration looks like from here; `upgrade` and `tunnel` are for requests that leave HTTP; `worker` is the
 //! thread that all of this runs on.
 //!
 //! Invariant: on the path of a request no lock is shared between workers, and a request is served
@@ -47,6 +47,7 @@ mod stream;
 mod table;
 mod timer;
 mod tls;
+mod trace;
 mod tunnel;
 mod upgrade;
 mod upstream;
@@ -66,4 +67,5 @@ pub use table::{Table, TableHandle};
 pub use tls::{
     CipherError, CipherSuites, TicketKeyError, TicketKeys, Tickets, TlsOptions, TlsVersion,
 };
+pub use trace::{CollectorError, TraceOptions, Tracer};
 pub use worker::{ConnectionGauge, NoGauge, Worker, WorkerHandle, WorkerOptions, WorkerSpec};

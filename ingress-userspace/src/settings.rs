@@ -27,7 +27,7 @@ use self::relay::Relay;
 use self::tls::Tls;
 use self::upstream::Upstream;
 use crate::datapath::{GuardMode, PortRange, Settings as DatapathSettings, TcMode};
-use crate::proxy::{AccessLog, Timeouts, WorkerOptions};
+use crate::proxy::{AccessLog, Timeouts, Tracer, WorkerOptions};
 
 /// A node-local Kubernetes ingress: two hops from client to pod.
 #[derive(Debug, Parser)]
@@ -312,7 +312,11 @@ impl Run {
     }
 
     /// What workers have to know.
-    pub fn worker_options(&self, access_log: Option<AccessLog>) -> WorkerOptions {
+    pub fn worker_options(
+        &self,
+        access_log: Option<AccessLog>,
+        tracer: Option<Tracer>,
+    ) -> WorkerOptions {
         let header_timeout = self.clients.proxy_protocol_header_timeout;
         WorkerOptions {
             timeouts: Timeouts {
@@ -323,6 +327,7 @@ impl Run {
             datagrams: self.relay.datagram_limits(),
             balancing: self.upstream.balancing(),
             access_log,
+            tracer,
         }
     }
 

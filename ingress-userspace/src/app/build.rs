@@ -12,7 +12,9 @@ use super::claim::Claim;
 use super::publish::Publisher;
 use crate::control::Reconciler;
 use crate::datapath::{Datapath, Report};
-use crate::proxy::{AccessLog, DefaultCertificate, LogWriter, Table, TableHandle, TlsOptions};
+use crate::proxy::{
+    AccessLog, DefaultCertificate, LogWriter, Table, TableHandle, TlsOptions, Tracer,
+};
 use crate::settings::{DatapathMode, Run};
 use crate::source::manifests::{Manifests, Watch};
 use crate::source::{Observation, kubernetes};
@@ -94,6 +96,13 @@ pub(super) fn access_log(flags: &Run) -> Result<Option<(AccessLog, LogWriter)>> 
     };
     let started = AccessLog::start(template, target);
     started.map(Some).context("failed to open the access log")
+}
+
+/// What tells a collector of requests, if there is one to tell.
+pub(super) fn tracer(flags: &Run) -> Result<Option<Tracer>> {
+    let options = flags.observe.traces();
+    let tracer = options.as_ref().map(Tracer::start).transpose();
+    tracer.context("failed to start tracing")
 }
 
 /// Where objects come from.

@@ -120,6 +120,9 @@ pub(super) fn rewrite(
     }
     let id = || account.request_id();
     headers.entry(X_REQUEST_ID).or_insert_with(id);
+    if let Some(span) = account.span() {
+        span.write(headers);
+    }
     if trailers {
         // We pass trailers on. Whoever sends `TE` names it in `Connection` (RFC 9110 §10.1.4).
         headers.insert(TE, HeaderValue::from_static("trailers"));

@@ -34,7 +34,12 @@ use super::metrics::series::{SharedSeries, Shelf};
 use super::pool::Pool;
 use super::table::{Table, TableHandle};
 use super::timer::Timers;
+<<<<<<< HEAD
 use super::tls::{ServerTls, UpstreamTls};
+=======
+use super::tls::UpstreamTls;
+use super::trace::Tracer;
+>>>>>>> f1b99d6 (wip)
 use super::tunnel::Scratch;
 use super::upstream::Upstream;
 
@@ -73,6 +78,8 @@ pub struct WorkerOptions {
     pub balancing: Balancing,
     /// Where its requests are logged, if they are.
     pub access_log: Option<AccessLog>,
+    /// Where its requests are told as spans, if they are.
+    pub tracer: Option<Tracer>,
 }
 
 /// Is told about each downstream connection, on the worker's thread.
@@ -219,6 +226,7 @@ pub(super) struct WorkerState {
     pub(super) counters: Arc<Counters>,
     pub(super) shelf: Shelf,
     pub(super) log: Option<LogBuffer>,
+    pub(super) tracer: Option<Tracer>,
     pub(super) drain: Drain,
     pub(super) scratch: Scratch,
     random: Cell<u64>,
@@ -328,6 +336,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         datagrams: datagram_limits,
         balancing,
         access_log,
+        tracer,
     } = options;
     if let Some(prepare) = prepare {
         prepare()?;
@@ -354,6 +363,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         pool: Pool::new(balancing),
         counters: Arc::clone(&reader.counters),
         shelf: Shelf::new(Arc::clone(&reader.series)),
+        tracer,
         log: access_log.map(|log| LogBuffer::new(log, Arc::clone(&reader.counters))),
         drain: Drain::default(),
         scratch: Scratch::default(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::proxy::{Escape, Target, Template, TemplateError};
+use crate::proxy::{Escape, Target, Template, TemplateError, TraceOptions};
 
 /// Flags of what can be seen.
 #[derive(Debug, Args)]
@@ -26,6 +26,45 @@ pub struct Observe {
     /// File for the access log [default: standard output].
     #[arg(long, env = "SLUICE_ACCESS_LOG_PATH", value_name = "FILE")]
     pub access_log_path: Option<PathBuf>,
+
+    /// Collector that requests are told to as spans, by OTLP over gRPC, such as
+    /// http://otel-collector.observability:4317; none without it.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
+    pub otlp_endpoint: Option<String>,
+
+    /// Share of the traces that begin here to sample, from 0 to 1; of others their beginner has
+    /// decided.
+    #[arg(
+        long,
+        env = "SLUICE_OTLP_SAMPLE_RATIO",
+        value_name = "SHARE",
+        default_value = "0.01",
+        value_parser = share
+    )]
+    pub otlp_sample_ratio: f64,
+
+    /// Name of the service in spans.
+    #[arg(
+        long,
+        env = "OTEL_SERVICE_NAME",
+        value_name = "NAME",
+        default_value = "sluice"
+    )]
+    pub otlp_service_name: String,
+}
+
+fn collector(text: &str) -> Result<String, String> {
+    let url: http::Uri = text.parse().map_err(|error| format!("no URL: {error}"))?;
+    match (url.scheme_str(), url.host()) {
+        (Some("http" | "https"), Some(_)) => Ok(text.to_owned()),
+        _ => Err("a URL such as http://otel-collector:4317 is expected".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok();
+    let share = share.filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a number from 0 to 1 is expected".to_owned())
 }
 
 /// Where metrics are served unless something else is asked for: the port of ingress-nginx.
@@ -44,6 +83,15 @@ pub enum AccessLogFormat {
 }
 
 impl Observe {
+    /// Where spans go, if they go anywhere.
+    pub fn traces(&self) -> Option<TraceOptions> {
+        Some(TraceOptions {
+            endpoint: self.otlp_endpoint.clone()?,
+            sample_ratio: self.otlp_sample_ratio,
+            service_name: self.otlp_service_name.clone(),
+        })
+    }
+
     /// What a line of the access log looks like and where it goes, if there is one.
     pub fn access_log(&self) -> Result<Option<(Template, Target)>, TemplateError> {
         let (escape, usual) = match self.access_log {

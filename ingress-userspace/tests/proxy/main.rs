@@ -28,4 +28,5 @@ mod rig;
 mod shutdown;
 mod smuggling;
 mod tls;
+mod trace;
 mod upgrade;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use ingress_tests::cluster::beside::Daemon;
 use ingress_tests::rig::wait_until;
 
@@ -138,7 +138,7 @@ fn an_api_server_that_answers_with_errors_takes_nothing_along() -> Result<()> {
     drop(brownout);
     plane.start_api()?;
     plane.apply(&ingress("default", "new", "new.test"))?;
-    wait_until("news", || daemon.is_served("new.test", "/"))?;
+    wait_until("news", || daemon.is_served("new.test", "/")).with_context(|| daemon.log())?;
     ensure!(daemon.is_served("web.test", "/")?);
     ensure!(endpoints()? == 1, "the endpoint did not outlive the outage");
     Ok(())

@@ -17,6 +17,7 @@ use crate::proxy::access_log::entry::{AttemptOutcome, Entry, Outcome};
 use crate::proxy::body::Upload;
 use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
+use crate::proxy::trace::{Ending, Span};
 use crate::proxy::worker::WorkerState;
 
 /// One request.
@@ -37,6 +38,7 @@ pub(in super::super) struct Account {
     failed: RefCell<Vec<AttemptOutcome>>,
     /// What the access log wants to know.
     entry: Option<Box<Entry>>,
+    span: Option<Box<Span>>,
 }
 
 /// What was sent to an endpoint, and when it answered.
@@ -81,6 +83,10 @@ impl Account {
             attempt: Cell::new(None),
             failed: RefCell::default(),
             entry: log.map(|log| Entry::new(log, connection, client, request)),
+            span: worker.tracer.as_ref().map(|tracer| {
+                let random = || worker.random();
+                Span::begin(tracer, request, connection.scheme, &client.address, random)
+            }),
         })
     }
 
@@ -88,6 +94,11 @@ impl Account {
     pub(in super::super) fn request_id(&self) -> HeaderValue {
         let logged = self.entry.as_ref().map(|entry| entry.request_id.clone());
         logged.unwrap_or_else(|| self.worker.request_id())
+    }
+
+    /// Its place in a trace, if there are traces.
+    pub(in super::super) fn span(&self) -> Option<&Span> {
+        self.span.as_deref()
     }
 
     /// Notes which route it is counted for.
@@ -173,6 +184,16 @@ impl Account {
         self.count(route, end, now);
         if let (Some(log), Some(entry)) = (&self.worker.log, &self.entry) {
             self.log(log, entry, route, end, now);
+        }
+        if let (Some(tracer), Some(span)) = (&self.worker.tracer, &self.span) {
+            let ending = Ending {
+                method: &self.method,
+                labels: &route.labels,
+                status: end.status,
+                took: end.took,
+                endpoint: self.attempt.get().map(|attempt| attempt.endpoint),
+            };
+            span.end(tracer, &ending);
         }
     }
 
