@@ -35,6 +35,9 @@ async fn config(flags: &ApiServer) -> Result<Config> {
         )?,
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
+    // The library's own retries of 429, 503 and 504 pause for up to 1,000 s and tell nobody: after a
+    // long outage nothing would be read for minutes. Who asks tries again by himself.
+    config.default_retry = false;
     Ok(config)
 }
 

@@ -34,12 +34,8 @@ use super::metrics::series::{SharedSeries, Shelf};
 use super::pool::Pool;
 use super::table::{Table, TableHandle};
 use super::timer::Timers;
-<<<<<<< HEAD
 use super::tls::{ServerTls, UpstreamTls};
-=======
-use super::tls::UpstreamTls;
 use super::trace::Tracer;
->>>>>>> f1b99d6 (wip)
 use super::tunnel::Scratch;
 use super::upstream::Upstream;
 

@@ -27,8 +27,8 @@ pub struct Observe {
     #[arg(long, env = "SLUICE_ACCESS_LOG_PATH", value_name = "FILE")]
     pub access_log_path: Option<PathBuf>,
 
-    /// Collector that requests are told to as spans, by OTLP over gRPC, such as
-    /// http://otel-collector.observability:4317; none without it.
+    /// Collector that requests are told to as spans, by OTLP over gRPC; its usual port is 4317
+    /// [default: none].
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
     pub otlp_endpoint: Option<String>,
 

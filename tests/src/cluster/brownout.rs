@@ -95,12 +95,17 @@ fn answer(stream: TcpStream, config: &Arc<ServerConfig>) -> io::Result<()> {
         line.clear();
     }
     let stream = reader.get_mut();
-    stream.write_all(
-        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    let length = BROWNOUT.len();
+    let head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json";
+    write!(
+        stream,
+        "{head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{BROWNOUT}"
     )?;
     stream.conn.send_close_notify();
     stream.flush()
 }
 
+/// What an API server says that can't reach its storage.
+const BROWNOUT: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"etcdserver: leader changed","reason":"ServiceUnavailable","code":503}"#;
 const POLL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(2);

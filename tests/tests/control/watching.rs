@@ -132,8 +132,13 @@ fn an_api_server_that_answers_with_errors_takes_nothing_along() -> Result<()> {
         ensure!(daemon.readiness()? == Some(200), "it is not ready any more");
         std::thread::sleep(Duration::from_millis(100));
     }
-    wait_until("every watch to have its error", || {
-        Ok(brownout.answered() >= 5)
+    wait_until("the daemon to say so", || {
+        let problems = daemon.status()?["problems"].to_string();
+        Ok(problems.contains("leader changed"))
+    })?;
+    let answered = brownout.answered();
+    wait_until("every watch to try on", || {
+        Ok(brownout.answered() >= answered + 5)
     })?;
     drop(brownout);
     plane.start_api()?;
