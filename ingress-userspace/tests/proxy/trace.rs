@@ -100,10 +100,14 @@ fn ask(proxy: &Proxy, path: &str, fields: &str) -> Reply {
 }
 
 fn attributes(span: &Span) -> BTreeMap<&str, String> {
-    let text = |value: &Value| match value {
-        Value::StringValue(text) => text.clone(),
-        Value::IntValue(number) => number.to_string(),
-        other => format!("{other:?}"),
+    let text = |value: &Value| {
+        if let Value::StringValue(text) = value {
+            return text.clone();
+        }
+        if let Value::IntValue(number) = value {
+            return number.to_string();
+        }
+        panic!("{value:?}")
     };
     let known = span.attributes.iter().filter_map(|attribute| {
         let value = attribute.value.as_ref()?.value.as_ref()?;
@@ -113,7 +117,8 @@ fn attributes(span: &Span) -> BTreeMap<&str, String> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let text = bytes.iter();
+    text.fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[test]
