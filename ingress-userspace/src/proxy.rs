@@ -14,6 +14,7 @@ mod affinity;
 mod announce;
 mod backend;
 mod balancing;
+mod batch;
 mod body;
 mod certificate;
 mod client;

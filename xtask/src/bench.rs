@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{assets, build, setup, shell};
+use crate::{assets, build, peers, setup, shell};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -20,7 +20,11 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
     /// Of the proxy: who stands beside Sluice.
-    #[arg(long, value_delimiter = ',', default_value = "nginx,haproxy")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "nginx,haproxy,envoy,traefik,pingora"
+    )]
     peers: Vec<String>,
     /// Pairs of runs of each comparison.
     #[arg(long, default_value_t = 5)]
@@ -57,8 +61,10 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             .env("SLUICE_CLUSTER_BIN", assets::ensure()?),
         Suite::Datapath => bench.arg("datapath"),
         Suite::Proxy => {
-            setup::install_packages(&[("nginx", "nginx"), ("haproxy", "haproxy")])?;
             bench.args(["proxy", "--peers", &flags.peers.join(",")]);
+            bench
+                .arg("--peer-programs")
+                .arg(peers::ensure(&flags.peers)?);
             bench.args(flags.only.iter().flat_map(|part| ["--only", part]))
         }
     };

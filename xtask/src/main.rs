@@ -7,6 +7,7 @@ mod cluster;
 mod demo;
 mod go;
 mod lint;
+mod peers;
 mod setup;
 mod shell;
 mod test;

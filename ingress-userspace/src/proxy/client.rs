@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use super::connection::{Connection, header_value};
+use super::connection::{Connection, address_value, header_value};
 use super::listen::Scheme;
 use super::request::{
     FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO,
@@ -123,7 +123,7 @@ impl ClientPolicy {
                 .flatten(),
         };
         Client {
-            address: address.map_or(peer, |ip| header_value(ip.to_string())),
+            address: address.map_or(peer, address_value),
             claims: Some(Box::new(claims)),
         }
     }

@@ -97,6 +97,9 @@ pub(super) const HTTP2_REQUESTS_MAX: u64 = 10_000;
 /// Bytes that one HTTP/2 stream buffers in either direction.
 pub(super) const HTTP2_STREAM_BYTES_MAX: u32 = 64 * 1024;
 
+/// Bytes of small writes of one HTTP/2 connection that leave together: a full record of TLS.
+pub(super) const BATCH_BYTES_MAX: usize = 16 * 1024;
+
 /// Bytes that all streams of one HTTP/2 connection buffer in the direction of the endpoints.
 pub(super) const HTTP2_CONNECTION_BYTES_MAX: u32 = 1024 * 1024;
 

@@ -19,6 +19,7 @@ use hyper::service::{HttpService, service_fn};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::batch::{Batched, Flushed};
 use super::body::ResponseBody;
 use super::client_auth;
 use super::connection::{Connection, Switched};
@@ -190,15 +191,17 @@ where
     I: Read + Write + Unpin + 'static,
 {
     let owned = Rc::clone(connection);
-    let service = service_fn(move |request| answer(Rc::clone(&owned), request));
-    let served = http2::Builder::new(LocalExecutor::new(&connection.worker))
+    // In the heap from the start: hyper and the runtime move a stream's task several times.
+    let service = service_fn(move |request| Box::pin(answer(Rc::clone(&owned), request)));
+    let mut builder = http2::Builder::new(LocalExecutor::new(&connection.worker));
+    builder
         .enable_connect_protocol()
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .initial_stream_window_size(HTTP2_STREAM_BYTES_MAX)
         .initial_connection_window_size(HTTP2_CONNECTION_BYTES_MAX)
-        .max_send_buf_size(HTTP2_STREAM_BYTES_MAX as usize)
-        .serve_connection(io, service);
+        .max_send_buf_size(HTTP2_STREAM_BYTES_MAX as usize);
+    let served = Batched::new(io).serve(|io| builder.serve_connection(io, service));
     watch(Box::pin(served), connection)
 }
 
@@ -345,7 +348,7 @@ where
     }
 }
 
-impl<I, H> Served for http2::Connection<I, H, LocalExecutor>
+impl<I, H> Served for Flushed<http2::Connection<Batched<I>, H, LocalExecutor>, I>
 where
     I: Read + Write + Unpin + 'static,
     H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
@@ -355,8 +358,8 @@ where
 
     const REQUESTS_MAX: u64 = HTTP2_REQUESTS_MAX;
 
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+    fn graceful_shutdown(mut self: Pin<&mut Self>) {
+        self.future().graceful_shutdown();
     }
 
     fn succeed<'a>(

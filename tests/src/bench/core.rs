@@ -51,6 +51,19 @@ impl Group {
     pub(super) fn seconds(&self) -> Result<f64> {
         seconds_of(&self.0)
     }
+
+    /// Bytes of memory that are theirs alone, and their shares of what they share.
+    pub(super) fn memory(&self) -> Result<u64> {
+        let members = fs::read_to_string(self.0.join("cgroup.procs"))?;
+        let mut kib = 0;
+        for member in members.lines() {
+            let rollup = fs::read_to_string(format!("/proc/{member}/smaps_rollup"))?;
+            let share = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+            let share = share.and_then(|share| share.split_whitespace().next());
+            kib += share.context("no share of memory")?.parse::<u64>()?;
+        }
+        Ok(kib * 1024)
+    }
 }
 
 impl Drop for Group {

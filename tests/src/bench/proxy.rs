@@ -7,20 +7,22 @@ mod goal;
 mod h2load;
 mod peer;
 mod rate;
+mod scale;
 mod scene;
 mod stage;
 mod websocket;
 mod workload;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 pub use peer::Peer;
 
 use self::peer::Subject;
 use self::stage::Stage;
-use self::workload::{WORKLOADS, Workload};
+use self::workload::{CHANGES, MANY_HOSTS, ROUTES, WORKLOADS, Workload};
 use super::core::Core;
 use super::report::{Measure, Report, median};
 use super::rounds::{Effort, Rounds, figures, ratios, take_turns};
@@ -35,6 +37,8 @@ pub struct Plan {
     pub only: Vec<String>,
     /// Subjects besides Sluice.
     pub peers: Vec<Peer>,
+    /// Directory of those that are not Debian's.
+    pub programs: PathBuf,
 }
 
 /// What one run of a subject gave.
@@ -47,34 +51,77 @@ struct Cost {
     latency: Option<f64>,
 }
 
+/// What the parts of the suite share.
+struct Bench<'a> {
+    core: &'a Core,
+    stage: &'a Stage,
+    plan: &'a Plan,
+    peers: Vec<Peer>,
+    report: Report,
+}
+
 /// Runs the suite; `say` is told what is being done.
 pub fn run(programs: &Programs, plan: &Plan, say: impl Fn(&str)) -> Result<Report> {
-    let is_wanted = |workload: &&Workload| {
-        plan.only.is_empty() || plan.only.iter().any(|part| workload.name.contains(part))
-    };
-    let workloads: Vec<&Workload> = WORKLOADS.iter().filter(is_wanted).collect();
-    ensure!(!workloads.is_empty(), "no workload has such a name");
     let mut peers = vec![Peer::Sluice];
     peers.extend(plan.peers.iter().filter(|peer| **peer != Peer::Sluice));
-    let mut report = Report::new();
     let core = Core::take(&format!("sluice-bench-{}", std::process::id()))?;
     say("build the edge node");
-    let stage = Stage::set(programs)?;
-    for of_scene in workloads.chunk_by(|one, next| one.scene == next.scene) {
-        say(&format!("start {}", names(&peers)));
-        let subjects = start(&stage, &core, &peers, of_scene[0])?;
-        for workload in of_scene {
-            say(&format!("{}: {} pairs", workload.name, plan.effort.pairs));
-            let rounds = take_turns(&peers, plan.effort, |peer, seconds| {
-                cost(&core, &stage, &subjects[&peer], workload, seconds)
-                    .with_context(|| format!("{} with {}", workload.name, peer.name()))
-            })?;
-            add(&mut report, workload.name, &peers, &rounds);
-            say(&summary(&peers, &rounds));
+    let stage = Stage::set(programs, &plan.programs)?;
+    let mut bench = Bench {
+        core: &core,
+        stage: &stage,
+        plan,
+        peers,
+        report: Report::new(),
+    };
+    bench.workloads(&say)?;
+    if plan.wants(ROUTES) {
+        say("few and many routes");
+        scale::routes(&mut bench)?;
+    }
+    for peer in bench.peers.clone() {
+        if plan.wants(MANY_HOSTS) {
+            say(&format!("start, memory and a change: {}", peer.name()));
+            scale::many_hosts(&mut bench, peer)?;
+        }
+        if plan.wants(CHANGES) {
+            say(&format!("{CHANGES}: {}", peer.name()));
+            scale::changes(&mut bench, peer)?;
         }
     }
+    let mut report = bench.report;
     report.goals = goal::judge(&report);
     Ok(report)
+}
+
+impl Plan {
+    fn wants(&self, workload: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| workload.contains(part))
+    }
+}
+
+impl Bench<'_> {
+    fn workloads(&mut self, say: &impl Fn(&str)) -> Result<()> {
+        let wanted = WORKLOADS
+            .iter()
+            .filter(|workload| self.plan.wants(workload.name));
+        let workloads: Vec<&Workload> = wanted.collect();
+        let effort = self.plan.effort;
+        for of_scene in workloads.chunk_by(|one, next| one.scene == next.scene) {
+            say(&format!("start {}", names(&self.peers)));
+            let subjects = start(self.stage, self.core, &self.peers, of_scene[0])?;
+            for workload in of_scene {
+                say(&format!("{}: {} pairs", workload.name, effort.pairs));
+                let rounds = take_turns(&self.peers, effort, |peer, seconds| {
+                    cost(self.core, self.stage, &subjects[&peer], workload, seconds)
+                        .with_context(|| format!("{} with {}", workload.name, peer.name()))
+                })?;
+                add(&mut self.report, workload.name, &self.peers, &rounds);
+                say(&summary(&self.peers, &rounds));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn start(
@@ -161,3 +208,7 @@ const SUITE: &str = "proxy";
 const PROXY_CPU: &str = "proxy CPU";
 const TOTAL_CPU: &str = "total CPU";
 const LATENCY: &str = "median latency";
+const START: &str = "start";
+const MEMORY: &str = "memory";
+const CHANGE: &str = "change live";
+const FAILED: &str = "failed requests";

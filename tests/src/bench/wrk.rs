@@ -16,6 +16,7 @@ pub(super) struct Wrk<'a> {
     reuse: Reuse,
     script: Option<&'a Path>,
     names: Option<&'a Path>,
+    openssl: Option<&'a Path>,
 }
 
 impl<'a> Wrk<'a> {
@@ -27,6 +28,7 @@ impl<'a> Wrk<'a> {
             reuse,
             script: None,
             names: None,
+            openssl: None,
         }
     }
 
@@ -47,6 +49,14 @@ impl<'a> Wrk<'a> {
         }
     }
 
+    /// The same with this configuration of OpenSSL.
+    pub(super) fn with_openssl(self, openssl: &'a Path) -> Self {
+        Self {
+            openssl: Some(openssl),
+            ..self
+        }
+    }
+
     /// The command that does it from `client`.
     pub(super) fn command(&self, client: &Host, seconds: u32) -> Command {
         let mut wrk = match self.names {
@@ -62,6 +72,9 @@ impl<'a> Wrk<'a> {
         }
         if let Some(script) = self.script {
             wrk.arg("--script").arg(script);
+        }
+        if let Some(openssl) = self.openssl {
+            wrk.env("OPENSSL_CONF", openssl);
         }
         wrk.arg(self.url);
         wrk

@@ -21,6 +21,9 @@ struct CommandLine {
     /// What pods run.
     #[arg(long)]
     origin: PathBuf,
+    /// Directory of the peers that are not Debian's.
+    #[arg(long, default_value = ".")]
+    peer_programs: PathBuf,
     /// Peers to measure beside Sluice's proxy.
     #[arg(long, value_enum, value_delimiter = ',')]
     peers: Vec<Peer>,
@@ -66,6 +69,7 @@ fn main() -> Result<()> {
                 effort,
                 only: flags.only,
                 peers: flags.peers,
+                programs: flags.peer_programs,
             };
             proxy::run(&programs, &plan, say)?
         }

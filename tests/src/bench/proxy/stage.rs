@@ -2,9 +2,9 @@
 //! the files that all subjects share.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::scene::{Key, NETWORKS, host};
 use crate::demo::Programs;
@@ -14,10 +14,12 @@ use crate::rig::{EDGE_V4, Options, POD1_V4, POD2_V4, Rig};
 #[derive(Debug)]
 pub(super) struct Stage {
     pub(super) rig: Rig,
+    /// Directory of the peers that are not Debian's.
+    peers: PathBuf,
 }
 
 impl Stage {
-    pub(super) fn set(programs: &Programs) -> Result<Self> {
+    pub(super) fn set(programs: &Programs, peers: &Path) -> Result<Self> {
         let rig = Rig::build(Options {
             services: 0,
             has_rules: true,
@@ -35,10 +37,20 @@ impl Stage {
             ))?;
             pod.ip(&format!("route add local {network}.0.0/16 dev lo"))?;
         }
-        let stage = Self { rig };
+        let stage = Self {
+            rig,
+            peers: peers.to_owned(),
+        };
         stage.write_certificates()?;
         fs::write(stage.names(), format!("{EDGE_V4} {}\n", host(0)))?;
         Ok(stage)
+    }
+
+    /// Path of a peer that is not Debian's.
+    pub(super) fn program(&self, name: &str) -> Result<String> {
+        let program = self.peers.join(name);
+        ensure!(program.is_file(), "{} is not there", program.display());
+        Ok(program.display().to_string())
     }
 
     /// Chain and key of a certificate for all hosts.

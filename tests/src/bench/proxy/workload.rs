@@ -69,8 +69,13 @@ impl Workload {
             }
             Load::Get(bytes, reuse, Transport::Tls) => {
                 let url = format!("https://{name}:{}/bytes/{bytes}", place.https);
-                let names = stage.names();
-                let wrk = Wrk::new(&url, &name, reuse).with_names(&names);
+                let (names, openssl) = (stage.names(), stage.rig.path(OPENSSL));
+                let mut wrk = Wrk::new(&url, &name, reuse).with_names(&names);
+                if self.scene.tickets {
+                    // wrk resumes sessions of TLS 1.2 only.
+                    fs::write(stage.rig.path(OPENSSL), TLS_12)?;
+                    wrk = wrk.with_openssl(&openssl);
+                }
                 wrk.run(client, seconds)
             }
             Load::Upload => scripted(stage, subject, UPLOAD, seconds),
@@ -134,6 +139,19 @@ wrk.method = 'POST'
 wrk.body = string.rep('x', 1048576)
 ";
 
+/// Name of a file for OpenSSL.
+const OPENSSL: &str = "openssl.cnf";
+
+const TLS_12: &str = "\
+openssl_conf = main
+[main]
+ssl_conf = ssl
+[ssl]
+system_default = versions
+[versions]
+MaxProtocol = TLSv1.2
+";
+
 /// As many as have traffic at one time.
 const HOSTS_ASKED: usize = 1_000;
 
@@ -185,6 +203,8 @@ pub(super) const TLS: &str = "TLS kept alive";
 pub(super) const P256: &str = "full handshake P-256";
 pub(super) const RSA: &str = "full handshake RSA-2048";
 pub(super) const RATE: &str = "5,000 requests/s";
+pub(super) const ROUTES: &str = "routes";
+pub(super) const CHANGES: &str = "route changes under load";
 pub(super) const MANY_HOSTS: &str = "10,000 hosts with endpoints of their own";
 
 /// All of them; those of one scene stand together.
@@ -199,7 +219,7 @@ pub(super) const WORKLOADS: [Workload; 18] = [
     handshake(P256, Key::P256, false),
     plain("WebSocket echo", Load::WebSocket),
     plain(RATE, Load::Rate),
-    handshake("resumed handshake P-256", Key::P256, true),
+    handshake("resumed session, TLS 1.2", Key::P256, true),
     handshake(RSA, Key::Rsa2048, false),
     Workload {
         scene: Scene {

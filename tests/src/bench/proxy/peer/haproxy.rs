@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{Place, Run};
 use crate::bench::proxy::scene::{Protocol, Scene, host};
@@ -69,6 +71,25 @@ pub(super) fn command(
         .arg("-f")
         .arg(place.directory.join("haproxy.cfg"));
     Ok(command)
+}
+
+/// Gives a backend another endpoint by the runtime API.
+pub(super) fn set_endpoint(
+    place: &Place,
+    scene: &Scene,
+    backend: usize,
+    address: &str,
+) -> Result<()> {
+    let mut socket = UnixStream::connect(place.directory.join("admin.sock"))?;
+    let port = scene.port();
+    writeln!(
+        socket,
+        "set server backend{backend}/endpoint0 addr {address} port {port}"
+    )?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    ensure!(answer.contains("changed"), "answered `{answer}`");
+    Ok(())
 }
 
 const FIELDS: &str = "\

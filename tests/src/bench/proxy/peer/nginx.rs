@@ -79,7 +79,10 @@ pub(super) fn write_configuration(
         );
     }
     text.push_str("}\n");
-    fs::write(place.directory.join("nginx.conf"), text)?;
+    // It may be reading the last one.
+    let temporary = place.directory.join("nginx.new");
+    fs::write(&temporary, text)?;
+    fs::rename(temporary, place.directory.join("nginx.conf"))?;
     Ok(())
 }
 

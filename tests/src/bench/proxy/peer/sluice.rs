@@ -1,11 +1,10 @@
 //! Sluice on ordinary sockets, with routing, forwarded fields, metrics and limits on.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Place, Run};
 use crate::bench::proxy::scene::{Protocol, Scene, host};
@@ -32,19 +31,11 @@ pub(super) fn command(
         },
     });
     fs::write(manifests.join("tls.yaml"), tls.to_string())?;
-    for (number, addresses) in scene.backends().iter().enumerate() {
-        write_backend(place, scene, number, addresses)?;
+    let backends = scene.backends();
+    for first in (0..backends.len()).step_by(OBJECTS_OF_A_FILE) {
+        write_backends(place, scene, first, &backends)?;
     }
-    // A directory has a bound on its files.
-    let of_a_file = scene.hosts.div_ceil(FILES_OF_HOSTS);
-    for (file, first) in (0..scene.hosts).step_by(of_a_file).enumerate() {
-        let last = (first + of_a_file).min(scene.hosts);
-        let mut text = String::new();
-        for number in first..last {
-            let _ = writeln!(text, "---\n{}", ingress(scene, number));
-        }
-        fs::write(manifests.join(format!("hosts{file}.yaml")), text)?;
-    }
+    write_hosts(place, scene)?;
     let daemon = Daemon::new(&stage.rig, &place.name, &manifests)
         .with("--datapath=host")
         .with("--workers=1")
@@ -58,13 +49,33 @@ pub(super) fn command(
     Ok(command)
 }
 
-/// Writes, or replaces, a backend with these endpoints.
-pub(super) fn write_backend(
+/// Writes, or replaces, the Ingresses of all hosts.
+pub(super) fn write_hosts(place: &Place, scene: &Scene) -> Result<()> {
+    for first in (0..scene.hosts).step_by(OBJECTS_OF_A_FILE) {
+        let last = (first + OBJECTS_OF_A_FILE).min(scene.hosts);
+        let hosts = (first..last).map(|number| ingress(scene, number));
+        save(place, &format!("hosts{first}.json"), hosts.collect())?;
+    }
+    Ok(())
+}
+
+/// Writes, or replaces, the file of backends that this one is in.
+pub(super) fn write_backends(
     place: &Place,
     scene: &Scene,
     number: usize,
-    addresses: &[String],
+    backends: &[Vec<String>],
 ) -> Result<()> {
+    let file = number / OBJECTS_OF_A_FILE;
+    let first = file * OBJECTS_OF_A_FILE;
+    let last = (first + OBJECTS_OF_A_FILE).min(backends.len());
+    let numbered = (first..last).zip(&backends[first..last]);
+    let objects = numbered.flat_map(|(number, addresses)| backend(scene, number, addresses));
+    save(place, &format!("backends{file}.json"), objects.collect())
+}
+
+/// A Service and its endpoints.
+fn backend(scene: &Scene, number: usize, addresses: &[String]) -> [Value; 2] {
     let name = format!("backend{number}");
     let port = scene.port();
     let app_protocol = match scene.protocol {
@@ -91,14 +102,20 @@ pub(super) fn write_backend(
         "ports": [{ "name": "main", "port": port }],
         "endpoints": endpoints,
     });
+    [service, slice]
+}
+
+/// JSON is read faster than YAML.
+fn save(place: &Place, name: &str, objects: Vec<Value>) -> Result<()> {
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     let directory = place.directory.join("manifests");
     let temporary = directory.join(".new");
-    fs::write(&temporary, format!("{service}\n---\n{slice}\n"))?;
-    fs::rename(temporary, directory.join(format!("{name}.yaml")))?;
+    fs::write(&temporary, list.to_string())?;
+    fs::rename(temporary, directory.join(name))?;
     Ok(())
 }
 
-fn ingress(scene: &Scene, number: usize) -> serde_json::Value {
+fn ingress(scene: &Scene, number: usize) -> Value {
     let backend = format!("backend{}", scene.backend_of(number));
     json!({
         "apiVersion": "networking.k8s.io/v1",
@@ -115,4 +132,5 @@ fn ingress(scene: &Scene, number: usize) -> serde_json::Value {
     })
 }
 
-const FILES_OF_HOSTS: usize = 5_000;
+/// Few files to look through, and little to read again.
+const OBJECTS_OF_A_FILE: usize = 100;

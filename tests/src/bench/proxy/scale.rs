@@ -1,0 +1,166 @@
+//! Many routes, and changes: what start, memory and a change cost, and whether anybody notices.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::peer::{Peer, Subject};
+use super::scene::{Backends, Scene, address, host};
+use super::stage::Stage;
+use super::workload::{CHANGES, MANY_HOSTS, ROUTES};
+use super::{Bench, SUITE, ask, cost};
+use crate::bench::proxy::workload::{Load, Workload};
+use crate::bench::report::Measure;
+use crate::bench::rounds::{figures, ratios, take_turns};
+use crate::bench::wrk::{Tally, Wrk};
+use crate::load::Reuse;
+use crate::rig::EDGE_V4;
+
+/// Sluice with few and with many routes, standing side by side: cost of a request.
+pub(super) fn routes(bench: &mut Bench<'_>) -> Result<()> {
+    let mut subjects = Vec::new();
+    for (number, hosts) in (1..).zip(ROUTE_COUNTS) {
+        let scene = Scene {
+            hosts,
+            ..Scene::PLAIN
+        };
+        let workload = Workload {
+            name: ROUTES,
+            scene,
+            load: Load::EachHost,
+        };
+        let subject = Peer::Sluice.start(bench.stage, bench.core, &scene, number)?;
+        subjects.push((workload, subject));
+    }
+    let turns: Vec<usize> = (0..subjects.len()).collect();
+    let rounds = take_turns(&turns, bench.plan.effort, |turn, seconds| {
+        let (workload, subject) = &subjects[turn];
+        cost(bench.core, bench.stage, subject, workload, seconds)
+    })?;
+    let name = |turn: usize| format!("sluice, {} routes", ROUTE_COUNTS[turn]);
+    let measure = measure(ROUTES, super::PROXY_CPU, "µs a request");
+    for turn in turns {
+        let figures = figures(&rounds, turn, |cost| cost.proxy);
+        bench.report.add_row(measure, &name(turn), &figures);
+        let ratios = ratios(&rounds, turn, 0, |cost| cost.proxy);
+        if turn > 0 {
+            let names = (&*name(turn), &*name(0));
+            bench.report.add_ratio(measure, names, &ratios);
+        }
+    }
+    Ok(())
+}
+
+/// Start, memory and a change of one endpoint, with 10,000 hosts that have one each.
+pub(super) fn many_hosts(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
+    let scene = Scene {
+        hosts: 10_000,
+        backends: Backends::Own,
+        ..Scene::PLAIN
+    };
+    let (mut starts, mut memory, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+    for run in 0..RUNS {
+        let subject = peer.start(bench.stage, bench.core, &scene, 0)?;
+        starts.push(subject.start_time.as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "some megabytes")]
+        memory.push(subject.memory()? as f64 / 1024.0 / 1024.0);
+        // The others change files as well as they are.
+        let number = (run + 1) * 1_000;
+        let before = Instant::now();
+        // An odd endpoint is on the second pod.
+        if subject.change_endpoint(bench.stage, &scene, number, address(2 * number + 1))? {
+            until_answered_by(bench.stage, &subject, &host(number), Some("pod2"))?;
+            changes.push(before.elapsed().as_secs_f64() * 1000.0);
+        }
+    }
+    for (metric, unit, figures) in [
+        (super::START, "s", starts),
+        (super::MEMORY, "MiB", memory),
+        (super::CHANGE, "ms", changes),
+    ] {
+        let measure = measure(MANY_HOSTS, metric, unit);
+        if !figures.is_empty() {
+            bench.report.add_row(measure, peer.name(), &figures);
+        }
+    }
+    Ok(())
+}
+
+/// Routes come and go while clients ask as much as they can: requests that fail, and milliseconds
+/// until a new one is there.
+pub(super) fn changes(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
+    let scene = Scene::PLAIN;
+    let subject = peer.start(bench.stage, bench.core, &scene, 0)?;
+    let place = subject.place();
+    let url = format!("http://{EDGE_V4}:{}/bytes/1024", place.http);
+    let name = host(0);
+    let seconds = bench.plan.effort.seconds * CHANGES_SECONDS;
+    let wrk = Wrk::new(&url, &name, Reuse::KeepAlive);
+    let mut load = wrk.command(&bench.stage.rig.client, seconds);
+    let load = thread::spawn(move || load.output());
+    let mut lives = Vec::new();
+    while !load.is_finished() {
+        let more = Scene { hosts: 2, ..scene };
+        let before = Instant::now();
+        if !subject.change_hosts(bench.stage, &more)? {
+            break;
+        }
+        until_answered_by(bench.stage, &subject, &host(1), None)?;
+        lives.push(before.elapsed().as_secs_f64() * 1000.0);
+        subject.change_hosts(bench.stage, &scene)?;
+        thread::sleep(PAUSE);
+    }
+    let output = load.join().map_err(|_| anyhow!("the load panicked"))??;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let tally = Tally::parse(&text).context("load during changes")?;
+    if lives.is_empty() {
+        return Ok(());
+    }
+    #[expect(clippy::cast_precision_loss, reason = "some millions")]
+    let (answered, failed) = (tally.answered as f64, (tally.refused + tally.broken) as f64);
+    for (metric, unit, figures) in [
+        ("requests", "", vec![answered]),
+        (super::FAILED, "", vec![failed]),
+        (super::CHANGE, "ms", lives),
+    ] {
+        let measure = measure(CHANGES, metric, unit);
+        bench.report.add_row(measure, peer.name(), &figures);
+    }
+    Ok(())
+}
+
+/// Returns when this pod, or any, answers for `host`.
+fn until_answered_by(
+    stage: &Stage,
+    subject: &Subject,
+    host: &str,
+    wanted: Option<&str>,
+) -> Result<()> {
+    let end = Instant::now() + LIVE_MAX;
+    loop {
+        let pod = ask::pod(&stage.rig.client, (EDGE_V4, subject.place().http), host);
+        match pod {
+            Ok(pod) if wanted.is_none_or(|wanted| pod == wanted) => return Ok(()),
+            Ok(_) | Err(_) if Instant::now() < end => {}
+            Ok(pod) => return Err(anyhow!("{host} is still served by {pod}")),
+            Err(error) => return Err(error.context(format!("{host} is not served"))),
+        }
+    }
+}
+
+fn measure(workload: &'static str, metric: &'static str, unit: &'static str) -> Measure<'static> {
+    Measure {
+        suite: SUITE,
+        workload,
+        metric,
+        unit,
+    }
+}
+
+const ROUTE_COUNTS: [usize; 4] = [10, 1_000, 10_000, 100_000];
+const RUNS: usize = 3;
+/// Seconds of load during changes for each second of an ordinary run.
+const CHANGES_SECONDS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+const LIVE_MAX: Duration = Duration::from_mins(2);
