@@ -344,7 +344,6 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         .enable_all()
         .build()?;
     let generations = table.generations();
-    let seed = seed()?;
     let state = Rc::new(WorkerState {
         index,
         table: RefCell::new(table.reader()),
@@ -363,7 +362,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         log: access_log.map(|log| LogBuffer::new(log, Arc::clone(&reader.counters))),
         drain: Drain::default(),
         scratch: Scratch::default(),
-        random: Cell::new(seed),
+        random: Cell::new(seed()?),
         open: Cell::new(0),
         closed: Notify::new(),
     });

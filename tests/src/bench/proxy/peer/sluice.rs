@@ -53,8 +53,8 @@ pub(super) fn command(
 pub(super) fn write_hosts(place: &Place, scene: &Scene) -> Result<()> {
     for first in (0..scene.hosts).step_by(OBJECTS_OF_A_FILE) {
         let last = (first + OBJECTS_OF_A_FILE).min(scene.hosts);
-        let hosts = (first..last).map(|number| ingress(scene, number));
-        save(place, &format!("hosts{first}.json"), hosts.collect())?;
+        let hosts: Vec<_> = (first..last).map(|number| ingress(scene, number)).collect();
+        save(place, &format!("hosts{first}.json"), &hosts)?;
     }
     Ok(())
 }
@@ -71,7 +71,8 @@ pub(super) fn write_backends(
     let last = (first + OBJECTS_OF_A_FILE).min(backends.len());
     let numbered = (first..last).zip(&backends[first..last]);
     let objects = numbered.flat_map(|(number, addresses)| backend(scene, number, addresses));
-    save(place, &format!("backends{file}.json"), objects.collect())
+    let objects: Vec<_> = objects.collect();
+    save(place, &format!("backends{file}.json"), &objects)
 }
 
 /// A Service and its endpoints.
@@ -106,7 +107,7 @@ fn backend(scene: &Scene, number: usize, addresses: &[String]) -> [Value; 2] {
 }
 
 /// JSON is read faster than YAML.
-fn save(place: &Place, name: &str, objects: Vec<Value>) -> Result<()> {
+fn save(place: &Place, name: &str, objects: &[Value]) -> Result<()> {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     let directory = place.directory.join("manifests");
     let temporary = directory.join(".new");
