@@ -10,7 +10,7 @@ use ingress_core::plan::ListenerPort;
 
 use crate::datapath::{Connections, Datapath, IngressDial, Namespace, make_transparent};
 use crate::proxy::{
-    self, ConnectionGauge, Dial, HostDial, Listener, NoGauge, Scheme, TableHandle, Worker,
+    self, ConnectionGauge, Dial, HostDial, Listener, NoGauge, Peers, Scheme, TableHandle, Worker,
     WorkerHandle, WorkerOptions, WorkerSpec, listen, listen_datagrams,
 };
 use crate::settings::Run;
@@ -132,6 +132,7 @@ struct Surroundings {
     dial: Arc<dyn Dial>,
     gauge: Arc<dyn ConnectionGauge>,
     options: WorkerOptions,
+    peers: Peers,
 }
 
 impl Surroundings {
@@ -142,12 +143,14 @@ impl Surroundings {
                 dial: Arc::new(SteeredDial(datapath.dial())),
                 gauge: Arc::new(KernelGauge(datapath.connections())),
                 options,
+                peers: Peers::default(),
             },
             None => Self {
                 ingress: None,
                 dial: Arc::new(HostDial),
                 gauge: Arc::new(NoGauge),
                 options,
+                peers: Peers::default(),
             },
         }
     }
@@ -160,6 +163,7 @@ impl Surroundings {
             listeners,
             datagram_sockets: Vec::new(),
             table: table.clone(),
+            peers: self.peers.clone(),
             dial: Arc::clone(&self.dial),
             gauge: Arc::clone(&self.gauge),
             options: self.options.clone(),

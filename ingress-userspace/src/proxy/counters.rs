@@ -54,6 +54,10 @@ pub(super) struct Counters {
     pub(super) upstream_connect_failures: Counter,
     pub(super) upstream_connects_abandoned: Counter,
     pub(super) upstream_reuses: Counter,
+    /// Connections to endpoints that are idle.
+    pub(super) upstream_idle: Counter,
+    pub(super) upstream_borrows: Counter,
+    pub(super) upstream_lends: Counter,
     pub(super) upstream_replays: Counter,
     pub(super) upstream_retries: Counter,
     pub(super) upstream_ejections: Counter,
@@ -95,6 +99,9 @@ impl Counters {
             upstream_connect_failures: self.upstream_connect_failures.value(),
             upstream_connects_abandoned: self.upstream_connects_abandoned.value(),
             upstream_reuses: self.upstream_reuses.value(),
+            upstream_idle: self.upstream_idle.value(),
+            upstream_borrows: self.upstream_borrows.value(),
+            upstream_lends: self.upstream_lends.value(),
             upstream_replays: self.upstream_replays.value(),
             upstream_retries: self.upstream_retries.value(),
             upstream_ejections: self.upstream_ejections.value(),
@@ -180,6 +187,12 @@ pub struct WorkerSnapshot {
     pub upstream_connects_abandoned: u64,
     /// Requests sent over a connection that had carried one before.
     pub upstream_reuses: u64,
+    /// Connections to endpoints that are idle.
+    pub upstream_idle: u64,
+    /// Connections to endpoints that another worker had to spare.
+    pub upstream_borrows: u64,
+    /// Connections to endpoints that went to another worker.
+    pub upstream_lends: u64,
     /// Requests sent again because the endpoint had closed the reused connection.
     pub upstream_replays: u64,
     /// Requests sent to another endpoint than the first.

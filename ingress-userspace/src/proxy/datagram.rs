@@ -52,10 +52,16 @@ struct Session {
 }
 
 impl DatagramListener {
-    pub(super) fn new(
-        socket: std::net::UdpSocket,
+    /// Those of a worker.
+    pub(super) fn all(
+        sockets: Vec<std::net::UdpSocket>,
         worker: &Rc<WorkerState>,
-    ) -> io::Result<Rc<Self>> {
+    ) -> io::Result<Vec<Rc<Self>>> {
+        let sockets = sockets.into_iter();
+        sockets.map(|socket| Self::new(socket, worker)).collect()
+    }
+
+    fn new(socket: std::net::UdpSocket, worker: &Rc<WorkerState>) -> io::Result<Rc<Self>> {
         let port = socket.local_addr()?.port();
         Ok(Rc::new(Self {
             socket: Bound::new(socket)?,

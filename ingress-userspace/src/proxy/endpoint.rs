@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -15,6 +16,8 @@ use ingress_core::balance::{Ejection, PeakEwma};
 use ingress_core::ir::UpstreamProtocol;
 use tokio::sync::Notify;
 
+use super::counters::Counters;
+use super::lend::ASK_PAUSE;
 use super::limits::IDLE_PER_ENDPOINT_MAX;
 use super::multiplex::Multiplexed;
 use super::upstream::Upstream;
@@ -34,6 +37,8 @@ pub(super) struct Endpoint {
     /// Since when it gets more and more of its share, if it has not all of it.
     warming_since: Cell<Option<Instant>>,
     freed: Rc<Freed>,
+    /// When no other worker had a connection to spare.
+    asked_at: Cell<Option<Instant>>,
     /// How many backends it is an endpoint of.
     backends: Cell<usize>,
     /// Told when that is one less.
@@ -79,8 +84,23 @@ impl Drop for Leave<'_> {
 /// Boxed, because a connection moves in and out: by its pointer.
 type Idle = Vec<Box<Upstream>>;
 
-/// How many connections are idle, over all endpoints of a worker.
-pub(super) type IdleCount = Cell<usize>;
+/// How many connections are idle, over all endpoints of a worker: where others can read it, who
+/// look for one to borrow.
+pub(super) struct IdleCount(Arc<Counters>);
+
+impl IdleCount {
+    pub(super) fn new(counters: &Arc<Counters>) -> Self {
+        Self(Arc::clone(counters))
+    }
+
+    fn get(&self) -> usize {
+        usize::try_from(self.0.upstream_idle.value()).unwrap_or(usize::MAX)
+    }
+
+    fn set(&self, count: usize) {
+        self.0.upstream_idle.set(count as u64);
+    }
+}
 
 impl Endpoint {
     pub(super) fn new(
@@ -99,6 +119,7 @@ impl Endpoint {
             ewma: Cell::default(),
             warming_since: Cell::new(warming_since),
             freed: Rc::clone(freed),
+            asked_at: Cell::new(None),
             backends: Cell::new(0),
             leaving: Notify::new(),
         })
@@ -114,6 +135,34 @@ impl Endpoint {
             }
         }
         None
+    }
+
+    /// Takes out the connection that has been idle for longest, if that is at least `idle_min`.
+    pub(super) fn lend(
+        &self,
+        now: Instant,
+        idle_min: Duration,
+        count: &IdleCount,
+    ) -> Option<Box<Upstream>> {
+        let mut idle = self.idle.borrow_mut();
+        let oldest = idle.first_mut()?;
+        if now.saturating_duration_since(oldest.idle_since) < idle_min {
+            return None;
+        }
+        let mut oldest = idle.remove(0);
+        count.set(count.get() - 1);
+        oldest.is_ready().then_some(oldest)
+    }
+
+    /// Whether other workers may be asked for a connection.
+    pub(super) fn may_ask(&self, now: Instant) -> bool {
+        let pause = |at: Instant| now.saturating_duration_since(at) >= ASK_PAUSE;
+        self.asked_at.get().is_none_or(pause)
+    }
+
+    /// They had none to spare.
+    pub(super) fn asked_in_vain(&self, now: Instant) {
+        self.asked_at.set(Some(now));
     }
 
     /// Keeps a connection for the next request, or closes it if it is not fit for one, there is no

@@ -17,6 +17,7 @@ use super::dial;
 use super::endpoint::{Endpoint, Load};
 use super::error::Failure;
 use super::io::Activity;
+use super::lend;
 use super::limits::{REFUSALS_MAX, STALE_MAX, TRIES_MAX};
 use super::metrics::account::Account;
 use super::multiplex::{Room, is_reset};
@@ -142,7 +143,7 @@ impl Exchange<'_> {
         let worker = self.worker;
         let is_repeatable = self.is_repeatable(&request);
         for _ in 0..STALE_MAX {
-            let Some(mut upstream) = worker.pool.take(&load) else {
+            let Some(mut upstream) = self.open_connection(&load).await else {
                 break;
             };
             self.prepare(&mut upstream);
@@ -249,6 +250,14 @@ impl Exchange<'_> {
             if stale == STALE_MAX {
                 return Err(Miss::before(Failure::Unsent, request, &load));
             }
+        }
+    }
+
+    /// An open connection of this worker, else of another one.
+    async fn open_connection(&self, load: &Load) -> Option<Box<Upstream>> {
+        match self.worker.pool.take(load) {
+            Some(upstream) => Some(upstream),
+            None => Box::pin(lend::borrow(self.worker, load)).await,
         }
     }
 

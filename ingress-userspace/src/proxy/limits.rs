@@ -115,6 +115,9 @@ pub(super) const IDLE_PER_ENDPOINT_MAX: usize = 320;
 /// Idle connections that one worker keeps to all endpoints.
 pub(super) const IDLE_MAX: usize = 4_096;
 
+/// Asks of other workers for connections that wait for an answer; further ones get none.
+pub(super) const ASKS_MAX: usize = 64;
+
 /// Requests that one HTTP/2 connection to an endpoint carries at a time.
 pub(super) const UPSTREAM_STREAMS_MAX: usize = 100;
 

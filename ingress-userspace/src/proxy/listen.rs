@@ -139,7 +139,13 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(listener: Listener, worker: &Rc<WorkerState>) -> io::Result<Self> {
+    /// Those of a worker.
+    pub(super) fn all(listeners: Vec<Listener>, worker: &Rc<WorkerState>) -> io::Result<Vec<Self>> {
+        let listeners = listeners.into_iter();
+        listeners.map(|one| Self::new(one, worker)).collect()
+    }
+
+    fn new(listener: Listener, worker: &Rc<WorkerState>) -> io::Result<Self> {
         let Listener {
             socket,
             scheme,

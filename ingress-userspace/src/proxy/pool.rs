@@ -18,6 +18,7 @@ use ingress_core::ir::{Affinity, AffinityMode, Balance, UpstreamProtocol};
 
 use super::backend::{BackendSlot, Endpoints};
 use super::balancing::Balancing;
+use super::counters::Counters;
 use super::endpoint::{Endpoint, Freed, IdleCount, Load, WARM};
 use super::limits::IDLE_MAX;
 use super::upstream::Upstream;
@@ -76,11 +77,11 @@ pub(super) struct Wish {
 }
 
 impl Pool {
-    pub(super) fn new(balancing: Balancing) -> Self {
+    pub(super) fn new(balancing: Balancing, counters: &Arc<Counters>) -> Self {
         Self {
             backends: RefCell::default(),
             endpoints: RefCell::default(),
-            idle: IdleCount::default(),
+            idle: IdleCount::new(counters),
             balancing,
             freed: Rc::default(),
         }
@@ -223,6 +224,18 @@ impl Pool {
     /// Takes out an idle connection to an endpoint.
     pub(super) fn take(&self, endpoint: &Endpoint) -> Option<Box<Upstream>> {
         endpoint.take(&self.idle)
+    }
+
+    /// Takes out a connection to lend to another worker.
+    pub(super) fn lend(
+        &self,
+        address: SocketAddr,
+        now: Instant,
+        idle_min: Duration,
+    ) -> Option<Box<Upstream>> {
+        let endpoints = self.endpoints.borrow();
+        let endpoint = endpoints.get(&(address, UpstreamProtocol::Http1))?;
+        endpoint.lend(now, idle_min, &self.idle)
     }
 
     /// Takes back a connection whose exchange is over.

@@ -120,6 +120,16 @@ impl Upstream {
         })
     }
 
+    /// The socket of an idle connection, off this runtime. `None` if it has TLS, or something to
+    /// read.
+    pub(super) fn into_idle_stream(self) -> Option<std::net::TcpStream> {
+        let side = self.into_side()?;
+        let UpstreamStream::Tcp(stream) = side.stream else {
+            return None;
+        };
+        side.early.is_empty().then_some(stream)?.into_std().ok()
+    }
+
     /// Has the next read ask the kernel whether the peer has closed, even if no event said so.
     pub(super) fn probe(&self) {
         self.activity.probe();

@@ -28,6 +28,7 @@ use super::datagram::DatagramListener;
 use super::dial::Dial;
 use super::drain::Drain;
 use super::endpoint::Endpoint;
+use super::lend::{Lender, Peers};
 use super::limits::{CONNECTIONS_MAX, DatagramLimits, Timeouts};
 use super::listen::{Acceptor, Datapath, Listener};
 use super::metrics::series::{SharedSeries, Shelf};
@@ -51,6 +52,8 @@ pub struct WorkerSpec {
     pub datagram_sockets: Vec<UdpSocket>,
     /// What it serves.
     pub table: TableHandle,
+    /// The other workers, which it borrows connections from.
+    pub peers: Peers,
     /// Where its sockets to endpoints come from.
     pub dial: Arc<dyn Dial>,
     /// Who is told about its connections.
@@ -209,6 +212,7 @@ impl Drop for Running {
 /// What the tasks of one worker share.
 pub(super) struct WorkerState {
     index: usize,
+    pub(super) peers: Peers,
     pub(super) table: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
     tls: Arc<ServerTls>,
     pub(super) dial: Arc<dyn Dial>,
@@ -262,6 +266,10 @@ impl WorkerState {
         mixed ^ (mixed >> 31)
     }
 
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
     pub(super) fn open(&self, datapath: Datapath) {
         self.open.set(self.open.get() + 1);
         let counters = self.counters.datapath(datapath);
@@ -311,6 +319,7 @@ struct Ready {
     state: Rc<WorkerState>,
     acceptors: Vec<Acceptor>,
     datagrams: Vec<Rc<DatagramListener>>,
+    lender: Lender,
     generations: watch::Receiver<u64>,
 }
 
@@ -321,6 +330,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         listeners,
         datagram_sockets,
         table,
+        peers,
         dial,
         gauge,
         options,
@@ -344,8 +354,10 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         .enable_all()
         .build()?;
     let generations = table.generations();
+    let lender = peers.join(index, &reader.counters);
     let state = Rc::new(WorkerState {
         index,
+        peers,
         table: RefCell::new(table.reader()),
         tls: Arc::clone(table.tls()),
         dial,
@@ -355,7 +367,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         datagram_limits,
         clients,
         timers: Timers::new(),
-        pool: Pool::new(balancing),
+        pool: Pool::new(balancing, &reader.counters),
         counters: Arc::clone(&reader.counters),
         shelf: Shelf::new(Arc::clone(&reader.series)),
         tracer,
@@ -368,14 +380,8 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
     });
     state.counters.generation.set(*generations.borrow());
     let inside = runtime.enter();
-    let acceptors = listeners
-        .into_iter()
-        .map(|listener| Acceptor::new(listener, &state));
-    let acceptors = acceptors.collect::<io::Result<_>>()?;
-    let datagrams = datagram_sockets
-        .into_iter()
-        .map(|socket| DatagramListener::new(socket, &state));
-    let datagrams = datagrams.collect::<io::Result<_>>()?;
+    let acceptors = Acceptor::all(listeners, &state)?;
+    let datagrams = DatagramListener::all(datagram_sockets, &state)?;
     drop(inside);
     Ok(Ready {
         runtime,
@@ -383,6 +389,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         state,
         acceptors,
         datagrams,
+        lender,
         generations,
     })
 }
@@ -410,6 +417,7 @@ impl Ready {
             state,
             acceptors,
             datagrams,
+            lender,
             mut generations,
         } = self;
         for listener in datagrams {
@@ -420,6 +428,7 @@ impl Ready {
             .map(|acceptor| tasks.spawn_local(acceptor.run()))
             .collect();
         tasks.spawn_local(Rc::clone(&state.timers).run());
+        tasks.spawn_local(lender.run(Rc::clone(&state)));
         let sweeping = Rc::clone(&state);
         tasks.spawn_local(async move {
             loop {

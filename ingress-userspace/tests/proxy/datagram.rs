@@ -84,9 +84,11 @@ fn datagrams_of_a_client_stay_with_one_endpoint_and_answers_find_it() {
         let datagram = vec![b'x'; size];
         assert_eq!(ask(&clients[0], &datagram).2, datagram, "{size} bytes");
     }
+    wait_until("the last answer is counted", || {
+        proxy.snapshot().udp_datagrams == 90
+    });
     let counted = proxy.snapshot();
     assert_eq!((counted.udp_sessions, counted.udp_sessions_open), (20, 20));
-    assert_eq!(counted.udp_datagrams, 90);
     assert_eq!(counted.udp_datagrams_dropped, 0);
     let metrics = proxy.metrics();
     assert!(metrics.contains("sluice_udp_sessions_open{worker=\"0\"} 20"));

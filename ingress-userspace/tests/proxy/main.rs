@@ -18,6 +18,7 @@ mod h2spec;
 mod headers;
 mod http1;
 mod https;
+mod lending;
 mod metrics;
 mod relay;
 mod reload;

@@ -14,9 +14,9 @@ use ingress_core::ir::{
     Rule, RuleOrigin, ServicePort, Target, UpstreamProtocol,
 };
 use ingress_userspace::proxy::{
-    Datapath, DefaultCertificate, Dial, HostDial, Identity, Listener, Metrics, NoGauge, Scheme,
-    Table, TableHandle, Timeouts, TlsOptions, Worker, WorkerHandle, WorkerOptions, WorkerSnapshot,
-    WorkerSpec, listen, listen_datagrams,
+    Datapath, DefaultCertificate, Dial, HostDial, Identity, Listener, Metrics, NoGauge, Peers,
+    Scheme, Table, TableHandle, Timeouts, TlsOptions, Worker, WorkerHandle, WorkerOptions,
+    WorkerSnapshot, WorkerSpec, listen, listen_datagrams,
 };
 
 /// A proxy with one worker.
@@ -37,6 +37,7 @@ pub(crate) struct Options {
     pub(crate) worker: WorkerOptions,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) tls: TlsOptions,
+    pub(crate) peers: Peers,
 }
 
 impl Options {
@@ -61,6 +62,7 @@ impl Default for Options {
             worker: WorkerOptions::default(),
             dial: Arc::new(HostDial),
             tls: TlsOptions::default(),
+            peers: Peers::default(),
         }
     }
 }
@@ -98,6 +100,7 @@ impl Proxy {
             ],
             datagram_sockets: vec![udp],
             table: table.clone(),
+            peers: options.peers,
             dial: options.dial,
             gauge: Arc::new(NoGauge),
             options: options.worker,

@@ -111,6 +111,11 @@ const COUNTERS: &[Number<WorkerSnapshot>] = &[
         |worker| worker.upstream_reuses,
     ),
     (
+        "sluice_upstream_borrows_total",
+        "Connections to endpoints that another worker had to spare",
+        |worker| worker.upstream_borrows,
+    ),
+    (
         "sluice_upstream_replays_total",
         "Requests sent again because the endpoint had closed the reused connection",
         |worker| worker.upstream_replays,
@@ -202,6 +207,11 @@ const GAUGES: &[Number<WorkerSnapshot>] = &[
         "sluice_worker_running",
         "Whether a worker's thread runs",
         |worker| u64::from(worker.is_running),
+    ),
+    (
+        "sluice_upstream_idle_connections",
+        "Connections to endpoints that are idle",
+        |worker| worker.upstream_idle,
     ),
     (
         "sluice_requests_open",
