@@ -146,6 +146,8 @@ fn until_answered_by(
             Ok(pod) => return Err(anyhow!("{host} is still served by {pod}")),
             Err(error) => return Err(error.context(format!("{host} is not served"))),
         }
+        // Who makes the change has the same core.
+        thread::sleep(BETWEEN_QUESTIONS);
     }
 }
 
@@ -161,6 +163,7 @@ fn measure(workload: &'static str, metric: &'static str, unit: &'static str) -> 
 const ROUTE_COUNTS: [usize; 4] = [10, 1_000, 10_000, 100_000];
 const RUNS: usize = 3;
 /// Seconds of load during changes for each second of an ordinary run.
-const CHANGES_SECONDS: u32 = 20;
+const CHANGES_SECONDS: u32 = 30;
+const BETWEEN_QUESTIONS: Duration = Duration::from_micros(500);
 const PAUSE: Duration = Duration::from_millis(100);
 const LIVE_MAX: Duration = Duration::from_mins(2);
