@@ -134,7 +134,7 @@ impl Translator {
 }
 
 fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Translation {
-    memo.begin();
+    memo.begin(snapshot.ingresses.len());
     let mut diagnostics = Vec::new();
     let (ours, claims) = read_claims(snapshot, options, memo, &mut diagnostics);
     diagnostics.extend(
@@ -147,7 +147,7 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
         .default_backend
         .as_ref()
         .map(claim::controller_default);
-    let mut winners = conflict::resolve(&claims, default_backend, &mut diagnostics);
+    let mut winners = conflict::resolve(&claims, default_backend.as_ref(), &mut diagnostics);
     let tcp = options
         .tcp_services
         .values()
@@ -156,10 +156,10 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
         .udp_services
         .values()
         .map(|service| &service.backend);
-    winners.uses.extend(tcp.chain(udp).map(|key| BackendUse {
-        key: key.clone(),
-        place: None,
-    }));
+    let services = tcp.chain(udp);
+    winners
+        .uses
+        .extend(services.map(|key| BackendUse { key, place: None }));
     let backend::Resolution {
         backends,
         external_names,
@@ -174,7 +174,10 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
         hosts: winners
             .hosts
             .into_iter()
-            .map(|(host, rules)| (host, Arc::new(rules)))
+            .map(|(host, mut rules)| {
+                rules.rules.shrink_to_fit();
+                (host, Arc::new(rules))
+            })
             .collect(),
         default_backend: winners.default_backend,
         backends,

@@ -15,6 +15,7 @@ mod probes;
 mod publish;
 mod reporting;
 mod tickets;
+mod trim;
 mod wake;
 mod workers;
 
@@ -145,6 +146,7 @@ impl App {
         tokio::pin!(patience);
         let mut is_patient = self.last_known_good.is_some();
         let mut standby = tokio::time::interval(STANDBY_PAUSE);
+        let mut changed = wake::Debounced::new(TRIM_PAUSE);
         loop {
             tokio::select! {
                 _ = terminate.recv() => ending.ask(delay),
@@ -156,7 +158,9 @@ impl App {
                         file.save(&observation.snapshot);
                     }
                     self.observe(observation).await?;
+                    changed.note();
                 }
+                () = changed.due() => trim::trim(),
                 () = &mut patience, if is_patient => {
                     is_patient = false;
                     let stored = self.last_known_good.as_ref().and_then(LastKnownGood::load);
@@ -425,6 +429,8 @@ fn lock(run_dir: &Path) -> Result<File> {
 const OBSERVATIONS_MAX: usize = 1;
 /// Status questions waiting for the loop.
 const QUESTIONS_MAX: usize = 16;
+/// How long after a change memory is given back.
+const TRIM_PAUSE: Duration = Duration::from_secs(1);
 /// How long the trace collector gets to take the last spans.
 const TRACE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the last lines of the access log may take.

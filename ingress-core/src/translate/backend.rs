@@ -39,7 +39,7 @@ pub(super) fn resolve(
     let mut resolved: HashMap<&BackendKey, Arc<Resolved>> =
         HashMap::with_capacity(winners.uses.len());
     for BackendUse { key, place } in &winners.uses {
-        let resolved = resolved.entry(key).or_insert_with(|| {
+        let resolved = resolved.entry(*key).or_insert_with(|| {
             let resolved = index.resolve(key, memo, &mut external_names);
             diagnostics.extend_from_slice(&resolved.diagnostics);
             resolved
@@ -210,7 +210,7 @@ impl<'a> Index<'a> {
         let sources = Sources {
             service: Arc::clone(service),
             slices: slices.iter().copied().cloned().collect(),
-            zone: self.zone.map(str::to_owned),
+            zone: self.zone.map(Into::into),
         };
         memo.keep_backend(key, sources, Arc::clone(&resolved));
         resolved

@@ -21,15 +21,15 @@ use crate::object::{
 pub(super) struct Claims {
     pub(super) ingress: ObjectRef,
     /// The hosts of its rules, also of rules without any usable path.
-    pub(super) hosts: Vec<HostPattern>,
-    pub(super) rules: Vec<RuleClaim>,
+    pub(super) hosts: Box<[HostPattern]>,
+    pub(super) rules: Box<[RuleClaim]>,
     /// `spec.defaultBackend`.
     pub(super) default: Option<Arc<Rule>>,
     pub(super) scope: DefaultScope,
-    pub(super) certificates: Vec<CertificateClaim>,
+    pub(super) certificates: Box<[CertificateClaim]>,
     /// That clients have to show certificates.
-    pub(super) client_auth: Option<ClientAuthClaim>,
-    pub(super) diagnostics: Vec<Diagnostic>,
+    pub(super) client_auth: Option<Box<ClientAuthClaim>>,
+    pub(super) diagnostics: Box<[Diagnostic]>,
 }
 
 /// What the default backend of an Ingress is for.
@@ -50,7 +50,7 @@ pub(super) struct RuleClaim {
 
 /// One TLS section that names a Secret.
 pub(super) struct CertificateClaim {
-    pub(super) hosts: Vec<HostPattern>,
+    pub(super) hosts: Box<[HostPattern]>,
     pub(super) secret: Arc<str>,
     /// Its place in `spec.tls`.
     pub(super) index: usize,
@@ -134,9 +134,11 @@ pub(super) fn read(ingress: &Ingress, class: &Settings) -> Claims {
         .filter_map(|(index, section)| reader.certificate(index, section, &hosts))
         .collect();
     let key = annotation::client_auth::secret_key(&ingress.annotations);
-    let client_auth = key.map(|key| ClientAuthClaim {
-        settings: reader.settings.client_auth.clone(),
-        field: format!("metadata.annotations[{key}]"),
+    let client_auth = key.map(|key| {
+        Box::new(ClientAuthClaim {
+            settings: reader.settings.client_auth.clone(),
+            field: format!("metadata.annotations[{key}]"),
+        })
     });
     let Reader {
         ingress,
@@ -145,13 +147,13 @@ pub(super) fn read(ingress: &Ingress, class: &Settings) -> Claims {
     } = reader;
     Claims {
         ingress,
-        hosts,
-        rules: claims,
+        hosts: hosts.into(),
+        rules: claims.into(),
         default,
         scope,
         certificates,
         client_auth,
-        diagnostics,
+        diagnostics: diagnostics.into(),
     }
 }
 
@@ -316,7 +318,7 @@ impl Reader {
             .filter(|name| !name.is_empty())?
             .into();
         Some(CertificateClaim {
-            hosts: patterns,
+            hosts: patterns.into(),
             secret,
             index,
         })

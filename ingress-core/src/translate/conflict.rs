@@ -18,7 +18,7 @@ pub(super) struct Winners<'a> {
 
 /// A served rule that sends requests to a backend.
 pub(super) struct BackendUse<'a> {
-    pub(super) key: BackendKey,
+    pub(super) key: &'a BackendKey,
     /// Who names it; nobody when it is the controller's own default backend.
     pub(super) place: Option<(&'a ObjectRef, RuleField)>,
 }
@@ -26,7 +26,7 @@ pub(super) struct BackendUse<'a> {
 /// Settles all claims, given oldest Ingress first.
 pub(super) fn resolve<'a>(
     claims: &'a [Arc<Claims>],
-    controller_default: Option<Arc<Rule>>,
+    controller_default: Option<&'a Arc<Rule>>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Winners<'a> {
     let mut winners = Winners {
@@ -42,7 +42,7 @@ pub(super) fn resolve<'a>(
 
 impl<'a> Winners<'a> {
     fn take_rules(&mut self, claims: &'a [Arc<Claims>], diagnostics: &mut Vec<Diagnostic>) {
-        let mut all: Vec<(&RuleClaim, &Claims)> = claims
+        let mut all: Vec<(&'a RuleClaim, &'a Claims)> = claims
             .iter()
             .flat_map(|claims| claims.rules.iter().map(move |claim| (claim, &**claims)))
             .collect();
@@ -52,6 +52,7 @@ impl<'a> Winners<'a> {
                 .cmp(&b.host)
                 .then_with(|| a.rule.path.cmp(&b.rule.path))
         });
+        self.uses.reserve_exact(all.len());
         for same in all.chunk_by(|(a, _), (b, _)| a.host == b.host && a.rule.path == b.rule.path) {
             let Some(((winner, winner_claims), losers)) = same.split_first() else {
                 continue;
@@ -111,9 +112,9 @@ impl<'a> Winners<'a> {
 
     /// Hosts with rules fall back to the controller's own default backend, never to an Ingress
     /// without rules; those who named no host share the latter's.
-    fn fall_back_to(&mut self, controller_default: Option<Arc<Rule>>) {
+    fn fall_back_to(&mut self, controller_default: Option<&'a Arc<Rule>>) {
         if self.default_backend.is_none() {
-            self.default_backend.clone_from(&controller_default);
+            self.default_backend = controller_default.cloned();
         }
         if let Some(any) = self.hosts.get_mut(&HostPattern::Any)
             && any.default.is_none()
@@ -124,20 +125,17 @@ impl<'a> Winners<'a> {
             return;
         };
         for rules in self.hosts.values_mut() {
-            rules.default.get_or_insert_with(|| Arc::clone(&rule));
+            rules.default.get_or_insert_with(|| Arc::clone(rule));
         }
         if let Target::Backend(key) = &rule.target {
-            self.uses.push(BackendUse {
-                key: key.clone(),
-                place: None,
-            });
+            self.uses.push(BackendUse { key, place: None });
         }
     }
 
-    fn add_use(&mut self, rule: &Rule, ingress: &'a ObjectRef, field: RuleField) {
+    fn add_use(&mut self, rule: &'a Rule, ingress: &'a ObjectRef, field: RuleField) {
         if let Target::Backend(key) = &rule.target {
             self.uses.push(BackendUse {
-                key: key.clone(),
+                key,
                 place: Some((ingress, field)),
             });
         }

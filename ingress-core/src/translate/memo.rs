@@ -51,9 +51,9 @@ struct KnownBackend {
 /// Everything that a backend of pods is made from.
 pub(super) struct Sources {
     pub(super) service: Arc<Service>,
-    pub(super) slices: Vec<Arc<EndpointSlice>>,
+    pub(super) slices: Box<[Arc<EndpointSlice>]>,
     /// The zone whose hints are honoured.
-    pub(super) zone: Option<String>,
+    pub(super) zone: Option<Box<str>>,
 }
 
 impl Sources {
@@ -75,9 +75,12 @@ impl Sources {
 }
 
 impl Memo {
-    /// Begins a translation.
-    pub(super) fn begin(&mut self) {
+    /// Begins a translation of so many Ingresses at most.
+    pub(super) fn begin(&mut self, ingresses: usize) {
         self.round += 1;
+        // A table that grows by doubling leaves as much behind as it holds.
+        let missing = ingresses.saturating_sub(self.claims.len());
+        self.claims.reserve(missing);
     }
 
     /// Ends it: what it did not ask for is forgotten.
