@@ -38,7 +38,7 @@ pub struct Config {
     /// without rules, else the controller's own default backend.
     pub default_backend: Option<Arc<Rule>>,
     /// Every backend that a rule names, with its endpoints.
-    pub backends: BTreeMap<BackendKey, Arc<Backend>>,
+    pub backends: BTreeMap<Arc<BackendKey>, Arc<Backend>>,
     /// Certificates by the host pattern of the TLS section that names them.
     pub certificates: BTreeMap<HostPattern, Arc<Certificate>>,
     /// What clients have to show, by the host pattern that asks for it.

@@ -59,7 +59,7 @@ pub struct Options {
     /// What to do with an Ingress that names no class while no IngressClass is the default.
     pub unclassed: Unclassed,
     /// The controller's own default backend.
-    pub default_backend: Option<BackendKey>,
+    pub default_backend: Option<Arc<BackendKey>>,
     /// The node whose zone topology hints are honoured for; `None` ignores hints.
     pub hints_for_node: Option<String>,
     /// Whether Services of type `ExternalName` are served.

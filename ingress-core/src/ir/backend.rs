@@ -103,7 +103,7 @@ impl fmt::Display for ServicePort {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// Its name.
-    pub key: BackendKey,
+    pub key: Arc<BackendKey>,
     /// What its endpoints speak.
     pub protocol: UpstreamProtocol,
     /// Sorted, without duplicates: those that are ready; where none is, those that still serve

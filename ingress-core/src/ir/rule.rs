@@ -108,7 +108,7 @@ impl fmt::Display for PathPattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// To an endpoint of this backend; 503 while it has none.
-    Backend(BackendKey),
+    Backend(Arc<BackendKey>),
     /// Answered with 503: the object asks for something that cannot be served, and a diagnostic
     /// says what.
     Unavailable,

@@ -1,6 +1,7 @@
 //! TCP and UDP services: ports whose connections or datagrams are carried to a backend as they are.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -10,7 +11,7 @@ use super::{BackendKey, BackendKeyError, UpstreamProtocol};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpService {
     /// Where they go.
-    pub backend: BackendKey,
+    pub backend: Arc<BackendKey>,
     /// Whether those from trusted networks begin with a header of the PROXY protocol.
     pub takes_proxy_header: bool,
     /// Whether endpoints get one.
@@ -21,7 +22,7 @@ pub struct TcpService {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UdpService {
     /// Where they go.
-    pub backend: BackendKey,
+    pub backend: Arc<BackendKey>,
 }
 
 impl FromStr for UdpService {
@@ -31,7 +32,9 @@ impl FromStr for UdpService {
     fn from_str(text: &str) -> Result<Self, BackendKeyError> {
         let mut backend: BackendKey = text.parse()?;
         backend.policy.protocol = Some(UpstreamProtocol::Datagrams);
-        Ok(Self { backend })
+        Ok(Self {
+            backend: Arc::new(backend),
+        })
     }
 }
 
@@ -64,13 +67,13 @@ impl FromStr for TcpService {
         let mut parts = text.splitn(3, ':');
         let (service, port) = (parts.next(), parts.next());
         let (service, port) = (service.unwrap_or_default(), port.unwrap_or_default());
-        let backend = format!("{service}:{port}").parse()?;
+        let backend = format!("{service}:{port}").parse::<BackendKey>()?;
         let (takes, sends) = match parts.next() {
             None => ("", ""),
             Some(rest) => rest.split_once(':').unwrap_or((rest, "")),
         };
         Ok(Self {
-            backend,
+            backend: Arc::new(backend),
             takes_proxy_header: match takes {
                 "" => false,
                 "PROXY" => true,

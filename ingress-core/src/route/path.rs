@@ -14,12 +14,13 @@ use crate::ir::PathPattern;
 #[derive(Debug)]
 pub(super) struct PathTable<T> {
     routes: Box<[Route<T>]>,
-    index: Option<Index>,
+    /// Behind a pointer, as few hosts have one.
+    index: Option<Box<Index>>,
 }
 
 impl<T> PathTable<T> {
     pub(super) fn new(routes: Vec<Route<T>>) -> Self {
-        let index = (routes.len() > SCANNED_MAX).then(|| Index::new(&routes));
+        let index = (routes.len() > SCANNED_MAX).then(|| Box::new(Index::new(&routes)));
         Self {
             routes: routes.into(),
             index,

@@ -21,7 +21,7 @@ use crate::snapshot::Snapshot;
 
 /// The backends of served rules.
 pub(super) struct Resolution {
-    pub(super) backends: BTreeMap<BackendKey, Arc<Backend>>,
+    pub(super) backends: BTreeMap<Arc<BackendKey>, Arc<Backend>>,
     pub(super) external_names: BTreeSet<Arc<str>>,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn resolve(
 ) -> Resolution {
     let index = Index::new(snapshot, options, winners);
     let mut external_names = BTreeSet::new();
-    let mut resolved: HashMap<&BackendKey, Arc<Resolved>> =
+    let mut resolved: HashMap<&Arc<BackendKey>, Arc<Resolved>> =
         HashMap::with_capacity(winners.uses.len());
     for BackendUse { key, place } in &winners.uses {
         let resolved = resolved.entry(*key).or_insert_with(|| {
@@ -50,7 +50,7 @@ pub(super) fn resolve(
     }
     let backends = resolved
         .into_values()
-        .map(|one| (one.backend.key.clone(), Arc::clone(&one.backend)))
+        .map(|one| (Arc::clone(&one.backend.key), Arc::clone(&one.backend)))
         .collect();
     Resolution {
         backends,
@@ -175,12 +175,12 @@ impl<'a> Index<'a> {
 
     fn resolve(
         &self,
-        key: &BackendKey,
+        key: &Arc<BackendKey>,
         memo: &mut Memo,
         external_names: &mut BTreeSet<Arc<str>>,
     ) -> Arc<Resolved> {
         let empty = || Backend {
-            key: key.clone(),
+            key: Arc::clone(key),
             protocol: key.policy.protocol.unwrap_or_default(),
             endpoints: Vec::new(),
             draining: Vec::new(),

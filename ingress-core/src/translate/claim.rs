@@ -158,7 +158,7 @@ pub(super) fn read(ingress: &Ingress, class: &Settings) -> Claims {
 }
 
 /// The rule of the controller's own default backend, which no Ingress asks for.
-pub(super) fn controller_default(key: &BackendKey) -> Arc<Rule> {
+pub(super) fn controller_default(key: &Arc<BackendKey>) -> Arc<Rule> {
     let origin = ObjectRef {
         kind: "Service",
         namespace: Arc::clone(&key.namespace),
@@ -166,7 +166,7 @@ pub(super) fn controller_default(key: &BackendKey) -> Arc<Rule> {
     };
     Arc::new(Rule {
         path: PathPattern::prefix("/"),
-        target: Target::Backend(key.clone()),
+        target: Target::Backend(Arc::clone(key)),
         origin: RuleOrigin {
             ingress: origin,
             path: "".into(),
@@ -265,12 +265,12 @@ impl Reader {
         let (reason, message) = match (service, resource) {
             (Some(service), None) => match read_port(service) {
                 Ok(port) => {
-                    return Target::Backend(BackendKey {
+                    return Target::Backend(Arc::new(BackendKey {
                         namespace: Arc::clone(&self.ingress.namespace),
                         service: Arc::clone(&service.name),
                         port,
                         policy: self.settings.backend.clone(),
-                    });
+                    }));
                 }
                 Err(message) => (Reason::InvalidBackend, message),
             },

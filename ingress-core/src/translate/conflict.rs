@@ -18,7 +18,7 @@ pub(super) struct Winners<'a> {
 
 /// A served rule that sends requests to a backend.
 pub(super) struct BackendUse<'a> {
-    pub(super) key: &'a BackendKey,
+    pub(super) key: &'a Arc<BackendKey>,
     /// Who names it; nobody when it is the controller's own default backend.
     pub(super) place: Option<(&'a ObjectRef, RuleField)>,
 }

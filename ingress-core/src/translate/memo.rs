@@ -26,7 +26,7 @@ pub(super) struct Memo {
     /// By address: the object is kept, so that no other can have it.
     claims: HashMap<usize, KnownClaims>,
     certificates: HashMap<usize, KnownCertificate>,
-    backends: HashMap<BackendKey, KnownBackend>,
+    backends: HashMap<Arc<BackendKey>, KnownBackend>,
 }
 
 struct KnownCertificate {
@@ -148,7 +148,7 @@ impl Memo {
     /// Keeps what was found out about a backend.
     pub(super) fn keep_backend(
         &mut self,
-        key: &BackendKey,
+        key: &Arc<BackendKey>,
         sources: Sources,
         resolved: Arc<Resolved>,
     ) {
@@ -157,6 +157,6 @@ impl Memo {
             resolved,
             round: self.round,
         };
-        self.backends.insert(key.clone(), known);
+        self.backends.insert(Arc::clone(key), known);
     }
 }

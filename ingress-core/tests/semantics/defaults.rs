@@ -1,5 +1,7 @@
 //! Hosts, their isolation, and default backends.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::fixture::{Fixture, backend, rule};
@@ -123,7 +125,7 @@ fn the_controllers_default_backend_stands_behind_everything() {
         "it",
         json!({"rules": [rule("a.test", &[("Prefix", "/api", "api")])]}),
     );
-    fixture.options.default_backend = Some("test/fallback:80".parse().unwrap());
+    fixture.options.default_backend = Some(Arc::new("test/fallback:80".parse().unwrap()));
     let answers = fixture.answers();
     assert_eq!(answers.ask("a.test", "/x"), "fallback:80");
     assert_eq!(answers.ask("b.test", "/x"), "fallback:80");

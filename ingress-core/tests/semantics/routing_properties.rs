@@ -80,12 +80,12 @@ fn rule(path: PathPattern, number: u16) -> Arc<Rule> {
         name: "it".into(),
     };
     let port = ingress_core::ir::ServicePort::Number(number);
-    let target = Target::Backend(BackendKey {
+    let target = Target::Backend(Arc::new(BackendKey {
         namespace: "test".into(),
         service: "web".into(),
         port,
         policy: BackendPolicy::default(),
-    });
+    }));
     Arc::new(Rule {
         path,
         target,

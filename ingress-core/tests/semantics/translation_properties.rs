@@ -75,7 +75,7 @@ fn fixture() -> impl Strategy<Value = Fixture> {
     let default_backend = proptest::option::of(select(vec!["test/s0:80", "test/missing:80"]));
     (vec((2020_u16..2022, spec()), 0..6), default_backend).prop_map(|(ingresses, default)| {
         let mut fixture = surroundings();
-        fixture.options.default_backend = default.map(|text| text.parse().unwrap());
+        fixture.options.default_backend = default.map(|text| Arc::new(text.parse().unwrap()));
         for (index, (year, spec)) in ingresses.into_iter().enumerate() {
             fixture = fixture.with(json!({
                 "kind": "Ingress",

@@ -3,6 +3,7 @@
 //! The name of an Event is made from what it says about which version of which object. Whoever
 //! tries to tell it again, be it another pod or this one after a restart, finds that it exists.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -27,12 +28,36 @@ use tracing::debug;
 /// What to tell about one object.
 #[derive(Clone, Debug)]
 pub(super) struct Notice {
-    about: ObjectReference,
+    about: About,
     /// Changes when the object's owner changes it.
     generation: i64,
     is_warning: bool,
     reason: &'static str,
-    note: String,
+    note: Cow<'static, str>,
+}
+
+/// An object that something is told about. An Ingress is itself: there may be tens of thousands to
+/// tell about, for minutes.
+#[derive(Clone, Debug)]
+enum About {
+    Ingress(Arc<Ingress>),
+    Other(Box<ObjectReference>),
+}
+
+impl About {
+    fn reference(&self) -> Cow<'_, ObjectReference> {
+        match self {
+            Self::Ingress(ingress) => Cow::Owned(reference_by::<v1::Ingress>(&ingress.meta)),
+            Self::Other(reference) => Cow::Borrowed(reference),
+        }
+    }
+
+    fn uid(&self) -> &str {
+        match self {
+            Self::Ingress(ingress) => &ingress.meta.uid,
+            Self::Other(reference) => reference.uid.as_deref().unwrap_or_default(),
+        }
+    }
 }
 
 /// What there is to tell: a Warning for each diagnostic, and Synced for each Ingress of ours that
@@ -46,11 +71,11 @@ pub(super) fn notices(
     let warnings = diagnostics.iter().filter_map(|diagnostic| {
         let (about, generation) = index.find(&diagnostic.object)?;
         Some(Notice {
-            about,
+            about: About::Other(Box::new(about)),
             generation,
             is_warning: true,
             reason: diagnostic.reason.as_str(),
-            note: shortened(format!("{}: {}", diagnostic.field, diagnostic.message)),
+            note: shortened(format!("{}: {}", diagnostic.field, diagnostic.message)).into(),
         })
     });
     let faulty: HashSet<(&str, &str)> = diagnostics
@@ -65,11 +90,11 @@ pub(super) fn notices(
         !faulty.contains(&(namespace, name))
     });
     let synced = synced.map(|ingress| Notice {
-        about: reference_by::<v1::Ingress>(&ingress.meta),
+        about: About::Ingress(Arc::clone(ingress)),
         generation: ingress.meta.generation.unwrap_or(0),
         is_warning: false,
         reason: "Synced",
-        note: "is served".to_owned(),
+        note: "is served".into(),
     });
     warnings.chain(synced).collect()
 }
@@ -79,8 +104,8 @@ pub(super) struct Teller {
     client: Client,
     reporter: String,
     instance: String,
-    /// Names of Events that exist.
-    told: HashSet<String>,
+    /// What is told by Events that exist, as [`hash`] names it.
+    told: HashSet<u64>,
 }
 
 impl Teller {
@@ -97,20 +122,18 @@ impl Teller {
     /// Tells what is new of `notices`, at most [`RATE`] a second; gives how many could not be
     /// told and have to be tried again. What is no longer in `notices` is forgotten.
     pub(super) async fn tell(&mut self, notices: &[Notice]) -> usize {
-        let named: Vec<_> = notices
-            .iter()
-            .map(|notice| (name(notice), notice))
-            .collect();
-        let current: HashSet<&String> = named.iter().map(|(name, _)| name).collect();
-        self.told.retain(|name| current.contains(name));
+        let current: HashSet<u64> = notices.iter().map(hash).collect();
+        self.told.retain(|told| current.contains(told));
+        drop(current);
         let mut failed = 0;
-        for (name, notice) in &named {
-            if self.told.contains(name) {
+        for notice in notices {
+            let hash = hash(notice);
+            if self.told.contains(&hash) {
                 continue;
             }
-            match self.create(name, notice).await {
+            match self.create(hash, notice).await {
                 Ok(()) => {
-                    self.told.insert(name.clone());
+                    self.told.insert(hash);
                 }
                 Err(error) => {
                     failed += 1;
@@ -122,21 +145,22 @@ impl Teller {
         failed
     }
 
-    async fn create(&self, name: &str, notice: &Notice) -> kube::Result<()> {
+    async fn create(&self, hash: u64, notice: &Notice) -> kube::Result<()> {
+        let about = notice.about.reference().into_owned();
         // Of cluster-scoped objects in `default`, where kubectl looks for them.
-        let namespace = notice.about.namespace.clone();
+        let namespace = about.namespace.clone();
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
         let event = Event {
             metadata: ObjectMeta {
-                name: Some(name.to_owned()),
+                name: Some(name(&about, hash)),
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },
             action: Some("Sync".to_owned()),
             event_time: Some(MicroTime(Timestamp::now())),
-            note: Some(notice.note.clone()),
+            note: Some(notice.note.clone().into_owned()),
             reason: Some(notice.reason.to_owned()),
-            regarding: Some(notice.about.clone()),
+            regarding: Some(about),
             reporting_controller: Some(self.reporter.clone()),
             reporting_instance: Some(self.instance.clone()),
             type_: Some(
@@ -260,8 +284,8 @@ fn reference_by<K: Resource<DynamicType = ()>>(meta: &Meta) -> ObjectReference {
     }
 }
 
-/// `<object>.<hash>`, as Events are named; the hash is of everything that is told.
-fn name(notice: &Notice) -> String {
+/// Of everything that is told.
+fn hash(notice: &Notice) -> u64 {
     let Notice {
         about,
         generation,
@@ -270,11 +294,16 @@ fn name(notice: &Notice) -> String {
         note,
     } = notice;
     let mut hasher = DefaultHasher::new();
-    (&about.uid, generation, is_warning, reason, note).hash(&mut hasher);
+    (about.uid(), generation, is_warning, reason, note).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// `<object>.<hash>`, as Events are named.
+fn name(about: &ObjectReference, hash: u64) -> String {
     let object = about.name.as_deref().unwrap_or("object");
     // A DNS subdomain has at most 253 characters.
     let object = object.get(..object.len().min(230)).unwrap_or("object");
-    format!("{object}.{:016x}", hasher.finish())
+    format!("{object}.{hash:016x}")
 }
 
 /// The API takes at most 1 kB.

@@ -50,7 +50,7 @@ struct Changes {
 
 #[derive(Debug, Default)]
 struct Backends {
-    slots: BTreeMap<BackendKey, Arc<BackendSlot>>,
+    slots: BTreeMap<Arc<BackendKey>, Arc<BackendSlot>>,
     /// The id of the next new slot; ids are never used again.
     next_id: u64,
 }

@@ -1,5 +1,7 @@
 //! Flags that decide what objects mean: shared by `run`, `check` and `explain`.
 
+use std::sync::Arc;
+
 use clap::Args;
 use ingress_core::ir::{BackendKey, BackendPolicy, ServicePort};
 use ingress_core::translate::{Options, Unclassed};
@@ -58,7 +60,7 @@ impl Meaning {
             } else {
                 Unclassed::Ignore
             },
-            default_backend: self.default_backend_service.clone(),
+            default_backend: self.default_backend_service.clone().map(Arc::new),
             hints_for_node,
             external_names: !self.disable_svc_external_name,
             ..Options::default()

@@ -32,7 +32,7 @@ fn config_with(endpoints: &[SocketAddr], change: impl Fn(&mut Backend)) -> Confi
 
 fn balanced(endpoints: &[SocketAddr], balance: &Balance) -> Config {
     config_with(endpoints, |backend| {
-        backend.key.policy.balance = Some(balance.clone());
+        Arc::make_mut(&mut backend.key).policy.balance = Some(balance.clone());
     })
 }
 
@@ -146,7 +146,7 @@ fn sticky_with(
         change_on_failure,
     });
     config_with(endpoints, |backend| {
-        backend.key.policy.affinity = Some(Arc::clone(&affinity));
+        Arc::make_mut(&mut backend.key).policy.affinity = Some(Arc::clone(&affinity));
         let endpoint = |address: &SocketAddr| Endpoint { address: *address };
         backend.draining = draining.iter().map(endpoint).collect();
     })

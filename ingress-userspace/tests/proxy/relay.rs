@@ -22,9 +22,9 @@ fn passing(hosts: &[&str], endpoint: SocketAddr) -> Config {
             .map(|host| (*host, "/", std::slice::from_ref(&endpoint)))
             .collect::<Vec<_>>(),
     );
-    let through = |key: &BackendKey| {
-        let mut key = key.clone();
-        key.policy.passthrough = true;
+    let through = |key: &Arc<BackendKey>| {
+        let mut key = Arc::clone(key);
+        Arc::make_mut(&mut key).policy.passthrough = true;
         key
     };
     for (key, backend) in &other.backends {

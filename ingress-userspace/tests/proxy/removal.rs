@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use http::{Request, Response};
-use ingress_core::ir::{BackendKey, Config, TcpService, UpstreamProtocol};
+use ingress_core::ir::{Config, TcpService, UpstreamProtocol};
 use ingress_userspace::proxy::{Dial, HostDial, Timeouts, WorkerOptions};
 use socket2::{Domain, Socket, Type};
 
@@ -140,7 +140,7 @@ fn a_tcp_connection_goes_on_to_another_endpoint() {
     let origin = Origin::start(|mut connection| connection.write("hello\n"));
     let service = |address: SocketAddr, port: u16| {
         let mut config = config(&[("tcp.test", "/", &[address])]);
-        let backend: BackendKey = config.backends.keys().next().unwrap().clone();
+        let backend = Arc::clone(config.backends.keys().next().unwrap());
         let service = TcpService {
             backend,
             takes_proxy_header: false,

@@ -178,24 +178,24 @@ pub(crate) fn config(rules: &[(&str, &str, &[SocketAddr])]) -> Config {
     let mut config = Config::default();
     for (host, prefix, endpoints) in rules {
         let service = format!("{host}{prefix}").replace(['/', '*', '.'], "-");
-        let key = BackendKey {
+        let key = Arc::new(BackendKey {
             namespace: "default".into(),
             service: service.into(),
             port: ServicePort::Number(80),
             policy: BackendPolicy::default(),
-        };
+        });
         let mut endpoints: Vec<_> = endpoints
             .iter()
             .map(|address| Endpoint { address: *address })
             .collect();
         endpoints.sort_unstable();
         let backend = Backend {
-            key: key.clone(),
+            key: Arc::clone(&key),
             protocol: UpstreamProtocol::Http1,
             endpoints,
             draining: Vec::new(),
         };
-        config.backends.insert(key.clone(), Arc::new(backend));
+        config.backends.insert(Arc::clone(&key), Arc::new(backend));
         let entry = config
             .hosts
             .entry(HostPattern::parse(host).unwrap())

@@ -61,7 +61,7 @@ pub(super) fn build_backends(
                 .endpoints
                 .push((Arc::clone(&slot), Endpoints::of(backend)));
         }
-        slots.insert(key.clone(), slot);
+        slots.insert(Arc::clone(key), slot);
     }
     let leaving = before
         .slots

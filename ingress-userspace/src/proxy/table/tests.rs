@@ -10,13 +10,13 @@ use ingress_core::ir::{
 use super::*;
 use crate::proxy::tls::TlsOptions;
 
-fn key(service: &str) -> BackendKey {
-    BackendKey {
+fn key(service: &str) -> Arc<BackendKey> {
+    Arc::new(BackendKey {
         namespace: "default".into(),
         service: service.into(),
         port: ServicePort::Number(80),
         policy: BackendPolicy::default(),
-    }
+    })
 }
 
 /// One host for each service, and the last octet of each of its endpoints.
