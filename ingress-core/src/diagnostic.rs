@@ -113,6 +113,14 @@ pub enum Reason {
     InvalidAnnotation,
     /// A key of a class's parameters that is not known.
     UnknownParameter,
+    /// A key of a ConfigMap of services is no port.
+    InvalidPort,
+    /// The port of a service belongs to another one, or to the daemon itself.
+    PortConflict,
+    /// The port of a service can't be listened on at this node.
+    PortUnavailable,
+    /// A ConfigMap that a flag names does not exist.
+    ConfigMapNotFound,
     /// A field of the object has a type that it must not have.
     Unreadable,
 }
@@ -145,6 +153,10 @@ impl Reason {
             Self::InvalidParameters => "InvalidParameters",
             Self::InvalidAnnotation => "InvalidAnnotation",
             Self::UnknownParameter => "UnknownParameter",
+            Self::InvalidPort => "InvalidPort",
+            Self::PortConflict => "PortConflict",
+            Self::PortUnavailable => "PortUnavailable",
+            Self::ConfigMapNotFound => "ConfigMapNotFound",
             Self::Unreadable => "Unreadable",
         }
     }
@@ -159,6 +171,7 @@ impl Reason {
             | Self::InvalidParameters
             | Self::InvalidAnnotation
             | Self::UnknownParameter
+            | Self::ConfigMapNotFound
             | Self::ServicePortByTargetPort => Severity::Warning,
             Self::InvalidHost
             | Self::InvalidPath
@@ -172,6 +185,9 @@ impl Reason {
             | Self::ServiceTypeUnsupported
             | Self::InvalidExternalName
             | Self::ExternalNameLoop
+            | Self::InvalidPort
+            | Self::PortConflict
+            | Self::PortUnavailable
             | Self::Unreadable
             | Self::AddressTypeUnsupported
             | Self::InvalidEndpoint

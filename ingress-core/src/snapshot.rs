@@ -30,7 +30,8 @@ pub struct Snapshot {
     pub endpoint_slices: Vec<Arc<EndpointSlice>>,
     /// Secrets that TLS sections and annotations name; others do no harm.
     pub secrets: Vec<Arc<Secret>>,
-    /// ConfigMaps that IngressClasses name as their parameters; others do no harm.
+    /// ConfigMaps that IngressClasses name as their parameters, and those of services; others do
+    /// no harm.
     pub config_maps: Vec<Arc<ConfigMap>>,
     /// Nodes, where somebody asked for them: their zones and addresses.
     pub nodes: Vec<Arc<Node>>,

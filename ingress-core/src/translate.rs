@@ -9,7 +9,8 @@
 //! 2. `claim`: what does one Ingress ask for? Depends on that object alone, so that its result
 //!    can be kept for as long as the object does not change.
 //! 3. `conflict`: which claim wins a host and path that several make?
-//! 4. `backend`, `certificate`, `client_auth`: what do the Services and Secrets that the winners name hold?
+//! 4. `stream`: which ports are TCP and UDP services?
+//! 5. `backend`, `certificate`, `client_auth`: what do the Services and Secrets that all these name hold?
 //!
 //! # Meaning
 //!
@@ -34,6 +35,7 @@ mod conflict;
 mod endpoint;
 mod external;
 mod memo;
+mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,8 +46,8 @@ use crate::diagnostic::Diagnostic;
 use crate::ir::{BackendKey, Config, HostPattern, ObjectRef, Rule, TcpService, UdpService};
 use crate::object::Ingress;
 use crate::snapshot::Snapshot;
-use conflict::BackendUse;
 use memo::Memo;
+use stream::Services;
 
 /// What the controller's operator decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +70,12 @@ pub struct Options {
     pub tcp_services: BTreeMap<u16, TcpService>,
     /// UDP services by the port that clients send to.
     pub udp_services: BTreeMap<u16, UdpService>,
+    /// The ConfigMap that names further TCP services.
+    pub tcp_services_from: Option<ObjectRef>,
+    /// The ConfigMap that names further UDP services.
+    pub udp_services_from: Option<ObjectRef>,
+    /// TCP ports that are the daemon's own and can't be those of services.
+    pub reserved_ports: BTreeSet<u16>,
 }
 
 impl Default for Options {
@@ -81,6 +89,9 @@ impl Default for Options {
             external_names: true,
             tcp_services: BTreeMap::new(),
             udp_services: BTreeMap::new(),
+            tcp_services_from: None,
+            udp_services_from: None,
+            reserved_ports: BTreeSet::new(),
         }
     }
 }
@@ -148,18 +159,8 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
         .as_ref()
         .map(claim::controller_default);
     let mut winners = conflict::resolve(&claims, default_backend.as_ref(), &mut diagnostics);
-    let tcp = options
-        .tcp_services
-        .values()
-        .map(|service| &service.backend);
-    let udp = options
-        .udp_services
-        .values()
-        .map(|service| &service.backend);
-    let services = tcp.chain(udp);
-    winners
-        .uses
-        .extend(services.map(|key| BackendUse { key, place: None }));
+    let services = Services::read(snapshot, options, &mut diagnostics);
+    winners.uses.extend(services.uses());
     let backend::Resolution {
         backends,
         external_names,
@@ -170,21 +171,24 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
     memo.end();
     diagnostics.sort_unstable();
     diagnostics.dedup();
+    let hosts = winners
+        .hosts
+        .into_iter()
+        .map(|(host, mut rules)| {
+            rules.rules.shrink_to_fit();
+            (host, Arc::new(rules))
+        })
+        .collect();
+    let default_backend = winners.default_backend;
+    let (tcp_services, udp_services) = services.into_parts();
     let config = Config {
-        hosts: winners
-            .hosts
-            .into_iter()
-            .map(|(host, mut rules)| {
-                rules.rules.shrink_to_fit();
-                (host, Arc::new(rules))
-            })
-            .collect(),
-        default_backend: winners.default_backend,
+        hosts,
+        default_backend,
         backends,
         certificates,
         client_auth,
-        tcp_services: options.tcp_services.clone(),
-        udp_services: options.udp_services.clone(),
+        tcp_services,
+        udp_services,
     };
     Translation {
         config,
@@ -275,7 +279,7 @@ pub fn claimed(snapshot: &Snapshot, options: &Options) -> Vec<Claimed> {
 pub struct Needs {
     /// Secrets that TLS sections and annotations of our Ingresses name.
     pub secrets: BTreeSet<ObjectRef>,
-    /// ConfigMaps that our IngressClasses name.
+    /// ConfigMaps that our IngressClasses name, and those of services.
     pub config_maps: BTreeSet<ObjectRef>,
 }
 
@@ -299,9 +303,11 @@ pub fn needs(snapshot: &Snapshot, options: &Options) -> Needs {
             name,
         })
     });
+    let services = [&options.tcp_services_from, &options.udp_services_from];
+    let services = services.into_iter().flatten().cloned();
     Needs {
         secrets: secrets.collect(),
-        config_maps: classes.parameters().collect(),
+        config_maps: classes.parameters().chain(services).collect(),
     }
 }
 

@@ -28,8 +28,11 @@ pub struct UdpService {
 impl FromStr for UdpService {
     type Err = BackendKeyError;
 
-    /// Reads `namespace/service:port` as ingress-nginx's `udp-services` ConfigMap has it.
+    /// Reads `namespace/service:port` as ingress-nginx's `udp-services` ConfigMap has it: a
+    /// `:PROXY` after it, which is for TCP, means nothing.
     fn from_str(text: &str) -> Result<Self, BackendKeyError> {
+        let end = text.match_indices(':').nth(1);
+        let text = end.map_or(text, |(end, _)| &text[..end]);
         let mut backend: BackendKey = text.parse()?;
         backend.policy.protocol = Some(UpstreamProtocol::Datagrams);
         Ok(Self {
@@ -62,7 +65,7 @@ impl FromStr for TcpService {
     type Err = TcpServiceError;
 
     /// Reads `namespace/service:port[:PROXY][:PROXY]` as ingress-nginx's `tcp-services` ConfigMap
-    /// has it; `PROXY2` is version 2, for sending.
+    /// has it, in any case; `PROXY2` is version 2, for sending.
     fn from_str(text: &str) -> Result<Self, TcpServiceError> {
         let mut parts = text.splitn(3, ':');
         let (service, port) = (parts.next(), parts.next());
@@ -74,12 +77,12 @@ impl FromStr for TcpService {
         };
         Ok(Self {
             backend: Arc::new(backend),
-            takes_proxy_header: match takes {
+            takes_proxy_header: match &*takes.to_ascii_uppercase() {
                 "" => false,
                 "PROXY" => true,
                 _ => return Err(TcpServiceError::Proxy),
             },
-            sends_proxy_header: match sends {
+            sends_proxy_header: match &*sends.to_ascii_uppercase() {
                 "" => None,
                 "PROXY" => Some(ProxyVersion::V1),
                 "PROXY2" => Some(ProxyVersion::V2),
@@ -99,6 +102,7 @@ mod tests {
             ("db/mysql:3306", false, None),
             ("db/mysql:3306:PROXY", true, None),
             ("db/mysql:3306::PROXY", false, Some(ProxyVersion::V1)),
+            ("db/mysql:3306:proxy:Proxy", true, Some(ProxyVersion::V1)),
             ("db/mysql:3306:PROXY:PROXY2", true, Some(ProxyVersion::V2)),
         ] {
             let service: TcpService = text.parse().unwrap();
@@ -110,10 +114,14 @@ mod tests {
             "",
             "mysql:3306",
             "db/mysql",
-            "db/mysql:3306:proxy",
+            "db/mysql:3306:proxied",
             "db/mysql:1:PROXY:x",
         ] {
             assert!(wrong.parse::<TcpService>().is_err(), "{wrong}");
+        }
+        for text in ["db/dns:53", "db/dns:53:PROXY", "db/dns:53::"] {
+            let service: UdpService = text.parse().unwrap();
+            assert_eq!(service.backend.to_string(), "db/dns:53");
         }
     }
 }

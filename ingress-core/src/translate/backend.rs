@@ -1,4 +1,4 @@
-//! Step 4a: the endpoints behind the backends that served rules name.
+//! Step 5a: the endpoints behind the backends that served rules name.
 //!
 //! A backend port names a port of the Service; the Service's port name names a port of its
 //! EndpointSlices, which already carry the pods' port numbers. So a `targetPort`, be it a number,
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::Options;
-use super::conflict::{BackendUse, Winners};
+use super::conflict::{BackendUse, Place, Winners};
 use super::endpoint::{self, Chosen};
 use super::external::{self, External};
 use super::memo::{Memo, Sources};
@@ -45,7 +45,7 @@ pub(super) fn resolve(
             resolved
         });
         if let Some(problem) = &resolved.problem {
-            diagnostics.push(problem.diagnostic(key, place.as_ref()));
+            diagnostics.push(problem.diagnostic(key, *place));
         }
     }
     let backends = resolved
@@ -85,35 +85,35 @@ enum Problem {
 }
 
 impl Problem {
-    fn diagnostic(
-        &self,
-        key: &BackendKey,
-        place: Option<&(&ObjectRef, super::claim::RuleField)>,
-    ) -> Diagnostic {
+    fn diagnostic(&self, key: &BackendKey, place: Place<'_>) -> Diagnostic {
         let BackendKey {
             namespace,
             service,
             port,
             ..
         } = key;
+        let outcome = match place {
+            Place::Rule(..) | Place::Operator => "answered with 503",
+            Place::Entry(..) => "nothing is carried to it",
+        };
         let (reason, part, message) = match self {
             Self::NoService => (
                 Reason::ServiceNotFound,
                 "service.name",
-                format!("Service `{namespace}/{service}` does not exist; answered with 503"),
+                format!("Service `{namespace}/{service}` does not exist; {outcome}"),
             ),
             Self::NoPort => (
                 Reason::ServicePortNotFound,
                 "service.port",
                 format!(
-                    "Service `{namespace}/{service}` has no {} port `{port}`; answered with 503",
+                    "Service `{namespace}/{service}` has no {} port `{port}`; {outcome}",
                     key.transport(),
                 ),
             ),
             Self::External(problem) => (
                 problem.reason(),
                 "service.name",
-                format!("Service `{namespace}/{service}` {problem}; answered with 503"),
+                format!("Service `{namespace}/{service}` {problem}; {outcome}"),
             ),
             Self::ByTargetPort(number) => (
                 Reason::ServicePortByTargetPort,
@@ -125,8 +125,9 @@ impl Problem {
             ),
         };
         let (object, field) = match place {
-            Some((ingress, field)) => ((*ingress).clone(), format!("{}.{part}", field.backend())),
-            None => (
+            Place::Rule(ingress, field) => (ingress.clone(), format!("{}.{part}", field.backend())),
+            Place::Entry(config_map, port) => (config_map.clone(), format!("data[{port}]")),
+            Place::Operator => (
                 ObjectRef {
                     kind: "Service",
                     namespace: Arc::clone(namespace),

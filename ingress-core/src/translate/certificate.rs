@@ -1,4 +1,4 @@
-//! Step 4b: the certificates that TLS sections name.
+//! Step 5b: the certificates that TLS sections name.
 //!
 //! A host gets the certificate of the oldest Ingress whose Secret is usable: a missing Secret
 //! takes nothing away from others. That Ingress may name a second Secret for a host, with a

@@ -1,4 +1,4 @@
-//! Step 4c: the client certificates that annotations ask for.
+//! Step 5c: the client certificates that annotations ask for.
 //!
 //! The setting is a host's: the oldest Ingress that makes it wins, as with ingress-nginx. A Secret
 //! that can't be used shuts everybody out of the hosts that name it, and touches nothing else.

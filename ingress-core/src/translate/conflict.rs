@@ -16,11 +16,21 @@ pub(super) struct Winners<'a> {
     pub(super) uses: Vec<BackendUse<'a>>,
 }
 
-/// A served rule that sends requests to a backend.
+/// What sends requests, connections or datagrams to a backend.
 pub(super) struct BackendUse<'a> {
     pub(super) key: &'a Arc<BackendKey>,
-    /// Who names it; nobody when it is the controller's own default backend.
-    pub(super) place: Option<(&'a ObjectRef, RuleField)>,
+    pub(super) place: Place<'a>,
+}
+
+/// Who names a backend.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// A rule of an Ingress.
+    Rule(&'a ObjectRef, RuleField),
+    /// The entry of a port in a ConfigMap of services.
+    Entry(&'a ObjectRef, u16),
+    /// A flag.
+    Operator,
 }
 
 /// Settles all claims, given oldest Ingress first.
@@ -128,7 +138,8 @@ impl<'a> Winners<'a> {
             rules.default.get_or_insert_with(|| Arc::clone(rule));
         }
         if let Target::Backend(key) = &rule.target {
-            self.uses.push(BackendUse { key, place: None });
+            let place = Place::Operator;
+            self.uses.push(BackendUse { key, place });
         }
     }
 
@@ -136,7 +147,7 @@ impl<'a> Winners<'a> {
         if let Target::Backend(key) = &rule.target {
             self.uses.push(BackendUse {
                 key,
-                place: Some((ingress, field)),
+                place: Place::Rule(ingress, field),
             });
         }
     }

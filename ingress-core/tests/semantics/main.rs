@@ -16,4 +16,5 @@ mod external_names;
 mod fixture;
 mod invalid;
 mod routing_properties;
+mod services;
 mod translation_properties;
