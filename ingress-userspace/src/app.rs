@@ -11,6 +11,7 @@ mod claim;
 mod last_known_good;
 mod migrate;
 mod names;
+mod ports;
 mod probes;
 mod publish;
 mod reporting;
@@ -23,13 +24,14 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use ingress_core::explain::explain;
 use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use self::build::Source;
@@ -37,6 +39,7 @@ use self::claim::Claim;
 use self::last_known_good::LastKnownGood;
 use self::migrate::Migration;
 use self::names::Names;
+use self::ports::Ports;
 use self::publish::Publisher;
 use crate::admin::{self, DatapathStatus, MetricsSlot, Question, Readiness, Status};
 use crate::control::{Problem, Reconciler, Report, Reporter};
@@ -67,6 +70,7 @@ struct App {
     is_standby: bool,
     /// None before the first configuration.
     workers: Vec<WorkerHandle>,
+    ports: Ports,
     node_changes: BoxStream<'static, ()>,
     observations: mpsc::Receiver<Observation>,
     _source: Source,
@@ -120,6 +124,7 @@ impl App {
             reason,
             is_standby,
             workers: Vec::new(),
+            ports: Ports::default(),
             node_changes,
             observations,
             _source: source,
@@ -147,6 +152,8 @@ impl App {
         let mut is_patient = self.last_known_good.is_some();
         let mut standby = tokio::time::interval(STANDBY_PAUSE);
         let mut changed = wake::Debounced::new(TRIM_PAUSE);
+        let mut ports = tokio::time::interval(PORTS_PAUSE);
+        ports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = terminate.recv() => ending.ask(delay),
@@ -184,6 +191,7 @@ impl App {
                         self.is_standby = false;
                     }
                 }
+                _ = ports.tick(), if self.are_ports_unsettled() => self.settle_ports().await,
                 Some(question) = self.questions.recv() => self.answer(question),
             }
         }
@@ -192,13 +200,26 @@ impl App {
     /// Publishes what was observed; the first time starts to serve it.
     async fn observe(&mut self, mut observation: Observation) -> Result<()> {
         observation.snapshot.names = self.names.addresses();
+        self.apply(&observation);
+        self.last = Some(observation);
+        if self.workers.is_empty() {
+            return self.go_live().await;
+        }
+        self.follow_ports();
+        self.follow_node_or_log().await;
+        Ok(())
+    }
+
+    fn apply(&mut self, observation: &Observation) {
         let Observation {
             snapshot,
             diagnostics,
             problems,
-        } = &observation;
+        } = observation;
+        let mut diagnostics = diagnostics.clone();
+        diagnostics.extend(self.ports.diagnostics(&self.flags.translation()));
         let problems = problems.iter().map(Problem::error);
-        let outcome = self.reconciler.apply(snapshot, diagnostics, problems);
+        let outcome = self.reconciler.apply(snapshot, &diagnostics, problems);
         self.names.want(outcome.translation.external_names);
         if let Some(reporter) = &self.reporter {
             reporter.update(Report {
@@ -207,12 +228,36 @@ impl App {
                 diagnostics: outcome.diagnostics,
             });
         }
-        self.last = Some(observation);
-        if self.workers.is_empty() {
-            return self.go_live().await;
+    }
+
+    /// Opens and closes ports of services; what can't be opened is told like any mistake.
+    fn follow_ports(&mut self) {
+        let options = self.flags.translation();
+        let before = self.ports.diagnostics(&options);
+        let config = self.reconciler.config();
+        (self.ports).follow(config, &self.workers, self.datapath.as_mut());
+        if self.ports.diagnostics(&options) != before
+            && let Some(observation) = self.last.take()
+        {
+            self.apply(&observation);
+            self.last = Some(observation);
         }
+    }
+
+    fn are_ports_unsettled(&self) -> bool {
+        let datapath = self.datapath.as_ref();
+        self.ports.are_missing() || datapath.is_some_and(Datapath::is_draining)
+    }
+
+    /// Tries again to open ports, and forgets those whose last connection has ended.
+    async fn settle_ports(&mut self) {
+        if let Some(datapath) = &mut self.datapath
+            && let Err(error) = datapath.forget_drained()
+        {
+            error!(%error, "closed ports can't be looked at");
+        }
+        self.follow_ports();
         self.follow_node_or_log().await;
-        Ok(())
     }
 
     /// Whoever asked may have gone.
@@ -237,6 +282,10 @@ impl App {
 
     async fn go_live(&mut self) -> Result<()> {
         self.start_workers()?;
+        self.follow_ports();
+        if let Some(failure) = self.ports.failure_of_flags(&self.flags.translation()) {
+            bail!("{failure}");
+        }
         self.follow_node().await?;
         self.readiness.ready();
         self.log_serving();
@@ -247,6 +296,7 @@ impl App {
         let options = (self.flags).worker_options(self.access_log.clone(), self.tracer.clone());
         let datapath = self.datapath.as_mut();
         self.workers = workers::start(&self.flags, datapath, &self.table, options)?;
+        self.ports = Ports::default();
         let metrics = probes::metrics(&self.flags, &self.workers, &self.table);
         self.metrics.fill(metrics);
         Ok(())
@@ -272,6 +322,7 @@ impl App {
             self.workers = before;
             return Err(error);
         }
+        self.follow_ports();
         self.follow_node_or_log().await;
         let migration = Migration::begin();
         let grace = self.flags.grace();
@@ -435,6 +486,8 @@ const TRIM_PAUSE: Duration = Duration::from_secs(1);
 const TRACE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the last lines of the access log may take.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// How long after a port could not be opened it is tried again.
+const PORTS_PAUSE: Duration = Duration::from_secs(3);
 /// How often a daemon without datapath looks whether it can have it.
 const STANDBY_PAUSE: Duration = Duration::from_millis(200);
 /// Changes of devices, addresses and routes come in bursts; a burst is handled once.

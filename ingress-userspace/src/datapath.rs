@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::{Stream, StreamExt as _};
+use ingress_common::socket::LISTENER_GROUPS_MAX;
 use ingress_common::steering::Settings as KernelSettings;
 use ingress_core::plan::{ListenerPort, Plan};
 use serde::Serialize;
@@ -93,6 +94,9 @@ pub enum DatapathError {
     /// A map can't be written.
     #[error(transparent)]
     Map(#[from] MapFault),
+    /// There are too many ports.
+    #[error("{LISTENER_GROUPS_MAX} ports are steered already")]
+    NoRoom,
     /// The network configuration can't be read.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
@@ -137,6 +141,8 @@ pub struct Datapath {
     return_path: TcMode,
     reach: Arc<ArcSwap<Reach>>,
     listeners: Vec<ListenerPort>,
+    /// Ports of them that nobody listens on any more, and that may have connections yet.
+    draining: BTreeSet<u16>,
     /// Whether new connections to all of them are steered.
     is_steering: bool,
 }
@@ -205,6 +211,7 @@ impl Datapath {
             return_path: return_path_mode,
             reach: Arc::default(),
             listeners: Vec::new(),
+            draining: BTreeSet::new(),
             is_steering: false,
         };
         Ok((datapath, changes.boxed()))
@@ -229,20 +236,71 @@ impl Datapath {
         Arc::clone(&self.connections)
     }
 
-    /// Gives new connections on a port to workers' listening sockets, the first to worker 0.
+    /// Gives new connections on a TCP port to workers' listening sockets, the first to worker 0.
     pub fn listen(
         &mut self,
-        port: ListenerPort,
-        sockets: &[&std::net::TcpListener],
+        port: u16,
+        sockets: &[std::net::TcpListener],
     ) -> Result<(), DatapathError> {
+        let known = self.listeners.iter().find(|known| known.port == port);
+        let group = match known {
+            Some(known) => known.group,
+            None => self.free_group().ok_or(DatapathError::NoRoom)?,
+        };
         for (worker, socket) in (0..).zip(sockets) {
-            self.maps.set_listener(port.group, worker, *socket)?;
+            self.maps.set_listener(group, worker, socket)?;
         }
-        self.listeners.push(port);
+        if !self.draining.remove(&port) {
+            self.listeners.push(ListenerPort {
+                protocol: TCP,
+                port,
+                group,
+            });
+        }
         // Until everything is steered, the host goes on accepting, and what it has accepted stays
         // its own.
         self.connections.mark_left_to_host();
         self.is_steering = false;
+        Ok(())
+    }
+
+    fn free_group(&self) -> Option<u32> {
+        (0..LISTENER_GROUPS_MAX).find(|group| {
+            let mut groups = self.listeners.iter().map(|known| known.group);
+            groups.all(|known| known != *group)
+        })
+    }
+
+    /// Leaves new connections on a port to the host; those that are there stay steered.
+    pub fn unlisten(&mut self, port: u16) {
+        if let Some(known) = self.listeners.iter().find(|known| known.port == port) {
+            self.maps.clear_group(known.group);
+            self.draining.insert(port);
+        }
+    }
+
+    /// Whether ports are steered that nobody listens on.
+    pub fn is_draining(&self) -> bool {
+        !self.draining.is_empty()
+    }
+
+    /// Forgets ports that nobody listens on and that have no connection left; the next
+    /// reconciliation steers them no more.
+    pub fn forget_drained(&mut self) -> Result<(), DatapathError> {
+        let draining = &self.draining;
+        let over = self.ingress.run(|| {
+            let ports = draining.iter().copied();
+            ports
+                .filter(|port| !established::any_at(&[*port]))
+                .collect()
+        });
+        let over: BTreeSet<u16> = over.map_err(io_error("enter the ingress netns"))?;
+        if !over.is_empty() {
+            self.listeners.retain(|known| !over.contains(&known.port));
+            self.draining.retain(|port| !over.contains(port));
+            // Perhaps the host has no connections of ours any more.
+            self.is_steering = false;
+        }
         Ok(())
     }
 
@@ -334,5 +392,7 @@ fn io_error(attempt: &'static str) -> impl FnOnce(io::Error) -> DatapathError {
     move |source| DatapathError::Io { attempt, source }
 }
 
+/// IP protocol number.
+const TCP: u8 = 6;
 /// Changes with the layout of any map, so that a new version never adopts what it can't read.
 const MAPS_DIRECTORY: &str = "maps-2";

@@ -40,6 +40,7 @@ mod metrics;
 mod multiplex;
 mod peek;
 mod pool;
+mod ports;
 mod proxy_protocol;
 mod relay;
 mod request;
@@ -64,7 +65,7 @@ pub use counters::{DatapathSnapshot, WorkerSnapshot};
 pub use dial::{Dial, HostDial};
 pub use lend::Peers;
 pub use limits::{DatagramLimits, Timeouts};
-pub use listen::{Datapath, ListenError, Listener, Scheme, listen, listen_datagrams};
+pub use listen::{Datapath, ListenError, Listener, Scheme, Transport, listen, listen_datagrams};
 pub use metrics::exposition::{Identity, Metrics};
 pub use table::{Table, TableHandle};
 pub use tls::{

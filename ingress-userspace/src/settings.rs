@@ -22,7 +22,7 @@ pub use kubernetes::{ApiServer, Kubernetes};
 pub use meaning::Meaning;
 
 use self::clients::Clients;
-use self::observe::Observe;
+use self::observe::{METRICS_ADDRESS, Observe};
 use self::relay::Relay;
 use self::tls::Tls;
 use self::upstream::Upstream;
@@ -342,9 +342,14 @@ impl Run {
             .topology_hints
             .then_some(&self.kubernetes.node_name);
         let hints_for_node = hints_for_node.cloned().flatten();
+        let [tcp_services_from, udp_services_from] = self.relay.config_maps();
+        let metrics = self.observe.metrics_address.unwrap_or(METRICS_ADDRESS);
         Options {
             tcp_services: self.relay.tcp_services(),
             udp_services: self.relay.udp_services(),
+            tcp_services_from,
+            udp_services_from,
+            reserved_ports: [self.http_port, self.https_port, metrics.port()].into(),
             ..self.meaning.options(is_unclassed_ours, hints_for_node)
         }
     }

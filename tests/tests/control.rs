@@ -4,6 +4,7 @@ mod control {
     mod bad_input;
     mod external_name;
     mod saying;
+    mod services;
     mod watching;
 }
 

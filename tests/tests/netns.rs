@@ -5,6 +5,7 @@ mod netns {
     mod handover;
     mod lifecycle;
     mod paths;
+    mod services;
 }
 
 use std::path::PathBuf;

@@ -126,7 +126,7 @@ impl Problem {
         };
         let (object, field) = match place {
             Place::Rule(ingress, field) => (ingress.clone(), format!("{}.{part}", field.backend())),
-            Place::Entry(config_map, port) => (config_map.clone(), format!("data[{port}]")),
+            Place::Entry(config_map, key) => (config_map.clone(), format!("data[{key}]")),
             Place::Operator => (
                 ObjectRef {
                     kind: "Service",

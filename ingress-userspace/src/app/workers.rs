@@ -1,128 +1,83 @@
 //! Makes the listening sockets, in both namespaces, and the workers that own them.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
-use ingress_core::plan::ListenerPort;
 
 use crate::datapath::{Connections, Datapath, IngressDial, Namespace, make_transparent};
 use crate::proxy::{
     self, ConnectionGauge, Dial, HostDial, Listener, NoGauge, Peers, Scheme, TableHandle, Worker,
-    WorkerHandle, WorkerOptions, WorkerSpec, listen, listen_datagrams,
+    WorkerHandle, WorkerOptions, WorkerSpec, listen,
 };
 use crate::settings::Run;
 
-/// Starts workers with listeners in the host's netns and, with a datapath, in the ingress netns.
+/// Starts workers with listeners for HTTP and HTTPS in the host's netns and, with a datapath, in
+/// the ingress netns.
 pub(super) fn start(
     flags: &Run,
     datapath: Option<&mut Datapath>,
     table: &TableHandle,
     options: WorkerOptions,
 ) -> Result<Vec<WorkerHandle>> {
-    let count = flags.worker_count();
-    let inside = match &datapath {
-        Some(datapath) => inside_ports(flags, count, &datapath.ingress())?,
-        None => Vec::new(),
-    };
+    let count = flags.worker_count() as usize;
+    let ports = [
+        (Scheme::Http, flags.http_port),
+        (Scheme::Https, flags.https_port),
+    ];
+    let mut steered = Vec::new();
+    if let Some(datapath) = &datapath {
+        for (scheme, port) in ports {
+            steered.push((scheme, port, inside(&datapath.ingress(), port, count)?));
+        }
+    }
     let surroundings = Surroundings::new(datapath.as_deref(), options);
     let mut workers = Vec::new();
-    for index in 0..count as usize {
-        let mut listeners = host_listeners(flags)?;
-        for port in &inside {
-            listeners.push(port.listener_of(index)?);
+    for index in 0..count {
+        let mut listeners = Vec::new();
+        for (scheme, port) in ports {
+            let socket = listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
+            listeners.push(listener(socket, Some(scheme), proxy::Datapath::Host));
         }
-        let mut spec = surroundings.spec(index, listeners, table);
-        spec.datagram_sockets = datagram_sockets(flags)?;
+        for (scheme, _, sockets) in &steered {
+            let socket = sockets[index].try_clone();
+            let socket = socket.context("failed to share a listening socket")?;
+            listeners.push(listener(socket, Some(*scheme), proxy::Datapath::Netns));
+        }
+        let spec = surroundings.spec(index, listeners, table);
         workers.push(Worker::spawn(spec).context("failed to start a worker")?);
     }
     if let Some(datapath) = datapath {
-        for port in &inside {
-            let sockets: Vec<&TcpListener> = port.sockets.iter().collect();
-            datapath.listen(port.port, &sockets)?;
+        for (_, port, sockets) in &steered {
+            datapath.listen(*port, sockets)?;
         }
     }
     Ok(workers)
 }
 
-/// One port in the ingress netns, with a socket for each worker.
-struct InsidePort {
-    port: ListenerPort,
+/// A listener by a socket.
+pub(super) fn listener(
+    socket: TcpListener,
     scheme: Option<Scheme>,
-    sockets: Vec<TcpListener>,
-}
-
-impl InsidePort {
-    fn listener_of(&self, worker: usize) -> Result<Listener> {
-        let socket = self.sockets[worker].try_clone();
-        let socket = socket.context("failed to share a listening socket")?;
-        Ok(Listener {
-            socket,
-            scheme: self.scheme,
-            datapath: proxy::Datapath::Netns,
-        })
+    datapath: proxy::Datapath,
+) -> Listener {
+    Listener {
+        socket,
+        scheme,
+        datapath,
     }
 }
 
-/// The ports that clients dial, and what they speak there.
-fn ports(flags: &Run) -> Vec<(Option<Scheme>, u16)> {
-    let http = (Some(Scheme::Http), flags.http_port);
-    let https = (Some(Scheme::Https), flags.https_port);
-    let services = flags.relay.tcp_services();
-    let services = services.into_keys().map(|port| (None, port));
-    [http, https].into_iter().chain(services).collect()
-}
-
-fn host_listeners(flags: &Run) -> Result<Vec<Listener>> {
-    let listener = |(scheme, port)| {
+/// Sockets of one port in the ingress netns, one for each worker.
+pub(super) fn inside(ingress: &Namespace, port: u16, workers: usize) -> Result<Vec<TcpListener>> {
+    let socket = |_| -> Result<TcpListener> {
         let socket = listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
-        Ok(Listener {
-            socket,
-            scheme,
-            datapath: proxy::Datapath::Host,
-        })
+        make_transparent(&socket).context("failed to make a socket transparent")?;
+        Ok(socket)
     };
-    ports(flags).into_iter().map(listener).collect()
-}
-
-/// Sockets of UDP services, which are the host's: their packets are not steered.
-fn datagram_sockets(flags: &Run) -> Result<Vec<UdpSocket>> {
-    let services = flags.relay.udp_services();
-    let socket = |port| listen_datagrams(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-    let sockets = services.into_keys().map(socket);
-    Ok(sockets.collect::<std::result::Result<_, _>>()?)
-}
-
-fn inside_ports(flags: &Run, count: u32, ingress: &Namespace) -> Result<Vec<InsidePort>> {
-    let sockets = |port: u16| -> Result<Vec<TcpListener>> {
-        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        (0..count)
-            .map(|_| {
-                let socket = listen(address)?;
-                make_transparent(&socket).context("failed to make a socket transparent")?;
-                Ok(socket)
-            })
-            .collect()
-    };
-    let made = ingress.run(|| {
-        let numbered = (0..).zip(ports(flags));
-        numbered
-            .map(|(group, (scheme, port))| {
-                let listener = ListenerPort {
-                    protocol: TCP,
-                    port,
-                    group,
-                };
-                Ok(InsidePort {
-                    port: listener,
-                    scheme,
-                    sockets: sockets(port)?,
-                })
-            })
-            .collect()
-    });
+    let made = ingress.run(|| (0..workers).map(socket).collect());
     made.context("failed to enter the ingress netns")?
 }
 
@@ -208,6 +163,3 @@ impl ConnectionGauge for KernelGauge {
         self.cell(worker, datapath).fetch_sub(1, Ordering::Relaxed);
     }
 }
-
-/// IP protocol number.
-const TCP: u8 = 6;

@@ -127,6 +127,11 @@ impl<P: Publish> Reconciler<P> {
         self.generation
     }
 
+    /// What is published.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// What is wrong with the newest snapshot.
     pub fn problems(&self) -> Vec<Problem> {
         self.problems.iter().cloned().collect()

@@ -119,6 +119,14 @@ impl Maps {
             .map_err(fault("LISTENERS"))
     }
 
+    /// Sends no more new connections of a listener group to any worker.
+    pub(super) fn clear_group(&mut self, group: u32) {
+        for worker in 0..WORKERS_MAX {
+            // An empty slot is what is wanted.
+            let _ = self.listeners.clear_index(&listener_index(group, worker));
+        }
+    }
+
     /// Sends no more new connections to any worker; steer leaves them to the host from now on.
     pub(super) fn clear_listeners(&mut self) {
         let indices: Vec<u32> = self.listeners.indices().filter_map(Result::ok).collect();

@@ -72,6 +72,17 @@ impl DatagramListener {
         }))
     }
 
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends all sessions, after [`run`](Self::run) has ended.
+    pub(super) fn end_all(&self) {
+        for session in self.sessions.borrow().values() {
+            session.over.notify_one();
+        }
+    }
+
     /// Carries what comes until the worker is told to end.
     pub(super) async fn run(self: Rc<Self>) {
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice();

@@ -38,6 +38,15 @@ pub enum Scheme {
     Https,
 }
 
+/// What comes to a port: connections or datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
 /// How a connection came to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -161,6 +170,10 @@ impl Acceptor {
             port,
             worker: Rc::clone(worker),
         })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Takes connections until the worker is told to stop, and then those that the kernel has

@@ -9,7 +9,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
@@ -17,22 +17,22 @@ use arc_swap::{ArcSwap, Cache};
 use bytes::Bytes;
 use http::HeaderValue;
 use rustls::crypto::aws_lc_rs;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::access_log::{AccessLog, LogBuffer};
 use super::balancing::Balancing;
 use super::client::ClientPolicy;
 use super::counters::{Counters, WorkerSnapshot};
-use super::datagram::DatagramListener;
 use super::dial::Dial;
 use super::drain::Drain;
 use super::endpoint::Endpoint;
 use super::lend::{Lender, Peers};
 use super::limits::{CONNECTIONS_MAX, DatagramLimits, Timeouts};
-use super::listen::{Acceptor, Datapath, Listener};
+use super::listen::{Datapath, Listener, Transport};
 use super::metrics::series::{SharedSeries, Shelf};
 use super::pool::Pool;
+use super::ports::{Order, Ports, Sockets};
 use super::table::{Table, TableHandle};
 use super::timer::Timers;
 use super::tls::{ServerTls, UpstreamTls};
@@ -106,8 +106,9 @@ impl Worker {
     pub fn spawn(spec: WorkerSpec) -> io::Result<WorkerHandle> {
         let index = spec.index;
         let reader = WorkerReader::new(index);
-        let (started, starting) = mpsc::sync_channel(1);
+        let (started, starting) = sync_channel(1);
         let (stop, stopped) = oneshot::channel();
+        let (orders, ordered) = mpsc::unbounded_channel();
         let thread = {
             let reader = reader.clone();
             thread::Builder::new()
@@ -116,7 +117,7 @@ impl Worker {
                     Ok(ready) => {
                         let _running = Running::new(reader.counters);
                         let _ = started.send(Ok(()));
-                        ready.run(stopped);
+                        ready.run(ordered, stopped);
                     }
                     Err(error) => {
                         let _ = started.send(Err(error));
@@ -127,6 +128,7 @@ impl Worker {
         outcome.unwrap_or_else(|_| Err(io::Error::other("worker panicked while it started")))?;
         Ok(WorkerHandle {
             reader,
+            orders,
             stop: Some(stop),
             thread,
         })
@@ -137,6 +139,7 @@ impl Worker {
 #[derive(Debug)]
 pub struct WorkerHandle {
     reader: WorkerReader,
+    orders: mpsc::UnboundedSender<Order>,
     stop: Option<oneshot::Sender<Duration>>,
     thread: thread::JoinHandle<()>,
 }
@@ -154,6 +157,17 @@ impl WorkerHandle {
     /// The generation of the table that it serves.
     pub fn generation(&self) -> u64 {
         self.reader.counters.generation.value()
+    }
+
+    /// Has it serve further sockets.
+    pub fn open(&self, listeners: Vec<Listener>, datagram_sockets: Vec<UdpSocket>) {
+        // One that has ended needs none.
+        let _ = self.orders.send(Order::Open(listeners, datagram_sockets));
+    }
+
+    /// Has it close its sockets of a port; connections that came by them go on.
+    pub fn close(&self, transport: Transport, port: u16) {
+        let _ = self.orders.send(Order::Close(transport, port));
     }
 
     /// Tells it to end: no new connections, requests in flight may take up to `grace`.
@@ -317,8 +331,7 @@ struct Ready {
     runtime: tokio::runtime::Runtime,
     tasks: LocalSet,
     state: Rc<WorkerState>,
-    acceptors: Vec<Acceptor>,
-    datagrams: Vec<Rc<DatagramListener>>,
+    sockets: Sockets,
     lender: Lender,
     generations: watch::Receiver<u64>,
 }
@@ -380,15 +393,13 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
     });
     state.counters.generation.set(*generations.borrow());
     let inside = runtime.enter();
-    let acceptors = Acceptor::all(listeners, &state)?;
-    let datagrams = DatagramListener::all(datagram_sockets, &state)?;
+    let sockets = Sockets::new(listeners, datagram_sockets, &state)?;
     drop(inside);
     Ok(Ready {
         runtime,
         tasks: LocalSet::new(),
         state,
-        acceptors,
-        datagrams,
+        sockets,
         lender,
         generations,
     })
@@ -410,23 +421,16 @@ fn seed() -> io::Result<u64> {
 }
 
 impl Ready {
-    fn run(self, stopped: oneshot::Receiver<Duration>) {
+    fn run(self, ordered: mpsc::UnboundedReceiver<Order>, stopped: oneshot::Receiver<Duration>) {
         let Self {
             runtime,
             tasks,
             state,
-            acceptors,
-            datagrams,
+            sockets,
             lender,
             mut generations,
         } = self;
-        for listener in datagrams {
-            tasks.spawn_local(listener.run());
-        }
-        let accepting: Vec<_> = acceptors
-            .into_iter()
-            .map(|acceptor| tasks.spawn_local(acceptor.run()))
-            .collect();
+        let ports = tasks.spawn_local(Ports::run(Rc::clone(&state), sockets, ordered));
         tasks.spawn_local(Rc::clone(&state.timers).run());
         tasks.spawn_local(lender.run(Rc::clone(&state)));
         let sweeping = Rc::clone(&state);
@@ -457,10 +461,7 @@ impl Ready {
             state.drain.begin();
             state.timers.wake_all();
             let finished = async {
-                for acceptor in accepting {
-                    // A panic of an acceptor is no reason to cut off its connections.
-                    let _ = acceptor.await;
-                }
+                let _ = ports.await;
                 state.wait_until_idle().await;
             };
             // What is not finished by then is dropped with the runtime.

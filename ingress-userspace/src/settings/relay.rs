@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use ingress_core::ir::{TcpService, UdpService};
+use ingress_core::ir::{ObjectRef, TcpService, UdpService};
 
 use crate::proxy::DatagramLimits;
 
@@ -34,6 +34,25 @@ pub struct Relay {
     )]
     udp_services: Vec<(u16, UdpService)>,
 
+    /// ConfigMap of TCP services, whose ports are opened and closed as it changes: data has them
+    /// as PORT: NAMESPACE/NAME:PORT[:PROXY][:PROXY].
+    #[arg(
+        long = "tcp-services-configmap",
+        env = "SLUICE_TCP_SERVICES_CONFIGMAP",
+        value_name = "NAMESPACE/NAME",
+        value_parser = parse_config_map
+    )]
+    tcp_services_from: Option<ObjectRef>,
+
+    /// ConfigMap of UDP services, as that of TCP services.
+    #[arg(
+        long = "udp-services-configmap",
+        env = "SLUICE_UDP_SERVICES_CONFIGMAP",
+        value_name = "NAMESPACE/NAME",
+        value_parser = parse_config_map
+    )]
+    udp_services_from: Option<ObjectRef>,
+
     /// Seconds without a datagram in either direction after which a client's session with an
     /// endpoint ends.
     #[arg(long, env = "SLUICE_UDP_SESSION_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
@@ -60,6 +79,11 @@ impl Relay {
     /// The UDP services by their ports.
     pub fn udp_services(&self) -> BTreeMap<u16, UdpService> {
         self.udp_services.iter().cloned().collect()
+    }
+
+    /// The ConfigMaps of further services: TCP, then UDP.
+    pub fn config_maps(&self) -> [Option<ObjectRef>; 2] {
+        [&self.tcp_services_from, &self.udp_services_from].map(Option::clone)
     }
 
     /// How many sessions, for how long.
@@ -90,4 +114,15 @@ fn parse_port(text: &str) -> Result<(u16, &str), String> {
     let port = port.parse().ok().filter(|port| *port != 0);
     let port = port.ok_or("the port before `=` is not one of 1 to 65535")?;
     Ok((port, service))
+}
+
+fn parse_config_map(text: &str) -> Result<ObjectRef, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(ObjectRef {
+            kind: "ConfigMap",
+            namespace: namespace.into(),
+            name: name.into(),
+        }),
+        _ => Err("expected NAMESPACE/NAME".into()),
+    }
 }

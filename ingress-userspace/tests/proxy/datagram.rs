@@ -11,7 +11,7 @@ use ingress_userspace::proxy::{DatagramLimits, WorkerOptions};
 use crate::rig::{Options, PATIENCE, Proxy, config, wait_until};
 
 /// Answers each datagram with its name, the address that it came from, and the datagram.
-fn echo(name: &'static str) -> SocketAddr {
+pub(crate) fn echo(name: &'static str) -> SocketAddr {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = socket.local_addr().unwrap();
     thread::spawn(move || {
@@ -26,7 +26,7 @@ fn echo(name: &'static str) -> SocketAddr {
 }
 
 /// A UDP service of the proxy's port.
-fn service(port: u16, endpoints: &[SocketAddr]) -> Config {
+pub(crate) fn service(port: u16, endpoints: &[SocketAddr]) -> Config {
     let mut config = config(&[("udp.test", "/", endpoints)]);
     let (key, backend) = config.backends.pop_first().unwrap();
     let service: UdpService = "default/udp:53".parse().unwrap();
@@ -52,7 +52,7 @@ fn start(limits: DatagramLimits) -> Proxy {
     )
 }
 
-fn client(to: SocketAddr) -> UdpSocket {
+pub(crate) fn client(to: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     socket.connect(to).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -60,7 +60,7 @@ fn client(to: SocketAddr) -> UdpSocket {
 }
 
 /// The answer to a datagram: who gave it, to which address, and the rest.
-fn ask(client: &UdpSocket, datagram: &[u8]) -> (String, String, Vec<u8>) {
+pub(crate) fn ask(client: &UdpSocket, datagram: &[u8]) -> (String, String, Vec<u8>) {
     client.send(datagram).unwrap();
     let mut buffer = vec![0; 1 << 16];
     let count = client.recv(&mut buffer).unwrap();

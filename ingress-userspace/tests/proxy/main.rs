@@ -20,6 +20,7 @@ mod http1;
 mod https;
 mod lending;
 mod metrics;
+mod ports;
 mod relay;
 mod reload;
 mod removal;

@@ -112,7 +112,7 @@ fn what_is_no_tls_or_ends_early_is_closed() {
 }
 
 /// A configuration with one TCP service.
-fn service(port: u16, text: &str, endpoints: &[SocketAddr]) -> Config {
+pub(crate) fn service(port: u16, text: &str, endpoints: &[SocketAddr]) -> Config {
     let service: ingress_core::ir::TcpService = format!("db/mysql:3306{text}").parse().unwrap();
     let endpoint = |address: &SocketAddr| Endpoint { address: *address };
     let backend = Backend {

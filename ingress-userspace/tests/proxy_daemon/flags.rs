@@ -1,11 +1,11 @@
 //! Flags and annotations reach the proxy.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
 use std::process::Command;
 
-use crate::daemon::{Daemon, PATIENCE, Place, free_port, origin, read_answer, wait_for};
+use crate::daemon::{Daemon, PATIENCE, Place, origin, read_answer, wait_for};
 
 /// The answer to a `GET` with these fields.
 fn get(daemon: &Daemon, fields: &str) -> crate::daemon::Answer {
@@ -52,6 +52,7 @@ fn flags_that_mean_nothing_are_told() {
         ("--tcp-service=3306=mysql", "namespace/service:port"),
         ("--udp-service=53=dns", "namespace/service:port"),
         ("--udp-service=0=dns/dns:53", "1 to 65535"),
+        ("--tcp-services-configmap=services", "NAMESPACE/NAME"),
     ] {
         let mut daemon = place.spawn("a", &[flag]);
         assert!(!daemon.wait().success(), "{flag}");
@@ -81,50 +82,6 @@ fn an_annotation_gives_sessions_a_cookie() {
     assert!(cookie.starts_with("route="), "{cookie}");
     let next = get(&daemon, &format!("Cookie: {cookie}\r\n")).head;
     assert!(!next.contains("set-cookie"), "{next}");
-}
-
-#[test]
-fn a_tcp_service_has_a_port_of_its_own() {
-    let place = Place::new(origin());
-    let port = free_port();
-    let daemon = place.start("a", &[&format!("--tcp-service={port}=web/cart:80")]);
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // Whatever the host is: nobody looks.
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nHost: nobody\r\n\r\n")
-        .unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).unwrap();
-    assert_eq!(line, "HTTP/1.1 200 OK\r\n", "{}", daemon.log());
-}
-
-#[test]
-fn a_udp_service_has_a_port_of_its_own() {
-    let origin = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let endpoint = origin.local_addr().unwrap();
-    let place = Place::new(endpoint);
-    place.change(|manifest| {
-        let port = format!("ports: [{{port: {}", endpoint.port());
-        manifest
-            .replace("ports: [{port: 80", "ports: [{protocol: UDP, port: 80")
-            .replace(&port, &format!("{port}, protocol: UDP"))
-    });
-    let port = free_port();
-    let daemon = place.start("a", &[&format!("--udp-service={port}=web/cart:80")]);
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.connect(("127.0.0.1", port)).unwrap();
-    for socket in [&origin, &client] {
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    }
-    let mut buffer = [0; 100];
-    client.send(b"question").unwrap();
-    let (count, from) = origin.recv_from(&mut buffer).unwrap();
-    assert_eq!(&buffer[..count], b"question", "{}", daemon.log());
-    origin.send_to(b"answer", from).unwrap();
-    let count = client.recv(&mut buffer).unwrap();
-    assert_eq!(&buffer[..count], b"answer");
 }
 
 #[test]

@@ -6,3 +6,4 @@ mod daemon;
 mod ending;
 mod flags;
 mod probes;
+mod services;

@@ -58,6 +58,7 @@ fn every_rendered_manifest_is_taken_by_the_api_server() -> Result<()> {
             "ingressClass.parameters.backend-protocol=HTTPS",
             "extraArgs={--workers=1}",
         ],
+        &["tcp.5432=db/postgres:5432", "udp.53=kube-system/dns:53"],
     ] {
         let rendered = chart(values)?;
         plane
@@ -90,6 +91,18 @@ fn the_chart_says_what_the_base_says() -> Result<()> {
     plane.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: sluice-system}\n")?;
     plane.apply(&chart(&[])?)?;
     assert_eq!(objects(&plane)?, from_base);
+    plane.apply(&chart(&["tcp.5432=db/postgres:5432:PROXY"])?)?;
+    let data = [
+        "-n",
+        "sluice-system",
+        "get",
+        "configmap/sluice-tcp",
+        "--output=jsonpath={.data}",
+    ];
+    assert_eq!(
+        plane.kubectl(&data)?,
+        r#"{"5432":"db/postgres:5432:PROXY"}"#
+    );
     Ok(())
 }
 
