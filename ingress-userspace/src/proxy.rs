@@ -35,6 +35,7 @@ mod inbound;
 mod io;
 mod lend;
 mod limits;
+mod linger;
 mod listen;
 mod metrics;
 mod multiplex;

@@ -54,6 +54,13 @@ impl<T: Read + Write + Unpin> Batched<T> {
 }
 
 impl<F, T> Flushed<F, T> {
+    /// The connection, which its future has left.
+    pub(super) fn into_inner(self) -> Option<T> {
+        drop(self.future);
+        let batch = Rc::try_unwrap(self.batch).ok()?;
+        Some(batch.into_inner().io)
+    }
+
     /// What writes.
     pub(super) fn future(&mut self) -> Pin<&mut F> {
         self.future.as_mut()

@@ -12,8 +12,7 @@ use super::client_auth::Presented;
 use super::io::Activity;
 use super::listen::{Datapath, Scheme};
 use super::metrics::account::Account;
-use super::stream::UpstreamStream;
-use super::tunnel::Side;
+use super::upgrade::Switched;
 use super::worker::WorkerState;
 
 /// A connection from a client.
@@ -39,14 +38,6 @@ pub(super) struct Connection {
     presented: OnceCell<Box<Presented>>,
     /// A tunnel that begins when the response in flight is written.
     switched: RefCell<Option<Box<Switched>>>,
-}
-
-/// What an HTTP/1.1 connection turns into.
-pub(super) struct Switched {
-    /// The far end of the tunnel.
-    pub(super) endpoint: Side<UpstreamStream>,
-    /// The request that asked for it.
-    pub(super) account: Rc<Account>,
 }
 
 impl Connection {

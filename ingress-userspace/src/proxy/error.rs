@@ -43,8 +43,8 @@ pub(super) enum Failure {
     /// The backend has no ready endpoint.
     #[error("backend has no endpoint")]
     NoEndpoint,
-    /// An extended CONNECT for a backend that speaks HTTP/2.
-    #[error("tunnels to HTTP/2 endpoints are not supported")]
+    /// Upstream: it speaks HTTP/2 and its settings allow no tunnel (RFC 8441 §3).
+    #[error("upstream takes no extended CONNECT")]
     NoTunnel,
     /// Upstream: as many connections as there may be.
     #[error("upstream has no room for another request")]
@@ -137,7 +137,7 @@ impl Failure {
             Self::NobodyTrusted => "403 forbidden\n",
             Self::RequestTimedOut => "408 request timeout\n",
             Self::NoRoute => "404 no route for this host and path\n",
-            Self::NoTunnel => "501 not implemented\n",
+            Self::NoTunnel => "501 the endpoint takes no tunnels over HTTP/2\n",
             Self::Unavailable | Self::NoEndpoint | Self::Left => "503 no endpoint is ready\n",
             Self::Full => "503 too many requests for this backend\n",
             Self::Connect(_)

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use ingress_core::ir::UpstreamProtocol;
 
 use super::body::{Carrier, Progress, RequestBody, Upload};
@@ -220,6 +221,9 @@ impl Exchange<'_> {
                 Room::Failed => return Err(Miss::before(Failure::Unsent, request, &load)),
                 Room::Full => return Err(Miss::before(Failure::Full, request, &load)),
             };
+            if self.may_switch && !place.takes_tunnels() {
+                return Err(Failure::NoTunnel.into());
+            }
             let is_repeatable = self.is_repeatable(&request) && place.is_reused();
             let copy = self.upload.is_none().then(|| copy(&request));
             let error = match place.send(request, &activity, patience).await {
@@ -320,5 +324,8 @@ fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
+    if let Some(protocol) = request.extensions().get::<Protocol>() {
+        copy.extensions_mut().insert(protocol.clone());
+    }
     copy
 }

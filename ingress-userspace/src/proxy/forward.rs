@@ -173,13 +173,9 @@ async fn forward(
     let took = account.answered(response.status());
     judge(worker, &exchange.backend, endpoint, response.status(), took);
     let session = session.map(|session| session.cookie(&exchange.backend, endpoint.address));
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let upgrade = upgrade.ok_or(Failure::Switched)?;
+    if let Some(upgrade) = Upgrade::agreed(upgrade, response.status())? {
         let head = upgrade.accept(response, carrier, connection, account)?;
         return Ok(Answer::Switched(head));
-    }
-    if upgrade.is_some_and(|upgrade| !upgrade.may_be_refused_with(response.status())) {
-        return Err(Failure::NotSwitched);
     }
     patience.set_limit(worker.timeouts.body_idle);
     Ok(Answer::Response {
@@ -254,9 +250,6 @@ impl Asked<'_> {
     ) -> Result<Option<Upgrade>, Failure> {
         let mut upgrade = None;
         if head.method == Method::CONNECT {
-            if protocol.is_multiplexed() {
-                return Err(Failure::NoTunnel);
-            }
             upgrade = Upgrade::of_connect(head, self.connection.worker.nonce());
             upgrade.as_ref().ok_or(BadRequest::Connect)?;
         }
@@ -265,9 +258,15 @@ impl Asked<'_> {
             shown.write(&mut head.headers);
         }
         if protocol.is_multiplexed() {
-            // Upgrades are not for HTTP/2 (RFC 9113 §8.2.2), and a client may be ignored.
+            // Other upgrades are not for HTTP/2 (RFC 9113 §8.2.2), and a client may be ignored.
+            if let Some(protocols) = protocols.filter(|_| self.is_bodyless) {
+                upgrade = Upgrade::of_websocket(protocols, &head.headers);
+            }
             head::rewrite_for_http2(head, protocol)?;
-            return Ok(None);
+            if let Some(upgrade) = &mut upgrade {
+                upgrade.connect(head);
+            }
+            return Ok(upgrade);
         }
         // Where a request with a body ends and a tunnel begins is for the endpoint to say; so the
         // client may not ask (RFC 9110 §7.8 lets anybody ignore it).

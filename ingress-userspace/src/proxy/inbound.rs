@@ -13,9 +13,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor};
+use tokio::net::TcpStream;
 
 use super::framing::{Framing, Offence};
 use super::io::write_through;
+use super::linger::OverTcp;
 
 /// A connection from a client.
 pub(super) struct Inbound<T> {
@@ -122,6 +124,12 @@ impl<T: Read + Unpin> Read for Replayed<T> {
             self.before = Bytes::new();
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: OverTcp> OverTcp for Replayed<T> {
+    fn tcp(&self) -> &TcpStream {
+        self.io.tcp()
     }
 }
 

@@ -15,7 +15,9 @@ use std::time::Instant;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
+use tokio::net::TcpStream;
 
+use super::linger::OverTcp;
 use super::stream::Stream;
 use super::timer::Timers;
 
@@ -139,10 +141,13 @@ impl<S: Stream> Monitored<S> {
     /// Whether the peer has closed its side and nothing is left to read.
     fn peer_has_closed(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        matches!(
-            SockRef::from(&self.stream.inner().tcp().as_fd()).peek(&mut byte),
-            Ok(0)
-        )
+        matches!(SockRef::from(&self.tcp().as_fd()).peek(&mut byte), Ok(0))
+    }
+}
+
+impl<S: Stream> OverTcp for Monitored<S> {
+    fn tcp(&self) -> &TcpStream {
+        self.stream.inner().tcp()
     }
 }
 

@@ -106,6 +106,15 @@ pub(super) const HTTP2_CONNECTION_BYTES_MAX: u32 = 1024 * 1024;
 /// Connections that clients hold open on one worker; further ones wait in the listen backlog.
 pub(super) const CONNECTIONS_MAX: u64 = 100_000;
 
+/// How long a client may take to close its side of a connection whose other side is closed.
+pub(super) const CLOSING_MAX: Duration = Duration::from_secs(5);
+
+/// The same when the worker ends.
+pub(super) const CLOSING_AT_END_MAX: Duration = Duration::from_millis(500);
+
+/// Bytes that a client may send meanwhile, which are forgotten.
+pub(super) const CLOSING_BYTES_MAX: usize = 1024 * 1024;
+
 /// Connections accepted for one readiness of a listener before others get a turn.
 pub(super) const ACCEPT_BATCH_MAX: usize = 64;
 

@@ -48,6 +48,8 @@ struct Shared {
     streams: Cell<usize>,
     /// As many as the peer takes.
     streams_max: Cell<usize>,
+    /// Whether the peer takes extended CONNECT (RFC 8441 §3).
+    takes_tunnels: Cell<bool>,
     idle_since: Cell<Instant>,
     /// Whether it has carried a request to its answer.
     is_reused: Cell<bool>,
@@ -120,6 +122,7 @@ impl Multiplexed {
             sender,
             streams: Cell::new(0),
             streams_max: Cell::new(0),
+            takes_tunnels: Cell::new(false),
             idle_since: Cell::new(worker.timers.now()),
             is_reused: Cell::new(false),
             is_given_up: Cell::new(false),
@@ -134,6 +137,8 @@ impl Multiplexed {
                 if let Some(shared) = watched.upgrade() {
                     let taken = connection.current_max_send_streams();
                     shared.streams_max.set(taken.min(UPSTREAM_STREAMS_MAX));
+                    let takes_tunnels = connection.is_extended_connect_protocol_enabled();
+                    shared.takes_tunnels.set(takes_tunnels);
                     if settled.is_some() {
                         announcement.wake(cx.waker());
                     }
@@ -209,6 +214,11 @@ impl Place {
     /// Whether its connection has carried a request before.
     pub(super) fn is_reused(&self) -> bool {
         self.shared.is_reused.get()
+    }
+
+    /// Whether its connection's peer takes extended CONNECT.
+    pub(super) fn takes_tunnels(&self) -> bool {
+        self.shared.takes_tunnels.get()
     }
 
     /// Sends a request and waits for the response head.

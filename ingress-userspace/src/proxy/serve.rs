@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::batch::{Batched, Flushed};
 use super::body::ResponseBody;
 use super::client_auth;
-use super::connection::{Connection, Switched};
+use super::connection::Connection;
 use super::executor::{LocalExecutor, PanicCount};
 use super::forward;
 use super::inbound::{Inbound, Replayed};
@@ -31,13 +31,14 @@ use super::limits::{
     CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX, HTTP2_CONNECTION_BYTES_MAX, HTTP2_REQUESTS_MAX,
     HTTP2_STREAM_BYTES_MAX, HTTP2_STREAMS_MAX,
 };
+use super::linger::{self, OverTcp};
 use super::listen::{Datapath, Scheme};
 use super::proxy_protocol::{self, Origin};
 use super::relay::{self, Relay};
 use super::stream::Stream;
 use super::timer::Alarm;
 use super::tls;
-use super::tunnel::{self, Side};
+use super::tunnel::Side;
 use super::worker::WorkerState;
 
 /// Begins to serve a connection, in a task of its own.
@@ -188,7 +189,7 @@ fn serve_http1<S: Stream>(stream: S, connection: &Rc<Connection>) -> impl Future
 
 fn serve_http2<I>(io: I, connection: &Rc<Connection>) -> impl Future<Output = ()>
 where
-    I: Read + Write + Unpin + 'static,
+    I: Read + Write + OverTcp + Unpin + 'static,
 {
     let owned = Rc::clone(connection);
     // In the heap from the start: hyper and the runtime move a stream's task several times.
@@ -330,27 +331,25 @@ where
             let counters = connection.worker.counters.datapath(connection.datapath);
             counters.malformed.increment();
         }
+        if outcome.is_err() {
+            let io = Pin::into_inner(self).into_parts().io.into_inner();
+            return Some(Box::pin(linger::close(io, &connection.worker)));
+        }
         let switched = connection.take_switched()?;
-        outcome.as_ref().ok()?;
         let parts = Pin::into_inner(self).into_parts();
         let client = Side {
             stream: parts.io.into_inner().into_stream(),
             early: parts.read_buf,
         };
         Some(Box::pin(async move {
-            let Switched { endpoint, account } = *switched;
-            let in_flight = connection.begin(account);
-            let worker = &connection.worker;
-            let limit = worker.timeouts.tunnel_idle;
-            let tunnelled = tunnel::run(client, endpoint, limit, worker).await;
-            in_flight.account().add_tunnelled(tunnelled);
+            switched.carry(client, connection).await;
         }))
     }
 }
 
 impl<I, H> Served for Flushed<http2::Connection<Batched<I>, H, LocalExecutor>, I>
 where
-    I: Read + Write + Unpin + 'static,
+    I: Read + Write + OverTcp + Unpin + 'static,
     H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
     H::Future: 'static,
 {
@@ -365,9 +364,10 @@ where
     fn succeed<'a>(
         self: Pin<Box<Self>>,
         _: &hyper::Result<()>,
-        _: &'a Rc<Connection>,
+        connection: &'a Rc<Connection>,
     ) -> Option<Successor<'a>> {
-        None
+        let io = Pin::into_inner(self).into_inner()?;
+        Some(Box::pin(linger::close(io, &connection.worker)))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Requests that ask to leave HTTP: what they ask for, and what an endpoint's consent means.
 //!
-//! Towards an endpoint it is always an HTTP/1.1 Upgrade (RFC 9110 §7.8). A client asks with one
-//! over HTTP/1.1, or with an extended CONNECT over HTTP/2 (RFC 8441), which is translated.
+//! A client asks with an Upgrade over HTTP/1.1 (RFC 9110 §7.8), or with an extended CONNECT over
+//! HTTP/2 (RFC 8441), and is asked for in the way of its endpoint: each is translated to the other.
+//! Of upgrades only WebSocket is, which a client means; others may be ignored, and a CONNECT may
+//! not. What an HTTP/2 endpoint's settings do not allow is answered with 501.
 //!
 //! Invariant: bytes leave HTTP only if the client has asked for a protocol by name and the endpoint
 //! has agreed to that one. `h2c` is never passed on: it would let a client speak HTTP/2 past us.
@@ -17,13 +19,15 @@ use hyper::ext::Protocol;
 use hyper::rt::Executor as _;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Carrier;
-use super::connection::{Connection, Switched};
+use super::connection::Connection;
 use super::error::Failure;
 use super::executor::LocalExecutor;
 use super::metrics::account::Account;
 use super::response::rewrite;
+use super::stream::UpstreamStream;
 use super::tunnel::{self, Side};
 use super::websocket::{self, Accept};
 
@@ -32,12 +36,17 @@ pub(super) struct Upgrade {
     /// The value of the `Upgrade` field towards the endpoint.
     protocols: HeaderValue,
     asked: Asked,
+    /// Whether the endpoint is asked by an extended CONNECT.
+    by_connect: bool,
 }
 
 /// How the client has asked, and so how it is told.
 enum Asked {
     /// By HTTP/1.1: with 101, after which its connection is the tunnel.
-    Http1,
+    Http1 {
+        /// What we have to prove, for a WebSocket to an HTTP/2 endpoint.
+        proof: Option<Accept>,
+    },
     /// By an extended CONNECT: with 200, after which the stream is the tunnel.
     Http2 {
         stream: OnUpgrade,
@@ -51,7 +60,21 @@ impl Upgrade {
     pub(super) fn of_http1(protocols: HeaderValue) -> Option<Self> {
         may_pass(&protocols).then_some(Self {
             protocols,
-            asked: Asked::Http1,
+            asked: Asked::Http1 { proof: None },
+            by_connect: false,
+        })
+    }
+
+    /// A WebSocket that an HTTP/1.1 request asks for, and that an HTTP/2 endpoint can be asked for.
+    pub(super) fn of_websocket(protocols: HeaderValue, headers: &HeaderMap) -> Option<Self> {
+        let key = headers.get(SEC_WEBSOCKET_KEY)?;
+        let is_websocket = protocols.as_bytes().eq_ignore_ascii_case(WEBSOCKET);
+        is_websocket.then(|| Self {
+            protocols,
+            asked: Asked::Http1 {
+                proof: Some(Accept::of(key)),
+            },
+            by_connect: false,
         })
     }
 
@@ -67,7 +90,8 @@ impl Upgrade {
         head.method = Method::GET;
         let accept = protocol
             .as_str()
-            .eq_ignore_ascii_case("websocket")
+            .as_bytes()
+            .eq_ignore_ascii_case(WEBSOCKET)
             .then(|| {
                 let key = websocket::key(random);
                 let accept = Accept::of(&key);
@@ -77,6 +101,7 @@ impl Upgrade {
         Some(Self {
             protocols,
             asked: Asked::Http2 { stream, accept },
+            by_connect: false,
         })
     }
 
@@ -84,6 +109,31 @@ impl Upgrade {
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, self.protocols.clone());
+    }
+
+    /// Asks an endpoint that speaks HTTP/2 (RFC 8441 §4), which proves nothing.
+    pub(super) fn connect(&mut self, head: &mut request::Parts) {
+        let protocol = self.protocols.to_str().unwrap_or_default();
+        let protocol = Protocol::from(&*protocol.to_ascii_lowercase());
+        head.method = Method::CONNECT;
+        head.extensions.insert(protocol);
+        head.headers.remove(SEC_WEBSOCKET_KEY);
+        if let Asked::Http2 { accept, .. } = &mut self.asked {
+            *accept = None;
+        }
+        self.by_connect = true;
+    }
+
+    /// What an endpoint has agreed to by this status, if it was asked for anything.
+    pub(super) fn agreed(asked: Option<Self>, status: StatusCode) -> Result<Option<Self>, Failure> {
+        let has_switched = status == StatusCode::SWITCHING_PROTOCOLS;
+        match asked {
+            Some(upgrade) if upgrade.by_connect && status == StatusCode::OK => Ok(Some(upgrade)),
+            Some(upgrade) if !upgrade.by_connect && has_switched => Ok(Some(upgrade)),
+            _ if has_switched => Err(Failure::Switched),
+            Some(upgrade) if !upgrade.may_be_refused_with(status) => Err(Failure::NotSwitched),
+            Some(_) | None => Ok(None),
+        }
     }
 
     /// Begins the tunnel that the endpoint has agreed to, and says so to the client.
@@ -95,19 +145,25 @@ impl Upgrade {
         account: &Rc<Account>,
     ) -> Result<response::Parts, Failure> {
         let (mut head, _) = agreed.into_parts();
-        let chosen = head.headers.remove(UPGRADE);
-        let chosen = chosen.filter(|chosen| self.offers(chosen));
+        let chosen = if self.by_connect {
+            Some(self.protocols.clone())
+        } else {
+            let chosen = head.headers.remove(UPGRADE);
+            chosen.filter(|chosen| self.offers(chosen))
+        };
         let chosen = chosen.ok_or(Failure::Switched)?;
-        let upstream = carrier.into_upstream();
-        let endpoint = upstream.and_then(|upstream| upstream.into_side());
-        let endpoint = endpoint.ok_or(Failure::Switched)?;
+        let endpoint = FarEnd::of(carrier, &mut head).ok_or(Failure::Switched)?;
         rewrite(&mut head);
         let account = Rc::clone(account);
         match self.asked {
-            Asked::Http1 => {
+            Asked::Http1 { proof } => {
                 let upgrade = HeaderValue::from_static("upgrade");
+                head.status = StatusCode::SWITCHING_PROTOCOLS;
                 head.headers.insert(CONNECTION, upgrade);
                 head.headers.insert(UPGRADE, chosen);
+                if let Some(proof) = proof {
+                    head.headers.insert(SEC_WEBSOCKET_ACCEPT, proof.into());
+                }
                 // Taken up when the head has been written.
                 connection.switch(Switched { endpoint, account });
             }
@@ -118,17 +174,24 @@ impl Upgrade {
                 }
                 head.status = StatusCode::OK;
                 let switched = Switched { endpoint, account };
-                let tunnel = carry(stream, switched, Rc::clone(connection));
-                LocalExecutor::new(&connection.worker).execute(tunnel);
+                let connection = Rc::clone(connection);
+                let executor = LocalExecutor::new(&connection.worker);
+                executor.execute(async move {
+                    if let Ok(upgraded) = stream.await {
+                        let client = Side::new(TokioIo::new(upgraded));
+                        switched.carry(client, &connection).await;
+                    }
+                });
             }
         }
         Ok(head)
     }
 
-    /// Whether an answer other than 101 may go to the client as it is. A success would tell an
-    /// HTTP/2 client that the tunnel is open (RFC 8441 §5).
-    pub(super) fn may_be_refused_with(&self, status: StatusCode) -> bool {
-        matches!(self.asked, Asked::Http1) || !status.is_success()
+    /// Whether an answer that agrees to nothing may go to the client as it is. A success would
+    /// tell an HTTP/2 client that the tunnel is open, and says so of a CONNECT (RFC 8441 §5).
+    fn may_be_refused_with(&self, status: StatusCode) -> bool {
+        let is_http1 = matches!(self.asked, Asked::Http1 { .. });
+        is_http1 && !self.by_connect || !status.is_success()
     }
 
     fn offers(&self, chosen: &HeaderValue) -> bool {
@@ -138,15 +201,49 @@ impl Upgrade {
     }
 }
 
-/// The tunnel of one HTTP/2 stream.
-async fn carry(stream: OnUpgrade, switched: Switched, connection: Rc<Connection>) {
-    let Switched { endpoint, account } = switched;
-    let in_flight = connection.begin(account);
-    if let Ok(upgraded) = stream.await {
-        let client = Side::new(TokioIo::new(upgraded));
+/// A tunnel that an endpoint has agreed to.
+pub(super) struct Switched {
+    endpoint: FarEnd,
+    /// The request that asked for it.
+    account: Rc<Account>,
+}
+
+/// Where it leads.
+enum FarEnd {
+    /// A connection of its own.
+    Connection(Side<UpstreamStream>),
+    /// A stream among others.
+    Stream(OnUpgrade, Carrier),
+}
+
+impl FarEnd {
+    fn of(carrier: Carrier, agreed: &mut response::Parts) -> Option<Self> {
+        if let Carrier::Shared(_) = carrier {
+            let stream = agreed.extensions.remove::<OnUpgrade>()?;
+            return Some(Self::Stream(stream, carrier));
+        }
+        carrier.into_upstream()?.into_side().map(Self::Connection)
+    }
+}
+
+impl Switched {
+    /// Carries bytes between the client and the endpoint to their end.
+    pub(super) async fn carry<S>(self, client: Side<S>, connection: &Rc<Connection>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let in_flight = connection.begin(self.account);
         let worker = &connection.worker;
         let limit = worker.timeouts.tunnel_idle;
-        let tunnelled = tunnel::run(client, endpoint, limit, worker).await;
+        let tunnelled = match self.endpoint {
+            FarEnd::Connection(endpoint) => tunnel::run(client, endpoint, limit, worker).await,
+            FarEnd::Stream(stream, _carrier) => {
+                // It is there already: the endpoint has agreed.
+                let Ok(upgraded) = stream.await else { return };
+                let endpoint = Side::new(TokioIo::new(upgraded));
+                tunnel::run(client, endpoint, limit, worker).await
+            }
+        };
         in_flight.account().add_tunnelled(tunnelled);
     }
 }
@@ -166,6 +263,8 @@ fn names(list: &HeaderValue) -> impl Iterator<Item = &[u8]> {
         .map(<[u8]>::trim_ascii)
         .filter(|name| !name.is_empty())
 }
+
+const WEBSOCKET: &[u8] = b"websocket";
 
 #[cfg(test)]
 mod tests {

@@ -23,6 +23,12 @@ impl Accept {
     }
 }
 
+impl From<Accept> for HeaderValue {
+    fn from(accept: Accept) -> Self {
+        accept.0
+    }
+}
+
 /// A key made of these random bytes.
 pub(super) fn key(random: [u8; 16]) -> HeaderValue {
     base64(&random)
