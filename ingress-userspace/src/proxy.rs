@@ -31,6 +31,7 @@ mod exchange;
 mod executor;
 mod forward;
 mod framing;
+mod http1;
 mod inbound;
 mod io;
 mod lend;

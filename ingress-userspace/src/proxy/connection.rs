@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::client_auth::Presented;
+use super::counters::DatapathCounters;
 use super::io::Activity;
 use super::listen::{Datapath, Scheme};
 use super::metrics::account::Account;
@@ -67,6 +68,11 @@ impl Connection {
         })
     }
 
+    /// What is counted of connections that come in the same way.
+    pub(super) fn counters(&self) -> &DatapathCounters {
+        self.worker.counters.datapath(self.datapath)
+    }
+
     /// Begins a request; it ends when the guard is dropped.
     pub(super) fn begin(self: &Rc<Self>, account: Rc<Account>) -> InFlight {
         self.worker.counters.requests_open.increment();
@@ -112,6 +118,17 @@ impl Connection {
     /// Whether the client does not take what there is for it.
     pub(super) fn is_blocked(&self) -> bool {
         self.activity.write_blocked_since().is_some()
+    }
+
+    /// How much longer it needs its buffers; zero when it is idle for long enough, between two
+    /// requests.
+    pub(super) fn buffers_left(&self) -> Duration {
+        let limit = self.worker.timeouts.buffers_idle;
+        if self.is_in_flight() || self.is_blocked() || self.activity.is_amid_request() {
+            return limit;
+        }
+        let since = self.idle_since.get().max(self.activity.last());
+        limit.saturating_sub(self.worker.timers.now().saturating_duration_since(since))
     }
 
     /// How much longer the client may do as it does: zero when it has to go.

@@ -130,6 +130,7 @@ impl Counters {
 pub(super) struct DatapathCounters {
     pub(super) accepted: Counter,
     pub(super) open: Counter,
+    pub(super) asleep: Counter,
     pub(super) accept_errors: Counter,
     pub(super) tls_handshake_failures: Counter,
     pub(super) proxy_header_failures: Counter,
@@ -153,6 +154,7 @@ impl DatapathCounters {
         DatapathSnapshot {
             connections_accepted: self.accepted.value(),
             connections_open: self.open.value(),
+            connections_asleep: self.asleep.value(),
             accept_errors: self.accept_errors.value(),
             tls_handshake_failures: self.tls_handshake_failures.value(),
             proxy_header_failures: self.proxy_header_failures.value(),
@@ -241,6 +243,8 @@ pub struct DatapathSnapshot {
     pub connections_accepted: u64,
     /// Connections open now.
     pub connections_open: u64,
+    /// Those of them that are idle and keep no buffers.
+    pub connections_asleep: u64,
     /// Calls of `accept(2)` that failed, mostly for want of file descriptors.
     pub accept_errors: u64,
     /// TLS handshakes that failed or timed out.

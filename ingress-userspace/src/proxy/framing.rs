@@ -72,6 +72,16 @@ impl Default for Framing {
 }
 
 impl Framing {
+    /// Whether the next byte would be the first of a request, or of an empty line before one.
+    pub(super) fn is_between(&self) -> bool {
+        matches!(self.place, Place::RequestLine { .. }) && self.line.is_empty()
+    }
+
+    /// Keeps no room for lines that come in parts.
+    pub(super) fn settle(&mut self) {
+        self.line.shrink_to_fit();
+    }
+
     /// Looks at what was read next.
     pub(super) fn offence(&mut self, mut bytes: &[u8]) -> Option<Offence> {
         let total = bytes.len();

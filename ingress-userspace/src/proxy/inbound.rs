@@ -9,6 +9,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -16,7 +17,7 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor};
 use tokio::net::TcpStream;
 
 use super::framing::{Framing, Offence};
-use super::io::write_through;
+use super::io::{Activity, write_through};
 use super::linger::OverTcp;
 
 /// A connection from a client.
@@ -25,15 +26,22 @@ pub(super) struct Inbound<T> {
     framing: Framing,
     /// A preface as far as it has come; `None` when the first bytes have been passed on.
     begun: Option<Vec<u8>>,
+    activity: Rc<Activity>,
 }
 
 impl<T> Inbound<T> {
-    pub(super) fn new(io: T) -> Self {
+    pub(super) fn new(io: T, activity: Rc<Activity>) -> Self {
         Self {
             io,
             framing: Framing::default(),
             begun: Some(Vec::new()),
+            activity,
         }
+    }
+
+    /// Gives back what it has room for, between two requests.
+    pub(super) fn settle(&mut self) {
+        self.framing.settle();
     }
 
     pub(super) fn into_inner(self) -> T {
@@ -78,6 +86,7 @@ impl<T: Read + Unpin> Read for Inbound<T> {
             }
             let count = filled.len();
             let offence = this.framing.offence(filled);
+            this.activity.begin_request(!this.framing.is_between());
             if offence == Some(Offence::Everything) {
                 // Nothing put into the buffer is the end of the stream.
                 return Poll::Ready(Ok(()));
@@ -127,6 +136,12 @@ impl<T: Read + Unpin> Read for Replayed<T> {
     }
 }
 
+impl<T: OverTcp> OverTcp for Inbound<T> {
+    fn tcp(&self) -> &TcpStream {
+        self.io.tcp()
+    }
+}
+
 impl<T: OverTcp> OverTcp for Replayed<T> {
     fn tcp(&self) -> &TcpStream {
         self.io.tcp()
@@ -144,6 +159,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::task::Waker;
 
+    use super::super::timer::Timers;
     use super::*;
 
     /// Gives its parts one by one; a wait is where one is empty.
@@ -168,7 +184,10 @@ mod tests {
 
     /// What each read gives, up to the end.
     fn reads(parts: &[&'static [u8]]) -> Vec<Vec<u8>> {
-        let mut whole = Inbound::new(Parts(parts.iter().copied().collect()));
+        let mut whole = Inbound::new(
+            Parts(parts.iter().copied().collect()),
+            Activity::new(Timers::new()),
+        );
         let mut reads = Vec::new();
         loop {
             let mut room = [0; 64];

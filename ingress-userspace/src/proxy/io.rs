@@ -28,6 +28,7 @@ pub(super) struct Activity {
     last_write: Cell<Instant>,
     write_blocked_since: Cell<Option<Instant>>,
     probe: Cell<bool>,
+    is_amid_request: Cell<bool>,
     record: Cell<Record>,
 }
 
@@ -49,6 +50,7 @@ impl Activity {
             last_write: Cell::new(now),
             write_blocked_since: Cell::new(None),
             probe: Cell::new(false),
+            is_amid_request: Cell::new(false),
             record: Cell::default(),
         })
     }
@@ -71,6 +73,16 @@ impl Activity {
     /// Since when the peer has taken no byte although there are some for it.
     pub(super) fn write_blocked_since(&self) -> Option<Instant> {
         self.write_blocked_since.get()
+    }
+
+    /// Notes whether what was read ends within a request.
+    pub(super) fn begin_request(&self, is_amid_request: bool) {
+        self.is_amid_request.set(is_amid_request);
+    }
+
+    /// Whether it does.
+    pub(super) fn is_amid_request(&self) -> bool {
+        self.is_amid_request.get()
     }
 
     /// Has the next read ask the kernel whether the peer has closed, even if no event said so.

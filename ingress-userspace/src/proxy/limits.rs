@@ -15,6 +15,8 @@ pub struct Timeouts {
     /// From an accepted connection or the end of a response to the end of the next request head;
     /// closes idle kept-alive connections and those of slow senders alike.
     pub request_head: Duration,
+    /// After which an idle HTTP/1 connection of a client keeps no buffers.
+    pub buffers_idle: Duration,
     /// Without a byte taken by a client that has something to read.
     pub downstream_write: Duration,
     /// For a connection to an endpoint.
@@ -38,6 +40,7 @@ impl Default for Timeouts {
             tls_handshake: Duration::from_mins(1),
             proxy_header: Duration::from_secs(5),
             request_head: Duration::from_secs(75),
+            buffers_idle: Duration::from_secs(1),
             downstream_write: Duration::from_mins(1),
             upstream_connect: Duration::from_secs(5),
             response_head: Duration::from_mins(1),

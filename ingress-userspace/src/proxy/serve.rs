@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::{HttpService, service_fn};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -25,11 +25,11 @@ use super::client_auth;
 use super::connection::Connection;
 use super::executor::{LocalExecutor, PanicCount};
 use super::forward;
-use super::inbound::{Inbound, Replayed};
+use super::http1::Http1;
 use super::io::Monitored;
 use super::limits::{
-    CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX, HTTP2_CONNECTION_BYTES_MAX, HTTP2_REQUESTS_MAX,
-    HTTP2_STREAM_BYTES_MAX, HTTP2_STREAMS_MAX,
+    HEAD_BYTES_MAX, HTTP2_CONNECTION_BYTES_MAX, HTTP2_REQUESTS_MAX, HTTP2_STREAM_BYTES_MAX,
+    HTTP2_STREAMS_MAX,
 };
 use super::linger::{self, OverTcp};
 use super::listen::{Datapath, Scheme};
@@ -38,7 +38,6 @@ use super::relay::{self, Relay};
 use super::stream::Stream;
 use super::timer::Alarm;
 use super::tls;
-use super::tunnel::Side;
 use super::worker::WorkerState;
 
 /// Begins to serve a connection, in a task of its own.
@@ -150,14 +149,15 @@ async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
         return Box::pin(relay.run(worker, &slot)).await;
     }
     let asks = worker.table.borrow_mut().load().asks_clients();
-    let handshake = async {
+    // In the heap until it is over: the task has no room for it then.
+    let handshake = Box::pin(async {
         if asks {
-            Box::pin(client_auth::accept(stream, connection)).await
+            client_auth::accept(stream, connection).await
         } else {
             let acceptor = TlsAcceptor::from(worker.tls().config());
             acceptor.accept(stream).await
         }
-    };
+    });
     let limit = worker.timeouts.tls_handshake;
     let Some(Ok(stream)) = worker.timers.timeout(limit, handshake).await else {
         let counters = worker.counters.datapath(connection.datapath);
@@ -168,26 +168,22 @@ async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
         let io = Monitored::new(stream, Rc::clone(&connection.activity));
         serve_http2(io, connection).await;
     } else {
-        serve_http1(stream, connection).await;
+        // In the heap, so that a connection that sleeps has little in its task.
+        serve_http1(Box::new(stream), connection).await;
     }
 }
 
-/// Not `async` itself, so that what it makes is in the heap once and never moves through the
-/// states of a future.
+/// Not `async` itself: what it makes moves through no states of a future.
 fn serve_http1<S: Stream>(stream: S, connection: &Rc<Connection>) -> impl Future<Output = ()> {
-    let io = Inbound::new(Monitored::new(stream, Rc::clone(&connection.activity)));
     let owned = Rc::clone(connection);
-    let service = service_fn(move |request| answer(Rc::clone(&owned), request));
-    let served = http1::Builder::new()
-        .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-        .max_header_size(HEAD_BYTES_MAX)
-        // `watch` does this without a timer of its own for every request.
-        .header_read_timeout(None)
-        .serve_connection(io, service);
-    watch(Box::pin(served), connection)
+    let served = Http1::new(stream, connection, move || {
+        let owned = Rc::clone(&owned);
+        service_fn(move |request| answer(Rc::clone(&owned), request))
+    });
+    watch(served, connection)
 }
 
-fn serve_http2<I>(io: I, connection: &Rc<Connection>) -> impl Future<Output = ()>
+pub(super) fn serve_http2<I>(io: I, connection: &Rc<Connection>) -> impl Future<Output = ()>
 where
     I: Read + Write + OverTcp + Unpin + 'static,
 {
@@ -203,7 +199,7 @@ where
         .initial_connection_window_size(HTTP2_CONNECTION_BYTES_MAX)
         .max_send_buf_size(HTTP2_STREAM_BYTES_MAX as usize);
     let served = Batched::new(io).serve(|io| builder.serve_connection(io, service));
-    watch(Box::pin(served), connection)
+    watch(served, connection)
 }
 
 async fn answer(
@@ -214,14 +210,16 @@ async fn answer(
 }
 
 /// Drives a connection until it ends by itself, by the client's fault or by the worker's end.
-async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Rc<Connection>) {
+async fn watch<C: Served>(mut served: C, connection: &Rc<Connection>) {
     let worker = &connection.worker;
     let mut alarm: Option<Alarm> = None;
     let mut end = End::NotInSight;
     let mut was_in_flight = false;
+    let mut was_awake = false;
+    let mut asleep: Option<Asleep> = None;
     let outcome = std::future::poll_fn(|cx| {
         loop {
-            if let Poll::Ready(outcome) = served.as_mut().poll(cx) {
+            if let Poll::Ready(outcome) = Pin::new(&mut served).poll(cx) {
                 return Poll::Ready(Some(outcome));
             }
             let alarm = alarm
@@ -230,6 +228,12 @@ async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Rc<Connection>) 
                 end = End::Lingering;
                 alarm.set(LINGER);
             }
+            let is_awake = served.is_awake();
+            if is_awake && !was_awake && end == End::NotInSight {
+                alarm.set(connection.time_left().min(worker.timeouts.buffers_idle));
+                asleep = None;
+            }
+            was_awake = is_awake;
             // Over HTTP/1.1 a client that takes nothing blocks the socket, over HTTP/2 it need not.
             let begins = C::SAYS_GOODBYE && connection.is_in_flight() && !was_in_flight;
             was_in_flight = connection.is_in_flight();
@@ -244,19 +248,32 @@ async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Rc<Connection>) 
                 End::NotInSight if connection.requests() >= C::REQUESTS_MAX => {}
                 End::NotInSight | End::Announced if is_over => return Poll::Ready(None),
                 End::NotInSight | End::Lingering | End::Announced => {
-                    if alarm.fired() {
-                        alarm.set(connection.time_left());
+                    if !alarm.fired() {
+                        return Poll::Pending;
                     }
-                    return Poll::Pending;
+                    alarm.set(connection.time_left());
+                    if end != End::NotInSight || !is_awake {
+                        return Poll::Pending;
+                    }
+                    let left = connection.buffers_left();
+                    if !left.is_zero() {
+                        alarm.set(connection.time_left().min(left));
+                        return Poll::Pending;
+                    }
+                    served.fall_asleep();
+                    asleep = Some(Asleep::of(connection));
+                    was_awake = false;
+                    // It is asked again, and waits for bytes.
+                    continue;
                 }
             }
             end = End::Announced;
             alarm.set(worker.timeouts.downstream_write);
-            served.as_mut().graceful_shutdown();
+            served.graceful_shutdown();
         }
     })
     .await;
-    drop(alarm);
+    drop((alarm, asleep));
     if let Some(outcome) = outcome
         && let Some(successor) = served.succeed(&outcome, connection)
     {
@@ -264,8 +281,24 @@ async fn watch<C: Served>(mut served: Pin<Box<C>>, connection: &Rc<Connection>) 
     }
 }
 
+/// Counts a connection that is idle and keeps no buffers.
+struct Asleep<'a>(&'a Connection);
+
+impl<'a> Asleep<'a> {
+    fn of(connection: &'a Connection) -> Self {
+        connection.counters().asleep.increment();
+        Self(connection)
+    }
+}
+
+impl Drop for Asleep<'_> {
+    fn drop(&mut self) {
+        self.0.counters().asleep.decrement();
+    }
+}
+
 /// What a connection goes on as.
-type Successor<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+pub(super) type Successor<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// How near a connection is to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,7 +315,7 @@ enum End {
 const LINGER: Duration = Duration::from_millis(50);
 
 /// A connection that hyper serves.
-trait Served: Future<Output = hyper::Result<()>> {
+pub(super) trait Served: Future<Output = hyper::Result<()>> + Unpin {
     /// Whether a silent client is told before its connection is closed.
     const SAYS_GOODBYE: bool;
 
@@ -290,61 +323,22 @@ trait Served: Future<Output = hyper::Result<()>> {
     const REQUESTS_MAX: u64;
 
     /// Finishes what is in flight and nothing more.
-    fn graceful_shutdown(self: Pin<&mut Self>);
+    fn graceful_shutdown(&mut self);
+
+    /// Whether it keeps something that it can do without while it is idle.
+    fn is_awake(&self) -> bool {
+        false
+    }
+
+    /// Lets go of that, between two requests.
+    fn fall_asleep(&mut self) {}
 
     /// What comes after HTTP as this serves it, if anything does.
     fn succeed<'a>(
-        self: Pin<Box<Self>>,
+        self,
         outcome: &hyper::Result<()>,
         connection: &'a Rc<Connection>,
     ) -> Option<Successor<'a>>;
-}
-
-impl<S, H> Served for http1::Connection<Inbound<Monitored<S>>, H>
-where
-    S: Stream,
-    H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
-{
-    const SAYS_GOODBYE: bool = false;
-
-    const REQUESTS_MAX: u64 = u64::MAX;
-
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-
-    fn succeed<'a>(
-        self: Pin<Box<Self>>,
-        outcome: &hyper::Result<()>,
-        connection: &'a Rc<Connection>,
-    ) -> Option<Successor<'a>> {
-        let is_http2 = outcome
-            .as_ref()
-            .is_err_and(hyper::Error::is_parse_version_h2);
-        if is_http2 && connection.scheme == Scheme::Http {
-            let parts = Pin::into_inner(self).into_parts();
-            let io = Replayed::new(parts.io.into_inner(), parts.read_buf);
-            return Some(Box::pin(serve_http2(io, connection)));
-        }
-        if outcome.as_ref().is_err_and(hyper::Error::is_parse) {
-            // hyper has answered it, and nobody else has seen it.
-            let counters = connection.worker.counters.datapath(connection.datapath);
-            counters.malformed.increment();
-        }
-        if outcome.is_err() {
-            let io = Pin::into_inner(self).into_parts().io.into_inner();
-            return Some(Box::pin(linger::close(io, &connection.worker)));
-        }
-        let switched = connection.take_switched()?;
-        let parts = Pin::into_inner(self).into_parts();
-        let client = Side {
-            stream: parts.io.into_inner().into_stream(),
-            early: parts.read_buf,
-        };
-        Some(Box::pin(async move {
-            switched.carry(client, connection).await;
-        }))
-    }
 }
 
 impl<I, H> Served for Flushed<http2::Connection<Batched<I>, H, LocalExecutor>, I>
@@ -357,16 +351,16 @@ where
 
     const REQUESTS_MAX: u64 = HTTP2_REQUESTS_MAX;
 
-    fn graceful_shutdown(mut self: Pin<&mut Self>) {
+    fn graceful_shutdown(&mut self) {
         self.future().graceful_shutdown();
     }
 
     fn succeed<'a>(
-        self: Pin<Box<Self>>,
+        self,
         _: &hyper::Result<()>,
         connection: &'a Rc<Connection>,
     ) -> Option<Successor<'a>> {
-        let io = Pin::into_inner(self).into_inner()?;
+        let io = self.into_inner()?;
         Some(Box::pin(linger::close(io, &connection.worker)))
     }
 }

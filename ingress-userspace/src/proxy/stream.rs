@@ -14,6 +14,11 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
     /// right after it shuts down, so that `shutdown(2)` would be one system call for nothing.
     fn closes_silently(&self) -> bool;
 
+    /// Whether there may be bytes in it that have left the socket.
+    fn may_hold_bytes(&self) -> bool {
+        !self.closes_silently()
+    }
+
     /// The TCP connection underneath.
     fn tcp(&self) -> &TcpStream;
 }
@@ -25,6 +30,16 @@ impl Stream for TcpStream {
 
     fn tcp(&self) -> &TcpStream {
         self
+    }
+}
+
+impl<S: Stream> Stream for Box<S> {
+    fn closes_silently(&self) -> bool {
+        (**self).closes_silently()
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        (**self).tcp()
     }
 }
 

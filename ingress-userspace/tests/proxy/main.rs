@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod access_log;
+mod asleep;
 mod balancing;
 mod bodies;
 mod client;

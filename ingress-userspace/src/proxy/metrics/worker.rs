@@ -40,6 +40,11 @@ pub(super) fn families(workers: &[WorkerSnapshot]) -> Vec<MetricFamily> {
         "Connections of clients",
         by_datapath(|datapath| datapath.connections_open),
     );
+    let asleep = gauge(
+        "sluice_connections_asleep",
+        "Connections of clients that are idle and keep no buffers",
+        by_datapath(|datapath| datapath.connections_asleep),
+    );
     let ratio = gauge(
         "sluice_upstream_reuse_ratio",
         "Share of requests to endpoints that went over a connection that was open",
@@ -48,7 +53,7 @@ pub(super) fn families(workers: &[WorkerSnapshot]) -> Vec<MetricFamily> {
     counters
         .chain(gauges)
         .chain(datapath)
-        .chain([open, responses(workers), ratio])
+        .chain([open, asleep, responses(workers), ratio])
         .collect()
 }
 
