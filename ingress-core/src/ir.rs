@@ -1,7 +1,7 @@
 //! The intermediate representation: what a set of Ingress objects means, as plain data.
 //!
 //! `translate` writes it; `route`, and the proxy through it, read it. It imports nothing else of
-//! ours and knows neither Kubernetes types nor sockets. Two equal observations give equal
+//! ours but `shared` and knows neither Kubernetes types nor sockets. Two equal observations give equal
 //! configurations, so `==` tells whether anything has to be published.
 
 mod backend;
@@ -15,6 +15,8 @@ mod stream;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::shared::Shared;
+
 pub use backend::{
     Backend, BackendKey, BackendKeyError, BackendPolicy, Endpoint, ServicePort, UpstreamProtocol,
 };
@@ -27,22 +29,22 @@ pub use stream::{ProxyVersion, TcpService, TcpServiceError, UdpService};
 
 /// Everything that the proxy serves at one instant.
 ///
-/// Values are behind `Arc` so that an unchanged part is shared between generations and a changed
-/// part is found by comparing pointers first.
+/// Maps and values are shared between generations where they have not changed, and what changed is
+/// found by comparing pointers first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The rules of each host. A request is served by the most specific host pattern that
     /// matches it and never falls through to a less specific one.
-    pub hosts: BTreeMap<HostPattern, Arc<HostRules>>,
+    pub hosts: Shared<BTreeMap<HostPattern, Arc<HostRules>>>,
     /// Serves a request that no host pattern matches: the `defaultBackend` of the oldest Ingress
     /// without rules, else the controller's own default backend.
     pub default_backend: Option<Arc<Rule>>,
     /// Every backend that a rule names, with its endpoints.
-    pub backends: BTreeMap<Arc<BackendKey>, Arc<Backend>>,
+    pub backends: Shared<BTreeMap<Arc<BackendKey>, Arc<Backend>>>,
     /// Certificates by the host pattern of the TLS section that names them.
-    pub certificates: BTreeMap<HostPattern, Arc<Certificate>>,
+    pub certificates: Shared<BTreeMap<HostPattern, Arc<Certificate>>>,
     /// What clients have to show, by the host pattern that asks for it.
-    pub client_auth: BTreeMap<HostPattern, Arc<ClientAuth>>,
+    pub client_auth: Shared<BTreeMap<HostPattern, Arc<ClientAuth>>>,
     /// TCP services by the port that clients dial.
     pub tcp_services: BTreeMap<u16, TcpService>,
     /// UDP services by the port that clients send to.
@@ -53,13 +55,16 @@ impl Config {
     /// The hosts whose rules differ from those of a previous configuration, with their rules now
     /// (`None`: gone), as `RouteTable::with_changes` takes them.
     ///
-    /// Walks both maps side by side; an unchanged host whose rules are shared costs a comparison
-    /// of pointers.
+    /// Nothing is looked at where the hosts are shared as a whole. Else walks both maps side by
+    /// side; an unchanged host whose rules are shared costs a comparison of pointers.
     pub fn host_changes<'a>(
         &'a self,
         previous: &'a Self,
     ) -> Vec<(&'a HostPattern, Option<&'a Arc<HostRules>>)> {
         let mut changes = Vec::new();
+        if self.hosts.is(&previous.hosts) {
+            return changes;
+        }
         let mut before = previous.hosts.iter().peekable();
         for (host, rules) in &self.hosts {
             while let Some((gone, _)) = before.next_if(|(old, _)| *old < host) {

@@ -11,5 +11,6 @@ pub mod ir;
 pub mod object;
 pub mod plan;
 pub mod route;
+pub mod shared;
 pub mod snapshot;
 pub mod translate;

@@ -2,7 +2,8 @@
 //!
 //! A source (the Kubernetes API or a directory of manifests) fills it, `translate` reads it.
 //! Objects are behind `Arc` because a source keeps them while it hands out snapshots. Kinds of which
-//! there are many are reduced to what is read (see `object`).
+//! there are many are reduced to what is read (see `object`). Snapshots that follow each other share
+//! the kinds of which nothing has changed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret};
 use k8s_openapi::api::networking::v1::IngressClass;
 
 use crate::object::{EndpointSlice, Ingress, Service};
+use crate::shared::Shared;
 
 /// Every object that has a say in the configuration, in any order.
 ///
@@ -21,22 +23,22 @@ use crate::object::{EndpointSlice, Ingress, Service};
 #[derive(Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// Of every class: `translate` picks ours.
-    pub ingresses: Vec<Arc<Ingress>>,
+    pub ingresses: Shared<Vec<Arc<Ingress>>>,
     /// Of every controller.
-    pub ingress_classes: Vec<Arc<IngressClass>>,
+    pub ingress_classes: Shared<Vec<Arc<IngressClass>>>,
     /// Services of the namespaces that have an Ingress.
-    pub services: Vec<Arc<Service>>,
+    pub services: Shared<Vec<Arc<Service>>>,
     /// Their endpoints.
-    pub endpoint_slices: Vec<Arc<EndpointSlice>>,
+    pub endpoint_slices: Shared<Vec<Arc<EndpointSlice>>>,
     /// Secrets that TLS sections and annotations name; others do no harm.
-    pub secrets: Vec<Arc<Secret>>,
+    pub secrets: Shared<Vec<Arc<Secret>>>,
     /// ConfigMaps that IngressClasses name as their parameters, and those of services; others do
     /// no harm.
-    pub config_maps: Vec<Arc<ConfigMap>>,
+    pub config_maps: Shared<Vec<Arc<ConfigMap>>>,
     /// Nodes, where somebody asked for them: their zones and addresses.
-    pub nodes: Vec<Arc<Node>>,
+    pub nodes: Shared<Vec<Arc<Node>>>,
     /// Pods of the daemon itself.
-    pub pods: Vec<Arc<Pod>>,
+    pub pods: Shared<Vec<Arc<Pod>>>,
     /// Addresses of external names, sorted. A name that has none is there with none; one that
     /// was not looked up yet is not there.
     pub names: BTreeMap<Arc<str>, Vec<IpAddr>>,

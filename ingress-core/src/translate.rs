@@ -35,6 +35,7 @@ mod conflict;
 mod endpoint;
 mod external;
 mod memo;
+mod slices;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,8 +46,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::diagnostic::Diagnostic;
 use crate::ir::{BackendKey, Config, HostPattern, ObjectRef, Rule, TcpService, UdpService};
 use crate::object::Ingress;
+use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use memo::Memo;
+use slices::Last;
 use stream::Services;
 
 /// What the controller's operator decides.
@@ -111,9 +114,9 @@ pub struct Translation {
     /// Everything that can be served.
     pub config: Config,
     /// Everything that cannot, sorted, without duplicates.
-    pub diagnostics: Vec<Diagnostic>,
+    pub diagnostics: Shared<Vec<Diagnostic>>,
     /// The Ingresses that are ours, oldest first.
-    pub accepted: Vec<Arc<Ingress>>,
+    pub accepted: Shared<Vec<Arc<Ingress>>>,
     /// External names of Services whose addresses are needed, in lower case.
     pub external_names: BTreeSet<Arc<str>>,
 }
@@ -127,6 +130,7 @@ pub fn translate(snapshot: &Snapshot, options: &Options) -> Translation {
 pub struct Translator {
     options: Options,
     memo: Memo,
+    last: Option<Last>,
 }
 
 impl Translator {
@@ -135,12 +139,21 @@ impl Translator {
         Self {
             options,
             memo: Memo::default(),
+            last: None,
         }
     }
 
     /// What [`translate`] gives.
     pub fn translate(&mut self, snapshot: &Snapshot) -> Translation {
-        translate_with(snapshot, &self.options, &mut self.memo)
+        let last = self.last.take();
+        let followed = last.and_then(|last| slices::follow(&last, snapshot, &mut self.memo));
+        let translation =
+            followed.unwrap_or_else(|| translate_with(snapshot, &self.options, &mut self.memo));
+        self.last = Some(Last {
+            snapshot: snapshot.clone(),
+            translation: translation.clone(),
+        });
+        translation
     }
 }
 
@@ -184,16 +197,16 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
     let config = Config {
         hosts,
         default_backend,
-        backends,
-        certificates,
-        client_auth,
+        backends: backends.into(),
+        certificates: certificates.into(),
+        client_auth: client_auth.into(),
         tcp_services,
         udp_services,
     };
     Translation {
         config,
-        diagnostics,
-        accepted: ours,
+        diagnostics: diagnostics.into(),
+        accepted: ours.into(),
         external_names,
     }
 }

@@ -412,11 +412,11 @@ impl App {
         if self.workers.is_empty() {
             return Ok(());
         }
+        let Some(datapath) = &mut self.datapath else {
+            return Ok(());
+        };
         let endpoints = self.reconciler.endpoint_addresses();
-        match &mut self.datapath {
-            Some(datapath) => Ok(datapath.reconcile(&endpoints).await?),
-            None => Ok(()),
-        }
+        Ok(datapath.reconcile(&endpoints).await?)
     }
 
     /// The last good state stays in force; the next change tries again.

@@ -114,6 +114,18 @@ pub struct Backend {
     pub draining: Vec<Endpoint>,
 }
 
+impl Backend {
+    /// One that has no endpoint, as far as is known.
+    pub fn without_endpoints(key: &Arc<BackendKey>) -> Self {
+        Self {
+            key: Arc::clone(key),
+            protocol: key.policy.protocol.unwrap_or_default(),
+            endpoints: Vec::new(),
+            draining: Vec::new(),
+        }
+    }
+}
+
 /// What endpoints speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UpstreamProtocol {

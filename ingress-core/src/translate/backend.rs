@@ -60,10 +60,10 @@ pub(super) fn resolve(
 
 /// What became of a backend.
 pub(super) struct Resolved {
-    backend: Arc<Backend>,
+    pub(super) backend: Arc<Backend>,
     problem: Option<Problem>,
     /// What is wrong with its slices.
-    diagnostics: Vec<Diagnostic>,
+    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 impl Resolved {
@@ -180,12 +180,7 @@ impl<'a> Index<'a> {
         memo: &mut Memo,
         external_names: &mut BTreeSet<Arc<str>>,
     ) -> Arc<Resolved> {
-        let empty = || Backend {
-            key: Arc::clone(key),
-            protocol: key.policy.protocol.unwrap_or_default(),
-            endpoints: Vec::new(),
-            draining: Vec::new(),
-        };
+        let empty = || Backend::without_endpoints(key);
         let name = (&*key.namespace, &*key.service);
         let Some(service) = self.services.get(&name) else {
             return Resolved::of(empty(), Some(Problem::NoService));
@@ -207,10 +202,11 @@ impl<'a> Index<'a> {
         if let Some(known) = memo.backend(key, service, slices, self.zone) {
             return known;
         }
-        let resolved = Arc::new(of_pods(empty(), service, slices, self.zone));
+        let slices: Box<[_]> = slices.iter().copied().cloned().collect();
+        let resolved = Arc::new(of_pods(empty(), service, &slices, self.zone));
         let sources = Sources {
             service: Arc::clone(service),
-            slices: slices.iter().copied().cloned().collect(),
+            slices,
             zone: self.zone.map(Into::into),
         };
         memo.keep_backend(key, sources, Arc::clone(&resolved));
@@ -219,10 +215,10 @@ impl<'a> Index<'a> {
 }
 
 /// Fills a backend with the endpoints of a Service.
-fn of_pods(
+pub(super) fn of_pods(
     mut backend: Backend,
     service: &Service,
-    slices: &[&Arc<EndpointSlice>],
+    slices: &[Arc<EndpointSlice>],
     zone: Option<&str>,
 ) -> Resolved {
     let mut diagnostics = Vec::new();

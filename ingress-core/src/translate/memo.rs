@@ -145,6 +145,12 @@ impl Memo {
         Some(Arc::clone(&known.resolved))
     }
 
+    /// What a backend was made from last, and what came of it.
+    pub(super) fn backend_of_pods(&self, key: &BackendKey) -> Option<(&Sources, &Resolved)> {
+        let known = self.backends.get(key)?;
+        Some((&known.sources, &known.resolved))
+    }
+
     /// Keeps what was found out about a backend.
     pub(super) fn keep_backend(
         &mut self,

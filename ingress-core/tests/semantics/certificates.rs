@@ -33,11 +33,11 @@ fn hosts_of_a_section_get_its_certificate() {
         .ingress("it", tls(&["A.test", "*.b.test"], "s", &["c.test"]));
     assert_eq!(certificates(&fixture), ["a.test s", "*.b.test s"]);
     assert_eq!(fixture.findings(), [""; 0]);
-    let certificate = fixture
+    let (_, certificate) = fixture
         .translate()
         .config
         .certificates
-        .into_values()
+        .into_iter()
         .next()
         .unwrap();
     assert_eq!(certificate.chain_pem, b"crt");
@@ -97,7 +97,7 @@ fn a_secret_that_cannot_be_used_is_reported() {
         ),
     ] {
         let certificates = fixture.translate().config.certificates;
-        let only = certificates.into_values().next().unwrap();
+        let (_, only) = certificates.into_iter().next().unwrap();
         assert!(
             only.is_absent(),
             "claims its host, so that the last one stays"

@@ -17,4 +17,5 @@ mod fixture;
 mod invalid;
 mod routing_properties;
 mod services;
+mod slices;
 mod translation_properties;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ingress_core::ir::ObjectRef;
 use ingress_core::ir::{Certificate, Config, HostPattern};
 use ingress_core::object::Meta;
+use ingress_core::shared::Shared;
 use ingress_core::snapshot::Snapshot;
 use ingress_core::translate::{Options, Translator, Unclassed, translate};
 use k8s_openapi::api::networking::v1::Ingress;
@@ -122,6 +123,13 @@ fn surroundings() -> Fixture {
         .slice("s1", &slice_ports, &["fd00::1", "not an address"])
 }
 
+fn shuffled_kind<T: std::fmt::Debug>(
+    objects: Shared<Vec<Arc<T>>>,
+) -> impl Strategy<Value = Shared<Vec<Arc<T>>>> {
+    let objects: Vec<_> = objects.into_iter().collect();
+    Just(objects).prop_shuffle().prop_map(Shared::from)
+}
+
 fn shuffled(snapshot: &Snapshot) -> impl Strategy<Value = Snapshot> + use<> {
     let Snapshot {
         ingresses,
@@ -132,11 +140,11 @@ fn shuffled(snapshot: &Snapshot) -> impl Strategy<Value = Snapshot> + use<> {
         config_maps,
         ..
     } = snapshot.clone();
-    let ingresses = Just(ingresses).prop_shuffle();
-    let ingress_classes = Just(ingress_classes).prop_shuffle();
-    let services = Just(services).prop_shuffle();
-    let endpoint_slices = Just(endpoint_slices).prop_shuffle();
-    let secrets = Just(secrets).prop_shuffle();
+    let ingresses = shuffled_kind(ingresses);
+    let ingress_classes = shuffled_kind(ingress_classes);
+    let services = shuffled_kind(services);
+    let endpoint_slices = shuffled_kind(endpoint_slices);
+    let secrets = shuffled_kind(secrets);
     (
         ingresses,
         ingress_classes,
@@ -256,7 +264,7 @@ proptest! {
         prop_assert_eq!(certificates_before, certificates_after);
         let theirs: Vec<_> =
             after.diagnostics.into_iter().filter(|one| &*one.object.name != "wrong").collect();
-        prop_assert_eq!(theirs, before.diagnostics);
+        prop_assert_eq!(&theirs, &*before.diagnostics);
     }
 
     #[test]
@@ -295,7 +303,7 @@ proptest! {
                 "tls": [{"hosts": [host], "secretName": secret}],
             },
         })).unwrap();
-        let snapshot = Snapshot { ingresses: vec![Arc::new(ingress.into())], ..Snapshot::default() };
+        let snapshot = Snapshot { ingresses: vec![Arc::new(ingress.into())].into(), ..Snapshot::default() };
         let options = Options { unclassed: Unclassed::Accept, ..Options::default() };
         translate(&snapshot, &options);
     }

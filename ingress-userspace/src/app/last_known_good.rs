@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use ingress_core::object::{EndpointSlice, Ingress, Service};
+use ingress_core::shared::Shared;
 use ingress_core::snapshot::Snapshot;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -155,7 +156,7 @@ fn read(path: &Path) -> Result<Option<Observation>> {
     }))
 }
 
-fn shared<K: DeserializeOwned>(objects: Vec<K>) -> Vec<Arc<K>> {
+fn shared<K: DeserializeOwned>(objects: Vec<K>) -> Shared<Vec<Arc<K>>> {
     objects.into_iter().map(Arc::new).collect()
 }
 
@@ -188,8 +189,8 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "s"}, "data": {"tls.key": "a2V5"}}))
                 .unwrap();
         let snapshot = Snapshot {
-            ingresses: vec![Arc::new(ingress.into())],
-            secrets: vec![Arc::new(secret)],
+            ingresses: vec![Arc::new(ingress.into())].into(),
+            secrets: vec![Arc::new(secret)].into(),
             ..Snapshot::default()
         };
         first.save(&snapshot);

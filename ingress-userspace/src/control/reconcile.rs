@@ -98,7 +98,7 @@ impl<P: Publish> Reconciler<P> {
         } else {
             debug!(generation = self.generation, "nothing to publish");
         }
-        let mut diagnostics = std::mem::take(&mut translation.diagnostics);
+        let mut diagnostics = Vec::clone(&translation.diagnostics);
         diagnostics.extend_from_slice(found);
         diagnostics.extend_from_slice(&self.unserved);
         diagnostics.sort_unstable();
@@ -173,16 +173,12 @@ impl<P: Publish> Reconciler<P> {
         self.unserved = self
             .publisher
             .publish(Arc::clone(&self.config), self.generation);
-        let Summary {
-            hosts,
-            rules,
-            backends,
-            endpoints,
-            certificates,
-        } = self.summary();
         info!(
             generation = self.generation,
-            hosts, rules, backends, endpoints, certificates, "configuration published"
+            hosts = self.config.hosts.len(),
+            backends = self.config.backends.len(),
+            certificates = self.config.certificates.len(),
+            "configuration published"
         );
     }
 }

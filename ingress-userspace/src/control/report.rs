@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ingress_core::diagnostic::Diagnostic;
 use ingress_core::object::Ingress;
+use ingress_core::shared::Shared;
 use ingress_core::snapshot::Snapshot;
 use kube::{Client, ResourceExt as _};
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ pub struct Report {
     /// The objects.
     pub snapshot: Snapshot,
     /// The Ingresses that are ours.
-    pub accepted: Vec<Arc<Ingress>>,
+    pub accepted: Shared<Vec<Arc<Ingress>>>,
     /// What is wrong with which object.
     pub diagnostics: Vec<Diagnostic>,
 }

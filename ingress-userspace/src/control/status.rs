@@ -202,14 +202,16 @@ mod tests {
                 ),
                 node("c", &[("InternalIP", "10.0.0.3")]),
                 node("d", &[("InternalIP", "10.0.0.4")]),
-            ],
+            ]
+            .into(),
             pods: vec![
                 pod("a", "True", false),
                 pod("b", "True", false),
                 pod("c", "False", false),
                 pod("d", "True", true),
                 pod("unknown", "True", false),
-            ],
+            ]
+            .into(),
             ..Snapshot::default()
         };
         assert_eq!(
@@ -230,7 +232,7 @@ mod tests {
             "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.8"}, {"hostname": "lb.example"}]}},
         }));
         let snapshot = Snapshot {
-            services: vec![Arc::new(Service::clone(&service).into())],
+            services: vec![Arc::new(Service::clone(&service).into())].into(),
             ..Snapshot::default()
         };
         let which = Addresses::OfService("edge".to_owned(), "lb".to_owned());

@@ -34,7 +34,7 @@ pub struct Table {
     certificates: Arc<CertificateStore>,
     client_auth: Arc<ClientAuthStore>,
     labels: Arc<LabelSet>,
-    passthrough: HashMap<HostPattern, Arc<BackendSlot>>,
+    passthrough: Arc<HashMap<HostPattern, Arc<BackendSlot>>>,
     changes: Changes,
 }
 
@@ -76,11 +76,13 @@ impl Table {
         let (backends, mut changes) = build_backends(previous, &config);
         let labels = previous.map_or_else(Arc::default, |table| Arc::clone(&table.labels));
         let client_auth = build_client_auth(previous, &config);
-        let routes = build_routes(previous, &config, &backends, &client_auth, &labels);
+        let hosts = previous.map(|table| config.host_changes(&table.config));
+        let hosts = hosts.unwrap_or_default();
+        let routes = build_routes(previous, &config, &backends, &client_auth, &labels, &hosts);
         changes.unlabelled = previous.map_or_else(HashSet::new, |table| {
-            labels_that_leave(&table.config, &config)
+            labels_that_leave(&table.config, &config, &hosts)
         });
-        let passthrough = build_passthrough(&config, &backends);
+        let passthrough = build_passthrough(previous, &config, &backends);
         let mut problems = certificates.problems();
         problems.extend(client_auth.problems());
         let table = Self {

@@ -36,7 +36,7 @@ use super::Observation;
 use lenient::Lenient;
 use secrets::Secrets;
 use store::Key;
-use watch::{Notice, Shared, follow, lock};
+use watch::{Notice, SharedStore, follow, lock};
 
 /// What to watch.
 #[derive(Clone, Debug, Default)]
@@ -62,22 +62,32 @@ struct Kubernetes {
     client: Client,
     selection: Selection,
     notices: SelectAll<BoxStream<'static, Notice>>,
-    ingresses: Vec<Shared<object::Ingress>>,
-    services: Vec<Shared<object::Service>>,
-    endpoint_slices: Vec<Shared<object::EndpointSlice>>,
-    secret_versions: Vec<Shared<Box<str>>>,
-    ingress_classes: Shared<IngressClass>,
-    namespaces: Option<Shared<()>>,
-    nodes: Option<Shared<Node>>,
-    pods: Option<Shared<Pod>>,
+    ingresses: Vec<SharedStore<object::Ingress>>,
+    services: Vec<SharedStore<object::Service>>,
+    endpoint_slices: Vec<SharedStore<object::EndpointSlice>>,
+    secret_versions: Vec<SharedStore<Box<str>>>,
+    ingress_classes: SharedStore<IngressClass>,
+    namespaces: Option<SharedStore<()>>,
+    nodes: Option<SharedStore<Node>>,
+    pods: Option<SharedStore<Pod>>,
     /// ConfigMaps that IngressClasses name, each with a watch of its own; one that is no longer
     /// named is not read any more, and its watch stays: such names are few.
-    config_maps: BTreeMap<Key, Shared<ConfigMap>>,
+    config_maps: BTreeMap<Key, SharedStore<ConfigMap>>,
     secrets: Secrets,
+    /// What was observed last, for the kinds of which nothing has changed since.
+    last: Snapshot,
+    /// What its Ingresses and classes name.
+    named: Option<Named>,
     /// Watches that fail just now, why, and when they said so last.
     failing: BTreeMap<Arc<str>, (String, Instant)>,
     /// When the oldest news came that nobody was told yet.
     news_since: Option<Instant>,
+}
+
+/// Objects that are read because others name them.
+struct Named {
+    secrets: BTreeSet<Key>,
+    config_maps: BTreeSet<Key>,
 }
 
 impl Kubernetes {
@@ -125,6 +135,8 @@ impl Kubernetes {
             nodes,
             pods,
             config_maps: BTreeMap::new(),
+            last: Snapshot::default(),
+            named: None,
             failing: BTreeMap::new(),
             news_since: None,
         }
@@ -205,31 +217,30 @@ impl Kubernetes {
             return None;
         }
         let mut snapshot = self.snapshot();
-        let needs = needs(&snapshot, &self.selection.translation);
-        self.watch_config_maps(&needs.config_maps);
-        let named = keys(&needs.secrets);
-        let versions = &self.secret_versions;
-        let existing = |key: &Key| {
-            versions
-                .iter()
-                .find_map(|store| lock(store).get(key).cloned())
-        };
-        self.secrets.want(&named, existing);
-        let wanted_config_maps = keys(&needs.config_maps);
-        let is_config_map_read = |key| {
-            let store = self.config_maps.get(key);
-            store.is_some_and(|store| lock(store).is_complete())
-        };
-        if !self.secrets.are_read(&named, existing)
-            || !wanted_config_maps.iter().all(is_config_map_read)
-        {
-            return None;
+        let is_known = snapshot.ingresses.is(&self.last.ingresses)
+            && snapshot.ingress_classes.is(&self.last.ingress_classes);
+        let known = self.named.take().filter(|_| is_known);
+        let named = known.unwrap_or_else(|| {
+            let needs = needs(&snapshot, &self.selection.translation);
+            Named {
+                secrets: keys(&needs.secrets),
+                config_maps: keys(&needs.config_maps),
+            }
+        });
+        self.watch_config_maps(&named.config_maps);
+        let is_read = self.read_named(&named);
+        if is_read {
+            snapshot.secrets = self.last.secrets.following(self.secrets.secrets());
+            let config_maps = named.config_maps.iter().filter_map(|key| {
+                let store = self.config_maps.get(key).map(lock)?;
+                store.get(key).cloned()
+            });
+            snapshot.config_maps = self.last.config_maps.following(config_maps);
         }
-        snapshot.secrets = self.secrets.secrets().collect();
-        for key in &wanted_config_maps {
-            let store = self.config_maps.get(key).map(lock);
-            let object = store.and_then(|store| store.get(key).cloned());
-            snapshot.config_maps.extend(object);
+        self.named = Some(named);
+        self.last = snapshot.clone();
+        if !is_read {
+            return None;
         }
         let mut observation = Observation {
             snapshot,
@@ -239,8 +250,25 @@ impl Kubernetes {
         Some(observation)
     }
 
+    /// Reads what is named and not read yet; whether everything is.
+    fn read_named(&mut self, named: &Named) -> bool {
+        let versions = &self.secret_versions;
+        let existing = |key: &Key| {
+            versions
+                .iter()
+                .find_map(|store| lock(store).get(key).cloned())
+        };
+        self.secrets.want(&named.secrets, existing);
+        let is_config_map_read = |key| {
+            let store = self.config_maps.get(key);
+            store.is_some_and(|store| lock(store).is_complete())
+        };
+        self.secrets.are_read(&named.secrets, existing)
+            && named.config_maps.iter().all(is_config_map_read)
+    }
+
     fn are_lists_complete(&self) -> bool {
-        fn complete<T>(stores: impl IntoIterator<Item = impl Borrow<Shared<T>>>) -> bool {
+        fn complete<T>(stores: impl IntoIterator<Item = impl Borrow<SharedStore<T>>>) -> bool {
             let mut stores = stores.into_iter();
             stores.all(|store| lock(store.borrow()).is_complete())
         }
@@ -265,34 +293,37 @@ impl Kubernetes {
                 .as_ref()
                 .is_none_or(|chosen| chosen.contains(namespace))
         };
+        let last = &self.last;
+        let classes = collect([&self.ingress_classes], |_| true);
+        let slices = collect(&self.endpoint_slices, counts);
         Snapshot {
-            ingresses: collect(&self.ingresses, counts),
-            ingress_classes: collect([&self.ingress_classes], |_| true),
-            services: collect(&self.services, counts),
-            endpoint_slices: collect(&self.endpoint_slices, counts),
-            nodes: collect(&self.nodes, |_| true),
-            pods: collect(&self.pods, |_| true),
+            ingresses: last.ingresses.following(collect(&self.ingresses, counts)),
+            ingress_classes: last.ingress_classes.following(classes),
+            services: last.services.following(collect(&self.services, counts)),
+            endpoint_slices: last.endpoint_slices.following(slices),
+            nodes: last.nodes.following(collect(&self.nodes, |_| true)),
+            pods: last.pods.following(collect(&self.pods, |_| true)),
             ..Snapshot::default()
         }
     }
 
-    fn watch_config_maps(&mut self, wanted: &BTreeSet<ObjectRef>) {
-        for key in keys(wanted) {
-            if self.config_maps.contains_key(&key) {
+    fn watch_config_maps(&mut self, wanted: &BTreeSet<Key>) {
+        for key in wanted {
+            if self.config_maps.contains_key(key) {
                 continue;
             }
             let api = Api::namespaced(self.client.clone(), &key.0);
             let one = Config::default().fields(&format!("metadata.name={}", key.1));
             let scope = format!("{}/{}", key.0, key.1);
             let store = add(&mut self.notices, api, Some(&scope), one, strip::config_map);
-            self.config_maps.insert(key, store);
+            self.config_maps.insert(key.clone(), store);
         }
     }
 
     fn complain(&self, observation: &mut Observation) {
         fn extend<T>(
             observation: &mut Observation,
-            stores: impl IntoIterator<Item = impl Borrow<Shared<T>>>,
+            stores: impl IntoIterator<Item = impl Borrow<SharedStore<T>>>,
         ) {
             for store in stores {
                 let store = lock(store.borrow());
@@ -317,7 +348,7 @@ fn namespaced<K, T>(
     selection: &Selection,
     notices: &mut SelectAll<BoxStream<'static, Notice>>,
     keep: fn(K) -> T,
-) -> Vec<Shared<T>>
+) -> Vec<SharedStore<T>>
 where
     T: Send + Sync + 'static,
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -346,7 +377,7 @@ fn add<K, T>(
     scope: Option<&str>,
     config: Config,
     keep: fn(K) -> T,
-) -> Shared<T>
+) -> SharedStore<T>
 where
     T: Send + Sync + 'static,
     K: Resource<DynamicType = ()>
@@ -368,7 +399,7 @@ where
 }
 
 fn collect<T>(
-    stores: impl IntoIterator<Item = impl Borrow<Shared<T>>>,
+    stores: impl IntoIterator<Item = impl Borrow<SharedStore<T>>>,
     counts: impl Fn(&str) -> bool,
 ) -> Vec<Arc<T>> {
     let mut objects = Vec::new();

@@ -7,23 +7,24 @@
 
 mod beta;
 mod document;
+mod file;
 mod object;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ingress_core::ir::ObjectRef;
 use ingress_core::snapshot::Snapshot;
 use thiserror::Error;
-use tracing::debug;
 
-use document::{Fault, Format};
+pub use file::FILE_BYTES_MAX;
+use file::{Found, ManifestFile};
 use object::Located;
 pub use watch::Watch;
 
@@ -34,10 +35,14 @@ pub struct Manifests {
     files: BTreeMap<PathBuf, ManifestFile>,
     /// What could not be read at all.
     unread: Vec<Problem>,
+    /// What was given last.
+    last: Loaded,
+    /// Whether an object stands in two places.
+    has_duplicates: bool,
 }
 
 /// What a reading found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
     /// The objects of all files.
     pub snapshot: Snapshot,
@@ -131,6 +136,8 @@ impl Manifests {
                 path,
                 files: BTreeMap::new(),
                 unread: Vec::new(),
+                last: Loaded::default(),
+                has_duplicates: false,
             }),
             Err(source) => Err(ManifestsError::Open { path, source }),
         }
@@ -205,10 +212,60 @@ impl Manifests {
         }
     }
 
-    fn assemble(&self) -> Loaded {
+    /// Reads files of the directory that were written, and no others; gives those whose content is
+    /// new. `None` if there is more to it than these files.
+    fn read_again(&self, names: &BTreeSet<OsString>) -> Option<Vec<(PathBuf, Found)>> {
+        let mut news = Vec::new();
+        for name in names {
+            let path = self.path.join(name);
+            let is_file = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
+            let known = self.files.get(&path).filter(|_| is_file)?;
+            let found = Found::read(&path)?;
+            // Rather about to be written again than meant so.
+            if found.is_empty() {
+                return None;
+            }
+            if found.content != known.content {
+                news.push((path, found));
+            }
+        }
+        Some(news)
+    }
+
+    /// Takes what was read again of known files as their present state.
+    fn take(&mut self, news: Vec<(PathBuf, Found)>) -> Loaded {
+        let mut is_in_place = !self.has_duplicates;
+        for (path, found) in news {
+            let last = self.files.remove(&path);
+            let before = last.as_ref().map(|last| last.objects.clone());
+            is_in_place &= last.as_ref().is_some_and(|last| last.problem.is_none());
+            let file = ManifestFile::new(&path, found, last);
+            is_in_place &= file.problem.is_none();
+            is_in_place = is_in_place && self.replace(&before.unwrap_or_default(), &file.objects);
+            self.files.insert(path, file);
+        }
+        if is_in_place {
+            self.last.clone()
+        } else {
+            self.assemble()
+        }
+    }
+
+    /// Puts the objects of a file in the places of those that it had before, if they are of the
+    /// same names; tells whether it did.
+    fn replace(&mut self, before: &[Located], after: &[Located]) -> bool {
+        let mut pairs = before.iter().zip(after);
+        let are_same = |(a, b): (&Located, &Located)| a.object.reference() == b.object.reference();
+        before.len() == after.len()
+            && pairs.clone().all(are_same)
+            && pairs.all(|(a, b)| b.object.replace(&a.object, &mut self.last.snapshot))
+    }
+
+    fn assemble(&mut self) -> Loaded {
         let mut problems = self.unread.clone();
         let mut snapshot = Snapshot::default();
         let mut seen = BTreeMap::new();
+        self.has_duplicates = false;
         for (path, file) in &self.files {
             problems.extend(file.problem.clone());
             for Located { line, object } in &file.objects {
@@ -218,6 +275,7 @@ impl Manifests {
                         object.add_to(&mut snapshot);
                     }
                     Entry::Occupied(entry) => {
+                        self.has_duplicates = true;
                         let (first, first_line) = entry.get();
                         let first = format!("{}:{first_line}", first.display());
                         let reason = ProblemReason::Duplicate {
@@ -234,24 +292,10 @@ impl Manifests {
             }
         }
         problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
-        Loaded { snapshot, problems }
+        let snapshot = object::sharing(snapshot, &self.last.snapshot);
+        self.last = Loaded { snapshot, problems };
+        self.last.clone()
     }
-}
-
-#[derive(Debug)]
-struct ManifestFile {
-    content: Content,
-    /// Of the last good content.
-    objects: Vec<Located>,
-    /// What is wrong with the content.
-    problem: Option<Problem>,
-}
-
-/// What was found in a file last, so that one that was touched but not changed is not parsed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
-    Digest(u64),
-    Unreadable(io::ErrorKind),
 }
 
 /// What the files of a directory hold right now.
@@ -261,84 +305,6 @@ struct Scan {
     files: BTreeMap<PathBuf, Option<Found>>,
     /// What could not be read at all.
     unread: Vec<Problem>,
-}
-
-#[derive(PartialEq)]
-struct Found {
-    content: Content,
-    bytes: Result<Vec<u8>, io::ErrorKind>,
-}
-
-impl Found {
-    /// `None` when the file is gone.
-    fn read(path: &Path) -> Option<Self> {
-        let bytes = read_bounded(path).map_err(|error| error.kind());
-        let content = match &bytes {
-            Ok(bytes) => Content::Digest(digest(bytes)),
-            Err(io::ErrorKind::NotFound) => return None,
-            Err(kind) => Content::Unreadable(*kind),
-        };
-        Some(Self { content, bytes })
-    }
-}
-
-impl ManifestFile {
-    fn new(path: &Path, found: Found, last: Option<Self>) -> Self {
-        let Found { content, bytes } = found;
-        let objects = bytes
-            .map_err(|kind| Problem::of(path, ProblemReason::Read(kind)))
-            .and_then(|bytes| parse(path, &bytes));
-        let (objects, problem) = match objects {
-            Ok(objects) => (objects, None),
-            Err(problem) => (
-                last.map(|last| last.objects).unwrap_or_default(),
-                Some(problem),
-            ),
-        };
-        debug!(file = %path.display(), objects = objects.len(), broken = problem.is_some(), "read");
-        Self {
-            content,
-            objects,
-            problem,
-        }
-    }
-}
-
-fn digest(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
-}
-
-fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Located>, Problem> {
-    let problem = |line, reason| Problem {
-        file: path.to_owned(),
-        line,
-        reason,
-    };
-    if bytes.len() > FILE_BYTES_MAX {
-        return Err(problem(None, ProblemReason::FileTooLarge));
-    }
-    let text = str::from_utf8(bytes).map_err(|error| {
-        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-        let line = before.split(|byte| *byte == b'\n').count() as u64;
-        problem(Some(line), ProblemReason::Invalid("is not UTF-8".into()))
-    })?;
-    let is_json = path
-        .extension()
-        .is_some_and(|extension| extension == "json");
-    let format = if is_json { Format::Json } else { Format::Yaml };
-    document::read(text, format)
-        .map_err(|Fault { line, message }| problem(line, ProblemReason::Invalid(message.into())))
-}
-
-/// One byte more than allowed is read at most, which tells that there is more.
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(FILE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// The manifests at a path, in order of their names.
@@ -365,8 +331,6 @@ fn is_manifest(path: &Path) -> bool {
     !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
-/// Bound of one file.
-pub const FILE_BYTES_MAX: usize = 32 << 20;
 /// Bound of the files of a directory.
 pub const FILES_MAX: usize = 16_384;
 

@@ -57,7 +57,7 @@ fn an_unavailable_target_is_503() {
         rules: vec![Arc::new(rule("/", Target::Unavailable))],
         default: None,
     };
-    let hosts = [(HostPattern::Any, Arc::new(rules))].into();
+    let hosts = [(HostPattern::Any, Arc::new(rules))].into_iter().collect();
     let proxy = Proxy::start(Config {
         hosts,
         ..Config::default()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use ingress_core::ir::{Backend, Config, HostPattern, HostRules, Rule, Target};
+use ingress_core::ir::{Backend, BackendKey, Config, HostPattern, HostRules, Rule, Target};
 use ingress_core::route::RouteTable;
 
 use super::{Backends, Changes, Table};
@@ -11,6 +11,9 @@ use crate::proxy::backend::{BackendSlot, Destination, Endpoints, Lane};
 use crate::proxy::certificate::{CertificateStore, DefaultCertificate};
 use crate::proxy::client_auth::ClientAuthStore;
 use crate::proxy::metrics::labels::{LabelKey, LabelSet};
+
+/// A host whose rules are others now, or gone.
+pub(super) type HostChange<'a> = (&'a HostPattern, Option<&'a Arc<HostRules>>);
 
 pub(super) fn build_certificates(
     previous: Option<&Table>,
@@ -45,6 +48,11 @@ pub(super) fn build_backends(
     previous: Option<&Table>,
     config: &Config,
 ) -> (Arc<Backends>, Changes) {
+    if let Some(table) = previous
+        && let Some(changes) = changes_of_same_backends(table, config)
+    {
+        return (Arc::clone(&table.backends), changes);
+    }
     let empty = Backends::default();
     let before = previous.map_or(&empty, |table| &*table.backends);
     let mut changes = Changes::default();
@@ -71,6 +79,28 @@ pub(super) fn build_backends(
     (Arc::new(Backends { slots, next_id }), changes)
 }
 
+/// What differs when no backend came or left, which is how it is nearly always: pods do.
+fn changes_of_same_backends(table: &Table, config: &Config) -> Option<Changes> {
+    let (before, after) = (&table.config.backends, &config.backends);
+    let mut changes = Changes::default();
+    if before.is(after) {
+        return Some(changes);
+    }
+    let is_same = |a: &Arc<BackendKey>, b: &Arc<BackendKey>| Arc::ptr_eq(a, b) || a == b;
+    if before.len() != after.len() || !before.keys().zip(after.keys()).all(|(a, b)| is_same(a, b)) {
+        return None;
+    }
+    for ((key, before), after) in before.iter().zip(after.values()) {
+        if !same_endpoints(before, after)
+            && let Some(slot) = table.backends.slots.get(key)
+        {
+            let change = (Arc::clone(slot), Endpoints::of(after));
+            changes.endpoints.push(change);
+        }
+    }
+    Some(changes)
+}
+
 fn same_endpoints(a: &Arc<Backend>, b: &Arc<Backend>) -> bool {
     Arc::ptr_eq(a, b)
         || (&a.endpoints, &a.draining, a.protocol) == (&b.endpoints, &b.draining, b.protocol)
@@ -78,12 +108,19 @@ fn same_endpoints(a: &Arc<Backend>, b: &Arc<Backend>) -> bool {
 
 /// The hosts whose root leads to a backend that TLS is passed through to.
 pub(super) fn build_passthrough(
+    previous: Option<&Table>,
     config: &Config,
-    backends: &Backends,
-) -> HashMap<HostPattern, Arc<BackendSlot>> {
+    backends: &Arc<Backends>,
+) -> Arc<HashMap<HostPattern, Arc<BackendSlot>>> {
+    if let Some(table) = previous
+        && table.config.hosts.is(&config.hosts)
+        && Arc::ptr_eq(&table.backends, backends)
+    {
+        return Arc::clone(&table.passthrough);
+    }
     // Nearly always none: then no host is looked at.
     if !config.backends.keys().any(|key| key.policy.passthrough) {
-        return HashMap::new();
+        return Arc::default();
     }
     let slot = |rules: &HostRules| {
         let mut rules = rules.rules.iter().chain(&rules.default);
@@ -94,9 +131,8 @@ pub(super) fn build_passthrough(
         }
     };
     let hosts = config.hosts.iter();
-    hosts
-        .filter_map(|(host, rules)| Some((host.clone(), slot(rules)?)))
-        .collect()
+    let passed = hosts.filter_map(|(host, rules)| Some((host.clone(), slot(rules)?)));
+    Arc::new(passed.collect())
 }
 
 pub(super) fn build_routes(
@@ -105,6 +141,7 @@ pub(super) fn build_routes(
     backends: &Backends,
     client_auth: &ClientAuthStore,
     labels: &LabelSet,
+    hosts: &[HostChange<'_>],
 ) -> Arc<RouteTable<Lane>> {
     let default = config.default_backend.as_ref();
     let resolve = |host: Option<&HostPattern>, rule: &Arc<Rule>| Lane {
@@ -118,7 +155,7 @@ pub(super) fn build_routes(
     let Some(table) = previous else {
         return Arc::new(RouteTable::compile(&config.hosts, default, resolve));
     };
-    let mut changes = changed_hosts(&table.config, config);
+    let mut changes = hosts.to_vec();
     for host in client_auth.differences(&table.client_auth) {
         if let Some((host, rules)) = config.hosts.get_key_value(host)
             && !changes.iter().any(|(changed, _)| *changed == host)
@@ -133,9 +170,13 @@ pub(super) fn build_routes(
 }
 
 /// What routes were counted by that are no more.
-pub(super) fn labels_that_leave(before: &Config, after: &Config) -> HashSet<LabelKey> {
+pub(super) fn labels_that_leave(
+    before: &Config,
+    after: &Config,
+    hosts: &[HostChange<'_>],
+) -> HashSet<LabelKey> {
     let mut leaving = HashSet::new();
-    for (host, rules) in changed_hosts(before, after) {
+    for (host, rules) in hosts {
         let keys = |rules: &Arc<HostRules>| -> Vec<_> {
             let rules = rules.rules.iter().chain(&rules.default);
             rules.map(|rule| LabelKey::of(Some(host), rule)).collect()
@@ -153,23 +194,6 @@ pub(super) fn labels_that_leave(before: &Config, after: &Config) -> HashSet<Labe
         leaving.extend(of_default(before));
     }
     leaving
-}
-
-/// The hosts whose rules differ, with their new rules. Equal pointers are equal rules.
-fn changed_hosts<'a>(
-    before: &'a Config,
-    after: &'a Config,
-) -> Vec<(&'a HostPattern, Option<&'a Arc<HostRules>>)> {
-    let changed = after
-        .hosts
-        .iter()
-        .filter(|(host, rules)| before.hosts.get(*host) != Some(rules))
-        .map(|(host, rules)| (host, Some(rules)));
-    let gone = before
-        .hosts
-        .keys()
-        .filter(|host| !after.hosts.contains_key(*host));
-    changed.chain(gone.map(|host| (host, None))).collect()
 }
 
 fn destination(rule: &Rule, backends: &Backends) -> Destination {

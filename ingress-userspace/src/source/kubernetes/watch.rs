@@ -16,7 +16,7 @@ use super::lenient::Lenient;
 use super::store::Store;
 
 /// A store that its watch writes and the source reads, both on the control runtime.
-pub(super) type Shared<T> = Arc<Mutex<Store<T>>>;
+pub(super) type SharedStore<T> = Arc<Mutex<Store<T>>>;
 
 /// Something happened to a watch.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Notice {
 }
 
 /// Locks a store; a panic elsewhere leaves it as consistent as it was.
-pub(super) fn lock<T>(store: &Shared<T>) -> std::sync::MutexGuard<'_, Store<T>> {
+pub(super) fn lock<T>(store: &SharedStore<T>) -> std::sync::MutexGuard<'_, Store<T>> {
     store.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -42,12 +42,12 @@ pub(super) fn follow<K, T>(
     api: Api<Lenient<K>>,
     selection: Config,
     keep: fn(K) -> T,
-) -> (Shared<T>, BoxStream<'static, Notice>)
+) -> (SharedStore<T>, BoxStream<'static, Notice>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     T: Send + Sync + 'static,
 {
-    let store = Shared::<T>::default();
+    let store = SharedStore::<T>::default();
     let writer = Arc::clone(&store);
     let mut selection = selection.timeout(WATCH_SECONDS);
     selection.initial_list_strategy = InitialListStrategy::StreamingList;

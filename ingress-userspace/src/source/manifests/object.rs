@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ingress_core::ir::ObjectRef;
 use ingress_core::object;
+use ingress_core::shared::Shared;
 use ingress_core::snapshot::Snapshot;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
@@ -18,14 +19,14 @@ use serde::{Deserialize, Deserializer};
 use super::beta;
 
 /// An object and the line where it starts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Located {
     pub(super) line: u64,
     pub(super) object: Object,
 }
 
 /// An object that has a say in the configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Object {
     Ingress(Arc<object::Ingress>),
     IngressClass(Arc<IngressClass>),
@@ -62,6 +63,50 @@ impl Object {
             Self::Secret(object) => snapshot.secrets.push(Arc::clone(object)),
             Self::ConfigMap(object) => snapshot.config_maps.push(Arc::clone(object)),
         }
+    }
+}
+
+impl Object {
+    /// Takes the place of an object of the same kind in a snapshot; tells whether that was there.
+    pub(super) fn replace(&self, before: &Self, snapshot: &mut Snapshot) -> bool {
+        match (before, self) {
+            (Self::Ingress(a), Self::Ingress(b)) => put(&mut snapshot.ingresses, a, b),
+            (Self::IngressClass(a), Self::IngressClass(b)) => {
+                put(&mut snapshot.ingress_classes, a, b)
+            }
+            (Self::Service(a), Self::Service(b)) => put(&mut snapshot.services, a, b),
+            (Self::EndpointSlice(a), Self::EndpointSlice(b)) => {
+                put(&mut snapshot.endpoint_slices, a, b)
+            }
+            (Self::Secret(a), Self::Secret(b)) => put(&mut snapshot.secrets, a, b),
+            (Self::ConfigMap(a), Self::ConfigMap(b)) => put(&mut snapshot.config_maps, a, b),
+            _ => false,
+        }
+    }
+}
+
+fn put<T>(objects: &mut Shared<Vec<Arc<T>>>, before: &Arc<T>, after: &Arc<T>) -> bool {
+    if Arc::ptr_eq(before, after) {
+        return true;
+    }
+    let place = objects.iter().position(|one| Arc::ptr_eq(one, before));
+    let Some(slot) = place.and_then(|place| objects.get_mut(place)) else {
+        return false;
+    };
+    *slot = Arc::clone(after);
+    true
+}
+
+/// The same snapshot; kinds of which nothing has changed are those of the last one.
+pub(super) fn sharing(snapshot: Snapshot, last: &Snapshot) -> Snapshot {
+    Snapshot {
+        ingresses: last.ingresses.following(snapshot.ingresses),
+        ingress_classes: last.ingress_classes.following(snapshot.ingress_classes),
+        services: last.services.following(snapshot.services),
+        endpoint_slices: last.endpoint_slices.following(snapshot.endpoint_slices),
+        secrets: last.secrets.following(snapshot.secrets),
+        config_maps: last.config_maps.following(snapshot.config_maps),
+        ..snapshot
     }
 }
 

@@ -1,12 +1,13 @@
 //! Manifests on real files.
 
 use std::fmt::Write as _;
-use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant};
+use std::fs::File;
 
 use ingress_core::object::{IngressPath, PathType};
 
 use super::*;
+
+mod watching;
 
 /// A directory of its own, removed at the end.
 struct Directory(PathBuf);
@@ -347,151 +348,5 @@ items:
         let loaded = manifests.load();
         assert_eq!(services(&loaded), ["c"]);
         assert_eq!(loaded.problems, []);
-    }
-}
-
-mod watching {
-    use super::*;
-
-    struct Watched {
-        changes: Receiver<Loaded>,
-        _watch: Watch,
-    }
-
-    impl Watched {
-        fn new(path: &Path) -> (Self, Loaded) {
-            let mut manifests = Manifests::open(path).unwrap();
-            let loaded = manifests.load();
-            let (sender, changes) = mpsc::channel();
-            let watch = manifests
-                .watch(move |loaded| drop(sender.send(loaded)))
-                .unwrap();
-            (
-                Self {
-                    changes,
-                    _watch: watch,
-                },
-                loaded,
-            )
-        }
-
-        /// Waits for the state that has these Services; states on the way there are let pass.
-        fn wait_for(&self, names: &[&str]) -> Loaded {
-            let deadline = Instant::now() + Duration::from_secs(10);
-            loop {
-                let left = deadline.saturating_duration_since(Instant::now());
-                let loaded = self
-                    .changes
-                    .recv_timeout(left)
-                    .expect("a change is reported");
-                if services(&loaded) == names {
-                    return loaded;
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn files_written_created_renamed_and_deleted_are_reported() {
-        let dir = Directory::new("watch");
-        dir.write("a.yaml", &service("a"));
-        let (watched, loaded) = Watched::new(&dir.0);
-        assert_eq!(services(&loaded), ["a"]);
-
-        dir.write("a.yaml", &service("b"));
-        watched.wait_for(&["b"]);
-        dir.write("c.yaml", &service("c"));
-        watched.wait_for(&["b", "c"]);
-        // As editors save: another file takes the name.
-        dir.write(".a.yaml.tmp", &service("a"));
-        fs::rename(dir.path(".a.yaml.tmp"), dir.path("a.yaml")).unwrap();
-        watched.wait_for(&["a", "c"]);
-        fs::remove_file(dir.path("a.yaml")).unwrap();
-        watched.wait_for(&["c"]);
-    }
-
-    #[test]
-    fn a_broken_file_reports_its_problem_and_its_last_good_content() {
-        let dir = Directory::new("watch-broken");
-        dir.write("a.yaml", &service("a"));
-        let (watched, _) = Watched::new(&dir.0);
-        dir.write("a.yaml", "kind: [");
-        let loaded = watched.wait_for(&["a"]);
-        assert_eq!(loaded.problems.len(), 1);
-    }
-
-    #[test]
-    fn the_swap_of_a_config_map_volume_is_reported() {
-        let dir = Directory::new("watch-volume");
-        let version = |name: &str, service_name: &str| {
-            fs::create_dir(dir.path(name)).unwrap();
-            dir.write(&format!("{name}/a.yaml"), &service(service_name));
-        };
-        let link = std::os::unix::fs::symlink::<&str, PathBuf>;
-        version("..1", "one");
-        link("..1", dir.path("..data")).unwrap();
-        link("..data/a.yaml", dir.path("a.yaml")).unwrap();
-        let (watched, loaded) = Watched::new(&dir.0);
-        assert_eq!(services(&loaded), ["one"]);
-
-        for (old, new) in [("..1", "..2"), ("..2", "..3")] {
-            version(new, new);
-            link(new, dir.path("..data_tmp")).unwrap();
-            fs::rename(dir.path("..data_tmp"), dir.path("..data")).unwrap();
-            fs::remove_dir_all(dir.path(old)).unwrap();
-            watched.wait_for(&[new]);
-        }
-    }
-
-    #[test]
-    fn the_target_of_a_symbolic_link_is_watched() {
-        let dir = Directory::new("watch-link");
-        let target = Directory::new("watch-link-target");
-        target.write("real", &service("a"));
-        std::os::unix::fs::symlink(target.path("real"), dir.path("a.yaml")).unwrap();
-        let (watched, _) = Watched::new(&dir.0);
-        target.write("real", &service("b"));
-        watched.wait_for(&["b"]);
-    }
-
-    #[test]
-    fn a_directory_that_is_replaced_is_read_again() {
-        let dir = Directory::new("watch-replaced");
-        let path = dir.path("manifests");
-        let make = |name: &str| {
-            fs::create_dir(&path).unwrap();
-            dir.write("manifests/a.yaml", &service(name));
-        };
-        make("a");
-        let (watched, _) = Watched::new(&path);
-        fs::rename(&path, dir.path("gone")).unwrap();
-        make("b");
-        watched.wait_for(&["b"]);
-        dir.write("manifests/a.yaml", &service("c"));
-        watched.wait_for(&["c"]);
-    }
-
-    #[test]
-    fn a_single_file_is_watched() {
-        let dir = Directory::new("watch-file");
-        dir.write("one.yaml", &service("a"));
-        let (watched, _) = Watched::new(&dir.path("one.yaml"));
-        dir.write("one.yaml", &service("b"));
-        watched.wait_for(&["b"]);
-    }
-
-    #[test]
-    fn a_file_that_is_touched_but_not_changed_is_not_reported() {
-        let dir = Directory::new("watch-touch");
-        dir.write("a.yaml", &service("a"));
-        let (watched, _) = Watched::new(&dir.0);
-        dir.write("a.yaml", &service("a"));
-        dir.write("notes.txt", "hello");
-        dir.write("b.yaml", &service("b"));
-        let first = watched
-            .changes
-            .recv_timeout(Duration::from_secs(10))
-            .unwrap();
-        assert_eq!(services(&first), ["a", "b"]);
     }
 }

@@ -1,23 +1,27 @@
 //! Tells when the files changed: inotify on a thread of its own.
 //!
 //! Directories are watched, not files, because editors and `ConfigMap` volumes replace
-//! files instead of writing into them; those that symbolic links lead to are watched too. A file counts
-//! as written when its writer closes it, and counts as it is when it stays so for a moment: a file
-//! that is being written is not seen half. inotify rather than a portable watcher: Linux only, and
+//! files instead of writing into them; those that symbolic links lead to are watched too.
+//!
+//! A file counts as written when its writer closes it or it takes the name of another. As long as
+//! that is all that happens, only those files are read again, at once. After anything else (files
+//! come and go, links lead elsewhere) everything is looked at, and counts when it stays as it is
+//! for a moment: a file that is being written is not seen half. inotify rather than a portable watcher: Linux only, and
 //! `rustix` is here already.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tracing::{error, warn};
 
@@ -43,6 +47,7 @@ impl Watch {
             inotify,
             stop: Arc::clone(&stop),
             watched: BTreeMap::new(),
+            plain: None,
         };
         let thread = thread::Builder::new()
             .name("manifests".to_owned())
@@ -74,6 +79,8 @@ struct Watcher<F> {
     stop: Arc<OwnedFd>,
     /// By inotify's number of the watch: the one name in the directory that counts, or all.
     watched: BTreeMap<i32, Option<OsString>>,
+    /// The watch of the directory of manifests, if all of them are files in it.
+    plain: Option<i32>,
 }
 
 impl<F: FnMut(Loaded)> Watcher<F> {
@@ -126,14 +133,20 @@ impl<F: FnMut(Loaded)> Watcher<F> {
             | WatchFlags::CREATE
             | WatchFlags::DELETE
             | WatchFlags::DELETE_SELF
+            | WatchFlags::MODIFY
             | WatchFlags::MOVE
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
         let mut watched = BTreeMap::new();
         let mut complete = true;
-        for (directory, name) in directories(&self.manifests.path) {
+        let Directories { all, has_links } = Directories::of(&self.manifests.path);
+        self.plain = None;
+        for (directory, name) in all {
             match inotify::add_watch(&self.inotify, &directory, flags) {
                 Ok(watch) => {
+                    if !has_links && directory == self.manifests.path {
+                        self.plain = Some(watch);
+                    }
                     let names = watched.entry(watch).or_insert_with(|| name.clone());
                     if *names != name {
                         *names = None;
@@ -161,14 +174,40 @@ impl<F: FnMut(Loaded)> Watcher<F> {
         Coverage { grew, complete }
     }
 
-    /// Waits for a change that counts.
-    fn wait(&self, complete: bool) -> Result<Next, Errno> {
+    /// Waits for a change that has to be looked for, and reports files that were written.
+    fn wait(&mut self, complete: bool) -> Result<Next, Errno> {
+        let mut written = Written::default();
         loop {
-            match self.poll((!complete).then_some(LOOK_EVERY))? {
+            let timeout = match written.since {
+                // What never is quiet is looked at with everything else.
+                Some(since) if since.elapsed() >= SETTLE_MAX => return Ok(Next::Look),
+                Some(_) => Some(BURST),
+                None => (!complete).then_some(LOOK_EVERY),
+            };
+            match self.poll(timeout)? {
                 Event::Stop => return Ok(Next::Stop),
-                Event::Nothing => return Ok(Next::Look),
-                Event::Changes if self.drain()? => return Ok(Next::Look),
-                Event::Changes => {}
+                Event::Changes => {
+                    if self.drain(&mut written)? == Seen::More {
+                        return Ok(Next::Look);
+                    }
+                }
+                Event::Nothing if written.since.is_none() => return Ok(Next::Look),
+                Event::Nothing => {
+                    let Some(news) = self.manifests.read_again(&written.names) else {
+                        return Ok(Next::Look);
+                    };
+                    // One of them may have been written once more meanwhile.
+                    let events = written.events;
+                    if self.drain(&mut written)? == Seen::More {
+                        return Ok(Next::Look);
+                    }
+                    if written.events == events {
+                        written = Written::default();
+                        if !news.is_empty() {
+                            (self.on_change)(self.manifests.take(news));
+                        }
+                    }
+                }
             }
         }
     }
@@ -179,7 +218,9 @@ impl<F: FnMut(Loaded)> Watcher<F> {
             match self.poll(Some(SETTLE))? {
                 Event::Stop => return Ok(Next::Stop),
                 Event::Nothing => return Ok(Next::Look),
-                Event::Changes => drop(self.drain()?),
+                Event::Changes => {
+                    self.drain(&mut Written::default())?;
+                }
             }
             if Instant::now() >= deadline {
                 return Ok(Next::Look);
@@ -205,26 +246,81 @@ impl<F: FnMut(Loaded)> Watcher<F> {
         })
     }
 
-    /// Reads all events that are there; whether one of them counts.
-    fn drain(&self) -> Result<bool, Errno> {
+    /// Reads all events that are there.
+    fn drain(&self, written: &mut Written) -> Result<Seen, Errno> {
         let mut buffer = [MaybeUninit::uninit(); EVENT_BYTES];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
-        let mut counts = false;
+        let mut seen = Seen::Files;
         loop {
-            match reader.next() {
-                Ok(event) => {
-                    // An overflow belongs to no watch and counts.
-                    let only = self.watched.get(&event.wd()).and_then(Option::as_ref);
-                    counts |= only.is_none_or(|only| {
-                        event
-                            .file_name()
-                            .is_none_or(|name| name.to_bytes() == only.as_encoded_bytes())
-                    });
-                }
-                Err(Errno::AGAIN) => return Ok(counts),
-                Err(Errno::INTR) => {}
+            let event = match reader.next() {
+                Ok(event) => event,
+                Err(Errno::AGAIN) => return Ok(seen),
+                Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno),
+            };
+            let name = event
+                .file_name()
+                .map(|name| OsStr::from_bytes(name.to_bytes()));
+            let flags = event.events();
+            match name {
+                Some(name)
+                    if self.plain == Some(event.wd()) && !flags.contains(ReadFlags::ISDIR) =>
+                {
+                    if !super::is_manifest(Path::new(name)) {
+                        continue;
+                    }
+                    if flags.contains(ReadFlags::MODIFY) {
+                        written.is_being(name);
+                    } else if flags.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
+                        written.is(name);
+                    } else {
+                        seen = Seen::More;
+                    }
+                }
+                _ if flags.contains(ReadFlags::MODIFY) => {}
+                _ => {
+                    // An overflow belongs to no watch and counts.
+                    let only = self.watched.get(&event.wd()).and_then(Option::as_deref);
+                    if only.is_none_or(|only| name.is_none_or(|name| name == only)) {
+                        seen = Seen::More;
+                    }
+                }
             }
+        }
+    }
+}
+
+/// What events told of.
+#[derive(PartialEq)]
+enum Seen {
+    /// Manifests that were written, or nothing that counts.
+    Files,
+    /// More than that.
+    More,
+}
+
+/// Manifests that were written whole, and when that began.
+#[derive(Default)]
+struct Written {
+    names: BTreeSet<OsString>,
+    since: Option<Instant>,
+    /// Counts what happened to manifests.
+    events: u64,
+}
+
+impl Written {
+    fn is(&mut self, name: &OsStr) {
+        self.events += 1;
+        self.names.insert(name.to_owned());
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Its end will be told.
+    fn is_being(&mut self, name: &OsStr) {
+        self.events += 1;
+        self.names.remove(name);
+        if self.names.is_empty() {
+            self.since = None;
         }
     }
 }
@@ -248,29 +344,39 @@ enum Event {
     Stop,
 }
 
-/// The directories whose changes may change what is read, and the one name in each that counts
-/// (`None`: all).
-fn directories(path: &Path) -> Vec<(PathBuf, Option<OsString>)> {
-    let mut directories = Vec::new();
-    let is_directory = path.is_dir();
-    if is_directory {
-        directories.push((path.to_owned(), None));
-    }
-    // The path itself may be replaced: a symbolic link, or a directory made anew.
-    if let Some(name) = path.file_name() {
-        let name = (is_directory || !path.exists()).then(|| name.to_owned());
-        directories.push((parent(path), name));
-    }
-    for file in super::list(path).unwrap_or_default() {
-        if file.is_symlink()
-            && let Ok(target) = file.canonicalize()
-        {
-            directories.push((parent(&target), None));
+/// The directories whose changes may change what is read.
+struct Directories {
+    /// Each with the one name in it that counts (`None`: all).
+    all: Vec<(PathBuf, Option<OsString>)>,
+    /// Whether a manifest is a symbolic link.
+    has_links: bool,
+}
+
+impl Directories {
+    fn of(path: &Path) -> Self {
+        let mut all = Vec::new();
+        let mut has_links = false;
+        let is_directory = path.is_dir();
+        if is_directory {
+            all.push((path.to_owned(), None));
         }
+        // The path itself may be replaced: a symbolic link, or a directory made anew.
+        if let Some(name) = path.file_name() {
+            let name = (is_directory || !path.exists()).then(|| name.to_owned());
+            all.push((parent(path), name));
+        }
+        for file in super::list(path).unwrap_or_default() {
+            if file.is_symlink() {
+                has_links = true;
+                if let Ok(target) = file.canonicalize() {
+                    all.push((parent(&target), None));
+                }
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        Self { all, has_links }
     }
-    directories.sort_unstable();
-    directories.dedup();
-    directories
 }
 
 fn parent(path: &Path) -> PathBuf {
@@ -280,7 +386,9 @@ fn parent(path: &Path) -> PathBuf {
     }
 }
 
-/// Quiet that ends a burst of changes: an editor writes, renames and touches in one go.
+/// Quiet after files were written, in case that more are.
+const BURST: Duration = Duration::from_micros(200);
+/// Quiet that ends a burst of other changes: an editor writes, renames and touches in one go.
 const SETTLE: Duration = Duration::from_millis(10);
 /// What never is quiet counts as it is after this time.
 const SETTLE_MAX: Duration = Duration::from_millis(50);

@@ -1,0 +1,137 @@
+//! A collection that is shared by everyone who has the same one.
+//!
+//! Observations and configurations follow each other, and most of what they hold stays the same.
+//! Such a part costs nothing to hand on, and is known to be the same by looking at one pointer.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+/// A value that its clones share until one of them is written to, which then has its own.
+#[derive(Debug)]
+pub struct Shared<T>(Arc<T>);
+
+impl<T> Shared<T> {
+    /// Whether it is the very same value, not merely an equal one.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Shared<Vec<Arc<T>>> {
+    /// What `items` are; the last collection itself if they are its items.
+    #[must_use]
+    pub fn following(&self, items: impl IntoIterator<Item = Arc<T>>) -> Self {
+        let items: Vec<_> = items.into_iter().collect();
+        let same = items.len() == self.len()
+            && (items.iter().zip(&self.0[..])).all(|(item, last)| Arc::ptr_eq(item, last));
+        if same {
+            self.clone()
+        } else {
+            Self(Arc::new(items))
+        }
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Default> Default for Shared<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T> From<T> for Shared<T> {
+    fn from(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Clone> DerefMut for Shared<T> {
+    /// Copies the value if it is shared.
+    fn deref_mut(&mut self) -> &mut T {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl<T: PartialEq> PartialEq for Shared<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other) || *self.0 == *other.0
+    }
+}
+
+impl<T: Eq> Eq for Shared<T> {}
+
+impl<I, T: FromIterator<I>> FromIterator<I> for Shared<T> {
+    fn from_iter<S: IntoIterator<Item = I>>(items: S) -> Self {
+        Self(Arc::new(items.into_iter().collect()))
+    }
+}
+
+impl<I, T: Clone + Extend<I>> Extend<I> for Shared<T> {
+    fn extend<S: IntoIterator<Item = I>>(&mut self, items: S) {
+        (**self).extend(items);
+    }
+}
+
+impl<T: Clone + IntoIterator> IntoIterator for Shared<T> {
+    type Item = T::Item;
+    type IntoIter = T::IntoIter;
+
+    fn into_iter(self) -> T::IntoIter {
+        Arc::unwrap_or_clone(self.0).into_iter()
+    }
+}
+
+#[expect(
+    clippy::into_iter_without_iter,
+    reason = "`iter` is that of the collection"
+)]
+impl<'a, T> IntoIterator for &'a Shared<T>
+where
+    &'a T: IntoIterator,
+{
+    type Item = <&'a T as IntoIterator>::Item;
+    type IntoIter = <&'a T as IntoIterator>::IntoIter;
+
+    fn into_iter(self) -> Self::IntoIter {
+        (&*self.0).into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_is_the_same_until_it_is_written_to() {
+        let first: Shared<Vec<u8>> = [1, 2].into_iter().collect();
+        let mut second = first.clone();
+        assert!(first.is(&second));
+        second.push(3);
+        assert!(!first.is(&second));
+        assert_eq!((&first[..], &second[..]), (&[1, 2][..], &[1, 2, 3][..]));
+    }
+
+    #[test]
+    fn what_follows_is_the_same_only_if_every_item_is() {
+        let items = [Arc::new(1), Arc::new(2)];
+        let first: Shared<Vec<Arc<u8>>> = items.iter().cloned().collect();
+        assert!(first.following(items.clone()).is(&first));
+        let equal = first.following([Arc::clone(&items[0]), Arc::new(2)]);
+        assert!(!equal.is(&first));
+        assert_eq!(equal, first);
+        assert_eq!(first.following(items[..1].to_vec()).len(), 1);
+    }
+}
