@@ -4,6 +4,7 @@
 //! hands out handles.
 
 pub mod admin;
+pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod control;

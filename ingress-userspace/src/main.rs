@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
+use ingress_userspace::allocator::Allocator;
 use ingress_userspace::settings::{Command, CommandLine};
 use ingress_userspace::{app, cli, telemetry};
-use mimalloc::MiMalloc;
 
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     match run(CommandLine::parse().command) {

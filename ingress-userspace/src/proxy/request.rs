@@ -89,22 +89,21 @@ pub(super) fn rewrite(
     client: &Client,
     account: &Account,
 ) -> Option<HeaderValue> {
-    let host = match head.uri.authority() {
-        Some(authority) => {
-            let host = HeaderValue::from_str(authority.as_str());
-            head.uri = origin_form(&head.uri);
-            host.ok()
-        }
-        None => head.headers.get(HOST).cloned(),
+    let (host, is_there) = if let Some(authority) = head.uri.authority() {
+        let host = HeaderValue::from_str(authority.as_str());
+        head.uri = origin_form(&head.uri);
+        (host.ok(), false)
+    } else {
+        let host = head.headers.get(HOST).cloned();
+        let is_there = host.is_some();
+        (host, is_there)
     };
     let host = host.unwrap_or(HeaderValue::from_static(""));
     let version = std::mem::replace(&mut head.version, Version::HTTP_11);
     let headers = &mut head.headers;
-    let trailers = headers.get(TE).is_some_and(accepts_trailers);
-    let protocols = remove_connection_fields(headers).filter(|_| version == Version::HTTP_11);
-    let original_for = lines_in_one(headers, &X_FORWARDED_FOR);
-    let original_host = headers.get(X_FORWARDED_HOST).cloned();
-    remove_request_fields(headers);
+    let is_special = headers.keys().any(is_special);
+    let taken = is_special.then(|| Taken::out_of(headers));
+    let taken = taken.unwrap_or_default();
     let policy = &connection.worker.clients;
     if policy.forwarded_for != X_FORWARDED_FOR && client.claims.is_none() {
         headers.remove(&policy.forwarded_for);
@@ -112,10 +111,10 @@ pub(super) fn rewrite(
     // One allocation at most for all that follows.
     headers.reserve(ADDED_FIELDS);
     let host = introduce(headers, host, connection, client);
-    if let Some(original) = original_for {
+    if let Some(original) = taken.forwarded_for {
         headers.insert(X_ORIGINAL_FORWARDED_FOR, original);
     }
-    if let Some(original) = original_host {
+    if let Some(original) = taken.forwarded_host {
         headers.insert(X_ORIGINAL_FORWARDED_HOST, original);
     }
     let id = || account.request_id();
@@ -123,13 +122,40 @@ pub(super) fn rewrite(
     if let Some(span) = account.span() {
         span.write(headers);
     }
-    if trailers {
+    if taken.accepts_trailers {
         // We pass trailers on. Whoever sends `TE` names it in `Connection` (RFC 9110 §10.1.4).
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    headers.insert(HOST, host);
-    protocols
+    if !is_there || is_special || client.claims.is_some() {
+        headers.insert(HOST, host);
+    }
+    taken.protocols.filter(|_| version == Version::HTTP_11)
+}
+
+/// What a head had that few have, and that does not stay in it.
+#[derive(Default)]
+struct Taken {
+    /// What to switch to, if the client asks for it as it should.
+    protocols: Option<HeaderValue>,
+    accepts_trailers: bool,
+    forwarded_for: Option<HeaderValue>,
+    forwarded_host: Option<HeaderValue>,
+}
+
+impl Taken {
+    fn out_of(headers: &mut HeaderMap) -> Self {
+        let accepts_trailers = headers.get(TE).is_some_and(accepts_trailers);
+        let protocols = remove_connection_fields(headers);
+        let taken = Self {
+            protocols,
+            accepts_trailers,
+            forwarded_for: lines_in_one(headers, &X_FORWARDED_FOR),
+            forwarded_host: headers.get(X_FORWARDED_HOST).cloned(),
+        };
+        remove_request_fields(headers);
+        taken
+    }
 }
 
 /// Tells the endpoint who asks and how. Returns the host that it is asked for.
@@ -261,6 +287,11 @@ fn accepts_trailers(te: &HeaderValue) -> bool {
             .unwrap_or_default();
         name.trim_ascii().eq_ignore_ascii_case(b"trailers")
     })
+}
+
+/// Whether a field is looked at on the way, or does not stay as it is.
+fn is_special(name: &HeaderName) -> bool {
+    *name == CONNECTION || is_unwanted(name.as_str())
 }
 
 /// Removes what ends at this hop and what only we may say, in one look through the names.

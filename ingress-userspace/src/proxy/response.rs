@@ -18,8 +18,10 @@ use super::request::remove_connection_fields;
 pub(super) fn rewrite(head: &mut response::Parts) {
     // hyper answers in the version of the client.
     head.version = Version::HTTP_11;
-    remove_connection_fields(&mut head.headers);
-    remove_response_fields(&mut head.headers);
+    if head.headers.keys().any(is_special) {
+        remove_connection_fields(&mut head.headers);
+        remove_response_fields(&mut head.headers);
+    }
     head.headers.entry(SERVER).or_insert(NAME);
 }
 
@@ -95,15 +97,21 @@ impl Dialect {
     }
 }
 
+/// Whether a field is about the connection that it came over.
+fn is_special(name: &HeaderName) -> bool {
+    *name == CONNECTION || is_hop_by_hop(name)
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+    )
+}
+
 fn remove_response_fields(headers: &mut HeaderMap) {
-    let hop_by_hop = |name: &&HeaderName| {
-        matches!(
-            name.as_str(),
-            "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
-        )
-    };
-    // Nearly always none: the vector does not allocate then.
-    let names: Vec<HeaderName> = headers.keys().filter(hop_by_hop).cloned().collect();
+    let unwanted = headers.keys().filter(|name| is_hop_by_hop(name)).cloned();
+    let names: Vec<HeaderName> = unwanted.collect();
     for name in names {
         headers.remove(name);
     }

@@ -73,7 +73,7 @@ impl Account {
             worker: Rc::clone(worker),
             begun: Instant::now(),
             method: request.method().clone(),
-            request_head_bytes: line_bytes as u64 + field_bytes(request.headers()),
+            request_head_bytes: line_bytes as u64 + Fields::of(request.headers()).bytes,
             upload: OnceCell::new(),
             route: OnceCell::new(),
             status: Cell::new(None),
@@ -149,8 +149,9 @@ impl Account {
     pub(in super::super) fn respond<B>(&self, response: &Response<B>) {
         self.status.set(Some(response.status()));
         let reason = response.status().canonical_reason().map_or(0, str::len);
-        let mut bytes = (STATUS_LINE_BYTES + reason) as u64 + field_bytes(response.headers());
-        if !response.headers().contains_key(DATE) {
+        let fields = Fields::of(response.headers());
+        let mut bytes = (STATUS_LINE_BYTES + reason) as u64 + fields.bytes;
+        if !fields.have_date {
             // hyper adds it.
             bytes += DATE_BYTES;
         }
@@ -284,11 +285,26 @@ impl Attempt {
     }
 }
 
-/// Bytes of all fields as HTTP/1.1 spells them, with the line that ends them.
-fn field_bytes(headers: &HeaderMap) -> u64 {
-    let fields = headers.iter();
-    let bytes = fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
-    bytes.sum::<usize>() as u64 + 2
+/// What is counted of the fields of a head.
+struct Fields {
+    /// As HTTP/1.1 spells them, with the line that ends them.
+    bytes: u64,
+    have_date: bool,
+}
+
+impl Fields {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut bytes = 2;
+        let mut have_date = false;
+        for (name, value) in headers {
+            bytes += name.as_str().len() + value.len() + FIELD_BYTES;
+            have_date |= *name == DATE;
+        }
+        Self {
+            bytes: bytes as u64,
+            have_date,
+        }
+    }
 }
 
 /// What nginx logs for a client that has gone before it was answered.

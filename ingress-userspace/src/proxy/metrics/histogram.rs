@@ -6,10 +6,12 @@ use crate::proxy::counters::Counter;
 
 /// How often a value fell into which bucket. The bounds are ingress-nginx's.
 #[derive(Debug)]
+#[repr(C)]
 pub(in super::super) struct Histogram<B: Bounds> {
+    /// Beside the first bucket, which takes most times: one line of the cache for both.
+    sum: Counter,
     /// One more than there are bounds: what is above all of them.
     buckets: B::Buckets,
-    sum: Counter,
 }
 
 /// Upper bounds of buckets.
@@ -99,8 +101,8 @@ impl Bounds for Sizes {
 impl<B: Bounds> Default for Histogram<B> {
     fn default() -> Self {
         Self {
-            buckets: B::Buckets::default(),
             sum: Counter::default(),
+            buckets: B::Buckets::default(),
         }
     }
 }
