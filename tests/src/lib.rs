@@ -18,5 +18,6 @@ pub mod programs;
 pub mod rig;
 pub mod services;
 pub mod supervise;
+pub mod train;
 pub mod wire;
 pub mod wiring;

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use ingress_tests::demo::Programs;
 use ingress_tests::host::Process;
 use ingress_tests::manifest::Manifest;
 use ingress_tests::rig::{Options, wait_until};
+use ingress_tests::train::Exercise;
 use serde_json::Value;
 
 /// A daemon and an origin of somebody who is not root.
@@ -55,6 +57,21 @@ fn without_privileges_the_best_datapath_is_chosen_and_the_reason_told() -> Resul
     assert!(reason.contains("NET_ADMIN"), "{reason}");
     assert!(!scene.pins.exists(), "nothing is left in bpffs");
     Ok(())
+}
+
+#[test]
+fn every_kind_of_traffic_that_profiles_are_taken_of_is_answered() -> Result<()> {
+    let options = Options::from_env()?;
+    let notes = tempfile::tempdir()?;
+    let exercise = Exercise {
+        programs: Programs {
+            sluice: options.sluice,
+            origin: options.origin,
+        },
+        notes: notes.path().to_owned(),
+        percent: 1,
+    };
+    exercise.run(|_| {})
 }
 
 impl Scene {

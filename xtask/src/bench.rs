@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{assets, build, peers, setup, shell};
+use crate::{assets, build, peers, pgo, setup, shell};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -26,6 +26,12 @@ pub(crate) struct Flags {
         default_value = "nginx,haproxy,envoy,traefik,pingora"
     )]
     peers: Vec<String>,
+    /// Of the proxy: another build of Sluice that stands beside it too, as `other`.
+    #[arg(long, value_name = "FILE")]
+    other: Option<PathBuf>,
+    /// Of the proxy: measure the plain release build, not the one by a profile.
+    #[arg(long)]
+    no_pgo: bool,
     /// Pairs of runs of each comparison.
     #[arg(long, default_value_t = 5)]
     pairs: u32,
@@ -51,7 +57,12 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     }
     setup::run(setup::Scope::Bench)?;
     setup::install_packages(&[("wrk", "wrk"), ("h2load", "nghttp2-client")])?;
-    let sluice = build::sluice()?;
+    let by_profile = matches!(flags.suite, Suite::Proxy) && !flags.no_pgo;
+    let sluice = if by_profile {
+        pgo::sluice(build::Rig::Fast)?
+    } else {
+        build::sluice()?
+    };
     let rig = build::rig(build::Rig::Fast)?;
     let mut bench = Command::new(rig.join("sluice-bench"));
     bench.current_dir(shell::root());
@@ -65,9 +76,13 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             bench
                 .arg("--peer-programs")
                 .arg(peers::ensure(&flags.peers)?);
+            if let Some(other) = &flags.other {
+                bench.arg("--other").arg(std::path::absolute(other)?);
+            }
             bench.args(flags.only.iter().flat_map(|part| ["--only", part]))
         }
     };
+    bench.args(["--build", if by_profile { PGO } else { PLAIN }]);
     bench
         .arg("--sluice")
         .arg(sluice)
@@ -80,3 +95,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     }
     Err(bench.exec()).context("failed to start the bench")
 }
+
+/// How Sluice was built, for the report.
+const PGO: &str = "release, by a profile";
+const PLAIN: &str = "release";

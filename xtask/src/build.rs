@@ -1,24 +1,43 @@
 //! Builds what runs: `sluice` in release, the rig's programs around it.
 
 use std::env;
+use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use clap::Args;
 
-use crate::shell::{cargo, root, step};
+use crate::pgo;
+use crate::shell::{cargo, root, say, step};
+
+#[derive(Args)]
+pub(crate) struct Flags {
+    /// By a profile of its work, which is taken on loopback: two builds, and a quicker daemon.
+    #[arg(long)]
+    pgo: bool,
+    /// Also copy it here.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Builds `sluice` as a user wants it, and says where it is.
+pub(crate) fn run(flags: &Flags) -> Result<()> {
+    let sluice = if flags.pgo {
+        pgo::sluice(Rig::Dev)?
+    } else {
+        sluice()?
+    };
+    say(&format!("    {}", sluice.display()));
+    if let Some(output) = &flags.output {
+        fs::copy(&sluice, output)
+            .with_context(|| format!("failed to copy it to {}", output.display()))?;
+    }
+    Ok(())
+}
 
 /// Builds `sluice` in release, and gives its path.
 pub(crate) fn sluice() -> Result<PathBuf> {
-    let mut build = cargo();
-    build.args([
-        "build",
-        "--release",
-        "-p",
-        "ingress-userspace",
-        "--bin",
-        "sluice",
-    ]);
-    step("build sluice in release", &mut build)?;
+    step("build sluice in release", cargo().args(SLUICE))?;
     Ok(target().join("release/sluice"))
 }
 
@@ -54,6 +73,17 @@ pub(crate) fn rig(kind: Rig) -> Result<PathBuf> {
     Ok(target().join(directory))
 }
 
-fn target() -> PathBuf {
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
+
+/// What cargo is told to build `sluice` in release.
+pub(crate) const SLUICE: [&str; 6] = [
+    "build",
+    "--release",
+    "-p",
+    "ingress-userspace",
+    "--bin",
+    "sluice",
+];

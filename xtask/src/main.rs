@@ -8,6 +8,7 @@ mod demo;
 mod go;
 mod lint;
 mod peers;
+mod pgo;
 mod setup;
 mod shell;
 mod test;
@@ -33,7 +34,7 @@ enum Verb {
     /// cluster's programs. Safe to repeat.
     Setup,
     /// Build `sluice` in release.
-    Build,
+    Build(build::Flags),
     /// Build an edge node out of network namespaces and show what Sluice does there (needs root).
     Demo(demo::Flags),
     /// Run a Kubernetes cluster on network namespaces until Ctrl-C (needs root).
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
         Verb::Setup => {
             setup::run(setup::Scope::Everything).and_then(|()| assets::ensure().map(drop))
         }
-        Verb::Build => setup::run(setup::Scope::Build).and_then(|()| build::sluice().map(drop)),
+        Verb::Build(flags) => setup::run(setup::Scope::Build).and_then(|()| build::run(&flags)),
         Verb::Demo(flags) => demo::run(&flags),
         Verb::Cluster(flags) => cluster::run(&flags),
         Verb::Conformance => test::conformance(),

@@ -39,6 +39,8 @@ pub struct Plan {
     pub peers: Vec<Peer>,
     /// Directory of those that are not Debian's.
     pub programs: PathBuf,
+    /// Another build of Sluice, which is a subject too.
+    pub other: Option<PathBuf>,
 }
 
 /// What one run of a subject gave.
@@ -63,10 +65,12 @@ struct Bench<'a> {
 /// Runs the suite; `say` is told what is being done.
 pub fn run(programs: &Programs, plan: &Plan, say: impl Fn(&str)) -> Result<Report> {
     let mut peers = vec![Peer::Sluice];
-    peers.extend(plan.peers.iter().filter(|peer| **peer != Peer::Sluice));
+    peers.extend(plan.other.is_some().then_some(Peer::Other));
+    let ours = [Peer::Sluice, Peer::Other];
+    peers.extend(plan.peers.iter().filter(|peer| !ours.contains(peer)));
     let core = Core::take(&format!("sluice-bench-{}", std::process::id()))?;
     say("build the edge node");
-    let stage = Stage::set(programs, &plan.programs)?;
+    let stage = Stage::set(programs, &plan.programs, plan.other.as_deref())?;
     let mut bench = Bench {
         core: &core,
         stage: &stage,

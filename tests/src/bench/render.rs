@@ -10,8 +10,8 @@ pub fn render(report: &Report) -> String {
     let machine = &report.machine;
     let _ = writeln!(
         out,
-        "\n{}, {} cores (the bench uses one), Linux {}, sluice {}\n",
-        machine.cpu, machine.cores, machine.kernel, machine.sluice
+        "\n{}, {} cores (the bench uses one), Linux {}, sluice {} ({})\n",
+        machine.cpu, machine.cores, machine.kernel, machine.sluice, machine.build
     );
     let _ = writeln!(
         out,

@@ -86,6 +86,8 @@ pub struct Machine {
     pub kernel: String,
     /// Version of Sluice.
     pub sluice: &'static str,
+    /// How it was built.
+    pub build: String,
 }
 
 /// A figure of one subject.
@@ -165,6 +167,7 @@ impl Machine {
                 .trim()
                 .to_owned(),
             sluice: env!("CARGO_PKG_VERSION"),
+            build: String::new(),
         }
     }
 }

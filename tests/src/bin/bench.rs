@@ -18,6 +18,12 @@ struct CommandLine {
     /// The daemon.
     #[arg(long)]
     sluice: PathBuf,
+    /// How it was built, for the report.
+    #[arg(long, default_value = "unknown")]
+    build: String,
+    /// Another build of it, to measure beside it.
+    #[arg(long)]
+    other: Option<PathBuf>,
     /// What pods run.
     #[arg(long)]
     origin: PathBuf,
@@ -61,7 +67,7 @@ fn main() -> Result<()> {
     let say = |what: &str| {
         let _ = writeln!(std::io::stderr(), "==> {what}");
     };
-    let report = match flags.suite {
+    let mut report = match flags.suite {
         Suite::Control => control::run(&programs.sluice, say)?,
         Suite::Datapath => datapath::run(&programs, effort, say)?,
         Suite::Proxy => {
@@ -70,10 +76,12 @@ fn main() -> Result<()> {
                 only: flags.only,
                 peers: flags.peers,
                 programs: flags.peer_programs,
+                other: flags.other,
             };
             proxy::run(&programs, &plan, say)?
         }
     };
+    report.machine.build = flags.build;
     if let Some(file) = flags.json {
         let json = serde_json::to_string_pretty(&report)?;
         fs::write(&file, json).with_context(|| format!("failed to write {}", file.display()))?;

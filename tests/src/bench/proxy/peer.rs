@@ -41,6 +41,8 @@ pub enum Peer {
     Traefik,
     /// The proxy of `tests/pingora`.
     Pingora,
+    /// Another build of ours.
+    Other,
 }
 
 /// A subject that serves a scene. Dropping it ends it.
@@ -78,6 +80,7 @@ impl Peer {
             Self::Envoy => "envoy",
             Self::Traefik => "traefik",
             Self::Pingora => "pingora",
+            Self::Other => "other",
         }
     }
 
@@ -101,14 +104,18 @@ impl Peer {
             // The others tell by the first bytes what a client speaks.
             h2c: match self {
                 Self::Nginx | Self::Haproxy => port + 2,
-                Self::Sluice | Self::Envoy | Self::Traefik | Self::Pingora => port,
+                Self::Sluice | Self::Envoy | Self::Traefik | Self::Pingora | Self::Other => port,
             },
             name,
         };
         let group = core.group(&place.name)?;
         let launch = |program: &str| group.command(&stage.rig.edge, program);
         let command = match self {
-            Self::Sluice => sluice::command(stage, scene, &place, &launch)?,
+            Self::Sluice => {
+                let program = stage.rig.options.sluice.display().to_string();
+                sluice::command(stage, scene, &place, &launch, &program)?
+            }
+            Self::Other => sluice::command(stage, scene, &place, &launch, &stage.other()?)?,
             Self::Nginx => nginx::command(stage, scene, &place, &launch)?,
             Self::Haproxy => haproxy::command(stage, scene, &place, &launch)?,
             Self::Envoy => envoy::command(stage, scene, &place, &launch)?,
@@ -177,7 +184,7 @@ impl Subject {
         let mut backends = scene.backends();
         backends[host] = vec![address];
         match self.peer {
-            Peer::Sluice => sluice::write_backends(place, scene, host, &backends)?,
+            Peer::Sluice | Peer::Other => sluice::write_backends(place, scene, host, &backends)?,
             Peer::Nginx => {
                 nginx::write_configuration(stage, scene, place, &backends)?;
                 self.signal("HUP")?;
@@ -193,7 +200,7 @@ impl Subject {
     /// Serves the hosts of `scene`, which are more or fewer than before. Whether the peer can.
     pub(super) fn change_hosts(&self, stage: &Stage, scene: &Scene) -> Result<bool> {
         match self.peer {
-            Peer::Sluice => sluice::write_hosts(&self.place, scene)?,
+            Peer::Sluice | Peer::Other => sluice::write_hosts(&self.place, scene)?,
             Peer::Nginx => {
                 nginx::write_configuration(stage, scene, &self.place, &scene.backends())?;
                 self.signal("HUP")?;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::scene::{Key, NETWORKS, host};
 use crate::demo::Programs;
@@ -16,10 +16,12 @@ pub(super) struct Stage {
     pub(super) rig: Rig,
     /// Directory of the peers that are not Debian's.
     peers: PathBuf,
+    /// Another build of Sluice.
+    other: Option<PathBuf>,
 }
 
 impl Stage {
-    pub(super) fn set(programs: &Programs, peers: &Path) -> Result<Self> {
+    pub(super) fn set(programs: &Programs, peers: &Path, other: Option<&Path>) -> Result<Self> {
         let rig = Rig::build(Options {
             services: 0,
             has_rules: true,
@@ -40,6 +42,7 @@ impl Stage {
         let stage = Self {
             rig,
             peers: peers.to_owned(),
+            other: other.map(Path::to_owned),
         };
         stage.write_certificates()?;
         fs::write(stage.names(), format!("{EDGE_V4} {}\n", host(0)))?;
@@ -51,6 +54,13 @@ impl Stage {
         let program = self.peers.join(name);
         ensure!(program.is_file(), "{} is not there", program.display());
         Ok(program.display().to_string())
+    }
+
+    /// Path of the other build of Sluice.
+    pub(super) fn other(&self) -> Result<String> {
+        let other = self.other.as_ref();
+        let other = other.context("there is no other build of Sluice")?;
+        Ok(other.display().to_string())
     }
 
     /// Chain and key of a certificate for all hosts.

@@ -16,6 +16,7 @@ pub(super) fn command(
     scene: &Scene,
     place: &Place,
     run: &Run<'_>,
+    program: &str,
 ) -> Result<Command> {
     let manifests = place.directory.join("manifests");
     fs::create_dir_all(&manifests)?;
@@ -44,7 +45,7 @@ pub(super) fn command(
         .with(&format!("--http-port={}", place.http))
         .with(&format!("--https-port={}", place.https))
         .with(&format!("--metrics-address=127.0.0.1:{}", place.https + 1));
-    let mut command = run(&stage.rig.options.sluice.display().to_string());
+    let mut command = run(program);
     command.args(daemon.arguments());
     Ok(command)
 }
