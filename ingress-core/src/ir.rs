@@ -22,7 +22,7 @@ pub use backend::{
 };
 pub use balance::{Affinity, AffinityMode, Balance, HashBy};
 pub use certificate::Certificate;
-pub use client_auth::{Authorities, ClientAuth, VerifyMode};
+pub use client_auth::{Authorities, ClientAuth, CommonName, CommonNameError, VerifyMode};
 pub use host::{Host, HostError, HostPattern};
 pub use rule::{HostRules, ObjectRef, PathPattern, Rule, RuleOrigin, Target};
 pub use stream::{ProxyVersion, TcpService, TcpServiceError, UdpService};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{PREFIXES, Settings, boolean};
-use crate::ir::VerifyMode;
+use crate::ir::{CommonName, VerifyMode};
 
 /// What is said about client certificates, piece by piece.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct ClientAuthSettings {
     pub mode: Mode,
     /// How many intermediate certificates there may be.
     pub depth: Option<u8>,
+    /// Whose certificates are taken.
+    pub common_name: Option<CommonName>,
     /// Whether endpoints get the certificate itself.
     pub passes_certificate: bool,
     /// Where those are sent that don't get in.
@@ -146,9 +148,19 @@ pub(super) fn error_page(value: &str, settings: &mut Settings) -> Result<(), Str
 }
 
 /// Source: ingress-nginx, annotation `auth-tls-match-cn`, which narrows who gets in.
-pub(super) fn match_cn(_: &str, settings: &mut Settings) -> Result<(), String> {
-    settings.client_auth.is_unusable = true;
-    Err("is not supported; hosts that ask for client certificates refuse every request".to_owned())
+pub(super) fn match_cn(value: &str, settings: &mut Settings) -> Result<(), String> {
+    match value.trim().parse() {
+        Ok(common_name) => {
+            settings.client_auth.common_name = Some(common_name);
+            Ok(())
+        }
+        Err(error) => {
+            settings.client_auth.is_unusable = true;
+            Err(format!(
+                "`{value}` {error}; hosts that ask for client certificates refuse every request"
+            ))
+        }
+    }
 }
 
 /// The key of the Secret's name, which only an Ingress can give: it is read for its namespace.

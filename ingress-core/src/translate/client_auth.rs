@@ -102,6 +102,7 @@ fn read(
         mode,
         depth: settings.depth(),
         authorities: authorities.filter(|_| !settings.is_unusable),
+        common_name: settings.common_name.clone(),
         passes_certificate: settings.passes_certificate,
         error_page: settings.error_page.clone(),
     }))

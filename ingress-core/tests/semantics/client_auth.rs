@@ -146,7 +146,7 @@ fn a_secret_that_cannot_be_used_closes_its_hosts_and_no_others() {
         (
             "test/ca",
             json!({"ca.crt": "Y2E="}),
-            Some(("match-cn", "CN=a")),
+            Some(("match-cn", "CN=(")),
             format!("it {match_cn} InvalidAnnotation"),
         ),
     ] {

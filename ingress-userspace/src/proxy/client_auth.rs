@@ -41,6 +41,8 @@ pub(super) struct Presented {
 pub(super) struct Judgement {
     policy: Arc<Policy>,
     verdict: Verdict,
+    /// Whether its name is one of those that get in.
+    is_named: bool,
     fields: Fields,
 }
 
@@ -71,6 +73,7 @@ impl Judgement {
         Rc::new(Self {
             policy: Arc::clone(policy),
             verdict,
+            is_named: policy.takes_name_of(leaf),
             fields,
         })
     }
@@ -109,7 +112,13 @@ fn judge(connection: &Connection, policy: &Arc<Policy>) -> Result<Rc<Judgement>,
     let failure = match (&judgement.verdict, policy.mode()) {
         (Verdict::Good, _)
         | (Verdict::None, VerifyMode::Optional | VerifyMode::OptionalNoCa)
-        | (Verdict::Unknown(_), VerifyMode::OptionalNoCa) => return Ok(judgement),
+        | (Verdict::Unknown(_), VerifyMode::OptionalNoCa) => {
+            // Without a certificate there is no name, as with ingress-nginx.
+            return judgement
+                .is_named
+                .then_some(judgement)
+                .ok_or(Failure::OtherClient);
+        }
         (Verdict::None, VerifyMode::Required) => Failure::NoCertificate,
         (Verdict::Bad(_) | Verdict::Unknown(_), _) => Failure::BadCertificate,
     };

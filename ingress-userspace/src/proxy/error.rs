@@ -25,6 +25,9 @@ pub(super) enum Failure {
     /// Downstream: the host does not take the client's certificate.
     #[error("client has shown a certificate that is not good")]
     BadCertificate,
+    /// Downstream: the host does not take clients of this name.
+    #[error("client is not one that the host takes")]
+    OtherClient,
     /// Downstream: as one of these two, for a host that has a page about it.
     #[error("client has not shown a good certificate")]
     ErrorPage(HeaderValue),
@@ -108,7 +111,7 @@ impl Failure {
             | Self::BadCertificate => StatusCode::BAD_REQUEST,
             Self::ErrorPage(_) => StatusCode::FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::NobodyTrusted => StatusCode::FORBIDDEN,
+            Self::NobodyTrusted | Self::OtherClient => StatusCode::FORBIDDEN,
             Self::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoTunnel => StatusCode::NOT_IMPLEMENTED,
@@ -134,7 +137,7 @@ impl Failure {
             Self::BadCertificate => "400 the client certificate is not good\n",
             Self::ErrorPage(_) => "302 found\n",
             Self::Misdirected => "421 misdirected request\n",
-            Self::NobodyTrusted => "403 forbidden\n",
+            Self::NobodyTrusted | Self::OtherClient => "403 forbidden\n",
             Self::RequestTimedOut => "408 request timeout\n",
             Self::NoRoute => "404 no route for this host and path\n",
             Self::NoTunnel => "501 the endpoint takes no tunnels over HTTP/2\n",

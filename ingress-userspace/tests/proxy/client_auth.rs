@@ -23,13 +23,13 @@ use crate::rig::{Head, Origin, PATIENCE, Proxy, config};
 use crate::tls::secret;
 
 /// An authority of a test.
-struct Authority {
-    pem: String,
+pub(crate) struct Authority {
+    pub(crate) pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn root(name: &str) -> Self {
+    pub(crate) fn root(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let parameters = Self::parameters(name);
         let pem = parameters.self_signed(&key).unwrap().pem();
@@ -55,7 +55,11 @@ impl Authority {
     }
 
     /// The files of a client, whose chain has these intermediates.
-    fn client(&self, change: impl FnOnce(&mut CertificateParams), chain: &[&Self]) -> Files {
+    pub(crate) fn client(
+        &self,
+        change: impl FnOnce(&mut CertificateParams),
+        chain: &[&Self],
+    ) -> Files {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.distinguished_name = DistinguishedName::new();
@@ -94,7 +98,7 @@ impl Authority {
 const SERIAL: u64 = 4711;
 
 /// Certificate and key where curl finds them, until this is dropped.
-struct Files {
+pub(crate) struct Files {
     _directory: tempfile::TempDir,
     chain: PathBuf,
     key: PathBuf,
@@ -116,7 +120,7 @@ impl Files {
     }
 }
 
-fn asking(mode: VerifyMode, ca: &str, crl: Option<String>) -> ClientAuth {
+pub(crate) fn asking(mode: VerifyMode, ca: &str, crl: Option<String>) -> ClientAuth {
     let authorities = Authorities {
         secret: ObjectRef {
             kind: "Secret",
@@ -130,6 +134,7 @@ fn asking(mode: VerifyMode, ca: &str, crl: Option<String>) -> ClientAuth {
         mode,
         depth: 1,
         authorities: Some(Arc::new(authorities)),
+        common_name: None,
         passes_certificate: false,
         error_page: None,
     }
@@ -142,7 +147,7 @@ fn ask(mut config: Config, host: &str, auth: &ClientAuth) -> Config {
     config
 }
 
-fn one_host(origin: &Origin, auth: &ClientAuth) -> Config {
+pub(crate) fn one_host(origin: &Origin, auth: &ClientAuth) -> Config {
     ask(
         config(&[("one.test", "/", &[origin.address])]),
         "one.test",
@@ -175,7 +180,7 @@ fn curl(proxy: &Proxy, client: Option<&Files>, options: &[&str]) -> (String, Str
     (status.trim().to_owned(), body.to_owned())
 }
 
-fn get(proxy: &Proxy, client: Option<&Files>) -> (String, String) {
+pub(crate) fn get(proxy: &Proxy, client: Option<&Files>) -> (String, String) {
     curl(proxy, client, &["https://one.test/"])
 }
 

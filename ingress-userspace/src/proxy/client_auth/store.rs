@@ -7,6 +7,8 @@ use http::HeaderValue;
 use ingress_core::ir::{self, Authorities, HostPattern, VerifyMode};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
 
 use super::handshake;
 use super::trust::{Trust, Verdict};
@@ -130,6 +132,18 @@ impl Policy {
     /// Whether this is what the same host has asked before.
     pub(super) fn is_succeeded_by(&self, other: &Self) -> bool {
         self.host == other.host
+    }
+
+    /// Whether a client that authorities vouch for may come in by its name.
+    pub(super) fn takes_name_of(&self, leaf: Option<&[u8]>) -> bool {
+        let Some(wanted) = &self.source.common_name else {
+            return true;
+        };
+        let parsed = leaf.and_then(|leaf| X509Certificate::from_der(leaf).ok());
+        parsed.is_some_and(|(_, certificate)| {
+            let mut names = certificate.subject().iter_common_name();
+            names.any(|name| name.as_str().is_ok_and(|name| wanted.matches(name)))
+        })
     }
 
     pub(super) fn judge(&self, chain: &[CertificateDer<'_>]) -> Verdict {
