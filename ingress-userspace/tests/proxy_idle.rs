@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ingress_core::ir::{Certificate, Config, HostPattern, ObjectRef};
+use ingress_userspace::allocator::Allocator;
 use ingress_userspace::proxy::Timeouts;
 use rig::{Options, Origin, PATIENCE, Proxy, config, wait_until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -21,7 +22,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 /// Connections that are measured of each kind, where there are file descriptors for both ends.
 const CONNECTIONS: usize = 4_000;
