@@ -4,9 +4,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::host::Host;
@@ -67,8 +69,19 @@ impl Group {
 }
 
 impl Drop for Group {
+    /// Ends who is left: nginx's workers outlive a master that is killed, and would go on taking
+    /// their share of the next subject's connections.
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
+        let members = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
+        let members = members.lines().filter_map(|member| member.parse().ok());
+        for member in members.filter_map(Pid::from_raw) {
+            let _ = kill_process(member, Signal::KILL);
+        }
+        // There are members until the last of them is reaped.
+        let end = Instant::now() + END_MAX;
+        while fs::remove_dir(&self.0).is_err() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -85,7 +98,7 @@ impl Core {
     /// Puts this process, and so all that it will start, on the last core, with priority over
     /// other sessions.
     pub(super) fn take(name: &str) -> Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let number = cores - 1;
         let mut cpus = CpuSet::new();
         cpus.set(number);
@@ -182,6 +195,8 @@ fn seconds_of(group: &Path) -> Result<f64> {
     Ok(usage.trim().parse::<f64>()? / 1e9)
 }
 
+/// For killed processes to be gone.
+const END_MAX: Duration = Duration::from_secs(2);
 /// Of one core, for a run to count.
 const OTHERS_MAX: f64 = 0.15;
 const TICKS_A_SECOND: f64 = 100.0;
