@@ -19,9 +19,9 @@ macro_rules! abi {
             concat!(stringify!($name), " has padding"),
         );
 
+        #[cfg(feature = "user")]
         // SAFETY: `repr(C)` without padding (asserted above), and all fields are integers or
         // arrays of integers, so every bit pattern is valid and every byte is initialised.
-        #[cfg(feature = "user")]
         unsafe impl aya::Pod for $name {}
     )+ };
 }

@@ -27,6 +27,7 @@ mod kubeconfig;
 mod life;
 pub mod network;
 pub mod node;
+pub mod objects;
 mod pki;
 mod probe;
 pub mod programs;

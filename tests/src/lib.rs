@@ -4,6 +4,7 @@
 //! and `load` are its clients. The tests in `tests/tests`, the demo and the benches use them.
 
 pub mod bench;
+pub mod callgrind;
 pub mod cluster;
 pub mod conformance;
 pub mod curl;

@@ -73,6 +73,21 @@ pub(crate) fn rig(kind: Rig) -> Result<PathBuf> {
     Ok(target().join(directory))
 }
 
+/// Builds what instructions are counted of, optimised: `sluice`, and the core's work by itself.
+pub(crate) fn counted() -> Result<(PathBuf, PathBuf)> {
+    let profile = ["build", "--profile", "rig"];
+    let mut sluice = cargo();
+    sluice.args(profile);
+    sluice.args(["-p", "ingress-userspace", "--bin", "sluice"]);
+    step("build sluice, optimised", &mut sluice)?;
+    let mut work = cargo();
+    work.args(profile);
+    work.args(["-p", "ingress-core", "--example", "work"]);
+    step("build the core's work, optimised", &mut work)?;
+    let directory = target().join("rig");
+    Ok((directory.join("sluice"), directory.join("examples/work")))
+}
+
 /// Where cargo builds.
 pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)

@@ -39,6 +39,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             ("dnsmasq", "dnsmasq-base"),
             ("tc", "iproute2"),
             ("bpftool", "bpftool"),
+            ("valgrind", "valgrind"),
         ]);
     }
     install_packages(&packages)?;

@@ -65,6 +65,12 @@ fn run_showing(flags: &Flags, show: Show) -> Result<()> {
     if is_root && suites.iter().any(is_helm_wanted) {
         tally.binaries.push(("SLUICE_HELM", assets::helm()?));
     }
+    let is_counting = |suite: &Suite| suite.is_counting() && suite.is_wanted(&flags.names);
+    if is_root && suites.iter().any(is_counting) {
+        let (sluice, work) = build::counted()?;
+        tally.binaries.push(("SLUICE_FAST_BINARY", sluice));
+        tally.binaries.push(("SLUICE_WORK", work));
+    }
     for suite in &suites {
         if suite.is_wanted(&flags.names) {
             tally.run(suite, &flags.names, is_root)?;
@@ -92,6 +98,10 @@ impl Suite {
     /// Whether it needs the programs of a control plane.
     fn is_cluster(&self) -> bool {
         CLUSTER_SUITES.contains(&self.group.as_str())
+    }
+
+    fn is_counting(&self) -> bool {
+        self.group == "ingress-tests/instructions"
     }
 
     fn is_deploy(&self) -> bool {

@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::Cluster;
+use super::{Cluster, objects};
 use crate::curl::Request;
 use crate::rig::wait_until;
 
 /// Does it all and gives a page that shows it.
 pub fn show(cluster: &Cluster) -> Result<String> {
-    cluster.plane.apply(OBJECTS)?;
+    let ingress = objects::ingress("web", "sluice", HOST, "web");
+    let objects = [&*objects::web_deployment(3), SERVICE, &*ingress].concat();
+    cluster.plane.apply(&objects)?;
     cluster.roll_out("deployment/web")?;
     let address = cluster.node("edge1")?.v4.clone();
     wait_until("the address of the Ingress", || {
@@ -89,21 +91,7 @@ impl Path {
 const HOST: &str = "shop.example.com";
 const REQUESTS: usize = 20;
 const NODE_PORT: u16 = 30_080;
-const OBJECTS: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, namespace: default}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers:
-        - name: web
-          image: origin
-          args: [--name, web, --listen, "[::]:8080"]
-          readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+const SERVICE: &str = r"
 ---
 apiVersion: v1
 kind: Service
@@ -112,13 +100,4 @@ spec:
   type: NodePort
   selector: {app: web}
   ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: web, namespace: default}
-spec:
-  ingressClassName: sluice
-  rules:
-    - host: shop.example.com
-      http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
-"#;
+";

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use ingress_tests::cluster::{Cluster, Options};
+use ingress_tests::cluster::{Cluster, Options, objects};
 use ingress_tests::curl::Request;
 use ingress_tests::load::{Plan, Reuse};
 use ingress_tests::rig::{wait_until, wait_within};
@@ -59,6 +59,8 @@ fn install(cluster: &Cluster) -> Result<()> {
     let rendered = plane.kubectl(&["kustomize", &base.to_string_lossy()])?;
     plane.apply(&rendered)?;
     plane.apply(OBJECTS)?;
+    plane.apply(&objects::web_deployment(2))?;
+    plane.apply(&objects::ingress("web", "tuned", "web.test", "web"))?;
     rolled_out(cluster)?;
     cluster.roll_out("deployment/web")
 }
@@ -155,34 +157,10 @@ metadata: {name: named, namespace: default}
 type: Opaque
 data: {}
 ---
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, namespace: default}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers:
-        - name: web
-          image: origin
-          args: [--name, web, --listen, "[::]:8080"]
-          readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
----
 apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: default}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: web, namespace: default}
-spec:
-  ingressClassName: tuned
-  rules:
-    - host: web.test
-      http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
