@@ -1,124 +1,24 @@
 //! Mutual TLS: who gets in, what endpoints are told, and whose connection serves whom.
 
+mod authority;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
 use ingress_core::ir::{self, Authorities, ClientAuth, Config, HostPattern, ObjectRef, VerifyMode};
 use ingress_userspace::proxy::{DefaultCertificate, Table};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    RevokedCertParams, SerialNumber, date_time_ymd,
-};
-
+use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+pub(crate) use self::authority::Authority;
+use self::authority::{Files, SERIAL};
 use crate::rig::{Head, Origin, PATIENCE, Proxy, config};
 use crate::tls::secret;
-
-/// An authority of a test.
-pub(crate) struct Authority {
-    pub(crate) pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    pub(crate) fn root(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let parameters = Self::parameters(name);
-        let pem = parameters.self_signed(&key).unwrap().pem();
-        let issuer = Issuer::new(parameters, key);
-        Self { pem, issuer }
-    }
-
-    /// One that this one vouches for.
-    fn intermediate(&self, name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let parameters = Self::parameters(name);
-        let pem = parameters.signed_by(&key, &self.issuer).unwrap().pem();
-        let issuer = Issuer::new(parameters, key);
-        Self { pem, issuer }
-    }
-
-    fn parameters(name: &str) -> CertificateParams {
-        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.distinguished_name.push(DnType::CommonName, name);
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        parameters
-    }
-
-    /// The files of a client, whose chain has these intermediates.
-    pub(crate) fn client(
-        &self,
-        change: impl FnOnce(&mut CertificateParams),
-        chain: &[&Self],
-    ) -> Files {
-        let key = KeyPair::generate().unwrap();
-        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.distinguished_name = DistinguishedName::new();
-        let name = &mut parameters.distinguished_name;
-        name.push(DnType::OrganizationName, "Shop, Inc.");
-        name.push(DnType::CommonName, "ada");
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        parameters.serial_number = Some(SerialNumber::from(SERIAL));
-        change(&mut parameters);
-        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
-        let mut pem = certificate.pem();
-        pem.extend(chain.iter().map(|one| one.pem.as_str()));
-        Files::new(&pem, &key.serialize_pem())
-    }
-
-    /// A revocation list.
-    fn revocations(&self, serials: &[u64]) -> String {
-        let revoked = serials.iter().map(|serial| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
-            revocation_time: date_time_ymd(2024, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        });
-        let parameters = CertificateRevocationListParams {
-            this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(3000, 1, 1),
-            crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: revoked.collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        parameters.signed_by(&self.issuer).unwrap().pem().unwrap()
-    }
-}
-
-const SERIAL: u64 = 4711;
-
-/// Certificate and key where curl finds them, until this is dropped.
-pub(crate) struct Files {
-    _directory: tempfile::TempDir,
-    chain: PathBuf,
-    key: PathBuf,
-}
-
-impl Files {
-    fn new(chain: &str, key: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str, text: &str| {
-            let path = directory.path().join(name);
-            fs::write(&path, text).unwrap();
-            path
-        };
-        Self {
-            chain: path("chain.pem", chain),
-            key: path("key.pem", key),
-            _directory: directory,
-        }
-    }
-}
 
 pub(crate) fn asking(mode: VerifyMode, ca: &str, crl: Option<String>) -> ClientAuth {
     let authorities = Authorities {

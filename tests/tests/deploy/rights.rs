@@ -138,7 +138,7 @@ fn addresses(cluster: &Cluster) -> Result<String> {
 const SYSTEM: &str = "sluice-system";
 
 /// Something for every right: a Secret to read, parameters to watch, an owner to tell.
-const OBJECTS: &str = r#"
+const OBJECTS: &str = r"
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: parameters, namespace: sluice-system}
@@ -171,4 +171,4 @@ spec:
   rules:
     - host: faulty.test
       http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: none, port: {number: 80}}}}]}
-"#;
+";
