@@ -22,12 +22,15 @@ fn has_connection(table: &str, ports: &[u16]) -> bool {
         let (local, state) = (fields.next(), fields.nth(1));
         let port = local.and_then(|local| local.rsplit_once(':'));
         let port = port.and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
-        state != Some(LISTEN) && port.is_some_and(|port| ports.contains(&port))
+        let is_none = matches!(state, Some(LISTEN | TIME_WAIT));
+        !is_none && port.is_some_and(|port| ports.contains(&port))
     })
 }
 
-/// `net/tcp_states.h`.
+// `net/tcp_states.h`.
 const LISTEN: &str = "0A";
+/// Both sides have ended it; no packet is expected any more.
+const TIME_WAIT: &str = "06";
 
 #[cfg(test)]
 mod tests {
@@ -40,6 +43,13 @@ mod tests {
     #[test]
     fn a_listener_is_no_connection() {
         assert!(!has_connection(TABLE, &[80, 443]));
+    }
+
+    #[test]
+    fn a_connection_that_both_sides_have_ended_is_none() {
+        let waiting = TABLE.replace("50 01 ", "50 06 ");
+        assert_ne!(waiting, TABLE);
+        assert!(!has_connection(&waiting, &[22]));
     }
 
     #[test]
