@@ -48,7 +48,8 @@ enum Object {
     Ingress(fn(String) -> String),
 }
 
-/// What it is, the object, and how the Warning begins: reason, kind and name, field.
+/// What it is, the object, and how the Warning begins: reason, kind and name, field. What an object
+/// names comes before it: it is applied first, and an Ingress without it would be told so meanwhile.
 const CASES: &[(&str, Object, &str)] = &[
     (
         "an annotation that cannot be parsed",
@@ -73,7 +74,7 @@ const CASES: &[(&str, Object, &str)] = &[
             let secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: none, namespace: default}\n\
                           type: kubernetes.io/tls\nstringData: {tls.crt: nonsense, tls.key: nonsense}\n";
             let tls = "  tls: [{hosts: [bad.test], secretName: none}]\n  rules:";
-            text.replace("  rules:", tls) + secret
+            secret.to_owned() + &text.replace("  rules:", tls)
         }),
         "InvalidSecret Secret none data:",
     ),
@@ -91,7 +92,7 @@ const CASES: &[(&str, Object, &str)] = &[
         Object::Ingress(|text| {
             let looped = "---\napiVersion: v1\nkind: Service\nmetadata: {name: loop, namespace: default}\n\
                           spec: {type: ExternalName, externalName: good.test}\n";
-            text.replace("name: web, port", "name: loop, port") + looped
+            looped.to_owned() + &text.replace("name: web, port", "name: loop, port")
         }),
         "ExternalNameLoop Ingress bad spec.rules[0].http.paths[0].backend.service.name:",
     ),
@@ -114,9 +115,12 @@ spec: {controller: sluice.dev/ingress-controller}
     ),
 ];
 
-/// All Warnings: reason, kind, name, note.
+/// All Warnings of ours (other controllers have theirs): reason, kind, name, note.
 fn warnings(plane: &ControlPlane) -> Result<BTreeSet<String>> {
-    let fields = "--output=jsonpath={range .items[?(@.type==\"Warning\")]}{.reason} {.regarding.kind} {.regarding.name} {.note}\n{end}";
+    let fields = "--output=jsonpath={range .items[?(@.type==\"Warning\")]}{.reportingController} {.reason} {.regarding.kind} {.regarding.name} {.note}\n{end}";
     let events = plane.kubectl(&["get", "events.events.k8s.io", "--all-namespaces", fields])?;
-    Ok(events.lines().map(str::to_owned).collect())
+    let ours = |line: &str| Some(line.strip_prefix(REPORTER)?.trim_start().to_owned());
+    Ok(events.lines().filter_map(ours).collect())
 }
+
+const REPORTER: &str = "sluice.dev/ingress-controller";
