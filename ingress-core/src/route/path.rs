@@ -12,36 +12,42 @@ use crate::ir::PathPattern;
 
 /// The routes of one host, in order of precedence.
 #[derive(Debug)]
-pub(super) struct PathTable<T> {
-    routes: Box<[Route<T>]>,
-    /// Behind a pointer, as few hosts have one.
-    index: Option<Box<Index>>,
+pub(super) enum PathTable<T> {
+    /// The root prefix alone, as nearly every host has it: in place, and found without a look at
+    /// the rule's text. Among 100,000 hosts each pointer that is not followed is a miss less.
+    Root(Route<T>),
+    Scanned(Box<[Route<T>]>),
+    Indexed(Box<[Route<T>]>, Box<Index>),
 }
 
 impl<T> PathTable<T> {
-    pub(super) fn new(routes: Vec<Route<T>>) -> Self {
-        let index = (routes.len() > SCANNED_MAX).then(|| Box::new(Index::new(&routes)));
-        Self {
-            routes: routes.into(),
-            index,
+    pub(super) fn new(mut routes: Vec<Route<T>>) -> Self {
+        let is_root = |route: &Route<T>| matches!(&route.rule.path, PathPattern::Prefix(text) if text.is_empty());
+        if routes.len() == 1
+            && let Some(route) = routes.pop_if(|route| is_root(route))
+        {
+            return Self::Root(route);
         }
+        if routes.len() <= SCANNED_MAX {
+            return Self::Scanned(routes.into());
+        }
+        let index = Box::new(Index::new(&routes));
+        Self::Indexed(routes.into(), index)
     }
 
     /// The first route in order of precedence that matches.
     pub(super) fn find(&self, path: &str) -> Option<&Route<T>> {
-        match &self.index {
-            Some(index) => index.find(&self.routes, path),
-            None => self
-                .routes
-                .iter()
-                .find(|route| route.rule.path.matches(path)),
+        match self {
+            Self::Root(route) => (path.is_empty() || path.starts_with('/')).then_some(route),
+            Self::Scanned(routes) => routes.iter().find(|route| route.rule.path.matches(path)),
+            Self::Indexed(routes, index) => index.find(routes, path),
         }
     }
 }
 
 /// Finds a route by hashing instead of trying all.
 #[derive(Debug)]
-struct Index {
+pub(super) struct Index {
     hasher: DefaultHashBuilder,
     /// Places in the routes, by the text of the pattern.
     exact: HashTable<usize>,

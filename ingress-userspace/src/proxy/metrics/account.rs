@@ -201,17 +201,17 @@ impl Account {
     fn count(&self, route: &RouteSeries, end: End, now: Instant) {
         let all = &self.worker.shelf;
         all.count(route, end.status, &self.method, |series| {
-            series.requests.increment();
-            series.request_duration.observe_time(end.took);
-            series.request_size.observe(end.received);
-            series.response_size.observe(end.sent);
-            series.bytes_sent.observe(end.sent);
+            series.requests().increment();
+            series.request_duration().observe_time(end.took);
+            series.request_size().observe(end.received);
+            series.response_size().observe(end.sent);
+            series.bytes_sent().observe(end.sent);
             if let Some(attempt) = self.attempt.get() {
-                series.connect_duration.observe_time(attempt.connected);
+                series.connect_duration().observe_time(attempt.connected);
                 if let Some((answered, _)) = attempt.answered {
-                    series.header_duration.observe_time(answered);
+                    series.header_duration().observe_time(answered);
                     let whole = now.saturating_duration_since(attempt.begun);
-                    series.response_duration.observe_time(whole);
+                    series.response_duration().observe_time(whole);
                 }
             }
         });

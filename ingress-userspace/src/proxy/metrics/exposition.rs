@@ -10,7 +10,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 
 use super::family::{LabelPairs, counter, float, gauge, histogram, labels};
-use super::histogram::{Bounds, Histogram, Lengths, Seconds, Sizes, Total};
+use super::histogram::{Bounds, Lengths, Seconds, Sizes, Total};
 use super::process;
 use super::series::Series;
 use super::worker;
@@ -315,19 +315,17 @@ impl Sum {
     }
 
     fn add(&mut self, series: &Series) {
-        self.requests += series.requests.value();
-        add(&series.request_duration, &mut self.request_duration);
-        add(&series.response_duration, &mut self.response_duration);
-        add(&series.header_duration, &mut self.header_duration);
-        add(&series.connect_duration, &mut self.connect_duration);
-        add(&series.request_size, &mut self.request_size);
-        add(&series.response_size, &mut self.response_size);
-        add(&series.bytes_sent, &mut self.bytes_sent);
+        self.requests += series.requests().value();
+        series.request_duration().add_to(&mut self.request_duration);
+        series
+            .response_duration()
+            .add_to(&mut self.response_duration);
+        series.header_duration().add_to(&mut self.header_duration);
+        series.connect_duration().add_to(&mut self.connect_duration);
+        series.request_size().add_to(&mut self.request_size);
+        series.response_size().add_to(&mut self.response_size);
+        series.bytes_sent().add_to(&mut self.bytes_sent);
     }
-}
-
-fn add<B: Bounds>(histogram: &Histogram<B>, total: &mut Total) {
-    histogram.add_to(total);
 }
 
 fn of<B: Bounds>(

@@ -3,7 +3,7 @@
 //! The worker finds a series by route, status and method without a lock and is its only writer. A
 //! lock is taken when a series is made or dropped, and by whoever reads them all.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,36 +11,101 @@ use std::sync::{Arc, Mutex, PoisonError};
 use foldhash::fast::RandomState;
 use http::Method;
 
-use super::histogram::{Histogram, Lengths, Seconds, Sizes};
+use super::histogram::{Bounds, Histogram, Lengths, Near, Seconds, Sizes};
 use super::labels::Labels;
 use crate::proxy::counters::Counter;
 
 /// What the requests of one route with one method that ended with one status come to.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(in super::super) struct Series {
+    near: NearOfAll,
+    far: FarOfAll,
     pub(in super::super) labels: Arc<Labels>,
     pub(in super::super) status: u16,
     pub(in super::super) method: &'static str,
-    pub(in super::super) requests: Counter,
-    pub(in super::super) request_duration: Histogram<Seconds>,
-    pub(in super::super) response_duration: Histogram<Seconds>,
-    pub(in super::super) header_duration: Histogram<Seconds>,
-    pub(in super::super) connect_duration: Histogram<Seconds>,
-    pub(in super::super) request_size: Histogram<Lengths>,
-    pub(in super::super) response_size: Histogram<Lengths>,
-    pub(in super::super) bytes_sent: Histogram<Sizes>,
+}
+
+/// What nearly every request changes, on two lines of the cache.
+#[derive(Debug, Default)]
+struct NearOfAll {
+    requests: Counter,
+    request_duration: Near,
+    response_duration: Near,
+    header_duration: Near,
+    connect_duration: Near,
+    request_size: Near,
+    response_size: Near,
+    bytes_sent: Near,
+}
+
+const _: () = assert!(size_of::<NearOfAll>() <= 128);
+
+#[derive(Debug, Default)]
+struct FarOfAll {
+    request_duration: <Seconds as Bounds>::Buckets,
+    response_duration: <Seconds as Bounds>::Buckets,
+    header_duration: <Seconds as Bounds>::Buckets,
+    connect_duration: <Seconds as Bounds>::Buckets,
+    request_size: <Lengths as Bounds>::Buckets,
+    response_size: <Lengths as Bounds>::Buckets,
+    bytes_sent: <Sizes as Bounds>::Buckets,
+}
+
+/// A histogram of a series, by the name that it has in both places.
+macro_rules! histograms {
+    ($($name:ident: $bounds:ty,)*) => {
+        $(pub(in super::super) fn $name(&self) -> Histogram<'_, $bounds> {
+            Histogram {
+                near: &self.near.$name,
+                buckets: &self.far.$name,
+            }
+        })*
+    };
+}
+
+impl Series {
+    histograms! {
+        request_duration: Seconds,
+        response_duration: Seconds,
+        header_duration: Seconds,
+        connect_duration: Seconds,
+        request_size: Lengths,
+        response_size: Lengths,
+        bytes_sent: Sizes,
+    }
+
+    pub(in super::super) fn requests(&self) -> &Counter {
+        &self.near.requests
+    }
 }
 
 /// One route on one worker.
 pub(in super::super) struct RouteSeries {
     pub(in super::super) labels: Arc<Labels>,
+    /// Of the outcome that came first, which is nearly always the usual one.
+    first: OnceCell<Outcome>,
     /// Few: tried one by one.
-    by_outcome: RefCell<Vec<Arc<Series>>>,
+    others: RefCell<Vec<Outcome>>,
+}
+
+/// What requests came to, and the series of those.
+struct Outcome {
+    status: u16,
+    method: &'static str,
+    series: Arc<Series>,
+}
+
+impl Outcome {
+    fn is(&self, status: u16, method: &str) -> bool {
+        self.status == status && self.method == method
+    }
 }
 
 /// All series of one worker, as the worker finds them.
 pub(in super::super) struct Shelf {
-    routes: RefCell<HashMap<u64, Rc<RouteSeries>, RandomState>>,
+    /// By the address of their labels, which they keep from being anybody else's.
+    routes: RefCell<HashMap<*const Labels, Rc<RouteSeries>, RandomState>>,
     no_route: Rc<RouteSeries>,
     count: Cell<usize>,
     shared: Arc<SharedSeries>,
@@ -57,17 +122,11 @@ pub(in super::super) struct SharedSeries {
 impl Series {
     fn new(labels: Arc<Labels>, status: u16, method: &'static str) -> Self {
         Self {
+            near: NearOfAll::default(),
+            far: FarOfAll::default(),
             labels,
             status,
             method,
-            requests: Counter::default(),
-            request_duration: Histogram::default(),
-            response_duration: Histogram::default(),
-            header_duration: Histogram::default(),
-            connect_duration: Histogram::default(),
-            request_size: Histogram::default(),
-            response_size: Histogram::default(),
-            bytes_sent: Histogram::default(),
         }
     }
 }
@@ -76,7 +135,8 @@ impl RouteSeries {
     fn new(labels: Arc<Labels>) -> Rc<Self> {
         Rc::new(Self {
             labels,
-            by_outcome: RefCell::default(),
+            first: OnceCell::new(),
+            others: RefCell::default(),
         })
     }
 }
@@ -91,12 +151,12 @@ impl Shelf {
         }
     }
 
-    /// The series of a route. The count of references to labels, which workers share, stays
-    /// untouched in the usual case.
+    /// The series of a route. In the usual case labels are not looked at, nor the count of
+    /// references to them, which workers share.
     pub(in super::super) fn route(&self, labels: &Arc<Labels>) -> Rc<RouteSeries> {
         let mut routes = self.routes.borrow_mut();
         let route = routes
-            .entry(labels.id)
+            .entry(Arc::as_ptr(labels))
             .or_insert_with(|| RouteSeries::new(Arc::clone(labels)));
         Rc::clone(route)
     }
@@ -115,19 +175,31 @@ impl Shelf {
         count: impl FnOnce(&Series),
     ) {
         let method = method_label(method);
-        let mut series = route.by_outcome.borrow_mut();
-        let known = |series: &&Arc<Series>| series.status == status && series.method == method;
-        if let Some(series) = series.iter().find(known) {
-            return count(series);
+        let first = route.first.get();
+        if let Some(outcome) = first
+            && outcome.is(status, method)
+        {
+            return count(&outcome.series);
         }
-        if self.count.get() >= SERIES_MAX || series.len() >= OUTCOMES_MAX {
+        let mut others = route.others.borrow_mut();
+        if let Some(outcome) = others.iter().find(|outcome| outcome.is(status, method)) {
+            return count(&outcome.series);
+        }
+        if self.count.get() >= SERIES_MAX || others.len() + 1 >= OUTCOMES_MAX {
             return self.shared.overflow.increment();
         }
-        let made = Arc::new(Series::new(Arc::clone(&route.labels), status, method));
-        count(&made);
+        let series = Arc::new(Series::new(Arc::clone(&route.labels), status, method));
+        count(&series);
         self.count.set(self.count.get() + 1);
-        self.shared.lock().push(Arc::clone(&made));
-        series.push(made);
+        self.shared.lock().push(Arc::clone(&series));
+        let outcome = Outcome {
+            status,
+            method,
+            series,
+        };
+        if let Err(outcome) = route.first.set(outcome) {
+            others.push(outcome);
+        }
     }
 
     /// Drops the series of routes that have left.
@@ -201,14 +273,19 @@ mod tests {
         let count = |path| {
             let route = shelf.route(&set.intern(key(path)));
             shelf.count(&route, 200, &Method::GET, |series| {
-                series.requests.increment();
+                series.requests().increment();
             });
         };
         let counted = || {
             let all = shared.all();
             let mut all: Vec<_> = all
                 .iter()
-                .map(|series| (series.labels.key.path.to_string(), series.requests.value()))
+                .map(|series| {
+                    (
+                        series.labels.key.path.to_string(),
+                        series.requests().value(),
+                    )
+                })
                 .collect();
             all.sort_unstable();
             all
@@ -234,12 +311,12 @@ mod tests {
             for method in ["GET", "MADE", "UP"] {
                 let method = Method::from_bytes(method.as_bytes()).unwrap();
                 shelf.count(&route, status, &method, |series| {
-                    series.requests.increment();
+                    series.requests().increment();
                 });
             }
         }
         assert_eq!(shared.all().len(), OUTCOMES_MAX);
-        let counted: u64 = shared.all().iter().map(|s| s.requests.value()).sum();
+        let counted: u64 = shared.all().iter().map(|s| s.requests().value()).sum();
         assert_eq!(counted + shared.overflow.value(), 1500);
         assert!(shared.all().iter().all(|series| series.method != "MADE"));
     }
