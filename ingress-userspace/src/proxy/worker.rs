@@ -17,8 +17,8 @@ use arc_swap::{ArcSwap, Cache};
 use bytes::Bytes;
 use http::HeaderValue;
 use rustls::crypto::aws_lc_rs;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::LocalSet;
 
 use super::access_log::{AccessLog, LogBuffer};
 use super::balancing::Balancing;
@@ -328,8 +328,7 @@ impl WorkerState {
 
 /// A worker that has everything and serves nothing yet.
 struct Ready {
-    runtime: tokio::runtime::Runtime,
-    tasks: LocalSet,
+    runtime: LocalRuntime,
     state: Rc<WorkerState>,
     sockets: Sockets,
     lender: Lender,
@@ -363,9 +362,9 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
     if let Some(cpu) = cpu {
         stay_on(cpu)?;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = Builder::new_current_thread()
         .enable_all()
-        .build()?;
+        .build_local(LocalOptions::default())?;
     let generations = table.generations();
     let lender = peers.join(index, &reader.counters);
     let state = Rc::new(WorkerState {
@@ -397,7 +396,6 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
     drop(inside);
     Ok(Ready {
         runtime,
-        tasks: LocalSet::new(),
         state,
         sockets,
         lender,
@@ -424,17 +422,16 @@ impl Ready {
     fn run(self, ordered: mpsc::UnboundedReceiver<Order>, stopped: oneshot::Receiver<Duration>) {
         let Self {
             runtime,
-            tasks,
             state,
             sockets,
             lender,
             mut generations,
         } = self;
-        let ports = tasks.spawn_local(Ports::run(Rc::clone(&state), sockets, ordered));
-        tasks.spawn_local(Rc::clone(&state.timers).run());
-        tasks.spawn_local(lender.run(Rc::clone(&state)));
+        let ports = runtime.spawn_local(Ports::run(Rc::clone(&state), sockets, ordered));
+        runtime.spawn_local(Rc::clone(&state.timers).run());
+        runtime.spawn_local(lender.run(Rc::clone(&state)));
         let sweeping = Rc::clone(&state);
-        tasks.spawn_local(async move {
+        runtime.spawn_local(async move {
             loop {
                 tokio::time::sleep(SWEEP_INTERVAL).await;
                 sweeping
@@ -443,19 +440,19 @@ impl Ready {
             }
         });
         let adopting = Rc::clone(&state);
-        tasks.spawn_local(async move {
+        runtime.spawn_local(async move {
             while generations.changed().await.is_ok() {
                 let generation = *generations.borrow_and_update();
                 adopting.adopt(generation);
             }
         });
         let logging = Rc::clone(&state);
-        tasks.spawn_local(async move {
+        runtime.spawn_local(async move {
             if let Some(log) = &logging.log {
                 log.run().await;
             }
         });
-        tasks.block_on(&runtime, async {
+        runtime.block_on(async {
             // Being dropped by its owner is as good as being told.
             let grace = stopped.await.unwrap_or_default();
             state.drain.begin();
@@ -468,7 +465,7 @@ impl Ready {
             let _ = tokio::time::timeout(grace, finished).await;
         });
         // Requests that are cut off here are logged too.
-        drop(tasks);
+        drop(runtime);
         if let Some(log) = &state.log {
             log.flush();
         }
