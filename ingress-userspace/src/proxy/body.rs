@@ -17,7 +17,7 @@ use super::connection::InFlight;
 use super::endpoint::{Endpoint, Load};
 use super::io::Activity;
 use super::multiplex::Place;
-use super::upstream::{Patience, Upstream, pending, quiet};
+use super::upstream::{Fault, Patience, Upstream};
 use super::worker::WorkerState;
 
 /// The body of a request on its way to an endpoint.
@@ -155,10 +155,7 @@ enum Source {
 pub(super) enum BodyError {
     /// The endpoint broke off.
     #[error("upstream response body broke off")]
-    Upstream(#[source] hyper::Error),
-    /// The connection to the endpoint ended without a word.
-    #[error("upstream connection ended within a response body")]
-    Ended,
+    Upstream(#[source] Fault),
     /// The endpoint sent nothing for too long.
     #[error("upstream sent no body for too long")]
     TimedOut,
@@ -171,19 +168,13 @@ impl ResponseBody {
     }
 
     /// What an endpoint sends; its connection goes back to the pool at the end.
-    pub(super) fn upstream(
-        incoming: Incoming,
-        mut carrier: Carrier,
-        patience: Patience,
-        in_flight: InFlight,
-    ) -> Self {
-        if incoming.is_end_stream() {
+    pub(super) fn upstream(mut carrier: Carrier, patience: Patience, in_flight: InFlight) -> Self {
+        if carrier.is_body_over() {
             carrier.release(&in_flight.connection().worker);
             return Self::text("", in_flight);
         }
         let body = UpstreamBody {
             error: None,
-            incoming,
             carrier,
             patience,
         };
@@ -232,20 +223,19 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Text(text) => text.is_empty(),
-            Source::Upstream(body) => body.incoming.is_end_stream(),
+            Source::Upstream(body) => body.carrier.is_body_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Text(text) => SizeHint::with_exact(text.len() as u64),
-            Source::Upstream(body) => body.incoming.size_hint(),
+            Source::Upstream(body) => body.carrier.body_size(),
         }
     }
 }
 
 struct UpstreamBody {
-    incoming: Incoming,
     /// Waits for the sink to flush what came before it.
     error: Option<BodyError>,
     carrier: Carrier,
@@ -264,6 +254,7 @@ pub(super) enum Carrier {
 }
 
 pub(super) struct SharedCarrier {
+    incoming: Incoming,
     activity: Rc<Activity>,
     _place: Place,
     load: Load,
@@ -277,8 +268,14 @@ impl Carrier {
         }
     }
 
-    pub(super) fn shared(place: Place, activity: Rc<Activity>, load: Load) -> Self {
+    pub(super) fn shared(
+        incoming: Incoming,
+        place: Place,
+        activity: Rc<Activity>,
+        load: Load,
+    ) -> Self {
         Self::Shared(Box::new(SharedCarrier {
+            incoming,
             activity,
             _place: place,
             load,
@@ -290,6 +287,23 @@ impl Carrier {
         match self {
             Self::Own { load, .. } => load,
             Self::Shared(shared) => &shared.load,
+        }
+    }
+
+    /// Whether nothing more comes over it.
+    fn is_body_over(&self) -> bool {
+        match self {
+            Self::Own { upstream, .. } => upstream.as_ref().is_none_or(|one| one.is_body_over()),
+            Self::Shared(shared) => shared.incoming.is_end_stream(),
+        }
+    }
+
+    fn body_size(&self) -> SizeHint {
+        match self {
+            Self::Own { upstream, .. } => upstream
+                .as_ref()
+                .map_or_else(|| SizeHint::with_exact(0), |one| one.body_size()),
+            Self::Shared(shared) => shared.incoming.size_hint(),
         }
     }
 
@@ -332,57 +346,37 @@ impl UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self {
-            incoming,
-            carrier,
-            patience,
-            ..
+            carrier, patience, ..
         } = self;
-        let poll = match carrier {
-            Carrier::Own { upstream, .. } => poll_own(incoming, upstream, patience, cx)?,
+        match carrier {
+            Carrier::Own { upstream, .. } => {
+                let Some(upstream) = upstream else {
+                    return Poll::Ready(None);
+                };
+                let poll = upstream.poll_body(cx);
+                if poll.is_pending() && upstream.is_stuck(patience, cx) {
+                    return Poll::Ready(Some(Err(BodyError::TimedOut)));
+                }
+                poll.map_err(BodyError::Upstream)
+            }
             Carrier::Shared(shared) => {
-                let poll = Pin::new(incoming).poll_frame(cx);
+                let poll = Pin::new(&mut shared.incoming).poll_frame(cx);
                 if poll.is_ready() {
                     shared.activity.touch();
                 } else if patience.is_over(&shared.activity, cx) {
                     return Poll::Ready(Some(Err(BodyError::TimedOut)));
                 }
-                poll
+                poll.map_err(|error| BodyError::Upstream(Fault::Http2(error)))
             }
-        };
-        poll.map(|item| item.map(|item| item.map_err(BodyError::Upstream)))
+        }
     }
 
     /// Whether this was the last frame, so that the connection is free.
     fn is_over(&self, poll: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) -> bool {
         match poll {
-            Poll::Ready(Some(Ok(_))) => self.incoming.is_end_stream(),
+            Poll::Ready(Some(Ok(_))) => self.carrier.is_body_over(),
             Poll::Ready(None) => true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => false,
         }
     }
-}
-
-/// What hyper has read of a body.
-type Received = Option<Result<Frame<Bytes>, hyper::Error>>;
-
-/// Reads from a connection, and drives it when it has nothing more that was read before.
-fn poll_own(
-    incoming: &mut Incoming,
-    upstream: &mut Option<Box<Upstream>>,
-    patience: &mut Patience,
-    cx: &mut Context<'_>,
-) -> Result<Poll<Received>, BodyError> {
-    let mut poll_incoming = || Pin::new(&mut *incoming).poll_frame(&mut quiet());
-    let mut poll = poll_incoming();
-    if poll.is_pending() {
-        let upstream = upstream.as_mut().ok_or(BodyError::Ended)?;
-        poll = upstream.poll_driven(cx, poll_incoming);
-        if poll.is_pending() {
-            if upstream.is_stuck(patience, cx) {
-                return Err(BodyError::TimedOut);
-            }
-            return Ok(pending(cx));
-        }
-    }
-    Ok(poll)
 }

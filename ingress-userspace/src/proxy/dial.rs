@@ -51,7 +51,7 @@ pub(super) async fn http1(
 ) -> Result<Box<Upstream>, Failure> {
     let opening = async {
         let stream = open(worker, endpoint).await?;
-        Upstream::new(stream, &worker.timers).await
+        Ok(Upstream::new(stream, &worker.timers))
     };
     judge(worker, backend, endpoint, opening).await
 }

@@ -190,6 +190,7 @@ impl Endpoint {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
         idle.retain_mut(|upstream| {
+            upstream.settle();
             now.saturating_duration_since(upstream.idle_since) < idle_max && upstream.is_ready()
         });
         count.set(count.get() + idle.len() - before);

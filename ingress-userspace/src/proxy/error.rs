@@ -7,6 +7,8 @@ use std::io;
 use http::{HeaderValue, StatusCode};
 use thiserror::Error;
 
+use super::upstream::Fault;
+
 /// Why a request is not answered by an endpoint.
 #[derive(Debug, Error)]
 pub(super) enum Failure {
@@ -63,7 +65,7 @@ pub(super) enum Failure {
     Left,
     /// Upstream: the connection broke before a response head.
     #[error("upstream connection broke before a response")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] Fault),
     /// Upstream: every connection was closed before the request could be sent.
     #[error("upstream closes connections before they can be used")]
     Unsent,

@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use ingress_core::ir::UpstreamProtocol;
 
@@ -23,7 +22,7 @@ use super::limits::{REFUSALS_MAX, STALE_MAX, TRIES_MAX};
 use super::metrics::account::Account;
 use super::multiplex::{Room, is_reset};
 use super::pool::{Backend, Pick, Wish};
-use super::upstream::{Patience, SendError, Upstream};
+use super::upstream::{Fault, Patience, SendError, Upstream};
 use super::worker::WorkerState;
 
 /// One request, apart from its head and body.
@@ -42,7 +41,7 @@ pub(super) struct Exchange<'a> {
 
 /// A response head and where its body comes from.
 pub(super) struct Reply {
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<()>,
     pub(super) carrier: Carrier,
 }
 
@@ -147,11 +146,8 @@ impl Exchange<'_> {
             let Some(mut upstream) = self.open_connection(&load).await else {
                 break;
             };
-            self.prepare(&mut upstream);
-            if is_repeatable {
-                upstream.record();
-            } else {
-                upstream.probe();
+            if !is_repeatable && upstream.is_closed() {
+                continue;
             }
             match upstream.send(request, patience).await {
                 Ok(response) => {
@@ -162,8 +158,8 @@ impl Exchange<'_> {
                 Err(SendError::Unsent(unsent)) => request = *unsent,
                 // The endpoint closed the connection while the request was on its way.
                 Err(SendError::Broken(error) | SendError::Refused(error)) => {
-                    let recorded = is_repeatable.then(|| upstream.recorded()).flatten();
-                    request = recorded.ok_or_else(|| self.broken(error))?;
+                    let sent = is_repeatable.then(|| upstream.sent()).flatten();
+                    request = sent.ok_or_else(|| self.broken(error))?;
                     worker.counters.upstream_replays.increment();
                     // Once is enough: a new connection is not closed for having been idle.
                     break;
@@ -177,7 +173,6 @@ impl Exchange<'_> {
             Err(failure) => return Err(Miss::before(failure, request, &load)),
         };
         self.account.connected();
-        self.prepare(&mut upstream);
         match upstream.send(request, patience).await {
             Ok(response) => {
                 let carrier = Carrier::own(upstream, load);
@@ -231,8 +226,11 @@ impl Exchange<'_> {
                     if place.is_reused() {
                         worker.counters.upstream_reuses.increment();
                     }
-                    let carrier = Carrier::shared(place, activity, load);
-                    return Ok(Reply { response, carrier });
+                    let (head, incoming) = response.into_parts();
+                    return Ok(Reply {
+                        response: Response::from_parts(head, ()),
+                        carrier: Carrier::shared(incoming, place, activity, load),
+                    });
                 }
                 Err(error) => error,
             };
@@ -265,22 +263,16 @@ impl Exchange<'_> {
         }
     }
 
-    fn prepare(&self, upstream: &mut Upstream) {
-        if self.may_switch {
-            upstream.expect_switch();
-        }
-    }
-
     /// Whether a request may be sent twice: idempotent by its method and without a body
     /// (RFC 9110 §9.2.2).
     fn is_repeatable(&self, request: &Request<RequestBody>) -> bool {
         self.upload.is_none() && request.method().is_idempotent()
     }
 
-    fn broken(&self, error: hyper::Error) -> Failure {
+    fn broken(&self, fault: Fault) -> Failure {
         match self.progress() {
             Progress::Failed => Failure::BadRequestBody,
-            Progress::Streaming | Progress::Done => Failure::Broken(error),
+            Progress::Streaming | Progress::Done => Failure::Broken(fault),
         }
     }
 

@@ -81,7 +81,7 @@ fn asks_upgrade<B>(request: &Request<B>) -> bool {
 enum Answer {
     /// A response head, with all that is needed to read its body.
     Response {
-        response: Response<Incoming>,
+        response: Response<()>,
         carrier: Carrier,
         patience: Patience,
         /// The cookie of a session that has begun or moved.
@@ -100,12 +100,12 @@ impl Answer {
                 patience,
                 cookie,
             } => {
-                let (mut head, incoming) = response.into_parts();
+                let (mut head, ()) = response.into_parts();
                 answer::rewrite(&mut head);
                 if let Some(cookie) = cookie {
                     head.headers.append(SET_COOKIE, cookie);
                 }
-                let body = ResponseBody::upstream(incoming, carrier, patience, in_flight);
+                let body = ResponseBody::upstream(carrier, patience, in_flight);
                 Response::from_parts(head, body)
             }
             Self::Switched(head) => Response::from_parts(head, ResponseBody::text("", in_flight)),

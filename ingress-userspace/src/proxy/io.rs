@@ -5,8 +5,6 @@
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -14,7 +12,6 @@ use std::time::Instant;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::linger::OverTcp;
@@ -27,18 +24,7 @@ pub(super) struct Activity {
     last: Cell<Instant>,
     last_write: Cell<Instant>,
     write_blocked_since: Cell<Option<Instant>>,
-    probe: Cell<bool>,
     is_amid_request: Cell<bool>,
-    record: Cell<Record>,
-}
-
-/// Whether the next write is remembered, or was.
-#[derive(Default)]
-enum Record {
-    #[default]
-    Off,
-    Armed(Vec<u8>),
-    Done(Vec<u8>),
 }
 
 impl Activity {
@@ -49,9 +35,7 @@ impl Activity {
             last: Cell::new(now),
             last_write: Cell::new(now),
             write_blocked_since: Cell::new(None),
-            probe: Cell::new(false),
             is_amid_request: Cell::new(false),
-            record: Cell::default(),
         })
     }
 
@@ -85,42 +69,6 @@ impl Activity {
         self.is_amid_request.get()
     }
 
-    /// Has the next read ask the kernel whether the peer has closed, even if no event said so.
-    pub(super) fn probe(&self) {
-        self.probe.set(true);
-    }
-
-    /// Has the next write remembered, whether it succeeds or not.
-    pub(super) fn record(&self) {
-        let mut buffer = match self.record.take() {
-            Record::Off => Vec::new(),
-            Record::Armed(buffer) | Record::Done(buffer) => buffer,
-        };
-        buffer.clear();
-        buffer.shrink_to(RECORD_BYTES_KEPT);
-        self.record.set(Record::Armed(buffer));
-    }
-
-    /// What the first write since `record` had to send.
-    pub(super) fn recorded(&self) -> Option<Vec<u8>> {
-        match self.record.take() {
-            Record::Done(bytes) => Some(bytes),
-            Record::Off | Record::Armed(_) => None,
-        }
-    }
-
-    fn note_attempt(&self, buffers: &[IoSlice<'_>]) {
-        self.record.set(match self.record.take() {
-            Record::Armed(mut bytes) => {
-                for buffer in buffers {
-                    bytes.extend_from_slice(buffer);
-                }
-                Record::Done(bytes)
-            }
-            record @ (Record::Off | Record::Done(_)) => record,
-        });
-    }
-
     fn note_write(&self, poll: &Poll<io::Result<usize>>) {
         if poll.is_ready() {
             self.touch();
@@ -149,12 +97,6 @@ impl<S: Stream> Monitored<S> {
     pub(super) fn into_stream(self) -> S {
         self.stream.into_inner()
     }
-
-    /// Whether the peer has closed its side and nothing is left to read.
-    fn peer_has_closed(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
-        matches!(SockRef::from(&self.tcp().as_fd()).peek(&mut byte), Ok(0))
-    }
 }
 
 impl<S: Stream> OverTcp for Monitored<S> {
@@ -170,10 +112,6 @@ impl<S: Stream> Read for Monitored<S> {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.activity.probe.take() && self.peer_has_closed() {
-            // Nothing put into the buffer is the end of the stream.
-            return Poll::Ready(Ok(()));
-        }
         let poll = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if poll.is_ready() {
             self.activity.touch();
@@ -188,7 +126,6 @@ impl<S: Stream> Write for Monitored<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.activity.note_attempt(&[IoSlice::new(bytes)]);
         let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.activity.note_write(&poll);
         poll
@@ -200,7 +137,6 @@ impl<S: Stream> Write for Monitored<S> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.activity.note_attempt(buffers);
         let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
         self.activity.note_write(&poll);
         poll
@@ -264,6 +200,3 @@ macro_rules! write_through {
 }
 
 pub(super) use write_through;
-
-/// How much room for recorded bytes an idle connection keeps.
-const RECORD_BYTES_KEPT: usize = 4096;

@@ -123,9 +123,8 @@ pub(super) async fn borrow(worker: &WorkerState, endpoint: &Endpoint) -> Option<
     };
     let stream = tokio::net::TcpStream::from_std(stream).ok()?;
     let stream = UpstreamStream::Tcp(stream);
-    let upstream = Upstream::new(stream, &worker.timers).await.ok()?;
     worker.counters.upstream_borrows.increment();
-    Some(upstream)
+    Some(Upstream::new(stream, &worker.timers))
 }
 
 /// For how long a connection has to be idle before another worker may have it.

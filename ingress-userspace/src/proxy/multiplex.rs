@@ -29,7 +29,7 @@ use super::limits::{
 };
 use super::stream::UpstreamStream;
 use super::timer::Timers;
-use super::upstream::{Patience, SendError};
+use super::upstream::{Fault, Patience, SendError};
 use super::worker::WorkerState;
 
 /// The open connections to one endpoint.
@@ -262,9 +262,9 @@ impl Drop for Place {
 /// Tells what may be sent again from what may not.
 fn refused_or_broken(error: hyper::Error) -> SendError {
     if http2_cause(&error).is_some_and(says_nothing_was_done) {
-        SendError::Refused(error)
+        SendError::Refused(Fault::Http2(error))
     } else {
-        SendError::Broken(error)
+        SendError::Broken(Fault::Http2(error))
     }
 }
 
@@ -274,7 +274,10 @@ fn says_nothing_was_done(error: &h2::Error) -> bool {
 }
 
 /// Whether only the stream has failed, so that the endpoint was at work on it.
-pub(super) fn is_reset(error: &hyper::Error) -> bool {
+pub(super) fn is_reset(fault: &Fault) -> bool {
+    let Fault::Http2(error) = fault else {
+        return false;
+    };
     http2_cause(error).is_some_and(h2::Error::is_reset)
 }
 

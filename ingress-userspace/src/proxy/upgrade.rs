@@ -14,7 +14,6 @@ use http::header::{
     CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
 };
 use http::{Method, Response, StatusCode, request, response};
-use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::rt::Executor as _;
 use hyper::upgrade::OnUpgrade;
@@ -139,12 +138,12 @@ impl Upgrade {
     /// Begins the tunnel that the endpoint has agreed to, and says so to the client.
     pub(super) fn accept(
         self,
-        agreed: Response<Incoming>,
+        agreed: Response<()>,
         carrier: Carrier,
         connection: &Rc<Connection>,
         account: &Rc<Account>,
     ) -> Result<response::Parts, Failure> {
-        let (mut head, _) = agreed.into_parts();
+        let (mut head, ()) = agreed.into_parts();
         let chosen = if self.by_connect {
             Some(self.protocols.clone())
         } else {
@@ -222,7 +221,8 @@ impl FarEnd {
             let stream = agreed.extensions.remove::<OnUpgrade>()?;
             return Some(Self::Stream(stream, carrier));
         }
-        carrier.into_upstream()?.into_side().map(Self::Connection)
+        let upstream = carrier.into_upstream()?;
+        Some(Self::Connection(upstream.into_side()))
     }
 }
 

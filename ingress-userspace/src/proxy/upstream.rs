@@ -5,47 +5,59 @@
 //! no switch between tasks, dropping the request closes the connection, and an idle connection is
 //! plain data in the pool.
 //!
-//! Because hyper's connection hands everything to its two channels (response head, body) while
-//! it is polled, and nobody else polls it, the channels are read with a waker that does nothing:
-//! waking the task that is running would only poll it twice.
+//! HTTP/1.1 is read and written here and not by hyper, whose client keeps a channel for each request
+//! and one for each body between a connection and its user: here both are the same task, and nothing
+//! has to pass from one to the other.
+
+mod decode;
+mod head;
+mod send;
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use tokio::task::coop;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http_body::{Body as _, Frame, SizeHint};
+use socket2::SockRef;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
 use super::body::RequestBody;
-use super::io::{Activity, Monitored};
-use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
-use super::stream::UpstreamStream;
+use super::io::Activity;
+use super::limits::CONNECTION_BUFFER_BYTES_MAX;
+use super::stream::{Stream as _, UpstreamStream};
 use super::timer::{Alarm, Timers};
 use super::tunnel::Side;
+use decode::{BadBody, Decoded, Decoder};
+use head::{BadHead, HeadReader, Size};
+use send::{SendFault, Sender};
 
 /// An open HTTP/1.1 connection to an endpoint.
 pub(super) struct Upstream {
-    sender: http1::SendRequest<RequestBody>,
-    connection: Driven,
+    stream: UpstreamStream,
     activity: Rc<Activity>,
+    sender: Sender,
+    received: Received,
     /// When it was last put into the pool.
     pub(super) idle_since: Instant,
 }
 
-type Connection = http1::Connection<Monitored<UpstreamStream>, RequestBody>;
-
-/// A connection and how far it has come.
-struct Driven {
-    /// `None` once it has ended, except by a switch of protocols.
-    running: Option<Connection>,
-    /// Whether it has nothing more to do.
-    is_over: bool,
-    /// Whether its end may be a switch of protocols.
-    may_switch: bool,
+/// The response's half.
+struct Received {
+    buffer: BytesMut,
+    /// What the next read has room for.
+    room: usize,
+    /// Where fields go; with the room of a map that was used before.
+    headers: HeaderMap,
+    body: Decoder,
+    /// Whether another request may follow.
+    keeps_alive: bool,
 }
 
 /// Why a request got no response head.
@@ -53,33 +65,52 @@ pub(super) enum SendError {
     /// Nothing of it was sent: it may go to another connection.
     Unsent(Box<Request<RequestBody>>),
     /// The endpoint says that it has done nothing about it.
-    Refused(hyper::Error),
+    Refused(Fault),
     /// The connection broke when some of it may have been sent.
-    Broken(hyper::Error),
+    Broken(Fault),
     /// Nothing moved on the connection for too long.
     TimedOut,
 }
 
+/// What breaks an exchange with an endpoint.
+#[derive(Debug, Error)]
+pub(super) enum Fault {
+    /// The connection.
+    #[error("connection broke")]
+    Broken(#[source] io::Error),
+    /// The endpoint, by closing it.
+    #[error("connection was closed before a response")]
+    Closed,
+    /// What the client sent, or did not send.
+    #[error("request body has another length than its head says, or broke off")]
+    RequestBody,
+    /// The head of its answer.
+    #[error("response head is no good")]
+    Head(#[from] BadHead),
+    /// The body of its answer.
+    #[error("response body is no good")]
+    Body(#[from] BadBody),
+    /// Anything over HTTP/2.
+    #[error("HTTP/2 stream or connection broke")]
+    Http2(#[source] hyper::Error),
+}
+
 impl Upstream {
     /// Speaks HTTP/1.1 on a stream.
-    pub(super) async fn new(stream: UpstreamStream, timers: &Rc<Timers>) -> io::Result<Box<Self>> {
-        let activity = Activity::new(Rc::clone(timers));
-        let io = Monitored::new(stream, Rc::clone(&activity));
-        let handshake = http1::Builder::new()
-            .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-            .max_header_size(HEAD_BYTES_MAX)
-            .handshake(io);
-        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
-        Ok(Box::new(Self {
-            sender,
-            connection: Driven {
-                running: Some(connection),
-                is_over: false,
-                may_switch: false,
+    pub(super) fn new(stream: UpstreamStream, timers: &Rc<Timers>) -> Box<Self> {
+        Box::new(Self {
+            stream,
+            activity: Activity::new(Rc::clone(timers)),
+            sender: Sender::default(),
+            received: Received {
+                buffer: BytesMut::new(),
+                room: ROOM_MIN,
+                headers: HeaderMap::new(),
+                body: Decoder::length(0),
+                keeps_alive: true,
             },
-            activity,
             idle_since: timers.now(),
-        }))
+        })
     }
 
     /// Whether a request may be sent, as far as is known without a system call.
@@ -87,52 +118,67 @@ impl Upstream {
     /// Also takes the last user's waker off the connection, so that neither the next request nor
     /// the peer's close wakes a task that has nothing to do with it any more.
     pub(super) fn is_ready(&mut self) -> bool {
-        self.connection.drive(&mut quiet());
-        !self.connection.is_over && self.sender.is_ready()
+        if !self.is_free() {
+            return false;
+        }
+        // Whatever an endpoint says between two requests, it is not an answer.
+        let mut byte = [MaybeUninit::uninit()];
+        let mut byte = ReadBuf::uninit(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        self.stream.tcp().poll_read_ready(&mut cx).is_pending()
+            || Pin::new(&mut self.stream)
+                .poll_read(&mut cx, &mut byte)
+                .is_pending()
     }
 
     /// Whether the exchange is over and left the connection fit for another, as far as is known.
-    pub(super) fn is_free(&mut self) -> bool {
-        self.sender.is_ready() || self.is_ready()
+    pub(super) fn is_free(&self) -> bool {
+        let Received {
+            buffer,
+            body,
+            keeps_alive,
+            ..
+        } = &self.received;
+        *keeps_alive && body.is_over() && buffer.is_empty() && self.sender.is_done()
     }
 
-    /// Remembers the next request, so that it can be sent again. It must have no body.
-    pub(super) fn record(&self) {
-        self.activity.record();
+    /// Lets go of what an idle connection can do without.
+    pub(super) fn settle(&mut self) {
+        self.sender.settle();
+        if self.received.buffer.capacity() > ROOM_MIN {
+            self.received.buffer = BytesMut::new();
+        }
+        self.received.room = ROOM_MIN;
     }
 
-    /// The request sent since `record`.
-    pub(super) fn recorded(&self) -> Option<Request<RequestBody>> {
-        parse_request(&self.activity.recorded()?)
-    }
-
-    /// Says that the next request asks for another protocol.
-    pub(super) fn expect_switch(&mut self) {
-        self.connection.may_switch = true;
+    /// The request sent last, so that it can be sent again. It must have had no body.
+    pub(super) fn sent(&self) -> Option<Request<RequestBody>> {
+        parse_request(self.sender.head())
     }
 
     /// The bytes below HTTP, after a response that switches protocols.
-    pub(super) fn into_side(self) -> Option<Side<UpstreamStream>> {
-        let parts = self.connection.running?.into_parts();
-        Some(Side {
-            stream: parts.io.into_stream(),
-            early: parts.read_buf,
-        })
+    pub(super) fn into_side(self) -> Side<UpstreamStream> {
+        Side {
+            stream: self.stream,
+            early: self.received.buffer.freeze(),
+        }
     }
 
     /// The socket of an idle connection, off this runtime. `None` if it has TLS, or something to
     /// read.
     pub(super) fn into_idle_stream(self) -> Option<std::net::TcpStream> {
-        let side = self.into_side()?;
-        let UpstreamStream::Tcp(stream) = side.stream else {
+        let UpstreamStream::Tcp(stream) = self.stream else {
             return None;
         };
-        side.early.is_empty().then_some(stream)?.into_std().ok()
+        let is_idle = self.received.buffer.is_empty();
+        is_idle.then_some(stream)?.into_std().ok()
     }
 
-    /// Has the next read ask the kernel whether the peer has closed, even if no event said so.
-    pub(super) fn probe(&self) {
-        self.activity.probe();
+    /// Whether the endpoint has closed, even if no event has said so: asks the kernel.
+    pub(super) fn is_closed(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = SockRef::from(&self.stream.tcp().as_fd()).peek(&mut byte);
+        matches!(peeked, Ok(0))
     }
 
     /// Sends a request and waits for the response head.
@@ -140,96 +186,165 @@ impl Upstream {
         &mut self,
         request: Request<RequestBody>,
         patience: &mut Patience,
-    ) -> Result<Response<Incoming>, SendError> {
-        let mut response = pin!(self.sender.try_send_request(request));
-        let connection = &mut self.connection;
-        let activity = &self.activity;
-        let mut poll_response = || response.as_mut().poll(&mut quiet());
-        let mut is_sent = false;
+    ) -> Result<Response<()>, SendError> {
+        let method = self.begin(request);
+        let mut reader = HeadReader::default();
         std::future::poll_fn(|cx| {
-            let poll = if is_sent {
-                connection.poll_driven(cx, &mut poll_response)
-            } else {
-                is_sent = true;
-                connection.drive(cx);
-                poll_response()
-            };
+            let poll = self.poll_head(&mut reader, &method, cx);
             match poll {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-                Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
-                    Some(request) => SendError::Unsent(Box::new(request)),
-                    None => SendError::Broken(error.into_error()),
-                })),
-                Poll::Pending if patience.is_over(activity, cx) => {
+                Poll::Ready(Err(fault)) => Poll::Ready(Err(self.failed(fault))),
+                Poll::Pending if patience.is_over(&self.activity, cx) => {
                     Poll::Ready(Err(SendError::TimedOut))
                 }
-                Poll::Pending => pending(cx),
+                Poll::Pending => Poll::Pending,
             }
         })
         .await
     }
 
-    /// Moves what can be moved on the connection until `poll` has something.
-    pub(super) fn poll_driven<T>(
+    fn begin(&mut self, request: Request<RequestBody>) -> Method {
+        let hint = request.body().size_hint();
+        let size = match hint.exact() {
+            _ if request.body().is_end_stream() => Size::None,
+            Some(length) => Size::Exactly(length),
+            None => Size::Unknown,
+        };
+        let (head, body) = request.into_parts();
+        let head = Request::from_parts(head, ());
+        self.sender
+            .begin(body, |text| head::encode(&head, size, text));
+        let (mut head, ()) = head.into_parts();
+        head.headers.clear();
+        self.received.headers = head.headers;
+        head.method
+    }
+
+    fn failed(&self, fault: Fault) -> SendError {
+        let is_connection = matches!(fault, Fault::Broken(_) | Fault::Closed);
+        match self.sent() {
+            Some(request) if is_connection && self.sender.is_unsent() => {
+                SendError::Unsent(Box::new(request))
+            }
+            Some(_) | None => SendError::Broken(fault),
+        }
+    }
+
+    fn poll_head(
+        &mut self,
+        reader: &mut HeadReader,
+        method: &Method,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<()>, Fault>> {
+        let fault = self.poll_send(cx).err();
+        loop {
+            let Received {
+                buffer, headers, ..
+            } = &mut self.received;
+            if let Some(head) = reader.read(buffer, method, headers)? {
+                self.received.body = head.body;
+                self.received.keeps_alive = head.keeps_alive && fault.is_none();
+                return Poll::Ready(Ok(head.response));
+            }
+            // Who takes no more of a request may have answered it before.
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(fault.unwrap_or(Fault::Closed))),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(fault.unwrap_or(Fault::Broken(error))));
+                }
+                Poll::Pending => {
+                    return fault.map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)));
+                }
+            }
+        }
+    }
+
+    /// Sends what can be sent; there need not be anything.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        if self.sender.is_done() {
+            return Ok(());
+        }
+        let poll = self.sender.poll(&mut self.stream, &self.activity, cx);
+        let Poll::Ready(Err(fault)) = poll else {
+            return Ok(());
+        };
+        self.sender.give_up();
+        self.received.keeps_alive = false;
+        Err(match fault {
+            SendFault::Body => Fault::RequestBody,
+            SendFault::Write(error) => Fault::Broken(error),
+        })
+    }
+
+    /// The next piece of the response body, or its trailer fields; `None` is its end. What is left of
+    /// the request goes on meanwhile.
+    pub(super) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
-        poll: impl FnMut() -> Poll<T>,
-    ) -> Poll<T> {
-        self.connection.poll_driven(cx, poll)
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        // Who takes no more of a request may go on with its answer.
+        let _ = self.poll_send(cx);
+        loop {
+            let Received { buffer, body, .. } = &mut self.received;
+            match body.decode(buffer)? {
+                Decoded::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Decoded::Trailers(trailers) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Decoded::End => return Poll::Ready(None),
+                Decoded::Nothing => {}
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(0) => match self.received.body.close()? {
+                    Decoded::End => return Poll::Ready(None),
+                    Decoded::Data(_) | Decoded::Trailers(_) | Decoded::Nothing => {}
+                },
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(Fault::Broken(error)))),
+            }
+        }
+    }
+
+    /// Whether all of the response body was read.
+    pub(super) fn is_body_over(&self) -> bool {
+        self.received.body.is_over()
+    }
+
+    /// How long the rest of the response body is.
+    pub(super) fn body_size(&self) -> SizeHint {
+        let left = self.received.body.left();
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
     /// Whether nothing has moved on the connection for too long.
     pub(super) fn is_stuck(&self, patience: &mut Patience, cx: &mut Context<'_>) -> bool {
         patience.is_over(&self.activity, cx)
     }
-}
 
-impl Driven {
-    /// Drives the connection until `poll` finds something in its channels.
-    ///
-    /// The task's own waker is left behind only if there is nothing: what is found is found by
-    /// this very task, and taking it would wake whoever drove the connection.
-    fn poll_driven<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut poll: impl FnMut() -> Poll<T>,
-    ) -> Poll<T> {
-        self.drive(&mut quiet());
-        if let Poll::Ready(found) = poll() {
-            return Poll::Ready(found);
+    /// Reads once; zero is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Received { buffer, room, .. } = &mut self.received;
+        if buffer.capacity() - buffer.len() < *room / 2 {
+            buffer.reserve(*room);
         }
-        self.drive(cx);
-        let found = poll();
-        if found.is_pending() && self.is_over && self.running.take().is_some() {
-            // It has ended without a switch of protocols.
-            return poll();
+        let spare = buffer.capacity() - buffer.len();
+        let count = ready!(pin!(self.stream.read_buf(buffer)).poll(cx))?;
+        // A large body moves by large reads, and what is small leaves no large buffer behind.
+        if count >= spare.min(*room) {
+            *room = (*room * 2).min(CONNECTION_BUFFER_BYTES_MAX);
+        } else if count < *room / 4 {
+            *room = (*room / 2).max(ROOM_MIN);
         }
-        found
-    }
-
-    /// A finished connection is dropped at once, which hands back a request that it never took.
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.is_over
-            && let Some(running) = &mut self.running
-            && Pin::new(running).poll(cx).is_ready()
-        {
-            self.is_over = true;
-            if !self.may_switch {
-                self.running = None;
-            }
-        }
+        self.activity.touch();
+        Poll::Ready(Ok(count))
     }
 }
 
-/// Wakes nobody.
-pub(super) fn quiet() -> Context<'static> {
-    Context::from_waker(Waker::noop())
-}
-
-/// Reads a request back that hyper has written. It has no body.
+/// Reads a request back that [`head::encode`] has written. It has no body.
 fn parse_request(bytes: &[u8]) -> Option<Request<RequestBody>> {
     let text = bytes.strip_suffix(b"\r\n\r\n")?;
-    // hyper writes no CR or LF but at the end of a line.
+    // No CR or LF is written but at the end of a line.
     let mut lines = text
         .split(|byte| *byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
@@ -244,15 +359,6 @@ fn parse_request(bytes: &[u8]) -> Option<Request<RequestBody>> {
         request.headers_mut().append(name, value);
     }
     Some(request)
-}
-
-/// Pending on a channel that was read without a waker: tokio's channels also say so when the
-/// task's budget is spent, and then they expect to wake the task.
-pub(super) fn pending<T>(cx: &Context<'_>) -> Poll<T> {
-    if !coop::has_budget_remaining() {
-        cx.waker().wake_by_ref();
-    }
-    Poll::Pending
 }
 
 /// How long a request waits for a connection on which nothing moves.
@@ -310,3 +416,6 @@ impl Patience {
         left.is_zero()
     }
 }
+
+/// Bytes that a read has room for at least.
+const ROOM_MIN: usize = 8 * 1024;
