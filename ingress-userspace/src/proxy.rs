@@ -36,6 +36,7 @@ mod inbound;
 mod io;
 mod lend;
 mod limits;
+mod lines;
 mod linger;
 mod listen;
 mod metrics;

@@ -16,12 +16,17 @@ use thiserror::Error;
 use super::connection::InFlight;
 use super::endpoint::{Endpoint, Load};
 use super::io::Activity;
+use super::lines::Lines;
 use super::multiplex::Place;
 use super::upstream::{Fault, Patience, Upstream};
 use super::worker::WorkerState;
 
-/// The body of a request on its way to an endpoint.
-pub(super) struct RequestBody(Option<Uploading>);
+/// The body of a request on its way to an endpoint, and what is written beside its head.
+#[derive(Default)]
+pub(super) struct RequestBody {
+    uploading: Option<Uploading>,
+    lines: Option<Lines>,
+}
 
 struct Uploading {
     incoming: Incoming,
@@ -73,9 +78,19 @@ pub(super) enum Progress {
 }
 
 impl RequestBody {
-    /// No body.
+    /// No body, and nothing beside the head.
     pub(super) fn empty() -> Self {
-        Self(None)
+        Self::default()
+    }
+
+    /// Has lines written after the fields of the head.
+    pub(super) fn introduce(&mut self, lines: Option<Lines>) {
+        self.lines = lines;
+    }
+
+    /// What is written after the fields of the head.
+    pub(super) fn lines(&self) -> Option<&Lines> {
+        self.lines.as_ref()
     }
 
     /// The body of a downstream request, and where to look what has come of it (`None`: there is
@@ -96,7 +111,11 @@ impl RequestBody {
             upload: Rc::clone(&upload),
             activity: activity.map(Rc::clone),
         };
-        (Self(Some(uploading)), Some(upload))
+        let body = Self {
+            uploading: Some(uploading),
+            lines: None,
+        };
+        (body, Some(upload))
     }
 }
 
@@ -108,7 +127,7 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(uploading) = &mut self.0 else {
+        let Some(uploading) = &mut self.uploading else {
             return Poll::Ready(None);
         };
         let poll = Pin::new(&mut uploading.incoming).poll_frame(cx);
@@ -123,14 +142,14 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0
+        self.uploading
             .as_ref()
             .is_none_or(|upload| upload.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         let hint = |upload: &Uploading| upload.incoming.size_hint();
-        self.0
+        self.uploading
             .as_ref()
             .map_or_else(|| SizeHint::with_exact(0), hint)
     }

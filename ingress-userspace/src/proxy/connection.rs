@@ -11,6 +11,7 @@ use http::HeaderValue;
 use super::client_auth::Presented;
 use super::counters::DatapathCounters;
 use super::io::Activity;
+use super::lines::Lines;
 use super::listen::{Datapath, Scheme};
 use super::metrics::account::Account;
 use super::upgrade::Switched;
@@ -35,6 +36,8 @@ pub(super) struct Connection {
     /// Requests that wait for an endpoint, and not for the client.
     waiting: Cell<usize>,
     idle_since: Cell<Instant>,
+    /// What endpoints are told about it.
+    lines: OnceCell<Rc<[u8]>>,
     /// What the client has shown, if it was asked.
     presented: OnceCell<Box<Presented>>,
     /// A tunnel that begins when the response in flight is written.
@@ -63,6 +66,7 @@ impl Connection {
             requests: Cell::new(0),
             waiting: Cell::new(0),
             idle_since: Cell::new(worker.timers.now()),
+            lines: OnceCell::new(),
             presented: OnceCell::new(),
             switched: RefCell::default(),
         })
@@ -71,6 +75,12 @@ impl Connection {
     /// What is counted of connections that come in the same way.
     pub(super) fn counters(&self) -> &DatapathCounters {
         self.worker.counters.datapath(self.datapath)
+    }
+
+    /// What endpoints are told about it, as it is written.
+    pub(super) fn lines(&self) -> Rc<[u8]> {
+        let make = || Lines::of_connection(&self.client, &self.port, self.scheme);
+        Rc::clone(self.lines.get_or_init(make))
     }
 
     /// Begins a request; it ends when the guard is dropped.

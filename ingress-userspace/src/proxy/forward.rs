@@ -24,8 +24,10 @@ use super::endpoint::{Endpoint, Load};
 use super::error::{BadRequest, Failure};
 use super::exchange::{Exchange, Reply};
 use super::io::Activity;
+use super::lines::Lines;
 use super::metrics::account::Account;
 use super::pool::{Backend, Pick, Wish};
+use super::request::Rewritten;
 use super::response::Dialect;
 use super::upgrade::Upgrade;
 use super::upstream::Patience;
@@ -135,7 +137,7 @@ async fn forward(
     account.try_first(load.address);
     let is_multiplexed = load.protocol.is_multiplexed();
     let activity = is_multiplexed.then(|| Activity::new(Rc::clone(&worker.timers)));
-    let (body, upload) = RequestBody::new(incoming, activity.as_ref());
+    let (mut body, upload) = RequestBody::new(incoming, activity.as_ref());
     if let Some(upload) = &upload {
         account.uploads(upload);
     }
@@ -147,7 +149,8 @@ async fn forward(
         is_bodyless,
         shown,
     };
-    let upgrade = asked.rewrite(&mut head, load.protocol)?;
+    let (upgrade, lines) = asked.rewrite(&mut head, load.protocol)?;
+    body.introduce(lines);
     let request = Request::from_parts(head, body);
     let mut patience = Patience::new(&worker.timers, worker.timeouts.response_head, deadline);
     let exchange = Exchange {
@@ -242,18 +245,21 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     /// Makes a head that came from a client the one for an endpoint, and returns what to switch to
-    /// if the endpoint agrees.
+    /// if the endpoint agrees, and what is written beside the head.
     fn rewrite(
         &self,
         head: &mut request::Parts,
         protocol: UpstreamProtocol,
-    ) -> Result<Option<Upgrade>, Failure> {
+    ) -> Result<(Option<Upgrade>, Option<Lines>), Failure> {
         let mut upgrade = None;
         if head.method == Method::CONNECT {
             upgrade = Upgrade::of_connect(head, self.connection.worker.nonce());
             upgrade.as_ref().ok_or(BadRequest::Connect)?;
         }
-        let protocols = head::rewrite(head, self.connection, self.client, self.account);
+        let takes_lines = !protocol.is_multiplexed();
+        let (connection, client) = (self.connection, self.client);
+        let Rewritten { protocols, lines } =
+            head::rewrite(head, connection, client, self.account, takes_lines);
         if let Some(shown) = &self.shown {
             shown.write(&mut head.headers);
         }
@@ -266,7 +272,7 @@ impl Asked<'_> {
             if let Some(upgrade) = &mut upgrade {
                 upgrade.connect(head);
             }
-            return Ok(upgrade);
+            return Ok((upgrade, None));
         }
         // Where a request with a body ends and a tunnel begins is for the endpoint to say; so the
         // client may not ask (RFC 9110 §7.8 lets anybody ignore it).
@@ -276,7 +282,7 @@ impl Asked<'_> {
         if let Some(upgrade) = &upgrade {
             upgrade.write(&mut head.headers);
         }
-        Ok(upgrade)
+        Ok((upgrade, lines))
     }
 }
 

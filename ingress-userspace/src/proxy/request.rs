@@ -16,6 +16,7 @@ use super::client::{Client, forwarded_element, forwarded_list};
 use super::client_auth;
 use super::connection::Connection;
 use super::error::BadRequest;
+use super::lines::Lines;
 use super::listen::Scheme;
 use super::metrics::account::Account;
 
@@ -80,15 +81,22 @@ fn check_http2(head: &request::Parts, host: Option<&HeaderValue>) -> Result<(), 
     Ok(())
 }
 
+/// A head that came from a client as it is for an endpoint.
+pub(super) struct Rewritten {
+    /// The protocols that an HTTP/1.1 client asks to switch to.
+    pub(super) protocols: Option<HeaderValue>,
+    /// What is written beside the head; only towards HTTP/1.1.
+    pub(super) lines: Option<Lines>,
+}
+
 /// Rewrites a head that came from a client to the one for an endpoint.
-///
-/// Returns the protocols that an HTTP/1.1 client asks to switch to.
 pub(super) fn rewrite(
     head: &mut request::Parts,
     connection: &Connection,
     client: &Client,
     account: &Account,
-) -> Option<HeaderValue> {
+    takes_lines: bool,
+) -> Rewritten {
     let (host, is_there) = if let Some(authority) = head.uri.authority() {
         let host = HeaderValue::from_str(authority.as_str());
         head.uri = origin_form(&head.uri);
@@ -108,17 +116,37 @@ pub(super) fn rewrite(
     if policy.forwarded_for != X_FORWARDED_FOR && client.claims.is_none() {
         headers.remove(&policy.forwarded_for);
     }
-    // One allocation at most for all that follows.
-    headers.reserve(ADDED_FIELDS);
-    let host = introduce(headers, host, connection, client);
+    let takes_lines = takes_lines && client.claims.is_none() && !policy.add_forwarded;
+    let mut lines = None;
+    if takes_lines {
+        let has_id = headers.contains_key(X_REQUEST_ID);
+        if !is_there {
+            headers.remove(HOST);
+        } else if is_special {
+            headers.insert(HOST, host.clone());
+        }
+        lines = Some(Lines {
+            connection: connection.lines(),
+            host: (!is_there).then(|| host.clone()),
+            forwarded_host: host,
+            request_id: (!has_id).then(|| account.request_id()),
+        });
+    } else {
+        // One allocation at most for all that follows.
+        headers.reserve(ADDED_FIELDS);
+        let host = introduce(headers, host, connection, client);
+        let id = || account.request_id();
+        headers.entry(X_REQUEST_ID).or_insert_with(id);
+        if !is_there || is_special || client.claims.is_some() {
+            headers.insert(HOST, host);
+        }
+    }
     if let Some(original) = taken.forwarded_for {
         headers.insert(X_ORIGINAL_FORWARDED_FOR, original);
     }
     if let Some(original) = taken.forwarded_host {
         headers.insert(X_ORIGINAL_FORWARDED_HOST, original);
     }
-    let id = || account.request_id();
-    headers.entry(X_REQUEST_ID).or_insert_with(id);
     if let Some(span) = account.span() {
         span.write(headers);
     }
@@ -127,10 +155,10 @@ pub(super) fn rewrite(
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    if !is_there || is_special || client.claims.is_some() {
-        headers.insert(HOST, host);
+    Rewritten {
+        protocols: taken.protocols.filter(|_| version == Version::HTTP_11),
+        lines,
     }
-    taken.protocols.filter(|_| version == Version::HTTP_11)
 }
 
 /// What a head had that few have, and that does not stay in it.
@@ -179,10 +207,7 @@ fn introduce(
         let element = forwarded_element(node, &host, scheme);
         headers.insert(FORWARDED, forwarded_list(list, &element));
     }
-    let scheme = match scheme {
-        Scheme::Http => HeaderValue::from_static("http"),
-        Scheme::Https => HeaderValue::from_static("https"),
-    };
+    let scheme = scheme_value(scheme);
     headers.insert(X_REAL_IP, client.address.clone());
     let chain = chain.unwrap_or_else(|| client.address.clone());
     headers.insert(X_FORWARDED_FOR, chain);
@@ -193,6 +218,13 @@ fn introduce(
     headers.insert(X_FORWARDED_SCHEME, scheme.clone());
     headers.insert(X_SCHEME, scheme);
     host
+}
+
+pub(super) fn scheme_value(scheme: Scheme) -> HeaderValue {
+    match scheme {
+        Scheme::Http => HeaderValue::from_static("http"),
+        Scheme::Https => HeaderValue::from_static("https"),
+    }
 }
 
 /// Turns a rewritten head into one for HTTP/2: the host is in the target, and nothing is about the
@@ -331,14 +363,14 @@ fn is_unwanted(name: &str) -> bool {
 }
 
 pub(super) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
+pub(super) const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
+pub(super) const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
 const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
 const X_ORIGINAL_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-original-forwarded-host");
 

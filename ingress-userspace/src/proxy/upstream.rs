@@ -210,11 +210,10 @@ impl Upstream {
             Some(length) => Size::Exactly(length),
             None => Size::Unknown,
         };
-        let (head, body) = request.into_parts();
-        let head = Request::from_parts(head, ());
-        self.sender
-            .begin(body, |text| head::encode(&head, size, text));
-        let (mut head, ()) = head.into_parts();
+        let (mut head, body) = request.into_parts();
+        self.sender.begin(body, |body, text| {
+            head::encode(&head, body.lines(), size, text)
+        });
         head.headers.clear();
         self.received.headers = head.headers;
         head.method

@@ -9,13 +9,14 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, request};
 use hyper::ext::ReasonPhrase;
 use memchr::memchr_iter;
 use thiserror::Error;
 
 use super::decode::Decoder;
 use crate::proxy::limits::{FIELDS_MAX, HEAD_BYTES_MAX, INTERIM_RESPONSES_MAX};
+use crate::proxy::lines::Lines;
 
 /// How an endpoint is told where a request body ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,16 +38,23 @@ pub(super) enum Size {
     Unknown,
 }
 
-/// Appends a request's head. Its target is written as path and query alone.
-pub(super) fn encode<B>(request: &Request<B>, size: Size, out: &mut Vec<u8>) -> Framing {
-    let headers = request.headers();
+/// Appends a request's head, with `lines` among its fields. Its target is written as path and query
+/// alone.
+pub(super) fn encode(
+    head: &request::Parts,
+    lines: Option<&Lines>,
+    size: Size,
+    out: &mut Vec<u8>,
+) -> Framing {
+    let headers = &head.headers;
     let framing = framing(headers, size);
-    let method = request.method().as_str();
-    let target = request.uri().path_and_query();
+    let method = head.method.as_str();
+    let target = head.uri.path_and_query();
     let target = target.map_or("/", |target| target.as_str());
     let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
     let fields: usize = headers.iter().map(length).sum();
-    out.reserve(method.len() + target.len() + fields + ROOM);
+    let more = lines.map_or(0, Lines::length);
+    out.reserve(method.len() + target.len() + fields + more + ROOM);
     for part in [method, " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
@@ -56,6 +64,9 @@ pub(super) fn encode<B>(request: &Request<B>, size: Size, out: &mut Vec<u8>) -> 
         if !is_framing {
             push_field(name, value, out);
         }
+    }
+    if let Some(lines) = lines {
+        lines.write(out);
     }
     match &framing {
         Framing::Chunked { .. } => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),

@@ -52,13 +52,13 @@ impl Sender {
     pub(super) fn begin(
         &mut self,
         body: RequestBody,
-        encode: impl FnOnce(&mut Vec<u8>) -> Framing,
+        encode: impl FnOnce(&RequestBody, &mut Vec<u8>) -> Framing,
     ) {
         debug_assert!(self.is_done(), "one request at a time");
         self.text.clear();
         self.text_written = 0;
         self.has_begun = false;
-        let framing = encode(&mut self.text);
+        let framing = encode(&body, &mut self.text);
         self.has_body = framing != Framing::None;
         self.body = self.has_body.then_some(Sending { body, framing });
     }

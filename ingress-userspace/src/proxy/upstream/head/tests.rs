@@ -1,20 +1,21 @@
 //! What is written as a request, and what is taken for a response.
 
+use http::Request;
 use proptest::prelude::*;
 
 use super::*;
 
-fn request(method: Method, target: &str, fields: &[(&str, &str)]) -> Request<()> {
+fn request(method: Method, target: &str, fields: &[(&str, &str)]) -> request::Parts {
     let mut request = Request::builder().method(method).uri(target);
     for (name, value) in fields {
         request = request.header(*name, *value);
     }
-    request.body(()).unwrap()
+    request.body(()).unwrap().into_parts().0
 }
 
-fn encoded(request: &Request<()>, size: Size) -> (String, Framing) {
+fn encoded(head: &request::Parts, size: Size) -> (String, Framing) {
     let mut text = Vec::new();
-    let framing = encode(request, size, &mut text);
+    let framing = encode(head, None, size, &mut text);
     (String::from_utf8(text).unwrap(), framing)
 }
 
