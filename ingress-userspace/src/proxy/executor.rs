@@ -17,6 +17,8 @@ impl LocalExecutor {
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, task: F) {
         let panics = PanicCount::new(&self.0);
+        // Into the heap at once: what is spawned is moved several times, and again when it ends.
+        let task = Box::pin(task);
         tokio::task::spawn_local(async move {
             let _panics = panics;
             task.await;

@@ -9,7 +9,10 @@
 //! and one for each body between a connection and its user: here both are the same task, and nothing
 //! has to pass from one to the other.
 
+#[cfg(test)]
+mod check;
 mod decode;
+mod encode;
 mod head;
 mod send;
 
@@ -35,7 +38,8 @@ use super::stream::{Stream as _, UpstreamStream};
 use super::timer::{Alarm, Timers};
 use super::tunnel::Side;
 use decode::{BadBody, Decoded, Decoder};
-use head::{BadHead, HeadReader, Size};
+use encode::{Size, encode};
+use head::{BadHead, HeadReader};
 use send::{SendFault, Sender};
 
 /// An open HTTP/1.1 connection to an endpoint.
@@ -211,9 +215,8 @@ impl Upstream {
             None => Size::Unknown,
         };
         let (mut head, body) = request.into_parts();
-        self.sender.begin(body, |body, text| {
-            head::encode(&head, body.lines(), size, text)
-        });
+        self.sender
+            .begin(body, |body, text| encode(&head, body.lines(), size, text));
         head.headers.clear();
         self.received.headers = head.headers;
         head.method
@@ -340,7 +343,7 @@ impl Upstream {
     }
 }
 
-/// Reads a request back that [`head::encode`] has written. It has no body.
+/// Reads a request back that [`encode`] has written. It has no body.
 fn parse_request(bytes: &[u8]) -> Option<Request<RequestBody>> {
     let text = bytes.strip_suffix(b"\r\n\r\n")?;
     // No CR or LF is written but at the end of a line.

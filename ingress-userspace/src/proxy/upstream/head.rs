@@ -1,126 +1,20 @@
-//! Heads over HTTP/1.1 to and from an endpoint: a request as bytes, bytes as a response.
+//! The head of a response over HTTP/1.1, out of the bytes of its connection.
 //!
-//! Pure. What says where a body ends is decided here, in both directions (RFC 9112 §6): of a request
-//! by what we know of its body, of a response by its fields, and a response that says two things
-//! about it is not passed on.
+//! Pure. Where the body ends is decided here (RFC 9112 §6.3), and a response that says two things
+//! about that is not passed on.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, request};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 use memchr::memchr_iter;
 use thiserror::Error;
 
 use super::decode::Decoder;
 use crate::proxy::limits::{FIELDS_MAX, HEAD_BYTES_MAX, INTERIM_RESPONSES_MAX};
-use crate::proxy::lines::Lines;
-
-/// How an endpoint is told where a request body ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// There is none.
-    None,
-    Length(u64),
-    /// By chunks; trailer fields of these names may follow.
-    Chunked {
-        trailers: Vec<HeaderName>,
-    },
-}
-
-/// What is known about a request body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Size {
-    None,
-    Exactly(u64),
-    Unknown,
-}
-
-/// Appends a request's head, with `lines` among its fields. Its target is written as path and query
-/// alone.
-pub(super) fn encode(
-    head: &request::Parts,
-    lines: Option<&Lines>,
-    size: Size,
-    out: &mut Vec<u8>,
-) -> Framing {
-    let headers = &head.headers;
-    let framing = framing(headers, size);
-    let method = head.method.as_str();
-    let target = head.uri.path_and_query();
-    let target = target.map_or("/", |target| target.as_str());
-    let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    let fields: usize = headers.iter().map(length).sum();
-    let more = lines.map_or(0, Lines::length);
-    out.reserve(method.len() + target.len() + fields + more + ROOM);
-    for part in [method, " ", target, " HTTP/1.1\r\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
-    let is_chunked = matches!(framing, Framing::Chunked { .. });
-    for (name, value) in headers {
-        let is_framing = *name == TRANSFER_ENCODING || is_chunked && *name == CONTENT_LENGTH;
-        if !is_framing {
-            push_field(name, value, out);
-        }
-    }
-    if let Some(lines) = lines {
-        lines.write(out);
-    }
-    match &framing {
-        Framing::Chunked { .. } => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        Framing::Length(length) if !headers.contains_key(CONTENT_LENGTH) => {
-            push_field(&CONTENT_LENGTH, &HeaderValue::from(*length), out);
-        }
-        Framing::Length(_) | Framing::None => {}
-    }
-    out.extend_from_slice(b"\r\n");
-    framing
-}
-
-fn framing(headers: &HeaderMap, size: Size) -> Framing {
-    let said = || content_length(headers).ok().flatten();
-    match size {
-        Size::None => Framing::None,
-        Size::Exactly(length) => Framing::Length(said().unwrap_or(length)),
-        Size::Unknown => match said() {
-            Some(length) => Framing::Length(length),
-            None => Framing::Chunked {
-                trailers: trailer_names(headers),
-            },
-        },
-    }
-}
-
-/// The fields that a `Trailer` field announces (RFC 9110 §6.6.2), but for those that say where a
-/// message ends or who it is for.
-fn trailer_names(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(TRAILER).iter();
-    lines
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| !FRAMING_FIELDS.contains(&name.as_str()))
-        .collect()
-}
-
-/// Appends the end of a chunked body.
-pub(super) fn encode_trailers(trailers: &HeaderMap, allowed: &[HeaderName], out: &mut Vec<u8>) {
-    out.extend_from_slice(b"0\r\n");
-    for (name, value) in trailers {
-        if allowed.contains(name) {
-            push_field(name, value, out);
-        }
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-fn push_field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
-    out.extend_from_slice(name.as_str().as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
 
 /// A response's head, and what it says about what follows.
 #[derive(Debug)]
@@ -336,7 +230,7 @@ fn is_chunked(headers: &HeaderMap) -> bool {
 }
 
 /// The length that all lines agree on (RFC 9110 §8.6).
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadHead> {
+pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadHead> {
     let mut length = None;
     for line in headers.get_all(CONTENT_LENGTH) {
         for text in line.as_bytes().split(|byte| *byte == b',') {
@@ -354,19 +248,6 @@ fn digits(text: &[u8]) -> Option<u64> {
     is_number.then_some(())?;
     str::from_utf8(text).ok()?.parse().ok()
 }
-
-/// Fields that may not come after a body.
-const FRAMING_FIELDS: [&str; 6] = [
-    "content-length",
-    "transfer-encoding",
-    "trailer",
-    "te",
-    "host",
-    "connection",
-];
-
-/// For what a head has beside its method, target and fields.
-const ROOM: usize = 96;
 
 #[cfg(test)]
 mod tests;

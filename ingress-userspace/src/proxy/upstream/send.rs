@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
-use super::head::{Framing, encode_trailers};
+use super::encode::{Framing, encode_trailers};
 use crate::proxy::body::RequestBody;
 use crate::proxy::io::Activity;
 

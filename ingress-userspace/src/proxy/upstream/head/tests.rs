@@ -1,74 +1,9 @@
-//! What is written as a request, and what is taken for a response.
+//! What is taken for a response, and what is not.
 
-use http::Request;
 use proptest::prelude::*;
 
+use super::super::check::check;
 use super::*;
-
-fn request(method: Method, target: &str, fields: &[(&str, &str)]) -> request::Parts {
-    let mut request = Request::builder().method(method).uri(target);
-    for (name, value) in fields {
-        request = request.header(*name, *value);
-    }
-    request.body(()).unwrap().into_parts().0
-}
-
-fn encoded(head: &request::Parts, size: Size) -> (String, Framing) {
-    let mut text = Vec::new();
-    let framing = encode(head, None, size, &mut text);
-    (String::from_utf8(text).unwrap(), framing)
-}
-
-#[test]
-fn a_request_without_a_body_says_nothing_about_one() {
-    let get = request(Method::GET, "/a?b", &[("host", "one.test"), ("x", "y")]);
-    let (text, framing) = encoded(&get, Size::None);
-    assert_eq!(text, "GET /a?b HTTP/1.1\r\nhost: one.test\r\nx: y\r\n\r\n");
-    assert_eq!(framing, Framing::None);
-    let options = request(Method::OPTIONS, "*", &[]);
-    let (text, _) = encoded(&options, Size::None);
-    assert_eq!(text, "OPTIONS * HTTP/1.1\r\n\r\n");
-    let post = request(Method::POST, "/", &[("content-length", "0")]);
-    let (text, _) = encoded(&post, Size::None);
-    assert_eq!(text, "POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
-}
-
-#[test]
-fn a_body_has_one_end() {
-    let post = request(Method::POST, "/", &[("content-length", "3")]);
-    for size in [Size::Exactly(3), Size::Unknown] {
-        let (text, framing) = encoded(&post, size);
-        assert_eq!(text, "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\n");
-        assert_eq!(framing, Framing::Length(3));
-    }
-    let post = request(Method::POST, "/", &[("transfer-encoding", "gzip")]);
-    let (text, framing) = encoded(&post, Size::Exactly(3));
-    assert_eq!(text, "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\n");
-    assert_eq!(framing, Framing::Length(3));
-    let fields = [
-        ("trailer", "X-Sum, Content-Length"),
-        ("content-length", "no number"),
-    ];
-    let get = request(Method::GET, "/", &fields);
-    let (text, framing) = encoded(&get, Size::Unknown);
-    assert!(
-        text.ends_with("\r\ntransfer-encoding: chunked\r\n\r\n"),
-        "{text}"
-    );
-    assert!(!text.contains("content-length"), "{text}");
-    let trailers = vec![HeaderName::from_static("x-sum")];
-    assert_eq!(framing, Framing::Chunked { trailers });
-}
-
-#[test]
-fn only_announced_trailers_are_sent() {
-    let mut trailers = HeaderMap::new();
-    trailers.insert("x-sum", HeaderValue::from_static("1"));
-    trailers.insert("x-other", HeaderValue::from_static("2"));
-    let mut text = Vec::new();
-    encode_trailers(&trailers, &[HeaderName::from_static("x-sum")], &mut text);
-    assert_eq!(text, b"0\r\nx-sum: 1\r\n\r\n");
-}
 
 /// What comes of bytes that come in these parts.
 fn read(method: &Method, parts: &[&[u8]]) -> Result<Option<(Head, Vec<u8>)>, BadHead> {
@@ -247,7 +182,15 @@ proptest! {
     }
 
     #[test]
+    fn no_part_of_a_response_depends_on_others(
+        text in "HTTP/1.1 200 OK\r\n(Transfer-Encoding: chunked|Content-Length: [0-9]{1,2}|A: b)\r\n\r\n(([0-9a-f]{1,2}\r\n)?[a-c]{0,12}\r\n){0,4}0?(\r\n(A: b\r\n)?)?\r\n[a-c]{0,3}",
+        cuts in 1_usize..40,
+    ) {
+        check(text.as_bytes(), cuts);
+    }
+
+    #[test]
     fn nothing_panics(text in "(HTTP/1.[01] [0-9]{3} )?[\\x00-\\x7f]{0,80}(\r\n\r\n)?") {
-        let _ = read(&Method::GET, &[text.as_bytes()]);
+        check(text.as_bytes(), 3);
     }
 }
