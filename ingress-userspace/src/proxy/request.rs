@@ -11,6 +11,7 @@ use http::header::{
 use http::{Method, Uri, Version, request, uri};
 use hyper::ext::Protocol;
 use ingress_core::ir::UpstreamProtocol;
+use memchr::memchr;
 
 use super::client::{Client, forwarded_element, forwarded_list};
 use super::client_auth;
@@ -336,30 +337,27 @@ fn remove_request_fields(headers: &mut HeaderMap) {
     }
 }
 
+/// Tells names apart by their first letter: it is asked of every field of every request.
 fn is_unwanted(name: &str) -> bool {
-    // Hop by hop (RFC 9110 §7.6.1), and `Expect`, which we answer ourselves.
-    let is_hop_by_hop = matches!(
-        name,
-        "keep-alive"
-            | "proxy-connection"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-            | "expect"
-            | "http2-settings"
-    );
-    // Claims about the client that only we may make; `Proxy` is what httpoxy.org is about.
-    let is_claim = matches!(
-        name,
-        "forwarded"
-            | "proxy"
-            | "x-real-ip"
-            | "x-scheme"
-            | "x-original-forwarded-for"
-            | "x-original-forwarded-host"
-    );
-    let is_claim = is_claim || client_auth::is_claim(name);
-    is_hop_by_hop || is_claim || name.starts_with("x-forwarded-") || name.contains('_')
+    let is_named = match name.as_bytes().first() {
+        // Claims about the client that only we may make; `Proxy` is what httpoxy.org is about.
+        Some(b'x') => {
+            let is_claim = matches!(
+                name,
+                "x-real-ip" | "x-scheme" | "x-original-forwarded-for" | "x-original-forwarded-host"
+            );
+            is_claim || name.starts_with("x-forwarded-")
+        }
+        Some(b's') => client_auth::is_claim(name),
+        Some(b'f' | b'p') => matches!(name, "forwarded" | "proxy" | "proxy-connection"),
+        // Hop by hop (RFC 9110 §7.6.1), and `Expect`, which we answer ourselves.
+        Some(b'e' | b'h' | b'k' | b't' | b'u') => matches!(
+            name,
+            "keep-alive" | "te" | "transfer-encoding" | "upgrade" | "expect" | "http2-settings"
+        ),
+        Some(_) | None => false,
+    };
+    is_named || memchr(b'_', name.as_bytes()).is_some()
 }
 
 pub(super) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");

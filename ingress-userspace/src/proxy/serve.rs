@@ -178,7 +178,8 @@ fn serve_http1<S: Stream>(stream: S, connection: &Rc<Connection>) -> impl Future
     let owned = Rc::clone(connection);
     let served = Http1::new(stream, connection, move || {
         let owned = Rc::clone(&owned);
-        service_fn(move |request| answer(Rc::clone(&owned), request))
+        // In the heap from the start: hyper moves a request's future several times.
+        service_fn(move |request| Box::pin(answer(Rc::clone(&owned), request)))
     });
     watch(served, connection)
 }

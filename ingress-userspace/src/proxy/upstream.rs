@@ -57,6 +57,7 @@ struct Received {
     buffer: BytesMut,
     /// What the next read has room for.
     room: usize,
+    reader: HeadReader,
     /// Where fields go; with the room of a map that was used before.
     headers: HeaderMap,
     body: Decoder,
@@ -109,6 +110,7 @@ impl Upstream {
             received: Received {
                 buffer: BytesMut::new(),
                 room: ROOM_MIN,
+                reader: HeadReader::default(),
                 headers: HeaderMap::new(),
                 body: Decoder::length(0),
                 keeps_alive: true,
@@ -192,17 +194,13 @@ impl Upstream {
         patience: &mut Patience,
     ) -> Result<Response<()>, SendError> {
         let method = self.begin(request);
-        let mut reader = HeadReader::default();
-        std::future::poll_fn(|cx| {
-            let poll = self.poll_head(&mut reader, &method, cx);
-            match poll {
-                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-                Poll::Ready(Err(fault)) => Poll::Ready(Err(self.failed(fault))),
-                Poll::Pending if patience.is_over(&self.activity, cx) => {
-                    Poll::Ready(Err(SendError::TimedOut))
-                }
-                Poll::Pending => Poll::Pending,
+        std::future::poll_fn(|cx| match self.poll_head(&method, cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(self.failed(fault))),
+            Poll::Pending if patience.is_over(&self.activity, cx) => {
+                Poll::Ready(Err(SendError::TimedOut))
             }
+            Poll::Pending => Poll::Pending,
         })
         .await
     }
@@ -219,6 +217,7 @@ impl Upstream {
             .begin(body, |body, text| encode(&head, body.lines(), size, text));
         head.headers.clear();
         self.received.headers = head.headers;
+        self.received.reader.begin();
         head.method
     }
 
@@ -234,14 +233,16 @@ impl Upstream {
 
     fn poll_head(
         &mut self,
-        reader: &mut HeadReader,
         method: &Method,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<()>, Fault>> {
         let fault = self.poll_send(cx).err();
         loop {
             let Received {
-                buffer, headers, ..
+                buffer,
+                headers,
+                reader,
+                ..
             } = &mut self.received;
             if let Some(head) = reader.read(buffer, method, headers)? {
                 self.received.body = head.body;

@@ -256,11 +256,9 @@ impl WorkerState {
     /// A new request id: 32 hexadecimal digits.
     pub(super) fn request_id(&self) -> HeaderValue {
         let mut text = [0; 32];
-        for half in text.chunks_exact_mut(16) {
-            let number = self.random();
-            for (index, digit) in half.iter_mut().enumerate() {
-                *digit = b"0123456789abcdef"[(number >> (4 * index) & 0xf) as usize];
-            }
+        let (pairs, _) = text.as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(self.nonce()) {
+            *pair = HEXADECIMAL[usize::from(byte)];
         }
         HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text))
             .unwrap_or(HeaderValue::from_static(""))
@@ -471,6 +469,18 @@ impl Ready {
         }
     }
 }
+
+/// Each byte as two digits.
+const HEXADECIMAL: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut all = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < all.len() {
+        all[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
+    }
+    all
+};
 
 /// How often idle connections are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

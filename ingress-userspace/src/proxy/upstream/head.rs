@@ -51,15 +51,24 @@ pub(in super::super) enum BadHead {
     Interim,
 }
 
-/// Reads the heads of one response: interim ones (RFC 9110 §15.2) end here.
+/// Reads the heads of responses, one response after the other: interim ones (RFC 9110 §15.2) end
+/// here.
 #[derive(Debug, Default)]
 pub(super) struct HeadReader {
     /// Bytes of an incomplete head that were looked at.
     looked_at: usize,
     interim: usize,
+    /// Where names and values of fields are in the head at hand; kept for its room.
+    places: Vec<(Range<usize>, Range<usize>)>,
 }
 
 impl HeadReader {
+    /// Begins with another response.
+    pub(super) fn begin(&mut self) {
+        self.looked_at = 0;
+        self.interim = 0;
+    }
+
     /// Takes the head out of `buffer`, if all of it is there. Its fields go to `headers`, which has
     /// to be empty: a map that was used before has room.
     pub(super) fn read(
@@ -73,7 +82,7 @@ impl HeadReader {
                 self.looked_at = buffer.len();
                 return incomplete(buffer);
             }
-            let Some(response) = parse(buffer, headers)? else {
+            let Some(response) = parse(buffer, headers, &mut self.places)? else {
                 self.looked_at = buffer.len();
                 return incomplete(buffer);
             };
@@ -110,10 +119,12 @@ fn has_end(buffer: &[u8], looked_at: usize) -> bool {
 }
 
 /// Cuts a head out of the buffer. Values of fields are parts of what is cut out.
-fn parse(buffer: &mut BytesMut, headers: &mut HeaderMap) -> Result<Option<Response<()>>, BadHead> {
+fn parse(
+    buffer: &mut BytesMut,
+    headers: &mut HeaderMap,
+    places: &mut Vec<(Range<usize>, Range<usize>)>,
+) -> Result<Option<Response<()>>, BadHead> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let mut places: [(Range<usize>, Range<usize>); FIELDS_MAX] =
-        [const { (0..0, 0..0) }; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let status = httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut parsed, buffer, &mut fields)
@@ -143,13 +154,12 @@ fn parse(buffer: &mut BytesMut, headers: &mut HeaderMap) -> Result<Option<Respon
         let from = part.as_ptr().addr() - start;
         from..from + part.len()
     };
-    let count = parsed.headers.len();
-    for (places, field) in places.iter_mut().zip(&*parsed.headers) {
-        *places = (place(field.name.as_bytes()), place(field.value));
-    }
+    places.clear();
+    let fields = parsed.headers.iter();
+    places.extend(fields.map(|field| (place(field.name.as_bytes()), place(field.value))));
     let head: Bytes = buffer.split_to(length).freeze();
-    headers.reserve(count);
-    for (name, value) in places.into_iter().take(count) {
+    headers.reserve(places.len());
+    for (name, value) in places.drain(..) {
         let name = HeaderName::from_bytes(&head[name]).map_err(|_| BadHead::Field)?;
         let value = HeaderValue::from_maybe_shared(head.slice(value));
         headers.append(name, value.map_err(|_| BadHead::Field)?);
