@@ -214,5 +214,5 @@ const FIND: u64 = 800;
 const CHANGE_HOST: u64 = 42_000;
 const TRANSLATE: u64 = 25_000;
 const FOLLOW: u64 = 290_000;
-const REQUEST: u64 = 45_000;
-const REQUEST_OF_MANY_FIELDS: u64 = 95_000;
+const REQUEST: u64 = 33_000;
+const REQUEST_OF_MANY_FIELDS: u64 = 76_000;
