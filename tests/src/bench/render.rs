@@ -13,22 +13,25 @@ pub fn render(report: &Report) -> String {
         "\n{}, {} cores (the bench uses one), Linux {}, sluice {} ({})\n",
         machine.cpu, machine.cores, machine.kernel, machine.sluice, machine.build
     );
+    // Characters of the widest name, and a space.
+    let names = report.rows.iter().map(|row| row.workload.chars().count());
+    let width = names.max().unwrap_or_default().max(WORKLOAD_WIDTH_MIN) + 1;
     let _ = writeln!(
         out,
-        "{:<40}{:<28}{:>10}{:>20}  UNIT",
+        "{:<width$}{:<28}{:>10}{:>20}  UNIT",
         "WORKLOAD", "SUBJECT", "MEDIAN", "MIN–MAX"
     );
     for row in &report.rows {
         let range = format!("{:.1}–{:.1}", row.min, row.max);
         let _ = writeln!(
             out,
-            "{:<40}{:<28}{:>10.1}{range:>20}  {} ({})",
+            "{:<width$}{:<28}{:>10.1}{range:>20}  {} ({})",
             row.workload, row.subject, row.median, row.unit, row.metric
         );
     }
     let _ = writeln!(
         out,
-        "\n{:<40}{:<28}{:>10}{:>20}",
+        "\n{:<width$}{:<28}{:>10}{:>20}",
         "WORKLOAD", "RATIO", "MEDIAN", "MIN–MAX"
     );
     for ratio in &report.ratios {
@@ -36,7 +39,7 @@ pub fn render(report: &Report) -> String {
         let range = format!("{:.2}–{:.2}", ratio.min, ratio.max);
         let _ = writeln!(
             out,
-            "{:<40}{pair:<28}{:>10.2}{range:>20}",
+            "{:<width$}{pair:<28}{:>10.2}{range:>20}",
             ratio.workload, ratio.median
         );
     }
@@ -45,16 +48,18 @@ pub fn render(report: &Report) -> String {
     }
     let _ = writeln!(
         out,
-        "\n{:<40}{:<48}{:>10}{:>10}",
+        "\n{:<width$}{:<48}{:>10}{:>10}",
         "WORKLOAD", "GOAL", "AT MOST", "MEDIAN"
     );
     for goal in &report.goals {
         let verdict = if goal.met { "met" } else { "NOT MET" };
         let _ = writeln!(
             out,
-            "{:<40}{:<48}{:>10.2}{:>10.2}  {verdict}",
+            "{:<width$}{:<48}{:>10.2}{:>10.2}  {verdict}",
             goal.workload, goal.what, goal.at_most, goal.median
         );
     }
     out
 }
+
+const WORKLOAD_WIDTH_MIN: usize = 39;
