@@ -10,7 +10,6 @@ pub mod cli;
 pub mod control;
 pub mod datapath;
 pub mod proxy;
-pub mod schedule;
 pub mod settings;
 pub mod source;
 pub mod telemetry;

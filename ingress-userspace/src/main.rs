@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use ingress_userspace::allocator::Allocator;
 use ingress_userspace::settings::{Command, CommandLine};
-use ingress_userspace::{app, cli, schedule, telemetry};
+use ingress_userspace::{app, cli, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
@@ -31,9 +31,6 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(flags) => {
             telemetry::init(&flags.log, flags.log_format).map_err(anyhow::Error::msg)?;
-            if let Err(error) = schedule::take_short_turns() {
-                tracing::debug!(%error, "changes wait for the turns of workers");
-            }
             runtime.block_on(app::run(*flags))?;
             Ok(ExitCode::SUCCESS)
         }

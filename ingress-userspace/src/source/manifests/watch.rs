@@ -26,7 +26,6 @@ use rustix::io::Errno;
 use tracing::{error, warn};
 
 use super::{Loaded, Manifests};
-use crate::schedule;
 
 /// Ends the watch when dropped.
 #[derive(Debug)]
@@ -52,11 +51,7 @@ impl Watch {
         };
         let thread = thread::Builder::new()
             .name("manifests".to_owned())
-            .spawn(move || {
-                // Not to have them costs a change some milliseconds on a busy core.
-                let _ = schedule::take_short_turns();
-                watcher.run();
-            })?;
+            .spawn(move || watcher.run())?;
         Ok(Self {
             stop,
             thread: Some(thread),
