@@ -244,7 +244,7 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
-/// Series that one worker keeps: 40 MB of them.
+/// Series that one worker keeps: 45 MB of them.
 const SERIES_MAX: usize = 50_000;
 
 /// Series that one route has on one worker; endpoints choose the status.
