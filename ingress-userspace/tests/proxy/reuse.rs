@@ -128,13 +128,19 @@ fn a_request_that_may_be_repeated_is_sent_again_as_it_was() {
 
 #[test]
 fn a_request_that_may_have_been_executed_is_not_repeated() {
-    let origin = fickle();
-    let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
-    let mut client = proxy.client();
-    assert_eq!(client.get("one.test", "/").status, 200);
-    client.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 4\r\n\r\nbody");
-    assert_eq!(client.read_reply().status, 502);
-    assert_eq!(origin.connections(), 1);
+    for request in [
+        "POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 4\r\n\r\nbody",
+        "POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 0\r\n\r\n",
+        "PUT / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 4\r\n\r\nbody",
+    ] {
+        let origin = fickle();
+        let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+        let mut client = proxy.client();
+        assert_eq!(client.get("one.test", "/").status, 200);
+        client.write(request);
+        assert_eq!(client.read_reply().status, 502, "{request}");
+        assert_eq!(origin.connections(), 1, "{request}");
+    }
 }
 
 #[test]
