@@ -1,7 +1,7 @@
 //! The intermediate representation: what a set of Ingress objects means, as plain data.
 //!
 //! `translate` writes it; `route`, and the proxy through it, read it. It imports nothing else of
-//! ours but `shared` and knows neither Kubernetes types nor sockets. Two equal observations give equal
+//! ours but `shared` and `sorted`, and knows neither Kubernetes types nor sockets. Two equal observations give equal
 //! configurations, so `==` tells whether anything has to be published.
 
 mod backend;
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::shared::Shared;
+use crate::sorted::SortedMap;
 
 pub use backend::{
     Backend, BackendKey, BackendKeyError, BackendPolicy, Endpoint, ServicePort, UpstreamProtocol,
@@ -40,7 +41,7 @@ pub struct Config {
     /// without rules, else the controller's own default backend.
     pub default_backend: Option<Arc<Rule>>,
     /// Every backend that a rule names, with its endpoints.
-    pub backends: Shared<BTreeMap<Arc<BackendKey>, Arc<Backend>>>,
+    pub backends: SortedMap<Arc<BackendKey>, Arc<Backend>>,
     /// Certificates by the host pattern of the TLS section that names them.
     pub certificates: Shared<BTreeMap<HostPattern, Arc<Certificate>>>,
     /// What clients have to show, by the host pattern that asks for it.

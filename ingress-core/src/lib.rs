@@ -13,4 +13,5 @@ pub mod plan;
 pub mod route;
 pub mod shared;
 pub mod snapshot;
+pub mod sorted;
 pub mod translate;

@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod callgrind;
+pub mod clock;
 pub mod cluster;
 pub mod conformance;
 pub mod curl;

@@ -16,6 +16,7 @@ use crate::ir::{Backend, BackendKey, BackendPolicy, ServicePort};
 use crate::object::EndpointSlice;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
+use crate::sorted::SortedMap;
 
 /// A snapshot and what it means.
 pub(super) struct Last {
@@ -155,7 +156,7 @@ fn service_of(slice: &EndpointSlice) -> Option<(&str, &str)> {
 
 /// The backends that are ports of a Service.
 fn keys_of(
-    backends: &BTreeMap<Arc<BackendKey>, Arc<Backend>>,
+    backends: &SortedMap<Arc<BackendKey>, Arc<Backend>>,
     namespace: &str,
     service: &str,
 ) -> Vec<Arc<BackendKey>> {
@@ -166,7 +167,7 @@ fn keys_of(
         port: ServicePort::Number(0),
         policy: BackendPolicy::default(),
     };
-    let keys = backends.range::<BackendKey, _>(&first..);
+    let keys = backends.range_from::<BackendKey>(&first);
     keys.map(|(key, _)| key)
         .take_while(|key| *key.namespace == *namespace && *key.service == *service)
         .cloned()

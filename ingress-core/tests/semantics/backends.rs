@@ -219,7 +219,7 @@ fn the_app_protocol_of_the_service_port_says_what_endpoints_speak() {
         let translation = fixture(&json!({"number": 80}))
             .service_with("web", &ports)
             .translate();
-        let backend = translation.config.backends.into_iter().next().unwrap().1;
+        let backend = translation.config.backends.values().next().unwrap();
         assert_eq!(backend.protocol, expected, "{name}");
     }
 }

@@ -107,7 +107,7 @@ fn a_change_of_slices_alone_looks_at_nothing_else() {
     assert!(after.config.hosts.is(&before.config.hosts));
     assert!(after.accepted.is(&before.accepted));
     let changed: Vec<_> = (before.config.backends.iter())
-        .zip(&after.config.backends)
+        .zip(after.config.backends.iter())
         .filter(|((_, before), (_, after))| before != after)
         .map(|((key, _), (_, after))| (key.to_string(), after.endpoints.len()))
         .collect();

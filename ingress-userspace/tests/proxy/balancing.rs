@@ -17,8 +17,7 @@ use crate::rig::{Client, Options, Origin, PATIENCE, Proxy, Reply, config, wait_u
 fn config_with(endpoints: &[SocketAddr], change: impl Fn(&mut Backend)) -> Config {
     let mut config = config(&[("one.test", "/", endpoints)]);
     let backends = std::mem::take(&mut config.backends);
-    let (_, backend) = backends.into_iter().next().unwrap();
-    let mut backend = Arc::unwrap_or_clone(backend);
+    let mut backend = (**backends.values().next().unwrap()).clone();
     change(&mut backend);
     let key = backend.key.clone();
     for rules in config.hosts.values_mut() {

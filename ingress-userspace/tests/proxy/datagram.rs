@@ -28,12 +28,13 @@ pub(crate) fn echo(name: &'static str) -> SocketAddr {
 /// A UDP service of the proxy's port.
 pub(crate) fn service(port: u16, endpoints: &[SocketAddr]) -> Config {
     let mut config = config(&[("udp.test", "/", endpoints)]);
-    let (key, backend) = config.backends.pop_first().unwrap();
+    let backends = std::mem::take(&mut config.backends);
+    let (key, backend) = backends.iter().next().unwrap();
     let service: UdpService = "default/udp:53".parse().unwrap();
-    let mut backend = (*backend).clone();
+    let mut backend = (**backend).clone();
     backend.key = service.backend.clone();
     backend.protocol = UpstreamProtocol::Datagrams;
-    assert_ne!(key, backend.key);
+    assert_ne!(*key, backend.key);
     config.hosts.clear();
     config
         .backends

@@ -15,8 +15,10 @@ use crate::rig::{Proxy, config, wait_until};
 /// A configuration of one backend that speaks a protocol.
 pub(crate) fn speaking(protocol: UpstreamProtocol, endpoints: &[SocketAddr]) -> Config {
     let mut config = config(&[("one.test", "/", endpoints)]);
-    for backend in config.backends.values_mut() {
-        Arc::make_mut(backend).protocol = protocol;
+    for (key, backend) in config.backends.clone().iter() {
+        let mut backend = (**backend).clone();
+        backend.protocol = protocol;
+        config.backends.insert(Arc::clone(key), Arc::new(backend));
     }
     config
 }

@@ -27,7 +27,7 @@ fn passing(hosts: &[&str], endpoint: SocketAddr) -> Config {
         Arc::make_mut(&mut key).policy.passthrough = true;
         key
     };
-    for (key, backend) in &other.backends {
+    for (key, backend) in other.backends.iter() {
         let backend = Backend {
             key: through(key),
             ..(**backend).clone()

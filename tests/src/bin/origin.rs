@@ -25,6 +25,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use ingress_tests::clock;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -117,6 +118,7 @@ async fn answer(
     identity: &Identity,
     peer: SocketAddr,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    let at = clock::now();
     let path = request.uri().path();
     let count = path
         .strip_prefix("/bytes/")
@@ -146,6 +148,7 @@ async fn answer(
         .collect();
     let report = json!({
         "pod": identity.pod,
+        "at_ns": at,
         "namespace": identity.namespace,
         "ingress": identity.ingress,
         "service": identity.service,

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use ingress_core::ir::{Backend, BackendKey, Config, HostPattern, HostRules, Rule, Target};
+use ingress_core::ir::{Backend, Config, HostPattern, HostRules, Rule, Target};
 use ingress_core::route::RouteTable;
+use ingress_core::sorted::Difference;
 
 use super::{Backends, Changes, Table};
 use crate::proxy::backend::{BackendSlot, Destination, Endpoints, Lane};
@@ -58,7 +59,7 @@ pub(super) fn build_backends(
     let mut changes = Changes::default();
     let mut slots = BTreeMap::new();
     let mut next_id = before.next_id;
-    for (key, backend) in &config.backends {
+    for (key, backend) in config.backends.iter() {
         let slot = before.slots.get(key).cloned().unwrap_or_else(|| {
             next_id += 1;
             Arc::new(BackendSlot::new(next_id, key.policy.clone()))
@@ -81,16 +82,9 @@ pub(super) fn build_backends(
 
 /// What differs when no backend came or left, which is how it is nearly always: pods do.
 fn changes_of_same_backends(table: &Table, config: &Config) -> Option<Changes> {
-    let (before, after) = (&table.config.backends, &config.backends);
     let mut changes = Changes::default();
-    if before.is(after) {
-        return Some(changes);
-    }
-    let is_same = |a: &Arc<BackendKey>, b: &Arc<BackendKey>| Arc::ptr_eq(a, b) || a == b;
-    if before.len() != after.len() || !before.keys().zip(after.keys()).all(|(a, b)| is_same(a, b)) {
-        return None;
-    }
-    for ((key, before), after) in before.iter().zip(after.values()) {
+    for Difference { key, before, after } in table.config.backends.differences(&config.backends) {
+        let (before, after) = (before?, after?);
         if !same_endpoints(before, after)
             && let Some(slot) = table.backends.slots.get(key)
         {

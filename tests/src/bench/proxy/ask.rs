@@ -9,8 +9,17 @@ use serde_json::Value;
 
 use crate::host::Host;
 
-/// The pod that answers a request for `host`.
-pub(super) fn pod(client: &Host, to: (&str, u16), host: &str) -> Result<String> {
+/// Who answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The pod.
+    pub(super) pod: String,
+    /// When the request was there, by [`clock::now`](crate::clock::now).
+    pub(super) at: u64,
+}
+
+/// What answers a request for `host`.
+pub(super) fn pod(client: &Host, to: (&str, u16), host: &str) -> Result<Answer> {
     let mut stream = connect(client, to)?;
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
@@ -21,7 +30,9 @@ pub(super) fn pod(client: &Host, to: (&str, u16), host: &str) -> Result<String> 
     let (first, last) = report.context("no report was answered")?;
     let report: Value = serde_json::from_str(&answer[first..=last])?;
     let pod = report["pod"].as_str().context("no pod answered")?;
-    Ok(pod.to_owned())
+    let at = report["at_ns"].as_u64().context("no time was told")?;
+    let pod = pod.to_owned();
+    Ok(Answer { pod, at })
 }
 
 /// Whether somebody listens.

@@ -18,12 +18,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::ask;
 use super::scene::{Protocol, Scene, host};
 use super::stage::Stage;
 use crate::bench::core::{Core, Group};
-use crate::host::{Process, run};
+use crate::clock;
+use crate::host::Process;
 use crate::rig::{EDGE_V4, wait_within};
 
 /// A proxy that is measured.
@@ -69,6 +71,18 @@ pub(super) struct Place {
     pub(super) https: u16,
     /// HTTP/2 by prior knowledge.
     pub(super) h2c: u16,
+}
+
+impl Place {
+    /// Gives a file below its directory this content at once, as whoever follows or is reading it
+    /// has to see it; gives when that was.
+    fn replace(&self, file: &str, text: &str) -> Result<u64> {
+        let temporary = self.directory.join(".new");
+        fs::write(&temporary, text)?;
+        let at = clock::now();
+        fs::rename(temporary, self.directory.join(file))?;
+        Ok(at)
+    }
 }
 
 impl Peer {
@@ -172,47 +186,50 @@ impl Subject {
     }
 
     /// Gives the backend of a host this endpoint in place of the one that it has, in the quickest
-    /// way that the peer has. Whether it has any.
+    /// way that the peer has. When that was handed to it; nothing if it has no way.
     pub(super) fn change_endpoint(
         &self,
         stage: &Stage,
         scene: &Scene,
         host: usize,
         address: String,
-    ) -> Result<bool> {
+    ) -> Result<Option<u64>> {
         let place = &self.place;
         let mut backends = scene.backends();
         backends[host] = vec![address];
-        match self.peer {
+        Ok(Some(match self.peer {
             Peer::Sluice | Peer::Other => sluice::write_backends(place, scene, host, &backends)?,
             Peer::Nginx => {
                 nginx::write_configuration(stage, scene, place, &backends)?;
-                self.signal("HUP")?;
+                self.hang_up()?
             }
             Peer::Haproxy => haproxy::set_endpoint(place, scene, host, &backends[host][0])?,
             Peer::Envoy => envoy::write_clusters(scene, place, &backends)?,
             Peer::Traefik => traefik::write_services(scene, place, &backends)?,
-            Peer::Pingora => return Ok(false),
-        }
-        Ok(true)
+            Peer::Pingora => return Ok(None),
+        }))
     }
 
-    /// Serves the hosts of `scene`, which are more or fewer than before. Whether the peer can.
-    pub(super) fn change_hosts(&self, stage: &Stage, scene: &Scene) -> Result<bool> {
-        match self.peer {
+    /// Serves the hosts of `scene`, which are more or fewer than before. When that was handed to
+    /// the peer; nothing if it has no way.
+    pub(super) fn change_hosts(&self, stage: &Stage, scene: &Scene) -> Result<Option<u64>> {
+        Ok(Some(match self.peer {
             Peer::Sluice | Peer::Other => sluice::write_hosts(&self.place, scene)?,
             Peer::Nginx => {
                 nginx::write_configuration(stage, scene, &self.place, &scene.backends())?;
-                self.signal("HUP")?;
+                self.hang_up()?
             }
-            Peer::Haproxy | Peer::Envoy | Peer::Traefik | Peer::Pingora => return Ok(false),
-        }
-        Ok(true)
+            Peer::Haproxy | Peer::Envoy | Peer::Traefik | Peer::Pingora => return Ok(None),
+        }))
     }
 
-    fn signal(&self, name: &str) -> Result<()> {
-        let id = self.process.id().to_string();
-        run(Command::new("kill").args(["-s", name, &id]))
+    /// Has it read its configuration again; gives when that was.
+    fn hang_up(&self) -> Result<u64> {
+        let id = i32::try_from(self.process.id())?;
+        let id = Pid::from_raw(id).context("no process has the number 0")?;
+        let at = clock::now();
+        kill_process(id, Signal::HUP)?;
+        Ok(at)
     }
 
     /// Bytes of memory of its processes.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 
+use super::ask::Answer;
 use super::peer::{Peer, Subject};
 use super::scene::{Backends, Scene, address, host};
 use super::stage::Stage;
@@ -67,11 +68,11 @@ pub(super) fn many_hosts(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
         memory.push(subject.memory()? as f64 / 1024.0 / 1024.0);
         // The others change files as well as they are.
         let number = (run + 1) * 1_000;
-        let before = Instant::now();
         // An odd endpoint is on the second pod.
-        if subject.change_endpoint(bench.stage, &scene, number, address(2 * number + 1))? {
-            until_answered_by(bench.stage, &subject, &host(number), Some("pod2"))?;
-            changes.push(before.elapsed().as_secs_f64() * 1000.0);
+        let to = address(2 * number + 1);
+        if let Some(from) = subject.change_endpoint(bench.stage, &scene, number, to)? {
+            let at = until_answered_by(bench.stage, &subject, &host(number), Some("pod2"))?;
+            changes.push(milliseconds(from, at));
         }
     }
     for (metric, unit, figures) in [
@@ -102,12 +103,11 @@ pub(super) fn changes(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
     let mut lives = Vec::new();
     while !load.is_finished() {
         let more = Scene { hosts: 2, ..scene };
-        let before = Instant::now();
-        if !subject.change_hosts(bench.stage, &more)? {
+        let Some(from) = subject.change_hosts(bench.stage, &more)? else {
             break;
-        }
-        until_answered_by(bench.stage, &subject, &host(1), None)?;
-        lives.push(before.elapsed().as_secs_f64() * 1000.0);
+        };
+        let at = until_answered_by(bench.stage, &subject, &host(1), None)?;
+        lives.push(milliseconds(from, at));
         subject.change_hosts(bench.stage, &scene)?;
         thread::sleep(PAUSE);
     }
@@ -130,25 +130,31 @@ pub(super) fn changes(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
     Ok(())
 }
 
-/// Returns when this pod, or any, answers for `host`.
+/// Asks until this pod, or any, answers for `host`; gives when that request was there. It was
+/// routed before, so that a change is live by then.
 fn until_answered_by(
     stage: &Stage,
     subject: &Subject,
     host: &str,
     wanted: Option<&str>,
-) -> Result<()> {
+) -> Result<u64> {
     let end = Instant::now() + LIVE_MAX;
     loop {
         let pod = ask::pod(&stage.rig.client, (EDGE_V4, subject.place().http), host);
         match pod {
-            Ok(pod) if wanted.is_none_or(|wanted| pod == wanted) => return Ok(()),
+            Ok(answer) if wanted.is_none_or(|wanted| answer.pod == wanted) => return Ok(answer.at),
             Ok(_) | Err(_) if Instant::now() < end => {}
-            Ok(pod) => return Err(anyhow!("{host} is still served by {pod}")),
+            Ok(Answer { pod, .. }) => return Err(anyhow!("{host} is still served by {pod}")),
             Err(error) => return Err(error.context(format!("{host} is not served"))),
         }
         // Who makes the change has the same core.
         thread::sleep(BETWEEN_QUESTIONS);
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "some seconds at most")]
+fn milliseconds(from: u64, to: u64) -> f64 {
+    to.saturating_sub(from) as f64 / 1e6
 }
 
 fn measure(workload: &'static str, metric: &'static str, unit: &'static str) -> Measure<'static> {

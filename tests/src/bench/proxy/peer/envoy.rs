@@ -73,17 +73,18 @@ pub(super) fn command(
     Ok(command)
 }
 
-/// Writes, or replaces, its clusters with these endpoints.
-pub(super) fn write_clusters(scene: &Scene, place: &Place, backends: &[Vec<String>]) -> Result<()> {
+/// Writes, or replaces, its clusters with these endpoints; gives when they were there.
+pub(super) fn write_clusters(
+    scene: &Scene,
+    place: &Place,
+    backends: &[Vec<String>],
+) -> Result<u64> {
     let clusters: Vec<Value> = (0..)
         .zip(backends)
         .map(|(number, addresses)| cluster(scene, number, addresses))
         .collect();
     let text = json!({ "version_info": "0", "resources": clusters }).to_string();
-    let temporary = place.directory.join("clusters.new");
-    fs::write(&temporary, text)?;
-    fs::rename(temporary, place.directory.join("clusters.json"))?;
-    Ok(())
+    place.replace("clusters.json", &text)
 }
 
 fn cluster(scene: &Scene, number: usize, addresses: &[String]) -> Value {

@@ -11,6 +11,7 @@ use anyhow::{Result, ensure};
 use super::{Place, Run};
 use crate::bench::proxy::scene::{Protocol, Scene, host};
 use crate::bench::proxy::stage::Stage;
+use crate::clock;
 
 pub(super) fn command(
     stage: &Stage,
@@ -73,13 +74,14 @@ pub(super) fn command(
     Ok(command)
 }
 
-/// Gives a backend another endpoint by the runtime API.
+/// Gives a backend another endpoint by the runtime API; gives when it was told to.
 pub(super) fn set_endpoint(
     place: &Place,
     scene: &Scene,
     backend: usize,
     address: &str,
-) -> Result<()> {
+) -> Result<u64> {
+    let at = clock::now();
     let mut socket = UnixStream::connect(place.directory.join("admin.sock"))?;
     let port = scene.port();
     writeln!(
@@ -89,7 +91,7 @@ pub(super) fn set_endpoint(
     let mut answer = String::new();
     socket.read_to_string(&mut answer)?;
     ensure!(answer.contains("changed"), "answered `{answer}`");
-    Ok(())
+    Ok(at)
 }
 
 const FIELDS: &str = "\

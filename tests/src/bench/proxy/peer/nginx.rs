@@ -1,7 +1,6 @@
 //! nginx: one worker, kept-alive upstreams, buffers that hold most answers.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::process::Command;
 
 use anyhow::Result;
@@ -57,12 +56,13 @@ pub(super) fn write_configuration(
         chain.display(),
         key.display(),
     );
+    // Who asks for an unknown host must not be served by the first one.
+    let _ = writeln!(
+        text,
+        "server {{ {} return 404; }}",
+        listen(place, LISTENING)
+    );
     for number in 0..scene.hosts {
-        let options = if number == 0 {
-            " reuseport backlog=4096"
-        } else {
-            ""
-        };
         let backend = scene.backend_of(number);
         let pass = match scene.protocol {
             Protocol::Http1 => format!("proxy_pass http://backend{backend};"),
@@ -70,22 +70,22 @@ pub(super) fn write_configuration(
         };
         let _ = writeln!(
             text,
-            "server {{ listen {}{options}; listen {} ssl{options}; listen {} http2{options};\n\
-             server_name {}; location / {{ {pass} }} }}",
-            place.http,
-            place.https,
-            place.h2c,
+            "server {{ {} server_name {}; location / {{ {pass} }} }}",
+            listen(place, ""),
             host(number),
         );
     }
     text.push_str("}\n");
-    // It may be reading the last one.
-    let temporary = place.directory.join("nginx.new");
-    fs::write(&temporary, text)?;
-    fs::rename(temporary, place.directory.join("nginx.conf"))?;
+    place.replace("nginx.conf", &text)?;
     Ok(())
 }
 
+fn listen(place: &Place, options: &str) -> String {
+    let (http, https, h2c) = (place.http, place.https, place.h2c);
+    format!("listen {http}{options}; listen {https} ssl{options}; listen {h2c} http2{options};")
+}
+
+const LISTENING: &str = " default_server reuseport backlog=4096";
 const IDLE_CONNECTIONS_MAX: usize = 16_000;
 
 const HEAD: &str = "\

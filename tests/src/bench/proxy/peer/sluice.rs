@@ -50,23 +50,24 @@ pub(super) fn command(
     Ok(command)
 }
 
-/// Writes, or replaces, the Ingresses of all hosts.
-pub(super) fn write_hosts(place: &Place, scene: &Scene) -> Result<()> {
+/// Writes, or replaces, the Ingresses of all hosts; gives when the last were there.
+pub(super) fn write_hosts(place: &Place, scene: &Scene) -> Result<u64> {
+    let mut at = 0;
     for first in (0..scene.hosts).step_by(OBJECTS_OF_A_FILE) {
         let last = (first + OBJECTS_OF_A_FILE).min(scene.hosts);
         let hosts: Vec<_> = (first..last).map(|number| ingress(scene, number)).collect();
-        save(place, &format!("hosts{first}.json"), &hosts)?;
+        at = save(place, &format!("hosts{first}.json"), &hosts)?;
     }
-    Ok(())
+    Ok(at)
 }
 
-/// Writes, or replaces, the file of backends that this one is in.
+/// Writes, or replaces, the file of backends that this one is in; gives when it was there.
 pub(super) fn write_backends(
     place: &Place,
     scene: &Scene,
     number: usize,
     backends: &[Vec<String>],
-) -> Result<()> {
+) -> Result<u64> {
     let file = number / OBJECTS_OF_A_FILE;
     let first = file * OBJECTS_OF_A_FILE;
     let last = (first + OBJECTS_OF_A_FILE).min(backends.len());
@@ -108,13 +109,9 @@ fn backend(scene: &Scene, number: usize, addresses: &[String]) -> [Value; 2] {
 }
 
 /// JSON is read faster than YAML.
-fn save(place: &Place, name: &str, objects: &[Value]) -> Result<()> {
+fn save(place: &Place, name: &str, objects: &[Value]) -> Result<u64> {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
-    let directory = place.directory.join("manifests");
-    let temporary = directory.join(".new");
-    fs::write(&temporary, list.to_string())?;
-    fs::rename(temporary, directory.join(name))?;
-    Ok(())
+    place.replace(&format!("manifests/{name}"), &list.to_string())
 }
 
 fn ingress(scene: &Scene, number: usize) -> Value {
@@ -135,4 +132,4 @@ fn ingress(scene: &Scene, number: usize) -> Value {
 }
 
 /// Few files to look through, and little to read again.
-const OBJECTS_OF_A_FILE: usize = 100;
+const OBJECTS_OF_A_FILE: usize = 20;

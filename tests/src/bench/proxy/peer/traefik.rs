@@ -62,8 +62,12 @@ pub(super) fn command(
     Ok(command)
 }
 
-/// Writes, or replaces, its services with these endpoints.
-pub(super) fn write_services(scene: &Scene, place: &Place, backends: &[Vec<String>]) -> Result<()> {
+/// Writes, or replaces, its services with these endpoints; gives when they were there.
+pub(super) fn write_services(
+    scene: &Scene,
+    place: &Place,
+    backends: &[Vec<String>],
+) -> Result<u64> {
     let scheme = match scene.protocol {
         Protocol::Http1 => "http",
         Protocol::Grpc => "h2c",
@@ -78,8 +82,5 @@ pub(super) fn write_services(scene: &Scene, place: &Place, backends: &[Vec<Strin
         services.insert(format!("backend{number}"), balancer);
     }
     let text = json!({ "http": { "services": services } }).to_string();
-    let temporary = place.directory.join("services.new");
-    fs::write(&temporary, text)?;
-    fs::rename(temporary, place.directory.join("dynamic/services.yaml"))?;
-    Ok(())
+    place.replace("dynamic/services.yaml", &text)
 }
