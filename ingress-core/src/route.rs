@@ -39,7 +39,7 @@ pub struct RouteTable<T> {
 #[derive(Debug)]
 struct HostRoutes<T> {
     paths: PathTable<T>,
-    default: Option<Route<T>>,
+    default: Option<Box<Route<T>>>,
 }
 
 impl<T> RouteTable<T> {
@@ -76,11 +76,11 @@ impl<T> RouteTable<T> {
         let mut any = self.any.clone();
         for (pattern, rules) in changes {
             let resolve = |rule: &Arc<Rule>| resolve(Some(pattern), rule);
-            let routes = rules.map(|rules| Arc::new(HostRoutes::compile(rules, resolve)));
+            let routes = rules.map(|rules| HostRoutes::compile(rules, resolve));
             match pattern {
                 HostPattern::Exact(host) => exact.set(host, routes),
                 HostPattern::Wildcard(parent) => wildcard.set(parent, routes),
-                HostPattern::Any => any = routes,
+                HostPattern::Any => any = routes.map(Arc::new),
             }
         }
         let default = default.map(|rule| match &self.default {
@@ -105,7 +105,7 @@ impl<T> RouteTable<T> {
     /// allocates.
     pub fn find(&self, authority: &str, path: &str) -> Option<&Route<T>> {
         match self.host_routes(authority) {
-            Some(routes) => routes.paths.find(path).or(routes.default.as_ref()),
+            Some(routes) => routes.paths.find(path).or(routes.default.as_deref()),
             None => self.default.as_deref(),
         }
     }
@@ -137,7 +137,7 @@ impl<T> HostRoutes<T> {
         let routes = rules.iter().map(&mut route).collect();
         Self {
             paths: PathTable::new(routes),
-            default: default.as_ref().map(route),
+            default: default.as_ref().map(route).map(Box::new),
         }
     }
 }

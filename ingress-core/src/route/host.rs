@@ -2,11 +2,16 @@
 //!
 //! The map is cut into shards that are copied when one of their hosts changes, so that a change
 //! of one host among 100,000 copies about a hundred entries and not all of them.
+//!
+//! Among many hosts a look-up costs what it misses in the cache, so that it follows two pointers
+//! and no more: to the shard, where hashes stand sorted and tell by their size about where one of
+//! them is, and to the host, whose name stands beside its routes.
 
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
 use crate::ir::Host;
 
@@ -15,14 +20,56 @@ use crate::ir::Host;
 pub(super) struct HostMap<V> {
     /// Shared by all descendants of a map, as they share shards.
     hasher: DefaultHashBuilder,
-    shards: Vec<Arc<Shard<V>>>,
+    shards: Vec<Shard<V>>,
 }
 
-type Shard<V> = HashTable<(Host, Arc<V>)>;
+/// In order of tags.
+type Shard<V> = Arc<[Entry<V>]>;
+
+#[derive(Debug)]
+struct Entry<V> {
+    /// A part of the hash.
+    tag: u32,
+    host: Arc<Named<V>>,
+}
+
+#[derive(Debug)]
+struct Named<V> {
+    name: Name,
+    value: V,
+}
+
+/// The bytes of a name, in place unless they are unusually many.
+#[derive(Debug)]
+enum Name {
+    Short { length: u8, bytes: [u8; SHORT_MAX] },
+    Long(Host),
+}
+
+impl Name {
+    fn new(host: &Host) -> Self {
+        let text = host.as_str().as_bytes();
+        let mut bytes = [0; SHORT_MAX];
+        match (u8::try_from(text.len()), bytes.get_mut(..text.len())) {
+            (Ok(length), Some(start)) => {
+                start.copy_from_slice(text);
+                Self::Short { length, bytes }
+            }
+            _ => Self::Long(host.clone()),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Self::Long(host) => host.as_str().as_bytes(),
+        }
+    }
+}
 
 impl<V> Default for HostMap<V> {
     fn default() -> Self {
-        let empty = Arc::new(Shard::new());
+        let empty: Shard<V> = Arc::new([]);
         Self {
             hasher: DefaultHashBuilder::default(),
             shards: vec![empty; SHARDS],
@@ -34,11 +81,9 @@ impl<V> HostMap<V> {
     /// The value of a host, given in lower case.
     pub(super) fn get(&self, host: &str) -> Option<&V> {
         let hash = self.hasher.hash_one(host);
-        let entry = self
-            .shards
-            .get(shard(hash))?
-            .find(hash, |(key, _)| key.as_str() == host);
-        entry.map(|(_, value)| &**value)
+        let shard = self.shards.get(shard(hash))?;
+        let entry = shard.get(find(shard, tag(hash), host).ok()?)?;
+        Some(&entry.host.value)
     }
 
     /// Starts a new version of this map.
@@ -46,6 +91,7 @@ impl<V> HostMap<V> {
         Edit {
             hasher: self.hasher.clone(),
             shards: self.shards.clone(),
+            copies: HashMap::new(),
         }
     }
 }
@@ -53,33 +99,84 @@ impl<V> HostMap<V> {
 /// A new version of a map in the making.
 pub(super) struct Edit<V> {
     hasher: DefaultHashBuilder,
-    shards: Vec<Arc<Shard<V>>>,
+    shards: Vec<Shard<V>>,
+    /// Of the shards that change, by their number.
+    copies: HashMap<usize, Vec<Entry<V>>>,
 }
 
 impl<V> Edit<V> {
     /// Sets or removes the value of a host. Copies the host's shard once for each version.
-    pub(super) fn set(&mut self, host: &Host, value: Option<Arc<V>>) {
+    pub(super) fn set(&mut self, host: &Host, value: Option<V>) {
         let hash = self.hasher.hash_one(host.as_str());
-        let Some(shard) = self.shards.get_mut(shard(hash)) else {
-            return;
-        };
-        let shard = Arc::make_mut(shard);
-        let entry = shard.find_entry(hash, |(key, _)| key == host);
-        match (entry, value) {
-            (Ok(mut entry), Some(value)) => entry.get_mut().1 = value,
-            (Ok(entry), None) => drop(entry.remove()),
-            (Err(_), Some(value)) => {
-                let rehash = |(key, _): &(Host, Arc<V>)| self.hasher.hash_one(key.as_str());
-                shard.insert_unique(hash, (host.clone(), value), rehash);
+        let number = shard(hash);
+        let copy = self.copies.entry(number).or_insert_with(|| {
+            let shard = self.shards.get(number);
+            shard.map_or_else(Vec::new, |shard| shard.to_vec())
+        });
+        let entry = value.map(|value| Entry {
+            tag: tag(hash),
+            host: Arc::new(Named {
+                name: Name::new(host),
+                value,
+            }),
+        });
+        match (find(copy, tag(hash), host.as_str()), entry) {
+            (Ok(place), Some(entry)) => {
+                if let Some(known) = copy.get_mut(place) {
+                    *known = entry;
+                }
             }
+            (Ok(place), None) => drop(copy.remove(place)),
+            (Err(place), Some(entry)) => copy.insert(place, entry),
             (Err(_), None) => {}
         }
     }
 
     pub(super) fn finish(self) -> HostMap<V> {
-        let Self { hasher, shards } = self;
+        let Self {
+            hasher,
+            mut shards,
+            copies,
+        } = self;
+        for (number, copy) in copies {
+            if let Some(shard) = shards.get_mut(number) {
+                *shard = copy.into();
+            }
+        }
         HostMap { hasher, shards }
     }
+}
+
+impl<V> Clone for Entry<V> {
+    fn clone(&self) -> Self {
+        Self {
+            tag: self.tag,
+            host: Arc::clone(&self.host),
+        }
+    }
+}
+
+/// The place of a host among entries in order of their tags, or where it would stand.
+///
+/// Tags are evenly spread, so that one of them is about as far along as it is large. What a hash
+/// has no say in, such as names of one tag, costs a step each, and never more than there are.
+fn find<V>(entries: &[Entry<V>], tag: u32, host: &str) -> Result<usize, usize> {
+    let guess = (u64::from(tag) * entries.len() as u64) >> u32::BITS;
+    let mut place = usize::try_from(guess).unwrap_or_default();
+    let is_before = |place: usize| entries.get(place).is_some_and(|entry| entry.tag < tag);
+    while place > 0 && !is_before(place - 1) {
+        place -= 1;
+    }
+    while is_before(place) {
+        place += 1;
+    }
+    while let Some(entry) = entries.get(place).filter(|entry| entry.tag == tag) {
+        if entry.host.name.as_bytes() == host.as_bytes() {
+            return Ok(place);
+        }
+        place += 1;
+    }
+    Err(place)
 }
 
 /// The host name in an authority or `Host` header: without port and trailing dot. `None` for an
@@ -109,12 +206,20 @@ pub(super) fn with_lower_case<R>(name: &str, look_up: impl FnOnce(&str) -> Optio
     look_up(str::from_utf8(buffer).ok()?)
 }
 
-/// Hash bits that neither the bucket (low bits) nor the tag (high bits) of a `HashTable` uses.
+/// Of the upper half of a hash.
 fn shard(hash: u64) -> usize {
-    usize::try_from((hash >> 32) % (SHARDS as u64)).unwrap_or_default()
+    usize::try_from((hash >> u32::BITS) % (SHARDS as u64)).unwrap_or_default()
+}
+
+/// The lower half of a hash.
+#[expect(clippy::cast_possible_truncation, reason = "it is that half")]
+fn tag(hash: u64) -> u32 {
+    hash as u32
 }
 
 const SHARDS: usize = 1024;
+/// Bytes of a name that stand in place.
+const SHORT_MAX: usize = 38;
 /// Longest host name of DNS.
 const HOST_BYTES_MAX: usize = 253;
 
@@ -157,12 +262,12 @@ mod tests {
             .collect();
         let mut edit = HostMap::default().edit();
         for (n, host) in hosts.iter().enumerate() {
-            edit.set(host, Some(Arc::new(n)));
+            edit.set(host, Some(n));
         }
         let before = edit.finish();
         let mut edit = before.edit();
         edit.set(&hosts[7], None);
-        edit.set(&hosts[8], Some(Arc::new(0)));
+        edit.set(&hosts[8], Some(0));
         let after = edit.finish();
 
         let copied = before
@@ -175,5 +280,41 @@ mod tests {
         assert_eq!(after.get("h7.test"), None);
         assert_eq!(after.get("h8.test"), Some(&0));
         assert_eq!(after.get("h9.test"), Some(&9));
+    }
+
+    #[test]
+    fn names_in_place_and_elsewhere_are_found() {
+        let hosts: Vec<_> = (1..60)
+            .map(|length| Host::parse(&"a".repeat(length)).unwrap())
+            .collect();
+        let mut edit = HostMap::default().edit();
+        for (n, host) in hosts.iter().enumerate() {
+            edit.set(host, Some(n));
+        }
+        let map = edit.finish();
+        for (n, host) in hosts.iter().enumerate() {
+            assert_eq!(map.get(host.as_str()), Some(&n), "{host}");
+        }
+    }
+
+    #[test]
+    fn names_of_one_tag_are_told_apart() {
+        let entries: Vec<_> = ["a.test", "b.test", "c.test"]
+            .map(|name| Host::parse(name).unwrap())
+            .iter()
+            .zip([7, 7, 9])
+            .map(|(host, tag)| Entry {
+                tag,
+                host: Arc::new(Named {
+                    name: Name::new(host),
+                    value: (),
+                }),
+            })
+            .collect();
+        assert_eq!(find(&entries, 7, "b.test"), Ok(1));
+        assert_eq!(find(&entries, 7, "c.test"), Err(2), "behind its like");
+        assert_eq!(find(&entries, 9, "c.test"), Ok(2));
+        assert_eq!(find(&entries, 0, "a.test"), Err(0));
+        assert_eq!(find(&entries, u32::MAX, "a.test"), Err(3));
     }
 }

@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, Guard};
 use ingress_core::ir::{Backend, BackendPolicy, Endpoint, UpstreamProtocol};
 
 use super::client_auth::Policy;
-use super::metrics::labels::Labels;
+use super::metrics::labels::{Labels, SlotKey};
 
 /// What a route has at hand for the requests that match it.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Lane {
     pub(super) client_auth: Option<Arc<Policy>>,
     /// What its requests are counted by.
     pub(super) labels: Arc<Labels>,
+    /// That of the labels, which so need not be looked at.
+    pub(super) slot: SlotKey,
 }
 
 /// Where a route leads.

@@ -304,8 +304,9 @@ fn backend(
         destination,
         client_auth,
         labels,
+        slot,
     } = &route.payload;
-    account.routed(worker.shelf.route(labels));
+    account.routed(labels, *slot);
     let policy = client_auth.as_ref();
     let shown = policy.map(|policy| client_auth::admit(connection, policy));
     let shown = shown.transpose()?;

@@ -34,6 +34,7 @@ pub struct Table {
     certificates: Arc<CertificateStore>,
     client_auth: Arc<ClientAuthStore>,
     labels: Arc<LabelSet>,
+    labels_left: u64,
     passthrough: Arc<HashMap<HostPattern, Arc<BackendSlot>>>,
     changes: Changes,
 }
@@ -82,6 +83,8 @@ impl Table {
         changes.unlabelled = previous.map_or_else(HashSet::new, |table| {
             labels_that_leave(&table.config, &config, &hosts)
         });
+        let labels_left = previous.map_or(0, |table| table.labels_left);
+        let labels_left = labels_left + changes.unlabelled.len() as u64;
         let passthrough = build_passthrough(previous, &config, &backends);
         let mut problems = certificates.problems();
         problems.extend(client_auth.problems());
@@ -93,6 +96,7 @@ impl Table {
             certificates,
             client_auth,
             labels,
+            labels_left,
             passthrough,
             changes,
         };
@@ -111,6 +115,11 @@ impl Table {
     /// What the certificates that are served say about themselves, with their host patterns.
     pub(super) fn certificate_facts(&self) -> impl Iterator<Item = (&HostPattern, &Facts)> {
         self.certificates.facts()
+    }
+
+    /// Labels that have left until now, in this generation and all before it.
+    pub(super) fn labels_left(&self) -> u64 {
+        self.labels_left
     }
 
     /// Whether any TLS connection is passed through.

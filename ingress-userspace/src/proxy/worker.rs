@@ -320,7 +320,8 @@ impl WorkerState {
     fn adopt(&self, generation: u64) {
         self.counters.generation.set(generation);
         self.pool.adopt();
-        self.shelf.adopt();
+        self.shelf
+            .adopt(self.table.borrow_mut().load().labels_left());
     }
 }
 

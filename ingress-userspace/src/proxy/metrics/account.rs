@@ -6,11 +6,13 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::DATE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
+use super::labels::{Labels, SlotKey};
 use super::series::RouteSeries;
 use crate::proxy::access_log::LogBuffer;
 use crate::proxy::access_log::entry::{AttemptOutcome, Entry, Outcome};
@@ -28,6 +30,8 @@ pub(in super::super) struct Account {
     request_head_bytes: u64,
     /// What the client has sent of a body.
     upload: OnceCell<Rc<Upload>>,
+    slot: Cell<SlotKey>,
+    /// For those who tell of it; a route may leave before its requests end.
     route: OnceCell<Rc<RouteSeries>>,
     status: Cell<Option<StatusCode>>,
     response_head_bytes: Cell<u64>,
@@ -75,6 +79,7 @@ impl Account {
             method: request.method().clone(),
             request_head_bytes: line_bytes as u64 + Fields::of(request.headers()).bytes,
             upload: OnceCell::new(),
+            slot: Cell::new(SlotKey::NO_ROUTE),
             route: OnceCell::new(),
             status: Cell::new(None),
             response_head_bytes: Cell::new(0),
@@ -102,9 +107,16 @@ impl Account {
     }
 
     /// Notes which route it is counted for.
-    pub(in super::super) fn routed(&self, route: Rc<RouteSeries>) {
-        // A request is routed once.
-        let _ = self.route.set(route);
+    pub(in super::super) fn routed(&self, labels: &Arc<Labels>, slot: SlotKey) {
+        let all = &self.worker.shelf;
+        all.open(labels, slot);
+        self.slot.set(slot);
+        if (self.entry.is_some() || self.span.is_some())
+            && let Some(route) = all.route(slot)
+        {
+            // A request is routed once.
+            let _ = self.route.set(route);
+        }
     }
 
     pub(in super::super) fn uploads(&self, upload: &Rc<Upload>) {
@@ -170,8 +182,6 @@ impl Account {
     }
 
     fn close(&self, now: Instant) {
-        let all = &self.worker.shelf;
-        let route = self.route.get().unwrap_or_else(|| all.no_route());
         let tunnelled = self.tunnelled.get();
         let uploaded = self.upload.get().map_or(0, |upload| upload.bytes());
         let body_sent = self.response_body_bytes.get() + tunnelled.down;
@@ -182,9 +192,16 @@ impl Account {
             sent: self.response_head_bytes.get() + body_sent,
             body_sent,
         };
-        self.count(route, end, now);
+        self.count(end, now);
+        if self.entry.is_none() && self.span.is_none() {
+            return;
+        }
+        let no_route = || self.worker.shelf.route(SlotKey::NO_ROUTE);
+        let Some(route) = self.route.get().cloned().or_else(no_route) else {
+            return;
+        };
         if let (Some(log), Some(entry)) = (&self.worker.log, &self.entry) {
-            self.log(log, entry, route, end, now);
+            self.log(log, entry, &route, end, now);
         }
         if let (Some(tracer), Some(span)) = (&self.worker.tracer, &self.span) {
             let ending = Ending {
@@ -198,9 +215,9 @@ impl Account {
         }
     }
 
-    fn count(&self, route: &RouteSeries, end: End, now: Instant) {
-        let all = &self.worker.shelf;
-        all.count(route, end.status, &self.method, |series| {
+    fn count(&self, end: End, now: Instant) {
+        let (all, slot) = (&self.worker.shelf, self.slot.get());
+        all.count(slot, end.status, &self.method, |series| {
             series.requests().increment();
             series.request_duration().observe_time(end.took);
             series.request_size().observe(end.received);

@@ -11,8 +11,9 @@ use prometheus::proto::MetricFamily;
 
 use super::family::{LabelPairs, counter, float, gauge, histogram, labels};
 use super::histogram::{Bounds, Lengths, Seconds, Sizes, Total};
+use super::labels::SlotKey;
 use super::process;
-use super::series::Series;
+use super::series::{MethodLabel, Series};
 use super::worker;
 use crate::proxy::certificate::Facts;
 use crate::proxy::counters::{DatapathSnapshot, WorkerSnapshot};
@@ -85,9 +86,9 @@ impl Metrics {
     }
 
     fn requests(&self, constant: &LabelPairs) -> Vec<MetricFamily> {
-        let mut sums: HashMap<(u64, u16, &str), Sum> = HashMap::new();
+        let mut sums: HashMap<(SlotKey, u16, MethodLabel), Sum> = HashMap::new();
         for series in self.workers.iter().flat_map(|worker| worker.series.all()) {
-            let key = (series.labels.id, series.status, series.method);
+            let key = (series.labels.slot, series.status, series.method);
             sums.entry(key)
                 .or_insert_with(|| Sum::new(constant, &series))
                 .add(&series);
@@ -286,7 +287,7 @@ impl Sum {
             ("canary", ""),
             ("host", &*key.host),
             ("ingress", &*key.ingress),
-            ("method", series.method),
+            ("method", series.method.as_str()),
             ("namespace", &*key.namespace),
             ("path", &*key.path),
             ("service", &*key.service),
@@ -300,7 +301,7 @@ impl Sum {
                 text(&key.host),
                 text(&key.path),
                 series.status,
-                series.method,
+                series.method.as_str(),
             ),
             labels: pairs,
             requests: 0,

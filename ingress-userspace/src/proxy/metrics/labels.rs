@@ -14,12 +14,21 @@ use ingress_core::ir::{HostPattern, Rule, ServicePort, Target};
 /// The labels of one route.
 #[derive(Debug)]
 pub(in super::super) struct Labels {
-    /// Tells labels apart; never used again.
-    pub(in super::super) id: u64,
+    pub(in super::super) slot: SlotKey,
     pub(in super::super) key: LabelKey,
     /// `namespace-service-port`, as ingress-nginx names an upstream; empty if there is none.
     pub(in super::super) upstream: Box<str>,
     retired: AtomicBool,
+}
+
+/// Where workers keep what belongs to labels, and which labels those are: a slot is used again
+/// when its labels have left, but not with the same generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(in super::super) struct SlotKey {
+    /// Small: there are as many as there were labels at one time.
+    pub(in super::super) index: usize,
+    /// From 1.
+    pub(in super::super) generation: u32,
 }
 
 /// What labels are made of.
@@ -42,7 +51,10 @@ pub(in super::super) struct LabelSet(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     labels: HashSet<ByKey>,
-    last_id: u64,
+    /// Slots that were used before, with the generation that comes next.
+    free: Vec<SlotKey>,
+    /// Slots that are or were used, without that of no route.
+    slots: usize,
 }
 
 /// Labels that are found by what they are made of.
@@ -72,16 +84,16 @@ impl Eq for ByKey {}
 impl Labels {
     /// Those of requests that match no route.
     pub(in super::super) fn of_no_route() -> Arc<Self> {
-        Arc::new(Self::new(0, LabelKey::default()))
+        Arc::new(Self::new(SlotKey::NO_ROUTE, LabelKey::default()))
     }
 
-    fn new(id: u64, key: LabelKey) -> Self {
+    fn new(slot: SlotKey, key: LabelKey) -> Self {
         let upstream = key.port.as_ref().map(|port| {
             let (namespace, service) = (&key.namespace, &key.service);
             format!("{namespace}-{service}-{port}")
         });
         Self {
-            id,
+            slot,
             upstream: upstream.unwrap_or_default().into(),
             key,
             retired: AtomicBool::new(false),
@@ -91,6 +103,27 @@ impl Labels {
     /// Whether the route has left the configuration.
     pub(in super::super) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
+    }
+}
+
+impl SlotKey {
+    /// That of requests that match no route.
+    pub(in super::super) const NO_ROUTE: Self = Self {
+        index: 0,
+        generation: 1,
+    };
+
+    fn new(index: usize) -> Self {
+        let generation = 1;
+        Self { index, generation }
+    }
+
+    /// The same for other labels.
+    fn next(self) -> Self {
+        Self {
+            generation: self.generation.wrapping_add(1).max(1),
+            ..self
+        }
     }
 }
 
@@ -116,12 +149,19 @@ impl LabelSet {
     /// The labels of this key: the same value for the same key until it is retired.
     pub(in super::super) fn intern(&self, key: LabelKey) -> Arc<Labels> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known { labels, last_id } = &mut *known;
+        let Known {
+            labels,
+            free,
+            slots,
+        } = &mut *known;
         if let Some(ByKey(known)) = labels.get(&key) {
             return Arc::clone(known);
         }
-        *last_id += 1;
-        let made = Arc::new(Labels::new(*last_id, key));
+        let slot = free.pop().unwrap_or_else(|| {
+            *slots += 1;
+            SlotKey::new(*slots)
+        });
+        let made = Arc::new(Labels::new(slot, key));
         labels.insert(ByKey(Arc::clone(&made)));
         made
     }
@@ -132,6 +172,7 @@ impl LabelSet {
         for key in keys {
             if let Some(ByKey(labels)) = known.labels.take(key) {
                 labels.retired.store(true, Ordering::Relaxed);
+                known.free.push(labels.slot.next());
             }
         }
     }

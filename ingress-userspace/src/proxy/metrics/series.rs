@@ -2,17 +2,18 @@
 //!
 //! The worker finds a series by route, status and method without a lock and is its only writer. A
 //! lock is taken when a series is made or dropped, and by whoever reads them all.
+//!
+//! Among many routes a request costs what it misses in the cache: one line here, where the outcome
+//! stands that a route nearly always has, and the two of its series that nearly all values change.
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use foldhash::fast::RandomState;
 use http::Method;
 
 use super::histogram::{Bounds, Histogram, Lengths, Near, Seconds, Sizes};
-use super::labels::Labels;
+use super::labels::{Labels, SlotKey};
 use crate::proxy::counters::Counter;
 
 /// What the requests of one route with one method that ended with one status come to.
@@ -23,7 +24,7 @@ pub(in super::super) struct Series {
     far: FarOfAll,
     pub(in super::super) labels: Arc<Labels>,
     pub(in super::super) status: u16,
-    pub(in super::super) method: &'static str,
+    pub(in super::super) method: MethodLabel,
 }
 
 /// What nearly every request changes, on two lines of the cache.
@@ -83,33 +84,34 @@ impl Series {
 /// One route on one worker.
 pub(in super::super) struct RouteSeries {
     pub(in super::super) labels: Arc<Labels>,
-    /// Of the outcome that came first, which is nearly always the usual one.
-    first: OnceCell<Outcome>,
-    /// Few: tried one by one.
-    others: RefCell<Vec<Outcome>>,
-}
-
-/// What requests came to, and the series of those.
-struct Outcome {
-    status: u16,
-    method: &'static str,
-    series: Arc<Series>,
-}
-
-impl Outcome {
-    fn is(&self, status: u16, method: &str) -> bool {
-        self.status == status && self.method == method
-    }
+    /// Other outcomes than that of the slot. Few: tried one by one.
+    others: RefCell<Vec<Arc<Series>>>,
 }
 
 /// All series of one worker, as the worker finds them.
 pub(in super::super) struct Shelf {
-    /// By the address of their labels, which they keep from being anybody else's.
-    routes: RefCell<HashMap<*const Labels, Rc<RouteSeries>, RandomState>>,
-    no_route: Rc<RouteSeries>,
+    /// By the index of a key.
+    slots: RefCell<Vec<Slot>>,
     count: Cell<usize>,
+    /// How many labels had left when it was looked for series of such.
+    left: Cell<u64>,
     shared: Arc<SharedSeries>,
 }
+
+/// What belongs to one key.
+#[derive(Default)]
+#[repr(align(32))]
+struct Slot {
+    /// Of whom it is; 0: nobody's.
+    generation: u32,
+    /// The outcome that came first, which is nearly always the usual one.
+    status: u16,
+    method: MethodLabel,
+    first: Option<Arc<Series>>,
+    route: Option<Rc<RouteSeries>>,
+}
+
+const _: () = assert!(size_of::<Slot>() == 32);
 
 /// All series of one worker, as everybody else finds them.
 #[derive(Debug, Default)]
@@ -120,7 +122,7 @@ pub(in super::super) struct SharedSeries {
 }
 
 impl Series {
-    fn new(labels: Arc<Labels>, status: u16, method: &'static str) -> Self {
+    fn new(labels: Arc<Labels>, status: u16, method: MethodLabel) -> Self {
         Self {
             near: NearOfAll::default(),
             far: FarOfAll::default(),
@@ -131,59 +133,75 @@ impl Series {
     }
 }
 
-impl RouteSeries {
-    fn new(labels: Arc<Labels>) -> Rc<Self> {
-        Rc::new(Self {
-            labels,
-            first: OnceCell::new(),
-            others: RefCell::default(),
-        })
-    }
-}
-
 impl Shelf {
     pub(in super::super) fn new(shared: Arc<SharedSeries>) -> Self {
-        Self {
-            routes: RefCell::default(),
-            no_route: RouteSeries::new(Labels::of_no_route()),
+        let shelf = Self {
+            slots: RefCell::default(),
             count: Cell::new(0),
+            left: Cell::new(0),
             shared,
+        };
+        shelf.open(&Labels::of_no_route(), SlotKey::NO_ROUTE);
+        shelf
+    }
+
+    /// Makes room for the numbers of a route. In the usual case labels are not looked at, nor the
+    /// count of references to them, which workers share.
+    pub(in super::super) fn open(&self, labels: &Arc<Labels>, key: SlotKey) {
+        let mut slots = self.slots.borrow_mut();
+        let SlotKey { index, generation } = key;
+        if (slots.get(index)).is_some_and(|slot| slot.generation == generation) {
+            return;
+        }
+        if slots.len() <= index {
+            slots.resize_with(index + 1, Slot::default);
+        }
+        if let Some(slot) = slots.get_mut(index) {
+            *slot = Slot {
+                generation,
+                route: Some(Rc::new(RouteSeries {
+                    labels: Arc::clone(labels),
+                    others: RefCell::default(),
+                })),
+                ..Slot::default()
+            };
         }
     }
 
-    /// The series of a route. In the usual case labels are not looked at, nor the count of
-    /// references to them, which workers share.
-    pub(in super::super) fn route(&self, labels: &Arc<Labels>) -> Rc<RouteSeries> {
-        let mut routes = self.routes.borrow_mut();
-        let route = routes
-            .entry(Arc::as_ptr(labels))
-            .or_insert_with(|| RouteSeries::new(Arc::clone(labels)));
-        Rc::clone(route)
+    /// The route of a key, while it is there.
+    pub(in super::super) fn route(&self, key: SlotKey) -> Option<Rc<RouteSeries>> {
+        let slots = self.slots.borrow();
+        let slot = slots.get(key.index);
+        let slot = slot.filter(|slot| slot.generation == key.generation)?;
+        slot.route.clone()
     }
 
-    /// The series of requests that match no route.
-    pub(in super::super) fn no_route(&self) -> &Rc<RouteSeries> {
-        &self.no_route
-    }
-
-    /// Hands the series of an outcome to `count`, unless there are too many.
+    /// Hands the series of an outcome to `count`, unless there are too many or the route has left.
     pub(in super::super) fn count(
         &self,
-        route: &RouteSeries,
+        key: SlotKey,
         status: u16,
         method: &Method,
         count: impl FnOnce(&Series),
     ) {
-        let method = method_label(method);
-        let first = route.first.get();
-        if let Some(outcome) = first
-            && outcome.is(status, method)
+        let method = MethodLabel::of(method);
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.get_mut(key.index);
+        let Some(slot) = slot.filter(|slot| slot.generation == key.generation) else {
+            return;
+        };
+        if (slot.status, slot.method) == (status, method)
+            && let Some(series) = &slot.first
         {
-            return count(&outcome.series);
+            return count(series);
         }
+        let Some(route) = &slot.route else {
+            return;
+        };
         let mut others = route.others.borrow_mut();
-        if let Some(outcome) = others.iter().find(|outcome| outcome.is(status, method)) {
-            return count(&outcome.series);
+        let is_it = |series: &&Arc<Series>| series.status == status && series.method == method;
+        if let Some(series) = others.iter().find(is_it) {
+            return count(series);
         }
         if self.count.get() >= SERIES_MAX || others.len() + 1 >= OUTCOMES_MAX {
             return self.shared.overflow.increment();
@@ -192,26 +210,27 @@ impl Shelf {
         count(&series);
         self.count.set(self.count.get() + 1);
         self.shared.lock().push(Arc::clone(&series));
-        let outcome = Outcome {
-            status,
-            method,
-            series,
-        };
-        if let Err(outcome) = route.first.set(outcome) {
-            others.push(outcome);
+        if slot.first.is_some() {
+            others.push(series);
+        } else {
+            (slot.status, slot.method, slot.first) = (status, method, Some(series));
         }
     }
 
-    /// Drops the series of routes that have left.
-    pub(in super::super) fn adopt(&self) {
-        let mut routes = self.routes.borrow_mut();
-        let before = routes.len();
-        routes.retain(|_, route| !route.labels.is_retired());
-        if routes.len() < before {
-            let mut shared = self.shared.lock();
-            shared.retain(|series| !series.labels.is_retired());
-            self.count.set(shared.len());
+    /// Drops the series of routes that have left, which are `left` in all until now.
+    pub(in super::super) fn adopt(&self, left: u64) {
+        if self.left.replace(left) == left {
+            return;
         }
+        for slot in &mut *self.slots.borrow_mut() {
+            let route = slot.route.as_ref();
+            if route.is_some_and(|route| route.labels.is_retired()) {
+                *slot = Slot::default();
+            }
+        }
+        let mut shared = self.shared.lock();
+        shared.retain(|series| !series.labels.is_retired());
+        self.count.set(shared.len());
     }
 }
 
@@ -229,20 +248,33 @@ impl SharedSeries {
 }
 
 /// A method as a label: what clients make up is one label.
-fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::PATCH => "PATCH",
-        Method::OPTIONS => "OPTIONS",
-        Method::CONNECT => "CONNECT",
-        Method::TRACE => "TRACE",
-        _ => "OTHER",
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(in super::super) struct MethodLabel(u8);
+
+impl MethodLabel {
+    fn of(method: &Method) -> Self {
+        Self(match *method {
+            Method::GET => 0,
+            Method::HEAD => 1,
+            Method::POST => 2,
+            Method::PUT => 3,
+            Method::DELETE => 4,
+            Method::PATCH => 5,
+            Method::OPTIONS => 6,
+            Method::CONNECT => 7,
+            Method::TRACE => 8,
+            _ => u8::MAX,
+        })
+    }
+
+    pub(in super::super) fn as_str(self) -> &'static str {
+        METHODS.get(usize::from(self.0)).unwrap_or(&"OTHER")
     }
 }
+
+const METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE",
+];
 
 /// Series that one worker keeps: 45 MB of them.
 const SERIES_MAX: usize = 50_000;
@@ -271,10 +303,12 @@ mod tests {
         let shared = Arc::new(SharedSeries::default());
         let shelf = Shelf::new(Arc::clone(&shared));
         let count = |path| {
-            let route = shelf.route(&set.intern(key(path)));
-            shelf.count(&route, 200, &Method::GET, |series| {
+            let labels = set.intern(key(path));
+            shelf.open(&labels, labels.slot);
+            shelf.count(labels.slot, 200, &Method::GET, |series| {
                 series.requests().increment();
             });
+            labels.slot
         };
         let counted = || {
             let all = shared.all();
@@ -294,23 +328,54 @@ mod tests {
             count(path);
         }
         assert_eq!(counted(), [("/a".to_owned(), 2), ("/b".to_owned(), 1)]);
+        let before = set.intern(key("/a")).slot;
         set.retire(&[key("/a")].into());
         assert_eq!(counted(), [("/b".to_owned(), 1)], "at once, for readers");
-        shelf.adopt();
+        shelf.adopt(1);
         assert_eq!(shelf.count.get(), 1);
-        count("/a");
+        let after = count("/a");
         assert_eq!(counted(), [("/a".to_owned(), 1), ("/b".to_owned(), 1)]);
+
+        assert_eq!(before.index, after.index, "slots are used again");
+        assert!(shelf.route(before).is_none());
+        shelf.count(before, 200, &Method::GET, |_| panic!("another's"));
+        let route = shelf.route(after).unwrap();
+        assert_eq!(*route.labels.key.path, *"/a");
+    }
+
+    #[test]
+    fn a_slot_that_changes_hands_before_its_worker_looks_is_the_new_ones() {
+        let set = LabelSet::default();
+        let shared = Arc::new(SharedSeries::default());
+        let shelf = Shelf::new(Arc::clone(&shared));
+        for path in ["/a", "/b"] {
+            let labels = set.intern(key(path));
+            shelf.open(&labels, labels.slot);
+            for _ in 0..2 {
+                shelf.count(labels.slot, 200, &Method::GET, |series| {
+                    series.requests().increment();
+                });
+            }
+            set.retire(&[key("/a")].into());
+        }
+        shelf.adopt(1);
+        let all = shared.all();
+        let [series] = &all[..] else {
+            panic!("{all:?}")
+        };
+        assert_eq!(*series.labels.key.path, *"/b");
+        assert_eq!(series.requests().value(), 2);
+        assert_eq!(shelf.count.get(), 1);
     }
 
     #[test]
     fn endpoints_and_clients_cannot_make_series_without_end() {
         let shared = Arc::new(SharedSeries::default());
         let shelf = Shelf::new(Arc::clone(&shared));
-        let route = Rc::clone(shelf.no_route());
         for status in 100..600 {
             for method in ["GET", "MADE", "UP"] {
                 let method = Method::from_bytes(method.as_bytes()).unwrap();
-                shelf.count(&route, status, &method, |series| {
+                shelf.count(SlotKey::NO_ROUTE, status, &method, |series| {
                     series.requests().increment();
                 });
             }
@@ -318,6 +383,11 @@ mod tests {
         assert_eq!(shared.all().len(), OUTCOMES_MAX);
         let counted: u64 = shared.all().iter().map(|s| s.requests().value()).sum();
         assert_eq!(counted + shared.overflow.value(), 1500);
-        assert!(shared.all().iter().all(|series| series.method != "MADE"));
+        assert!(
+            shared
+                .all()
+                .iter()
+                .all(|series| series.method.as_str() != "MADE")
+        );
     }
 }

@@ -138,10 +138,14 @@ pub(super) fn build_routes(
     hosts: &[HostChange<'_>],
 ) -> Arc<RouteTable<Lane>> {
     let default = config.default_backend.as_ref();
-    let resolve = |host: Option<&HostPattern>, rule: &Arc<Rule>| Lane {
-        destination: destination(rule, backends),
-        client_auth: client_auth.of(host.unwrap_or(&HostPattern::Any)).cloned(),
-        labels: labels.intern(LabelKey::of(host, rule)),
+    let resolve = |host: Option<&HostPattern>, rule: &Arc<Rule>| {
+        let labels = labels.intern(LabelKey::of(host, rule));
+        Lane {
+            destination: destination(rule, backends),
+            client_auth: client_auth.of(host.unwrap_or(&HostPattern::Any)).cloned(),
+            slot: labels.slot,
+            labels,
+        }
     };
     // The route of unknown hosts is kept with all that it has while its rule is the same.
     let unknown = |store: &ClientAuthStore| store.of(&HostPattern::Any).map(Arc::as_ptr);
