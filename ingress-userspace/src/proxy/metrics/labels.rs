@@ -26,7 +26,7 @@ pub(in super::super) struct Labels {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(in super::super) struct SlotKey {
     /// Small: there are as many as there were labels at one time.
-    pub(in super::super) index: usize,
+    pub(in super::super) index: u32,
     /// From 1.
     pub(in super::super) generation: u32,
 }
@@ -54,7 +54,7 @@ struct Known {
     /// Slots that were used before, with the generation that comes next.
     free: Vec<SlotKey>,
     /// Slots that are or were used, without that of no route.
-    slots: usize,
+    slots: u32,
 }
 
 /// Labels that are found by what they are made of.
@@ -113,7 +113,7 @@ impl SlotKey {
         generation: 1,
     };
 
-    fn new(index: usize) -> Self {
+    fn new(index: u32) -> Self {
         let generation = 1;
         Self { index, generation }
     }

@@ -150,6 +150,7 @@ impl Shelf {
     pub(in super::super) fn open(&self, labels: &Arc<Labels>, key: SlotKey) {
         let mut slots = self.slots.borrow_mut();
         let SlotKey { index, generation } = key;
+        let index = index as usize;
         if (slots.get(index)).is_some_and(|slot| slot.generation == generation) {
             return;
         }
@@ -171,7 +172,7 @@ impl Shelf {
     /// The route of a key, while it is there.
     pub(in super::super) fn route(&self, key: SlotKey) -> Option<Rc<RouteSeries>> {
         let slots = self.slots.borrow();
-        let slot = slots.get(key.index);
+        let slot = slots.get(key.index as usize);
         let slot = slot.filter(|slot| slot.generation == key.generation)?;
         slot.route.clone()
     }
@@ -186,7 +187,7 @@ impl Shelf {
     ) {
         let method = MethodLabel::of(method);
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.get_mut(key.index);
+        let slot = slots.get_mut(key.index as usize);
         let Some(slot) = slot.filter(|slot| slot.generation == key.generation) else {
             return;
         };
