@@ -129,10 +129,12 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Located>, Problem> {
 
 /// One byte more than allowed is read at most, which tells that there is more.
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(FILE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    let file = File::open(path)?;
+    let bound = FILE_BYTES_MAX as u64 + 1;
+    // One byte more shows that there is none.
+    let expected = file.metadata()?.len().min(bound) + 1;
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
+    file.take(bound).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

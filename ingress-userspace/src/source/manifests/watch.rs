@@ -181,7 +181,8 @@ impl<F: FnMut(Loaded)> Watcher<F> {
             let timeout = match written.since {
                 // What never is quiet is looked at with everything else.
                 Some(since) if since.elapsed() >= SETTLE_MAX => return Ok(Next::Look),
-                Some(_) => Some(BURST),
+                // What comes while these are taken is taken next, all of it at once.
+                Some(_) => Some(Duration::ZERO),
                 None => (!complete).then_some(LOOK_EVERY),
             };
             match self.poll(timeout)? {
@@ -386,8 +387,6 @@ fn parent(path: &Path) -> PathBuf {
     }
 }
 
-/// Quiet after files were written, in case that more are.
-const BURST: Duration = Duration::from_micros(200);
 /// Quiet that ends a burst of other changes: an editor writes, renames and touches in one go.
 const SETTLE: Duration = Duration::from_millis(10);
 /// What never is quiet counts as it is after this time.

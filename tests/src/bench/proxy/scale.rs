@@ -1,14 +1,12 @@
 //! Many routes, and changes: what start, memory and a change cost, and whether anybody notices.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::ask::Answer;
-use super::peer::{Peer, Subject};
+use super::peer::Peer;
 use super::scene::{Backends, Scene, address, host};
-use super::stage::Stage;
 use super::workload::{CHANGES, MANY_HOSTS, ROUTES};
 use super::{Bench, SUITE, ask, cost};
 use crate::bench::proxy::workload::{Load, Workload};
@@ -71,7 +69,9 @@ pub(super) fn many_hosts(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
         // An odd endpoint is on the second pod.
         let to = address(2 * number + 1);
         if let Some(from) = subject.change_endpoint(bench.stage, &scene, number, to)? {
-            let at = until_answered_by(bench.stage, &subject, &host(number), Some("pod2"))?;
+            let (client, place) = (&bench.stage.rig.client, subject.place());
+            let name = host(number);
+            let at = ask::until_answered_by(client, (EDGE_V4, place.http), &name, Some("pod2"))?;
             changes.push(milliseconds(from, at));
         }
     }
@@ -100,16 +100,19 @@ pub(super) fn changes(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
     let wrk = Wrk::new(&url, &name, Reuse::KeepAlive);
     let mut load = wrk.command(&bench.stage.rig.client, seconds);
     let load = thread::spawn(move || load.output());
+    let (client, to) = (&bench.stage.rig.client, (EDGE_V4, place.http));
     let mut lives = Vec::new();
     while !load.is_finished() {
         let more = Scene { hosts: 2, ..scene };
         let Some(from) = subject.change_hosts(bench.stage, &more)? else {
             break;
         };
-        let at = until_answered_by(bench.stage, &subject, &host(1), None)?;
+        let at = ask::until_answered_by(client, to, &host(1), None)?;
         lives.push(milliseconds(from, at));
         subject.change_hosts(bench.stage, &scene)?;
         thread::sleep(PAUSE);
+        // Or the next one is there before it comes.
+        ask::until_gone(client, to, &host(1))?;
     }
     let output = load.join().map_err(|_| anyhow!("the load panicked"))??;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -130,28 +133,6 @@ pub(super) fn changes(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
     Ok(())
 }
 
-/// Asks until this pod, or any, answers for `host`; gives when that request was there. It was
-/// routed before, so that a change is live by then.
-fn until_answered_by(
-    stage: &Stage,
-    subject: &Subject,
-    host: &str,
-    wanted: Option<&str>,
-) -> Result<u64> {
-    let end = Instant::now() + LIVE_MAX;
-    loop {
-        let pod = ask::pod(&stage.rig.client, (EDGE_V4, subject.place().http), host);
-        match pod {
-            Ok(answer) if wanted.is_none_or(|wanted| answer.pod == wanted) => return Ok(answer.at),
-            Ok(_) | Err(_) if Instant::now() < end => {}
-            Ok(Answer { pod, .. }) => return Err(anyhow!("{host} is still served by {pod}")),
-            Err(error) => return Err(error.context(format!("{host} is not served"))),
-        }
-        // Who makes the change has the same core.
-        thread::sleep(BETWEEN_QUESTIONS);
-    }
-}
-
 #[expect(clippy::cast_precision_loss, reason = "some seconds at most")]
 fn milliseconds(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1e6
@@ -170,6 +151,4 @@ const ROUTE_COUNTS: [usize; 4] = [10, 1_000, 10_000, 100_000];
 const RUNS: usize = 3;
 /// Seconds of load during changes for each second of an ordinary run.
 const CHANGES_SECONDS: u32 = 30;
-const BETWEEN_QUESTIONS: Duration = Duration::from_micros(500);
 const PAUSE: Duration = Duration::from_millis(100);
-const LIVE_MAX: Duration = Duration::from_mins(2);
