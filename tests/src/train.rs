@@ -33,13 +33,23 @@ pub struct Exercise {
 }
 
 impl Exercise {
-    /// Starts the daemon, has it do its work, and ends it; `say` is told what is being done.
+    /// Has daemons do their work, one with an access log and one without: what is never done is
+    /// taken for what need not be fast. `say` is told what is being done.
     pub fn run(&self, say: impl Fn(&str)) -> Result<()> {
+        for (access_log, what) in [("nginx", "with an access log"), ("off", "without")] {
+            say(what);
+            self.exercise(access_log, &say).context(what)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the daemon, has it do its work, and ends it.
+    fn exercise(&self, access_log: &str, say: &impl Fn(&str)) -> Result<()> {
         let directory = tempfile::tempdir().context("failed to make a directory")?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let site = Site::open(directory.path())?;
         let _origin = self.start_origin(&site)?;
-        let mut sluice = self.start_sluice(&site)?;
+        let mut sluice = self.start_sluice(&site, access_log)?;
         let target = site.target()?;
         wait_until("the daemon to answer", || {
             if let Some(status) = sluice.ended()? {
@@ -70,16 +80,18 @@ impl Exercise {
         Process::spawn(origin, &site.directory.join("origin.log"))
     }
 
-    fn start_sluice(&self, site: &Site) -> Result<Process> {
+    fn start_sluice(&self, site: &Site, access_log: &str) -> Result<Process> {
         let [http, https, metrics, ..] = site.ports;
         let mut sluice = Command::new(&self.programs.sluice);
-        sluice.args(["run", "--datapath=host", "--access-log=off"]);
+        sluice.args(["run", "--datapath=host"]);
+        sluice.arg(format!("--access-log={access_log}"));
         // Notes of one thread are exact, those of several overwrite each other's.
         sluice.args(["--workers=1", "--shutdown-grace-period=5"]);
         for (flag, name) in [
             ("manifests", MANIFESTS),
             ("run-dir", "run"),
             ("bpffs", "bpffs"),
+            ("access-log-path", "access.log"),
         ] {
             let path = site.directory.join(name);
             sluice.arg(format!("--{flag}={}", path.display()));

@@ -10,6 +10,7 @@ mod rate;
 mod scale;
 mod scene;
 mod stage;
+mod variant;
 mod websocket;
 mod workload;
 
@@ -22,7 +23,7 @@ pub use peer::Peer;
 
 use self::peer::Subject;
 use self::stage::Stage;
-use self::workload::{CHANGES, MANY_HOSTS, ROUTES, WORKLOADS, Workload};
+use self::workload::{ACCESS_LOG, CHANGES, MANY_HOSTS, ROUTES, WORKLOADS, Workload};
 use super::core::Core;
 use super::report::{Measure, Report, median};
 use super::rounds::{Effort, Rounds, figures, ratios, take_turns};
@@ -81,7 +82,11 @@ pub fn run(programs: &Programs, plan: &Plan, say: impl Fn(&str)) -> Result<Repor
     bench.workloads(&say)?;
     if plan.wants(ROUTES) {
         say("few and many routes");
-        scale::routes(&mut bench)?;
+        variant::routes(&mut bench)?;
+    }
+    if plan.wants(ACCESS_LOG) {
+        say("with and without an access log");
+        variant::access_log(&mut bench)?;
     }
     for peer in bench.peers.clone() {
         if plan.wants(MANY_HOSTS) {

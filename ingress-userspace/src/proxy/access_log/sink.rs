@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -156,9 +156,9 @@ impl LogBuffer {
     }
 
     /// Adds the line of a request that has just ended.
-    pub(in super::super) fn push(&self, entry: &Entry, outcome: &Outcome<'_>) {
+    pub(in super::super) fn push(&self, entry: &Entry, outcome: &Outcome<'_>, now: Instant) {
         let mut clock = self.clock.borrow_mut();
-        let now = clock.set(SystemTime::now());
+        let now = clock.follow(now);
         let mut lines = self.lines.borrow_mut();
         if lines.is_empty() {
             lines.reserve(BUFFER_BYTES);

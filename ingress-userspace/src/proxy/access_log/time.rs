@@ -1,6 +1,6 @@
 //! The time of day as text, made once a second.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -8,14 +8,27 @@ use jiff::tz::TimeZone;
 /// The last second that was asked for, spelled out.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
+    /// One moment on both clocks.
+    read: Option<(Instant, SystemTime)>,
     second: Option<u64>,
     local: String,
     iso: String,
 }
 
 impl Clock {
-    /// Brings the texts up to date; what is returned is the time since 1970.
-    pub(super) fn set(&mut self, now: SystemTime) -> Duration {
+    /// Brings the texts up to date with a moment just past; what is returned is the time since
+    /// 1970. The time of day is read once a second, which is as late as it follows a change.
+    pub(super) fn follow(&mut self, now: Instant) -> Duration {
+        let read = self
+            .read
+            .filter(|(at, _)| now.duration_since(*at) < READ_INTERVAL);
+        let (at, time) = *self
+            .read
+            .insert(read.unwrap_or_else(|| (now, SystemTime::now())));
+        self.set(time + now.duration_since(at))
+    }
+
+    fn set(&mut self, now: SystemTime) -> Duration {
         let since = now.duration_since(SystemTime::UNIX_EPOCH);
         let since = since.unwrap_or_default();
         if self.second != Some(since.as_secs()) {
@@ -40,6 +53,9 @@ impl Clock {
     }
 }
 
+/// How long a reading of the time of day is good for.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,4 +70,23 @@ mod tests {
         clock.set(at(951_827_697));
         assert_eq!(clock.local(), "29/Feb/2000:12:34:57 +0000");
     }
+
+    #[test]
+    fn moments_become_times_of_day() {
+        let mut clock = Clock::default();
+        let (now, time) = (Instant::now(), SystemTime::now());
+        let first = clock.follow(now);
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(
+            first >= since && first < since + PATIENCE,
+            "{first:?} {since:?}"
+        );
+        let later = clock.follow(now + READ_INTERVAL / 2);
+        assert_eq!(later, first + READ_INTERVAL / 2);
+        let read = clock.read;
+        clock.follow(now + READ_INTERVAL);
+        assert_ne!(clock.read, read, "read again");
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(10);
 }

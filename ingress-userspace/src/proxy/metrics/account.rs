@@ -258,7 +258,7 @@ impl Account {
             body_sent: end.body_sent,
             attempts,
         };
-        log.push(entry, &outcome);
+        log.push(entry, &outcome, now);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Many routes, and changes: what start, memory and a change cost, and whether anybody notices.
+//! Many hosts, and changes: what start, memory and a change cost, and whether anybody notices.
 
 use std::thread;
 use std::time::Duration;
@@ -7,49 +7,12 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::peer::Peer;
 use super::scene::{Backends, Scene, address, host};
-use super::workload::{CHANGES, MANY_HOSTS, ROUTES};
-use super::{Bench, SUITE, ask, cost};
-use crate::bench::proxy::workload::{Load, Workload};
+use super::workload::{CHANGES, MANY_HOSTS};
+use super::{Bench, SUITE, ask};
 use crate::bench::report::Measure;
-use crate::bench::rounds::{figures, ratios, take_turns};
 use crate::bench::wrk::{Tally, Wrk};
 use crate::load::Reuse;
 use crate::rig::EDGE_V4;
-
-/// Sluice with few and with many routes, standing side by side: cost of a request.
-pub(super) fn routes(bench: &mut Bench<'_>) -> Result<()> {
-    let mut subjects = Vec::new();
-    for (number, hosts) in (1..).zip(ROUTE_COUNTS) {
-        let scene = Scene {
-            hosts,
-            ..Scene::PLAIN
-        };
-        let workload = Workload {
-            name: ROUTES,
-            scene,
-            load: Load::EachHost,
-        };
-        let subject = Peer::Sluice.start(bench.stage, bench.core, &scene, number)?;
-        subjects.push((workload, subject));
-    }
-    let turns: Vec<usize> = (0..subjects.len()).collect();
-    let rounds = take_turns(&turns, bench.plan.effort, |turn, seconds| {
-        let (workload, subject) = &subjects[turn];
-        cost(bench.core, bench.stage, subject, workload, seconds)
-    })?;
-    let name = |turn: usize| format!("sluice, {} routes", ROUTE_COUNTS[turn]);
-    let measure = measure(ROUTES, super::PROXY_CPU, "µs a request");
-    for turn in turns {
-        let figures = figures(&rounds, turn, |cost| cost.proxy);
-        bench.report.add_row(measure, &name(turn), &figures);
-        let ratios = ratios(&rounds, turn, 0, |cost| cost.proxy);
-        if turn > 0 {
-            let names = (&*name(turn), &*name(0));
-            bench.report.add_ratio(measure, names, &ratios);
-        }
-    }
-    Ok(())
-}
 
 /// Start, memory and a change of one endpoint, with 10,000 hosts that have one each.
 pub(super) fn many_hosts(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
@@ -147,7 +110,6 @@ fn measure(workload: &'static str, metric: &'static str, unit: &'static str) -> 
     }
 }
 
-const ROUTE_COUNTS: [usize; 4] = [10, 1_000, 10_000, 100_000];
 const RUNS: usize = 3;
 /// Seconds of load during changes for each second of an ordinary run.
 const CHANGES_SECONDS: u32 = 30;

@@ -15,6 +15,8 @@ pub(super) struct Scene {
     pub(super) tickets: bool,
     /// What endpoints speak.
     pub(super) protocol: Protocol,
+    /// Whether requests are logged; of Sluice alone.
+    pub(super) access_log: bool,
 }
 
 /// What is behind hosts.
@@ -55,6 +57,7 @@ impl Scene {
         key: Key::P256,
         tickets: false,
         protocol: Protocol::Http1,
+        access_log: false,
     };
 
     /// Backends, each with the addresses of its endpoints.

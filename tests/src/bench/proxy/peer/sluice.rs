@@ -37,10 +37,17 @@ pub(super) fn command(
         write_backends(place, scene, first, &backends)?;
     }
     write_hosts(place, scene)?;
+    let log = if scene.access_log {
+        "--access-log=nginx"
+    } else {
+        "--access-log=off"
+    };
+    let log_file = place.directory.join("access.log");
     let daemon = Daemon::new(&stage.rig, &place.name, &manifests)
         .with("--datapath=host")
         .with("--workers=1")
-        .with("--access-log=off")
+        .with(log)
+        .with(&format!("--access-log-path={}", log_file.display()))
         .with(&format!("--tls-session-tickets={}", scene.tickets))
         .with(&format!("--http-port={}", place.http))
         .with(&format!("--https-port={}", place.https))

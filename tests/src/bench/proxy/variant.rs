@@ -1,0 +1,84 @@
+//! Sluice beside itself: what a request costs with many routes, and with an access log.
+
+use anyhow::Result;
+
+use super::peer::Peer;
+use super::scene::Scene;
+use super::workload::{ACCESS_LOG, Load, ROUTES, Transport, Workload};
+use super::{Bench, PROXY_CPU, SUITE, cost};
+use crate::bench::report::Measure;
+use crate::bench::rounds::{figures, ratios, take_turns};
+use crate::load::Reuse;
+
+/// Few and many routes.
+pub(super) fn routes(bench: &mut Bench<'_>) -> Result<()> {
+    let variants = ROUTE_COUNTS.map(|hosts| Variant {
+        name: format!("sluice, {hosts} routes"),
+        scene: Scene {
+            hosts,
+            ..Scene::PLAIN
+        },
+        load: Load::EachHost,
+    });
+    side_by_side(bench, ROUTES, &variants)
+}
+
+/// No access log, and one in ingress-nginx's format to a file.
+pub(super) fn access_log(bench: &mut Bench<'_>) -> Result<()> {
+    let variants = [("sluice", false), ("sluice, access log", true)];
+    let variants = variants.map(|(name, access_log)| Variant {
+        name: name.to_owned(),
+        scene: Scene {
+            access_log,
+            ..Scene::PLAIN
+        },
+        load: Load::Get(1024, Reuse::KeepAlive, Transport::Tcp),
+    });
+    side_by_side(bench, ACCESS_LOG, &variants)
+}
+
+/// Sluice on one scene.
+struct Variant {
+    name: String,
+    scene: Scene,
+    load: Load,
+}
+
+/// What a request costs each of them; the first is what the others are compared with.
+fn side_by_side(bench: &mut Bench<'_>, name: &'static str, variants: &[Variant]) -> Result<()> {
+    let mut subjects = Vec::new();
+    for (number, Variant { scene, load, .. }) in (1..).zip(variants) {
+        let subject = Peer::Sluice.start(bench.stage, bench.core, scene, number)?;
+        let workload = Workload {
+            name,
+            scene: *scene,
+            load: *load,
+        };
+        subjects.push((workload, subject));
+    }
+    let turns: Vec<usize> = (0..subjects.len()).collect();
+    let rounds = take_turns(&turns, bench.plan.effort, |turn, seconds| {
+        let (workload, subject) = &subjects[turn];
+        cost(bench.core, bench.stage, subject, workload, seconds)
+    })?;
+    let measure = Measure {
+        suite: SUITE,
+        workload: name,
+        metric: PROXY_CPU,
+        unit: "µs a request",
+    };
+    for turn in turns {
+        let figures = figures(&rounds, turn, |cost| cost.proxy);
+        bench
+            .report
+            .add_row(measure, &variants[turn].name, &figures);
+        if turn > 0 {
+            let names = (&*variants[turn].name, &*variants[0].name);
+            let ratios = ratios(&rounds, turn, 0, |cost| cost.proxy);
+            bench.report.add_ratio(measure, names, &ratios);
+        }
+    }
+    Ok(())
+}
+
+const ROUTE_COUNTS: [usize; 4] = [10, 1_000, 10_000, 100_000];
