@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Uri, Version};
-use smallvec::SmallVec;
 
 use super::sink::LogBuffer;
 use crate::proxy::client::Client;
@@ -21,7 +20,7 @@ pub(in super::super) struct Entry {
     pub(super) target: Uri,
     pub(super) version: Version,
     /// In the order of the template.
-    pub(super) fields: SmallVec<[Option<HeaderValue>; FIELDS]>,
+    pub(super) fields: Box<[Option<HeaderValue>]>,
     pub(in super::super) request_id: HeaderValue,
 }
 
@@ -76,6 +75,3 @@ impl Entry {
         value.map(HeaderValue::as_bytes).unwrap_or_default()
     }
 }
-
-/// Fields that ingress-nginx's format asks for; more of them need a block of their own.
-const FIELDS: usize = 4;
