@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod cluster;
 mod demo;
+mod fuzz;
 mod go;
 mod lint;
 mod peers;
@@ -43,6 +44,8 @@ enum Verb {
     Conformance,
     /// Run every test, or those whose name or group contains one of NAME.
     Test(test::Flags),
+    /// Run the fuzz targets, or those whose name contains one of TARGETS.
+    Fuzz(fuzz::Flags),
     /// Measure, and print ratios with their spread (needs root).
     Bench(bench::Flags),
     /// Format, tidiness, clippy, documentation and dependencies: what CI asks besides the tests.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Cluster(flags) => cluster::run(&flags),
         Verb::Conformance => test::conformance(),
         Verb::Test(flags) => test::run(&flags),
+        Verb::Fuzz(flags) => fuzz::run(&flags),
         Verb::Bench(flags) => bench::run(&flags),
         Verb::Lint => lint::run(),
         Verb::Tidy => tidy::run(),

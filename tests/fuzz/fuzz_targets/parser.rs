@@ -1,5 +1,5 @@
 //! The packet parser on frames that a fuzzer thinks of:
-//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz parser`.
+//! `cargo xtask fuzz parser`.
 //!
 //! The property is that of the tests in `tests/tests/parser`; what is found here becomes a test
 //! there.

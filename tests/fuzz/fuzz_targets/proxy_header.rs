@@ -1,5 +1,5 @@
 //! The reader of PROXY protocol headers on bytes that a fuzzer thinks of:
-//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz proxy_header`.
+//! `cargo xtask fuzz proxy_header`.
 //!
 //! The property is that of the tests beside it; what is found here becomes a test there.
 #![no_main]

@@ -1,5 +1,5 @@
 //! The readers of an endpoint's responses on bytes that a fuzzer thinks of:
-//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz response`.
+//! `cargo xtask fuzz response`.
 //!
 //! The property is that of the tests beside them; what is found here becomes a test there.
 #![no_main]
@@ -17,6 +17,7 @@ mod proxy {
         #[allow(dead_code, reason = "who carries a body asks more of it")]
         #[path = "../../../ingress-userspace/src/proxy/upstream/decode.rs"]
         mod decode;
+        #[allow(dead_code, reason = "who reads one response after another asks more of it")]
         #[path = "../../../ingress-userspace/src/proxy/upstream/head.rs"]
         mod head;
     }

@@ -1,0 +1,148 @@
+//! The test binaries: how they are built, and which tests they have.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::shell::{cargo, say};
+
+/// One test binary.
+pub(super) struct Suite {
+    pub(super) group: String,
+    pub(super) executable: PathBuf,
+    /// All tests of the binary.
+    pub(super) tests: Vec<String>,
+}
+
+impl Suite {
+    pub(super) fn is_rig(&self) -> bool {
+        self.group.starts_with("ingress-tests")
+    }
+
+    /// Whether it needs the programs of a control plane.
+    pub(super) fn is_cluster(&self) -> bool {
+        CLUSTER_SUITES.contains(&self.group.as_str())
+    }
+
+    pub(super) fn is_counting(&self) -> bool {
+        self.group == "ingress-tests/instructions"
+    }
+
+    pub(super) fn is_deploy(&self) -> bool {
+        self.group == "ingress-tests/deploy"
+    }
+
+    pub(super) fn is_wanted(&self, names: &[String]) -> bool {
+        !self.tests.is_empty() && (names.is_empty() || !self.chosen(names).is_empty())
+    }
+
+    /// The tests that are asked for: all of them when the group is.
+    pub(super) fn chosen(&self, names: &[String]) -> Vec<&str> {
+        let group_is_asked_for = names.iter().any(|name| self.group.contains(name.as_str()));
+        let is_asked_for = |test: &str| names.iter().any(|name| test.contains(name.as_str()));
+        let tests = self.tests.iter().map(String::as_str);
+        tests
+            .filter(|test| group_is_asked_for || is_asked_for(test))
+            .collect()
+    }
+}
+
+pub(super) fn build_suites() -> Result<Vec<Suite>> {
+    let mut workspace = cargo();
+    workspace.args([
+        "test",
+        "--no-run",
+        "--workspace",
+        "--exclude",
+        "ingress-ebpf",
+    ]);
+    let mut ebpf = cargo();
+    ebpf.args(["test", "--no-run", "-p", "ingress-ebpf", "--lib"]);
+    let mut suites = Vec::new();
+    for (what, command) in [
+        ("build the tests", workspace),
+        ("build the eBPF library's tests", ebpf),
+    ] {
+        suites.extend(build_and_list(what, command)?);
+    }
+    Ok(suites)
+}
+
+fn build_and_list(what: &str, mut command: Command) -> Result<Vec<Suite>> {
+    say(&format!("==> {what}"));
+    command.args(["--message-format", "json-render-diagnostics"]);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .context("failed to start cargo")?;
+    if !output.status.success() {
+        bail!("{what} failed");
+    }
+    let mut suites = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        if let Some(suite) = suite_of_message(line)? {
+            suites.push(suite);
+        }
+    }
+    suites.sort_by(|a, b| a.group.cmp(&b.group));
+    Ok(suites)
+}
+
+/// Reads one of cargo's messages; only those about test executables matter.
+fn suite_of_message(line: &str) -> Result<Option<Suite>> {
+    let message: serde_json::Value = serde_json::from_str(line).context("cargo wrote no JSON")?;
+    let (Some(executable), Some(manifest)) = (
+        message["executable"].as_str(),
+        message["manifest_path"].as_str(),
+    ) else {
+        return Ok(None);
+    };
+    if message["profile"]["test"] != true {
+        return Ok(None);
+    }
+    let package = PathBuf::from(manifest);
+    let package = package
+        .parent()
+        .and_then(|path| path.file_name())
+        .unwrap_or_default();
+    let package = match package.to_string_lossy().as_ref() {
+        "tests" => "ingress-tests".to_owned(),
+        name => name.to_owned(),
+    };
+    let target = message["target"]["name"].as_str().unwrap_or_default();
+    let is_integration = message["target"]["kind"][0] == "test";
+    let group = if is_integration {
+        format!("{package}/{target}")
+    } else {
+        package
+    };
+    let executable = PathBuf::from(executable);
+    let tests = list(&executable)?;
+    Ok(Some(Suite {
+        group,
+        executable,
+        tests,
+    }))
+}
+
+fn list(executable: &PathBuf) -> Result<Vec<String>> {
+    let output = Command::new(executable)
+        .args(["--list", "--format", "terse"])
+        .output()
+        .with_context(|| format!("failed to list the tests of {}", executable.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .map(str::to_owned)
+        .collect())
+}
+
+const CLUSTER_SUITES: [&str; 5] = [
+    "ingress-tests/cluster",
+    "ingress-tests/conformance",
+    "ingress-tests/control",
+    "ingress-tests/deploy",
+    "ingress-tests/rolling",
+];
