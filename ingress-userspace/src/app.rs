@@ -387,6 +387,8 @@ impl App {
             error!("a worker had died");
         }
         drop(migration);
+        // Workers are gone, and with this nobody has it: the writer writes what it was given.
+        drop(self.access_log.take());
         if let Some(writer) = self.log_writer.take() {
             writer.finish(LOG_PATIENCE);
         }

@@ -20,7 +20,7 @@ use crate::ir::Host;
 pub(super) struct HostMap<V> {
     /// Shared by all descendants of a map, as they share shards.
     hasher: DefaultHashBuilder,
-    shards: Vec<Shard<V>>,
+    shards: Arc<[Shard<V>]>,
 }
 
 /// In order of tags.
@@ -72,7 +72,7 @@ impl<V> Default for HostMap<V> {
         let empty: Shard<V> = Arc::new([]);
         Self {
             hasher: DefaultHashBuilder::default(),
-            shards: vec![empty; SHARDS],
+            shards: vec![empty; SHARDS].into(),
         }
     }
 }
@@ -90,7 +90,7 @@ impl<V> HostMap<V> {
     pub(super) fn edit(&self) -> Edit<V> {
         Edit {
             hasher: self.hasher.clone(),
-            shards: self.shards.clone(),
+            shards: Arc::clone(&self.shards),
             copies: HashMap::new(),
         }
     }
@@ -99,7 +99,8 @@ impl<V> HostMap<V> {
 /// A new version of a map in the making.
 pub(super) struct Edit<V> {
     hasher: DefaultHashBuilder,
-    shards: Vec<Shard<V>>,
+    /// As they were.
+    shards: Arc<[Shard<V>]>,
     /// Of the shards that change, by their number.
     copies: HashMap<usize, Vec<Entry<V>>>,
 }
@@ -135,14 +136,19 @@ impl<V> Edit<V> {
     pub(super) fn finish(self) -> HostMap<V> {
         let Self {
             hasher,
-            mut shards,
+            shards,
             copies,
         } = self;
+        if copies.is_empty() {
+            return HostMap { hasher, shards };
+        }
+        let mut shards = shards.to_vec();
         for (number, copy) in copies {
             if let Some(shard) = shards.get_mut(number) {
                 *shard = copy.into();
             }
         }
+        let shards = shards.into();
         HostMap { hasher, shards }
     }
 }
@@ -273,7 +279,7 @@ mod tests {
         let copied = before
             .shards
             .iter()
-            .zip(&after.shards)
+            .zip(&*after.shards)
             .filter(|(a, b)| !Arc::ptr_eq(a, b));
         assert!((1..=2).contains(&copied.count()));
         assert_eq!(before.get("h7.test"), Some(&7));

@@ -128,20 +128,27 @@ impl<F: FnMut(Loaded)> Watcher<F> {
 
     /// Watches what has to be watched now, and nothing else.
     fn watch_directories(&mut self) -> Coverage {
-        let flags = WatchFlags::ATTRIB
-            | WatchFlags::CLOSE_WRITE
-            | WatchFlags::CREATE
+        // Of a directory that is watched twice, what either asks for is told.
+        let names = WatchFlags::CREATE
             | WatchFlags::DELETE
             | WatchFlags::DELETE_SELF
-            | WatchFlags::MODIFY
+            | WatchFlags::MASK_ADD
             | WatchFlags::MOVE
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
+        let contents = names | WatchFlags::ATTRIB | WatchFlags::CLOSE_WRITE | WatchFlags::MODIFY;
+        let is_directory = self.manifests.path.is_dir();
         let mut watched = BTreeMap::new();
         let mut complete = true;
         let Directories { all, has_links } = Directories::of(&self.manifests.path);
         self.plain = None;
         for (directory, name) in all {
+            // Beside a directory of manifests, others may write as much as they like: an access log.
+            let flags = if name.is_some() && is_directory {
+                names
+            } else {
+                contents
+            };
             match inotify::add_watch(&self.inotify, &directory, flags) {
                 Ok(watch) => {
                     if !has_links && directory == self.manifests.path {
