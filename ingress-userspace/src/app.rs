@@ -487,7 +487,7 @@ const TRIM_PAUSE: Duration = Duration::from_secs(1);
 /// How long the trace collector gets to take the last spans.
 const TRACE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the last lines of the access log may take.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long after a port could not be opened it is tried again.
 const PORTS_PAUSE: Duration = Duration::from_secs(3);
 /// How often a daemon without datapath looks whether it can have it.

@@ -21,6 +21,9 @@ fn accepting_goes_on_for_a_while_after_readiness_has_ended() {
     // Who asks again means it.
     daemon.terminate();
     assert!(daemon.wait().success(), "{}", daemon.log());
+    let log = daemon.log();
+    assert!(log.contains("stopped"), "{log}");
+    assert!(!log.contains("can't be written"), "{log}");
 }
 
 #[test]
