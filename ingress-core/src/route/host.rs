@@ -136,19 +136,17 @@ impl<V> Edit<V> {
     pub(super) fn finish(self) -> HostMap<V> {
         let Self {
             hasher,
-            shards,
+            mut shards,
             copies,
         } = self;
-        if copies.is_empty() {
-            return HostMap { hasher, shards };
-        }
-        let mut shards = shards.to_vec();
-        for (number, copy) in copies {
-            if let Some(shard) = shards.get_mut(number) {
-                *shard = copy.into();
+        if !copies.is_empty() {
+            let shards = Arc::make_mut(&mut shards);
+            for (number, copy) in copies {
+                if let Some(shard) = shards.get_mut(number) {
+                    *shard = copy.into();
+                }
             }
         }
-        let shards = shards.into();
         HostMap { hasher, shards }
     }
 }
