@@ -1,8 +1,8 @@
 //! The intermediate representation: what a set of Ingress objects means, as plain data.
 //!
 //! `translate` writes it; `route`, and the proxy through it, read it. It imports nothing else of
-//! ours but `shared` and `sorted`, and knows neither Kubernetes types nor sockets. Two equal observations give equal
-//! configurations, so `==` tells whether anything has to be published.
+//! ours but `shared` and `sorted`, and knows neither Kubernetes types nor sockets. Two equal
+//! observations give equal configurations, so `==` tells whether anything has to be published.
 
 mod backend;
 mod balance;

@@ -25,6 +25,8 @@ pub(crate) enum Scope {
 pub(crate) fn run(scope: Scope) -> Result<()> {
     let mut packages = vec![
         ("cc", "build-essential"),
+        // Of the fuzz targets' runtime.
+        ("c++", "build-essential"),
         ("cmake", "cmake"),
         ("pkg-config", "pkg-config"),
     ];
