@@ -106,3 +106,19 @@ fn a_backend_that_leaves_retires_and_may_come_back() {
     assert!(!slot.is_retired() && slot.id != left.id);
     assert_eq!(slot.endpoints().addresses, [address]);
 }
+
+#[test]
+fn labels_that_left_are_counted_through_generations_that_nobody_looked_at() {
+    let (handle, default) = handle(config(&[("a", &[1]), ("b", &[2])]));
+    let publish = |generation, next| {
+        let before = handle.current();
+        let (table, _) = Table::build(Some(&before), next, generation, &default);
+        handle.publish(table);
+        handle.current().labels_left()
+    };
+    assert_eq!(publish(2, config(&[("a", &[1, 3]), ("b", &[2])])), 0);
+    assert_eq!(publish(3, config(&[("a", &[1, 3])])), 1);
+    assert_eq!(publish(4, config(&[("a", &[1])])), 1, "endpoints alone");
+    assert_eq!(publish(5, config(&[("a", &[1]), ("b", &[2])])), 1);
+    assert_eq!(publish(6, config(&[("a", &[1])])), 2);
+}
