@@ -396,13 +396,15 @@ impl App {
             // Beside this runtime, which carries what is sent.
             let _ = tokio::task::spawn_blocking(move || tracer.stop(TRACE_PATIENCE)).await;
         }
-        if let Some(datapath) = self.datapath.take()
-            && let Err(error) = datapath.close().await
-        {
-            warn!(
-                error = format!("{:#}", anyhow::Error::from(error)),
-                "left something behind"
-            );
+        if let Some(datapath) = self.datapath.take() {
+            // The ingress netns goes with everything that its sockets still have to send.
+            tokio::time::sleep(LAST_BYTES_PAUSE).await;
+            if let Err(error) = datapath.close().await {
+                warn!(
+                    error = format!("{:#}", anyhow::Error::from(error)),
+                    "left something behind"
+                );
+            }
         }
         drop(self.claim.take());
         let _ = fs::remove_file(admin::socket_path(&self.flags.places.run_dir.path()));
@@ -486,6 +488,9 @@ const QUESTIONS_MAX: usize = 16;
 const TRIM_PAUSE: Duration = Duration::from_secs(1);
 /// How long the trace collector gets to take the last spans.
 const TRACE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long closed connections get to bring their last bytes to their clients, where the sockets
+/// go with the netns.
+const LAST_BYTES_PAUSE: Duration = Duration::from_secs(1);
 /// How long the last lines of the access log may take.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long after a port could not be opened it is tried again.
