@@ -488,8 +488,7 @@ const QUESTIONS_MAX: usize = 16;
 const TRIM_PAUSE: Duration = Duration::from_secs(1);
 /// How long the trace collector gets to take the last spans.
 const TRACE_PATIENCE: Duration = Duration::from_secs(2);
-/// How long closed connections get to bring their last bytes to their clients, where the sockets
-/// go with the netns.
+/// How long closed connections have for their last bytes, before the netns goes.
 const LAST_BYTES_PAUSE: Duration = Duration::from_secs(1);
 /// How long the last lines of the access log may take.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
