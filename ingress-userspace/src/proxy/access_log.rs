@@ -1,12 +1,15 @@
 //! The access log: one line for each request that has ended, off the request's path.
 //!
 //! `template` is what a line looks like, parsed once; `entry` is what one request has to say in
-//! it; `sink` collects lines on each worker and hands them to a thread that writes. A writer that
+//! it; `buffer` collects requests and their `line`s on each worker, and hands them to a thread that
+//! writes, `sink`. A writer that
 //! cannot keep up costs lines, which are counted, and no request any time.
 //!
 //! Invariant: what clients send is escaped, so that nobody writes lines but us, and a template
 //! only names what is to be said: nothing of it is executed.
 
+mod block;
+mod buffer;
 pub(super) mod entry;
 mod escape;
 mod line;
@@ -17,4 +20,4 @@ mod time;
 pub use sink::{AccessLog, LogWriter, Target};
 pub use template::{Escape, Template, TemplateError};
 
-pub(super) use sink::LogBuffer;
+pub(super) use buffer::LogBuffer;

@@ -14,8 +14,6 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
-use bytes::Bytes;
-use http::HeaderValue;
 use rustls::crypto::aws_lc_rs;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -254,14 +252,13 @@ impl WorkerState {
     }
 
     /// A new request id: 32 hexadecimal digits.
-    pub(super) fn request_id(&self) -> HeaderValue {
+    pub(super) fn request_id(&self) -> [u8; 32] {
         let mut text = [0; 32];
         let (pairs, _) = text.as_chunks_mut::<2>();
         for (pair, byte) in pairs.iter_mut().zip(self.nonce()) {
             *pair = HEXADECIMAL[usize::from(byte)];
         }
-        HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text))
-            .unwrap_or(HeaderValue::from_static(""))
+        text
     }
 
     /// Bytes that differ from each other's.

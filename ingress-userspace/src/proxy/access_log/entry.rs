@@ -1,40 +1,57 @@
 //! What one request has to say in the access log, kept from its head to its end.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Uri, Version};
+use http::uri::{Authority, PathAndQuery};
+use http::{Method, Request, Version};
 
-use super::sink::LogBuffer;
+use super::buffer::LogBuffer;
 use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
 use crate::proxy::listen::Scheme;
-use crate::proxy::metrics::labels::Labels;
+use crate::proxy::metrics::series::RouteSeries;
 use crate::proxy::request::X_REQUEST_ID;
 
-/// What of a request's head is said later. Cheap to make: values are shared with the head.
+/// What of a request's head is said later: a copy, so that the buffer that the head was read into
+/// is free for the next one.
 pub(in super::super) struct Entry {
-    pub(super) client: HeaderValue,
-    pub(super) port: HeaderValue,
     pub(super) scheme: Scheme,
-    pub(super) target: Uri,
     pub(super) version: Version,
-    /// In the order of the template.
-    pub(super) fields: Box<[Option<HeaderValue>]>,
-    pub(in super::super) request_id: HeaderValue,
+    /// The parts one after the other, then the request's fields.
+    bytes: Vec<u8>,
+    /// Where each part ends.
+    ends: [usize; PARTS],
 }
 
-/// What came of a request.
-pub(in super::super) struct Outcome<'a> {
-    pub(in super::super) method: &'a str,
-    pub(in super::super) labels: &'a Labels,
+/// What is kept of each request.
+#[derive(Clone, Copy)]
+enum Part {
+    Client,
+    Port,
+    /// Of the target, where it has one.
+    Authority,
+    Target,
+    RequestId,
+}
+
+const PARTS: usize = Part::RequestId as usize + 1;
+
+/// A request that has ended.
+pub(in super::super) struct Record {
+    pub(in super::super) entry: Entry,
+    pub(in super::super) method: Method,
+    pub(in super::super) route: Rc<RouteSeries>,
+    pub(in super::super) ended: Instant,
     pub(in super::super) status: u16,
     pub(in super::super) took: Duration,
     pub(in super::super) received: u64,
     pub(in super::super) sent: u64,
     pub(in super::super) body_sent: u64,
-    /// Endpoints in the order in which they were tried.
-    pub(in super::super) attempts: &'a [AttemptOutcome],
+    /// Tries that have failed, in the order in which they were made.
+    pub(in super::super) failed: Vec<AttemptOutcome>,
+    pub(in super::super) last: Option<AttemptOutcome>,
 }
 
 /// What came of one try.
@@ -55,23 +72,103 @@ impl Entry {
         connection: &Connection,
         client: &Client,
         request: &Request<B>,
-    ) -> Box<Self> {
-        let headers = request.headers();
-        let id = headers.get(X_REQUEST_ID).cloned();
-        let fields = log.template().fields.iter();
-        Box::new(Self {
-            client: client.address.clone(),
-            port: connection.port.clone(),
+    ) -> Self {
+        let uri = request.uri();
+        let authority = uri.authority().map_or("", Authority::as_str);
+        let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
+        let mut entry = Self {
             scheme: connection.scheme,
-            target: request.uri().clone(),
             version: request.version(),
-            fields: fields.map(|name| headers.get(name).cloned()).collect(),
-            request_id: id.unwrap_or_else(|| connection.worker.request_id()),
-        })
+            bytes: Vec::with_capacity(USUAL_BYTES),
+            ends: [0; PARTS],
+        };
+        entry.push(Part::Client, client.address.as_bytes());
+        entry.push(Part::Port, connection.port.as_bytes());
+        entry.push(Part::Authority, authority.as_bytes());
+        entry.push(Part::Target, target.as_bytes());
+        match request.headers().get(X_REQUEST_ID) {
+            Some(id) => entry.push(Part::RequestId, id.as_bytes()),
+            None => entry.push(Part::RequestId, &connection.worker.request_id()),
+        }
+        // Looking at all of them is quicker than looking each up.
+        for (name, value) in request.headers() {
+            for (place, _) in (0_u32..)
+                .zip(&log.template().fields)
+                .filter(|(_, wanted)| *wanted == name)
+            {
+                entry.push_field(place, value.as_bytes());
+            }
+        }
+        entry
     }
 
-    pub(super) fn field(&self, place: usize) -> &[u8] {
-        let value = self.fields.get(place).and_then(Option::as_ref);
-        value.map(HeaderValue::as_bytes).unwrap_or_default()
+    fn push(&mut self, part: Part, value: &[u8]) {
+        self.bytes.extend_from_slice(value);
+        self.ends[part as usize] = self.bytes.len();
+    }
+
+    /// A field's place in the template, its length, and its value.
+    fn push_field(&mut self, place: u32, value: &[u8]) {
+        let length = u32::try_from(value.len()).unwrap_or(0);
+        self.bytes.extend(place.to_ne_bytes());
+        self.bytes.extend(length.to_ne_bytes());
+        self.bytes.extend_from_slice(value);
+    }
+
+    fn part(&self, part: Part) -> &[u8] {
+        let begin = match part as usize {
+            0 => 0,
+            index => self.ends[index - 1],
+        };
+        &self.bytes[begin..self.ends[part as usize]]
+    }
+
+    pub(super) fn client(&self) -> &[u8] {
+        self.part(Part::Client)
+    }
+
+    pub(super) fn port(&self) -> &[u8] {
+        self.part(Part::Port)
+    }
+
+    /// Empty where the target is a path only.
+    pub(super) fn authority(&self) -> &[u8] {
+        self.part(Part::Authority)
+    }
+
+    /// Path and query.
+    pub(super) fn target(&self) -> &[u8] {
+        self.part(Part::Target)
+    }
+
+    /// The client's, or our own.
+    pub(in super::super) fn request_id(&self) -> &[u8] {
+        self.part(Part::RequestId)
+    }
+
+    /// The first value of a field, empty where there is none.
+    pub(super) fn field(&self, wanted: usize) -> &[u8] {
+        let mut rest = &self.bytes[self.ends[PARTS - 1]..];
+        while let Some(([place, length], values)) = split_numbers(rest) {
+            let Some((value, after)) = values.split_at_checked(length) else {
+                break;
+            };
+            if place == wanted {
+                return value;
+            }
+            rest = after;
+        }
+        &[]
     }
 }
+
+fn split_numbers(bytes: &[u8]) -> Option<([usize; 2], &[u8])> {
+    let (place, rest) = bytes.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let place = u32::from_ne_bytes(*place) as usize;
+    let length = u32::from_ne_bytes(*length) as usize;
+    Some(([place, length], rest))
+}
+
+/// Bytes that most heads have in the log.
+const USUAL_BYTES: usize = 320;

@@ -1,19 +1,20 @@
 //! Makes bytes that somebody else chose safe to stand in a line.
 
+use super::block::Cursor;
 use super::template::Escape;
 
 /// Appends a value.
-pub(super) fn push(escape: Escape, value: &[u8], line: &mut Vec<u8>) {
+pub(super) fn push(escape: Escape, value: &[u8], line: &mut Cursor<'_>) {
     if value.is_empty() {
         if escape == Escape::Text {
-            line.push(b'-');
+            line.copy_piece([b'-'], 1);
         }
         return;
     }
     let mut rest = value;
     loop {
         let at = plain_bytes(rest);
-        line.extend_from_slice(&rest[..at]);
+        line.copy(&rest[..at]);
         if at == rest.len() {
             return;
         }
@@ -29,8 +30,12 @@ pub(super) fn push(escape: Escape, value: &[u8], line: &mut Vec<u8>) {
 /// looked at together.
 fn plain_bytes(value: &[u8]) -> usize {
     let (words, rest) = value.as_chunks::<8>();
-    let is_plain_word = |word: &&[u8; 8]| has_only_plain(u64::from_ne_bytes(**word));
-    let plain = words.iter().take_while(is_plain_word).count();
+    let is_plain_word = |word: &[u8; 8]| has_only_plain(u64::from_ne_bytes(*word));
+    let plain = words.iter().take_while(|word| is_plain_word(word)).count();
+    // The last eight, some of them once more.
+    if plain == words.len() && value.last_chunk().is_some_and(is_plain_word) {
+        return value.len();
+    }
     let (from, tail) = match words.get(plain) {
         Some(word) => (plain * 8, &word[..]),
         None => (words.len() * 8, rest),
@@ -54,31 +59,29 @@ fn is_plain(byte: u8) -> bool {
 
 /// A byte beyond ASCII is a character of Latin-1 (RFC 9110 §5.5 leaves it open), so that a line is
 /// valid JSON whatever a client sends.
-fn push_json(byte: u8, line: &mut Vec<u8>) {
+fn push_json(byte: u8, line: &mut Cursor<'_>) {
     match byte {
-        b'"' | b'\\' => line.extend([b'\\', byte]),
+        b'"' | b'\\' => line.copy_piece([b'\\', byte], 2),
         _ => push_hexadecimal(b"\\u00", byte, line),
     }
 }
 
-fn push_hexadecimal(prefix: &[u8], byte: u8, line: &mut Vec<u8>) {
+fn push_hexadecimal(prefix: &[u8], byte: u8, line: &mut Cursor<'_>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    line.extend_from_slice(prefix);
-    line.extend([
-        DIGITS[usize::from(byte >> 4)],
-        DIGITS[usize::from(byte & 0xf)],
-    ]);
+    let [high, low] = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
+    line.copy(prefix);
+    line.copy_piece([high, low], 2);
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::block::written;
     use super::*;
 
     fn escaped(escape: Escape, value: &[u8]) -> String {
-        let mut line = Vec::new();
-        push(escape, value, &mut line);
+        let line = written(|line| push(escape, value, line));
         String::from_utf8(line).unwrap()
     }
 

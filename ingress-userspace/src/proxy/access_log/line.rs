@@ -1,6 +1,5 @@
 //! Writes one line: the template's text with a request's values in it.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,98 +7,94 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::Version;
 
-use super::entry::{AttemptOutcome, Entry, Outcome};
+use super::block::{Cursor, TooLong};
+use super::entry::{AttemptOutcome, Entry, Record};
 use super::escape;
-use super::template::{Escape, Segment, Template, Variable};
+use super::template::{Escape, Template, Variable};
 use super::time::Clock;
 use crate::proxy::listen::Scheme;
 
-/// Appends the line of a request that has just ended.
-pub(super) fn push(
+/// Writes the line of a request that has just ended to the beginning of a block. Returns its
+/// length in bytes.
+pub(super) fn write(
     template: &Template,
-    entry: &Entry,
-    outcome: &Outcome<'_>,
+    record: &Record,
     clock: &Clock,
     now: Duration,
-    line: &mut Vec<u8>,
-) {
+    block: &mut [u8],
+) -> Result<usize, TooLong> {
     let mut writer = Writer {
         escape: template.escape,
-        entry,
-        outcome,
+        entry: &record.entry,
+        record,
         clock,
         now,
-        line,
+        line: Cursor::new(block),
     };
     for segment in &template.segments {
-        match segment {
-            Segment::Text(text) => writer.line.extend_from_slice(text.as_bytes()),
-            Segment::Field(place) => writer.value(entry.field(*place)),
-            Segment::Variable(variable) => writer.variable(*variable),
-        }
+        writer.line.copy_piece(segment.text, segment.length);
+        writer.variable(segment.variable);
     }
-    writer.line.push(b'\n');
+    writer.line.end()
 }
 
 struct Writer<'a> {
     escape: Escape,
     entry: &'a Entry,
-    outcome: &'a Outcome<'a>,
+    record: &'a Record,
     clock: &'a Clock,
     now: Duration,
-    line: &'a mut Vec<u8>,
+    line: Cursor<'a>,
 }
 
 impl Writer<'_> {
     fn value(&mut self, value: &[u8]) {
-        escape::push(self.escape, value, self.line);
+        escape::push(self.escape, value, &mut self.line);
     }
 
     fn number(&mut self, number: u64) {
-        let mut buffer = itoa::Buffer::new();
-        self.line
-            .extend_from_slice(buffer.format(number).as_bytes());
+        self.line.number(number);
     }
 
     /// Seconds with three digits after the point.
     fn seconds(&mut self, time: Duration) {
         self.number(time.as_secs());
-        let millis = time.subsec_millis();
-        let digit = |number: u32| b'0' + u8::try_from(number % 10).unwrap_or(0);
-        let digits = [digit(millis / 100), digit(millis / 10), digit(millis)];
-        self.line.push(b'.');
-        self.line.extend(digits);
+        self.line.copy_piece(*b".", 1);
+        self.line.last_digits(time.subsec_millis());
     }
 
     fn variable(&mut self, variable: Variable) {
-        let Self { entry, outcome, .. } = *self;
-        let key = &outcome.labels.key;
+        let Self { entry, record, .. } = *self;
+        let key = &record.route.labels.key;
         match variable {
-            Variable::RemoteAddr => self.value(entry.client.as_bytes()),
+            // An address that we spelled, and a token (RFC 9110 §9.1), have nothing to escape.
+            Variable::RemoteAddr => self.line.copy(entry.client()),
             Variable::RemoteUser(place) => self.remote_user(place),
-            Variable::TimeLocal => self.line.extend_from_slice(self.clock.local().as_bytes()),
-            Variable::TimeIso8601 => self.line.extend_from_slice(self.clock.iso().as_bytes()),
+            Variable::TimeLocal => self.line.copy(self.clock.local().as_bytes()),
+            Variable::TimeIso8601 => self.line.copy(self.clock.iso().as_bytes()),
             Variable::Msec => self.seconds(self.now),
             Variable::Request => self.request_line(),
-            Variable::RequestMethod => self.value(outcome.method.as_bytes()),
+            Variable::RequestMethod => self.line.copy(record.method.as_str().as_bytes()),
             Variable::RequestUri => self.target(),
-            Variable::Uri => self.value(entry.target.path().as_bytes()),
-            Variable::Args => self.value(entry.target.query().unwrap_or_default().as_bytes()),
-            Variable::ServerProtocol => self.line.extend_from_slice(protocol(entry.version)),
-            Variable::ServerPort => self.value(entry.port.as_bytes()),
+            Variable::Uri => self.value(path_and_query(entry.target()).0),
+            Variable::Args => self.value(path_and_query(entry.target()).1),
+            Variable::ServerProtocol => self
+                .line
+                .copy_piece(protocol(entry.version), PROTOCOL_BYTES),
+            Variable::ServerPort => self.value(entry.port()),
             Variable::Scheme => self.value(match entry.scheme {
                 Scheme::Http => b"http",
                 Scheme::Https => b"https",
             }),
-            Variable::Host(place) => match entry.target.authority() {
-                Some(authority) => self.value(authority.host().as_bytes()),
-                None => self.value(without_port(entry.field(place))),
+            Variable::Host(place) => match entry.authority() {
+                [] => self.value(without_port(entry.field(place))),
+                authority => self.value(without_port(authority)),
             },
-            Variable::Status => self.number(outcome.status.into()),
-            Variable::BodyBytesSent => self.number(outcome.body_sent),
-            Variable::BytesSent => self.number(outcome.sent),
-            Variable::RequestLength => self.number(outcome.received),
-            Variable::RequestTime => self.seconds(outcome.took),
+            Variable::Status => self.number(record.status.into()),
+            Variable::BodyBytesSent => self.number(record.body_sent),
+            Variable::BytesSent => self.number(record.sent),
+            Variable::RequestLength => self.number(record.received),
+            Variable::RequestTime => self.seconds(record.took),
             Variable::UpstreamName => self.upstream_name(),
             Variable::UpstreamAddr => self.attempts(Self::endpoint),
             Variable::UpstreamStatus => self.attempts(|this, one| this.number(one.status.into())),
@@ -110,7 +105,7 @@ impl Writer<'_> {
                 None => this.value(b""),
             }),
             Variable::UpstreamConnectTime => self.attempts(|this, one| this.seconds(one.connected)),
-            Variable::RequestId => self.value(entry.request_id.as_bytes()),
+            Variable::RequestId => self.value(entry.request_id()),
             Variable::TraceId(place) => self.value(trace_id(entry.field(place))),
             Variable::Namespace => self.value(key.namespace.as_bytes()),
             Variable::Ingress => self.value(key.ingress.as_bytes()),
@@ -120,22 +115,25 @@ impl Writer<'_> {
                 None => self.value(b""),
             },
             Variable::Path => self.value(key.path.as_bytes()),
-            // In brackets that nginx leaves empty.
+            Variable::Field(place) => self.value(entry.field(place)),
             Variable::Nothing => {}
         }
     }
 
     fn request_line(&mut self) {
-        self.value(self.outcome.method.as_bytes());
-        self.line.push(b' ');
+        self.line.copy(self.record.method.as_str().as_bytes());
+        self.line.copy_piece(*b" ", 1);
         self.target();
-        self.line.push(b' ');
-        self.line.extend_from_slice(protocol(self.entry.version));
+        self.line.copy_piece(*b" ", 1);
+        self.line
+            .copy_piece(protocol(self.entry.version), PROTOCOL_BYTES);
     }
 
     fn target(&mut self) {
-        let target = self.entry.target.path_and_query();
-        self.value(target.map_or(b"*", |target| target.as_str().as_bytes()));
+        match self.entry.target() {
+            [] => self.line.copy_piece(*b"*", 1),
+            target => self.value(target),
+        }
     }
 
     /// The user of basic authentication (RFC 7617), never the password.
@@ -145,8 +143,8 @@ impl Writer<'_> {
     }
 
     fn upstream_name(&mut self) {
-        let upstream = &self.outcome.labels.upstream;
-        self.line.extend_from_slice(upstream.as_bytes());
+        let upstream = &self.record.route.labels.upstream;
+        self.line.copy(upstream.as_bytes());
     }
 
     fn endpoint(&mut self, attempt: &AttemptOutcome) {
@@ -155,40 +153,50 @@ impl Writer<'_> {
             SocketAddr::V4(endpoint) => {
                 for (index, octet) in endpoint.ip().octets().into_iter().enumerate() {
                     if index > 0 {
-                        self.line.push(b'.');
+                        self.line.copy_piece(*b".", 1);
                     }
                     self.number(octet.into());
                 }
-                self.line.push(b':');
+                self.line.copy_piece(*b":", 1);
                 self.number(endpoint.port().into());
             }
             SocketAddr::V6(endpoint) => {
-                // Writing to a vector does not fail.
-                let _ = write!(self.line, "{endpoint}");
+                self.line.copy(endpoint.to_string().as_bytes());
             }
         }
     }
 
     /// One value for each try, as nginx lists them.
     fn attempts(&mut self, mut push: impl FnMut(&mut Self, &AttemptOutcome)) {
-        let attempts = self.outcome.attempts;
-        if attempts.is_empty() {
+        let Record { failed, last, .. } = self.record;
+        if failed.is_empty() && last.is_none() {
             return self.value(b"");
         }
-        for (index, attempt) in attempts.iter().enumerate() {
+        for (index, attempt) in failed.iter().chain(last).enumerate() {
             if index > 0 {
-                self.line.extend_from_slice(b", ");
+                self.line.copy_piece(*b", ", 2);
             }
             push(self, attempt);
         }
     }
 }
 
-fn protocol(version: Version) -> &'static [u8] {
-    match version {
+fn protocol(version: Version) -> [u8; PROTOCOL_BYTES] {
+    *match version {
         Version::HTTP_10 => b"HTTP/1.0",
         Version::HTTP_2 => b"HTTP/2.0",
         _ => b"HTTP/1.1",
+    }
+}
+
+const PROTOCOL_BYTES: usize = "HTTP/1.1".len();
+
+/// A target's two parts, without the `?` between them.
+fn path_and_query(target: &[u8]) -> (&[u8], &[u8]) {
+    let mark = target.iter().position(|byte| *byte == b'?');
+    match mark.map(|mark| target.split_at(mark)) {
+        Some((path, query)) => (path, &query[1..]),
+        None => (target, b""),
     }
 }
 

@@ -1,6 +1,5 @@
-//! Where lines go: a buffer on each worker, and one thread that writes them all.
+//! Where the lines of all workers go: one thread that writes them.
 
-use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -10,13 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
-use super::entry::{Entry, Outcome};
-use super::line;
 use super::template::Template;
-use super::time::Clock;
-use crate::proxy::counters::Counters;
 
 /// Where lines are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +24,7 @@ pub enum Target {
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     template: Arc<Template>,
-    lines: SyncSender<Vec<u8>>,
+    lines: SyncSender<Lines>,
 }
 
 /// The thread that writes.
@@ -44,13 +37,17 @@ impl AccessLog {
     /// Opens the target and starts the writer.
     pub fn start(template: Template, target: Target) -> io::Result<(Self, LogWriter)> {
         let mut output = Output::open(target)?;
-        let (lines, received) = sync_channel::<Vec<u8>>(BUFFERS_MAX);
+        let (lines, received) = sync_channel::<Lines>(BLOCKS_MAX);
         let (ending, ended) = sync_channel(1);
         thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || {
                 for lines in received {
-                    output.write(&lines);
+                    output.write(&lines.block[..lines.length]);
+                    if lines.block.len() == BLOCK_BYTES {
+                        // Who has enough of them needs no other.
+                        let _ = lines.returns.try_send(lines.block);
+                    }
                 }
                 let _ = ending.send(());
             })?;
@@ -59,6 +56,14 @@ impl AccessLog {
             lines,
         };
         Ok((log, LogWriter { ended }))
+    }
+
+    pub(super) fn template(&self) -> &Template {
+        &self.template
+    }
+
+    pub(super) fn send(&self, lines: Lines) -> Result<(), TrySendError<Lines>> {
+        self.lines.try_send(lines)
     }
 }
 
@@ -129,83 +134,20 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// The lines of one worker that are not handed over yet.
-pub(in super::super) struct LogBuffer {
-    log: AccessLog,
-    counters: Arc<Counters>,
-    lines: RefCell<Vec<u8>>,
-    count: Cell<u64>,
-    clock: RefCell<Clock>,
-    begun: Notify,
+/// Lines at the beginning of a block, on their way to the writer.
+pub(super) struct Lines {
+    pub(super) block: Box<[u8]>,
+    /// Bytes of lines.
+    pub(super) length: usize,
+    /// Where the block is used again.
+    pub(super) returns: SyncSender<Box<[u8]>>,
 }
 
-impl LogBuffer {
-    pub(in super::super) fn new(log: AccessLog, counters: Arc<Counters>) -> Self {
-        Self {
-            log,
-            counters,
-            lines: RefCell::default(),
-            count: Cell::new(0),
-            clock: RefCell::default(),
-            begun: Notify::new(),
-        }
-    }
+/// Bytes of lines that a worker collects; a block is larger for a line that is longer.
+pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 
-    pub(super) fn template(&self) -> &Template {
-        &self.log.template
-    }
-
-    /// Adds the line of a request that has just ended.
-    pub(in super::super) fn push(&self, entry: &Entry, outcome: &Outcome<'_>, now: Instant) {
-        let mut clock = self.clock.borrow_mut();
-        let now = clock.follow(now);
-        let mut lines = self.lines.borrow_mut();
-        if lines.is_empty() {
-            lines.reserve(BUFFER_BYTES);
-            self.begun.notify_one();
-        }
-        line::push(self.template(), entry, outcome, &clock, now, &mut lines);
-        self.count.set(self.count.get() + 1);
-        let is_full = lines.len() >= BUFFER_BYTES - BUFFER_BYTES / 8;
-        drop(lines);
-        if is_full {
-            self.flush();
-        }
-    }
-
-    /// Hands over what there is, or drops it if the writer has too much.
-    pub(in super::super) fn flush(&self) {
-        let lines = self.lines.take();
-        let count = self.count.take();
-        if lines.is_empty() {
-            return;
-        }
-        match self.log.lines.try_send(lines) {
-            Ok(()) => self.counters.log_lines.add(count),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.counters.log_lines_dropped.add(count);
-            }
-        }
-    }
-
-    /// Flushes a while after the first line, again and again.
-    pub(in super::super) async fn run(&self) {
-        loop {
-            self.begun.notified().await;
-            tokio::time::sleep(FLUSH_DELAY).await;
-            self.flush();
-        }
-    }
-}
-
-/// Bytes of lines that a worker collects.
-const BUFFER_BYTES: usize = 64 * 1024;
-
-/// Buffers that wait for the writer: 4 MiB.
-const BUFFERS_MAX: usize = 64;
-
-/// How late a line may be.
-const FLUSH_DELAY: Duration = Duration::from_millis(100);
+/// Blocks that wait for the writer: 4 MiB.
+const BLOCKS_MAX: usize = 64;
 
 /// How often the writer looks whether its file is still the one of that name.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

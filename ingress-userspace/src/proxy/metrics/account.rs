@@ -4,18 +4,19 @@
 //! last lets go of it then, so that every request is counted exactly once.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::DATE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::labels::{Labels, SlotKey};
 use super::series::RouteSeries;
-use crate::proxy::access_log::LogBuffer;
-use crate::proxy::access_log::entry::{AttemptOutcome, Entry, Outcome};
+use crate::proxy::access_log::entry::{AttemptOutcome, Entry, Record};
 use crate::proxy::body::Upload;
 use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
@@ -41,7 +42,7 @@ pub(in super::super) struct Account {
     /// Those before, which have failed.
     failed: RefCell<Vec<AttemptOutcome>>,
     /// What the access log wants to know.
-    entry: Option<Box<Entry>>,
+    entry: Option<Entry>,
     span: Option<Box<Span>>,
 }
 
@@ -97,8 +98,15 @@ impl Account {
 
     /// The id that it goes by where the client has given none.
     pub(in super::super) fn request_id(&self) -> HeaderValue {
-        let logged = self.entry.as_ref().map(|entry| entry.request_id.clone());
-        logged.unwrap_or_else(|| self.worker.request_id())
+        let new;
+        let id = if let Some(entry) = &self.entry {
+            entry.request_id()
+        } else {
+            new = self.worker.request_id();
+            &new
+        };
+        HeaderValue::from_maybe_shared(Bytes::copy_from_slice(id))
+            .unwrap_or(HeaderValue::from_static(""))
     }
 
     /// Its place in a trace, if there are traces.
@@ -181,7 +189,7 @@ impl Account {
         self.tunnelled.set(tunnelled);
     }
 
-    fn close(&self, now: Instant) {
+    fn close(&mut self, now: Instant) {
         let tunnelled = self.tunnelled.get();
         let uploaded = self.upload.get().map_or(0, |upload| upload.bytes());
         let body_sent = self.response_body_bytes.get() + tunnelled.down;
@@ -200,9 +208,6 @@ impl Account {
         let Some(route) = self.route.get().cloned().or_else(no_route) else {
             return;
         };
-        if let (Some(log), Some(entry)) = (&self.worker.log, &self.entry) {
-            self.log(log, entry, &route, end, now);
-        }
         if let (Some(tracer), Some(span)) = (&self.worker.tracer, &self.span) {
             let ending = Ending {
                 method: &self.method,
@@ -212,6 +217,9 @@ impl Account {
                 endpoint: self.attempt.get().map(|attempt| attempt.endpoint),
             };
             span.end(tracer, &ending);
+        }
+        if let Some(entry) = self.entry.take() {
+            self.log(entry, route, end, now);
         }
     }
 
@@ -234,31 +242,24 @@ impl Account {
         });
     }
 
-    fn log(&self, log: &LogBuffer, entry: &Entry, route: &RouteSeries, end: End, now: Instant) {
-        let mut attempts = self.failed.take();
-        let last = self.attempt.get().map(|attempt| {
-            let status = self.status.get().unwrap_or(StatusCode::BAD_GATEWAY);
-            attempt.outcome(status, now, end.body_sent)
-        });
-        let attempts = match &last {
-            Some(last) if attempts.is_empty() => std::slice::from_ref(last),
-            Some(last) => {
-                attempts.push(*last);
-                &attempts
-            }
-            None => &attempts,
-        };
-        let outcome = Outcome {
-            method: self.method.as_str(),
-            labels: &route.labels,
+    fn log(&mut self, entry: Entry, route: Rc<RouteSeries>, end: End, now: Instant) {
+        let status = self.status.get().unwrap_or(StatusCode::BAD_GATEWAY);
+        let record = Record {
+            entry,
+            method: mem::take(&mut self.method),
+            route,
+            ended: now,
             status: end.status,
             took: end.took,
             received: end.received,
             sent: end.sent,
             body_sent: end.body_sent,
-            attempts,
+            failed: self.failed.take(),
+            last: (self.attempt.get()).map(|last| last.outcome(status, now, end.body_sent)),
         };
-        log.push(entry, &outcome, now);
+        if let Some(log) = &self.worker.log {
+            log.push(record);
+        }
     }
 }
 

@@ -1,0 +1,146 @@
+//! The log of one worker: requests that have ended, and their lines, until they are handed over.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::block::TooLong;
+use super::entry::Record;
+use super::line;
+use super::sink::{AccessLog, BLOCK_BYTES, Lines};
+use super::template::Template;
+use super::time::Clock;
+use crate::proxy::counters::Counters;
+
+/// What a worker logs to.
+pub(in super::super) struct LogBuffer {
+    log: AccessLog,
+    counters: Arc<Counters>,
+    /// Without their lines yet: writing many one after the other is far cheaper than each by
+    /// itself, for which a processor has to fetch the code anew.
+    records: RefCell<Vec<Record>>,
+    page: RefCell<Page>,
+    returned: Receiver<Box<[u8]>>,
+    returns: SyncSender<Box<[u8]>>,
+    begun: Notify,
+}
+
+/// Lines that are not handed over yet, in a block that has none before the first of them.
+#[derive(Default)]
+struct Page {
+    block: Box<[u8]>,
+    /// Bytes of lines.
+    length: usize,
+    /// Lines.
+    count: u64,
+    clock: Clock,
+}
+
+impl LogBuffer {
+    pub(in super::super) fn new(log: AccessLog, counters: Arc<Counters>) -> Self {
+        let (returns, returned) = sync_channel(BLOCKS_KEPT);
+        Self {
+            log,
+            counters,
+            records: RefCell::new(Vec::with_capacity(RECORDS_MAX)),
+            page: RefCell::default(),
+            returned,
+            returns,
+            begun: Notify::new(),
+        }
+    }
+
+    pub(super) fn template(&self) -> &Template {
+        self.log.template()
+    }
+
+    /// Adds a request that has just ended.
+    pub(in super::super) fn push(&self, record: Record) {
+        let mut records = self.records.borrow_mut();
+        records.push(record);
+        match records.len() {
+            1 => self.begun.notify_one(),
+            RECORDS_MAX.. => self.write(&mut records),
+            _ => {}
+        }
+    }
+
+    /// Writes the lines of what has ended.
+    fn write(&self, records: &mut Vec<Record>) {
+        let mut page = self.page.borrow_mut();
+        for record in records.drain(..) {
+            if page.block.is_empty() {
+                self.begin(&mut page, BLOCK_BYTES);
+            }
+            if let Err(TooLong { needed }) = page.push(self.template(), &record) {
+                self.hand_over(&mut page);
+                self.begin(&mut page, needed);
+                // It fits now.
+                let _ = page.push(self.template(), &record);
+            }
+        }
+    }
+
+    /// Has an empty block of at least so many bytes.
+    fn begin(&self, page: &mut Page, bytes: usize) {
+        let returned = self.returned.try_recv().ok();
+        let returned = returned.filter(|block| block.len() >= bytes);
+        page.block = returned.unwrap_or_else(|| vec![0; bytes.max(BLOCK_BYTES)].into());
+    }
+
+    /// Hands over what there is, or drops it if the writer has too much.
+    fn hand_over(&self, page: &mut Page) {
+        if page.length == 0 {
+            return;
+        }
+        let lines = Lines {
+            block: std::mem::take(&mut page.block),
+            length: std::mem::take(&mut page.length),
+            returns: self.returns.clone(),
+        };
+        let count = std::mem::take(&mut page.count);
+        match self.log.send(lines) {
+            Ok(()) => self.counters.log_lines.add(count),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.counters.log_lines_dropped.add(count);
+            }
+        }
+    }
+
+    /// Writes and hands over all that there is.
+    pub(in super::super) fn flush(&self) {
+        self.write(&mut self.records.borrow_mut());
+        self.hand_over(&mut self.page.borrow_mut());
+    }
+
+    /// Flushes a while after the first request, again and again.
+    pub(in super::super) async fn run(&self) {
+        loop {
+            self.begun.notified().await;
+            tokio::time::sleep(FLUSH_DELAY).await;
+            self.flush();
+        }
+    }
+}
+
+impl Page {
+    fn push(&mut self, template: &Template, record: &Record) -> Result<(), TooLong> {
+        let now = self.clock.follow(record.ended);
+        let rest = &mut self.block[self.length..];
+        self.length += line::write(template, record, &self.clock, now, rest)?;
+        self.count += 1;
+        Ok(())
+    }
+}
+
+/// Requests that wait for their lines to be written.
+const RECORDS_MAX: usize = 64;
+
+/// Blocks that a worker keeps beside the one that it fills, to use again what its caches know.
+const BLOCKS_KEPT: usize = 1;
+
+/// How late a line may be.
+const FLUSH_DELAY: Duration = Duration::from_millis(100);
