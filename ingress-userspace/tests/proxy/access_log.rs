@@ -150,6 +150,49 @@ fn whatever_a_client_sends_a_line_is_one_json_object() {
 }
 
 #[test]
+fn lines_of_any_length_are_whole_and_in_their_order() {
+    let origin = Origin::echo("origin");
+    let format = "$args $http_user_agent$http_user_agent$http_user_agent $uri";
+    let template = Template::parse(format, Escape::Text).unwrap();
+    let logged = Logged::start(template, &[origin.address]);
+    let mut client = logged.proxy.client();
+    // The longest is four times as long as what a worker collects.
+    let lengths = [0, 1, 9_000, 20_000, 3, 20_000, 5_000, 0];
+    let lengths = lengths.into_iter().cycle().take(200);
+    let mut expected = Vec::new();
+    for (number, length) in lengths.enumerate() {
+        let agent = "\"".repeat(length);
+        client.write(&format!(
+            "GET /shop/{number}?n={number} HTTP/1.1\r\nHost: one.test\r\nUser-Agent: {agent}\r\n\r\n"
+        ));
+        assert_eq!(client.read_reply().status, 200);
+        let escaped = match length {
+            0 => "---".to_owned(),
+            _ => "\\x22".repeat(3 * length),
+        };
+        expected.push(format!("n={number} {escaped} /shop/{number}"));
+    }
+    let lines = logged.lines(expected.len());
+    for (line, expected) in lines.iter().zip(&expected) {
+        let (line, expected) = (Shown(line), Shown(expected));
+        assert_eq!(line, expected);
+    }
+}
+
+/// A line of which an error shows the ends.
+#[derive(PartialEq)]
+struct Shown<'a>(&'a str);
+
+impl std::fmt::Debug for Shown<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(line) = self;
+        let from = line.len().saturating_sub(40);
+        let (begin, end) = (line.get(..40).unwrap_or(line), &line[from..]);
+        write!(formatter, "{begin} … {end} ({} bytes)", line.len())
+    }
+}
+
+#[test]
 fn every_endpoint_that_was_tried_is_told() {
     let origin = Origin::echo("origin");
     let dead = refusing();

@@ -1,9 +1,12 @@
 //! Sluice on ordinary sockets, with routing, forwarded fields, metrics and limits on.
 
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
+use std::{io, thread};
 
 use anyhow::Result;
+use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value, json};
 
 use super::{Place, Run};
@@ -42,12 +45,15 @@ pub(super) fn command(
     } else {
         "--access-log=off"
     };
-    let log_file = place.directory.join("access.log");
+    let log_pipe = place.directory.join("access.log");
+    if scene.access_log {
+        read_all(&log_pipe)?;
+    }
     let daemon = Daemon::new(&stage.rig, &place.name, &manifests)
         .with("--datapath=host")
         .with("--workers=1")
         .with(log)
-        .with(&format!("--access-log-path={}", log_file.display()))
+        .with(&format!("--access-log-path={}", log_pipe.display()))
         .with(&format!("--tls-session-tickets={}", scene.tickets))
         .with(&format!("--http-port={}", place.http))
         .with(&format!("--https-port={}", place.https))
@@ -55,6 +61,15 @@ pub(super) fn command(
     let mut command = run(program);
     command.args(daemon.arguments());
     Ok(command)
+}
+
+/// Makes a pipe that is read to its end, as the log of a container is. A file that grows would
+/// cost what the machine's fresh memory costs.
+fn read_all(pipe: &Path) -> Result<()> {
+    mkfifoat(CWD, pipe, Mode::RUSR | Mode::WUSR)?;
+    let pipe = pipe.to_owned();
+    thread::spawn(move || io::copy(&mut File::open(pipe)?, &mut io::sink()));
+    Ok(())
 }
 
 /// Writes, or replaces, the Ingresses of all hosts; gives when the last were there.
