@@ -162,32 +162,56 @@ impl Running {
     }
 }
 
-/// Reads one response; whether the connection may carry another.
+/// Reads one response, which has to be 200; whether the connection may carry another.
 pub(crate) fn read_response(stream: &mut BufReader<TcpStream>) -> io::Result<bool> {
-    let mut line = String::new();
-    stream.read_line(&mut line)?;
-    if !line.starts_with("HTTP/1.1 200") {
-        return Err(io::Error::other(format!("answered `{}`", line.trim())));
+    let reply = Reply::read(stream)?;
+    if !reply.status_line.starts_with("HTTP/1.1 200") {
+        return Err(io::Error::other(format!(
+            "answered `{}`",
+            reply.status_line
+        )));
     }
-    let mut length = None;
-    let mut may_go_on = true;
-    loop {
-        line.clear();
-        if stream.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+    Ok(reply.may_go_on)
+}
+
+/// A response of HTTP/1.1 whose length is told.
+pub(crate) struct Reply {
+    pub(crate) status_line: String,
+    pub(crate) body: Vec<u8>,
+    /// Whether the connection may carry another.
+    pub(crate) may_go_on: bool,
+}
+
+impl Reply {
+    pub(crate) fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Self> {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let status_line = line.trim().to_owned();
+        let mut length = None;
+        let mut may_go_on = true;
+        loop {
+            line.clear();
+            if stream.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let header = line.trim().to_ascii_lowercase();
+            if header.is_empty() {
+                break;
+            }
+            if let Some(value) = header.strip_prefix("content-length:") {
+                length = value.trim().parse().ok();
+            }
+            may_go_on &= header != "connection: close";
         }
-        let header = line.trim().to_ascii_lowercase();
-        if header.is_empty() {
-            break;
-        }
-        if let Some(value) = header.strip_prefix("content-length:") {
-            length = value.trim().parse().ok();
-        }
-        may_go_on &= header != "connection: close";
+        let length: usize = length.ok_or_else(|| io::Error::other("no content-length"))?;
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body)?;
+        Ok(Self {
+            status_line,
+            body,
+            may_go_on,
+        })
     }
-    let length: usize = length.ok_or_else(|| io::Error::other("no content-length"))?;
-    stream.read_exact(&mut vec![0; length])?;
-    Ok(may_go_on)
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

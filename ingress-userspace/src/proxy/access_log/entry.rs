@@ -19,9 +19,9 @@ use crate::proxy::request::X_REQUEST_ID;
 pub(in super::super) struct Entry {
     pub(super) scheme: Scheme,
     pub(super) version: Version,
-    /// The parts one after the other, then the request's fields.
+    /// The parts one after the other.
     bytes: Vec<u8>,
-    /// Where each part ends.
+    /// Where each of them ends.
     ends: [usize; PARTS],
 }
 
@@ -33,6 +33,8 @@ enum Part {
     /// Of the target, where it has one.
     Authority,
     Target,
+    /// Request fields that the template asks for.
+    Fields,
     RequestId,
 }
 
@@ -86,18 +88,22 @@ impl Entry {
         entry.push(Part::Port, connection.port.as_bytes());
         entry.push(Part::Authority, authority.as_bytes());
         entry.push(Part::Target, target.as_bytes());
-        match request.headers().get(X_REQUEST_ID) {
-            Some(id) => entry.push(Part::RequestId, id.as_bytes()),
-            None => entry.push(Part::RequestId, &connection.worker.request_id()),
-        }
+        let mut id = None;
         // Looking at all of them is quicker than looking each up.
         for (name, value) in request.headers() {
-            for (place, _) in (0_u32..)
-                .zip(&log.template().fields)
-                .filter(|(_, wanted)| *wanted == name)
-            {
-                entry.push_field(place, value.as_bytes());
+            for (place, wanted) in (0..).zip(&log.template().fields) {
+                if wanted == name {
+                    entry.push_field(place, value.as_bytes());
+                }
             }
+            if *name == X_REQUEST_ID {
+                id = id.or(Some(value.as_bytes()));
+            }
+        }
+        entry.push(Part::Fields, b"");
+        match id {
+            Some(id) => entry.push(Part::RequestId, id),
+            None => entry.push(Part::RequestId, &connection.worker.request_id()),
         }
         entry
     }
@@ -148,7 +154,7 @@ impl Entry {
 
     /// The first value of a field, empty where there is none.
     pub(super) fn field(&self, wanted: usize) -> &[u8] {
-        let mut rest = &self.bytes[self.ends[PARTS - 1]..];
+        let mut rest = self.part(Part::Fields);
         while let Some(([place, length], values)) = split_numbers(rest) {
             let Some((value, after)) = values.split_at_checked(length) else {
                 break;

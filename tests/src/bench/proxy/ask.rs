@@ -1,14 +1,18 @@
-//! One question at a time, to see who answers.
+//! Questions, to see who answers.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::Value;
 
 use crate::host::Host;
+use crate::load::Reply;
 
 /// Who answered.
 #[derive(Debug)]
@@ -24,15 +28,15 @@ pub(super) fn pod(client: &Host, to: (&str, u16), host: &str) -> Result<Answer> 
     client.run(|| pod_here(to, host))?
 }
 
-/// Asks until this pod, or any, answers for `host`; gives when that request was there. It was
+/// Asks until this pod answers for `host`; gives when that request was there. It was
 /// routed before, so that a change is live by then.
 pub(super) fn until_answered_by(
     client: &Host,
     to: (&str, u16),
     host: &str,
-    wanted: Option<&str>,
+    wanted: &str,
 ) -> Result<u64> {
-    let is_it = |answer: &Answer| wanted.is_none_or(|wanted| answer.pod == wanted);
+    let is_it = |answer: &Answer| answer.pod == wanted;
     let found = || match repeatedly(|| pod_here(to, host).ok().filter(is_it)) {
         Some(answer) => Ok(answer.at),
         None => Err(pod_here(to, host).map_or_else(
@@ -43,11 +47,90 @@ pub(super) fn until_answered_by(
     client.run(found)?
 }
 
-/// Asks until no pod answers for `host`.
-pub(super) fn until_gone(client: &Host, to: (&str, u16), host: &str) -> Result<()> {
-    let gone = client.run(|| repeatedly(|| pod_here(to, host).err()))?;
-    gone.map(drop)
-        .with_context(|| format!("{host} is still served"))
+/// Several clients that ask for one host all the time, whether it is there or not: a question is
+/// on its way at any moment, so that the first which a pod gets tells when a host came, and not
+/// when somebody had the time to ask.
+pub(super) struct Questions {
+    /// When each of those that a pod answered was there, by [`clock::now`](crate::clock::now).
+    answered: Receiver<u64>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Questions {
+    /// Begins; the clients end when this is dropped.
+    pub(super) fn begin(client: &Host, (address, port): (&str, u16), host: &str) -> Result<Self> {
+        let (answers, answered) = mpsc::channel();
+        let is_over = Arc::new(AtomicBool::new(false));
+        for _ in 0..CLIENTS {
+            let (answers, address, host) = (answers.clone(), address.to_owned(), host.to_owned());
+            let is_over = Arc::clone(&is_over);
+            client.spawn(move || {
+                let mut client = Client::new((&address, port), &host);
+                while !is_over.load(Ordering::Relaxed) {
+                    match client.ask() {
+                        // It is over if nobody hears of it.
+                        Ok(Some(at)) => drop(answers.send(at)),
+                        Ok(None) => {}
+                        Err(_) => thread::sleep(BETWEEN_QUESTIONS),
+                    }
+                }
+            })?;
+        }
+        Ok(Self { answered, is_over })
+    }
+
+    /// Waits until a pod gets one, and gives when it was there.
+    pub(super) fn until_answered(&self) -> Result<u64> {
+        let at = self.answered.recv_timeout(LIVE_MAX);
+        at.context("the new host is not served")
+    }
+
+    /// Waits until no pod has got one for a while.
+    pub(super) fn until_gone(&self) -> Result<()> {
+        let end = Instant::now() + LIVE_MAX;
+        while self.answered.recv_timeout(QUIET).is_ok() {
+            ensure!(Instant::now() < end, "the old host is still served");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Questions {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One who asks, on one connection as long as that goes on.
+struct Client<'a> {
+    to: (&'a str, u16),
+    request: String,
+    stream: Option<BufReader<TcpStream>>,
+}
+
+impl<'a> Client<'a> {
+    fn new(to: (&'a str, u16), host: &str) -> Self {
+        Self {
+            to,
+            request: format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            stream: None,
+        }
+    }
+
+    /// When a pod got it, if one did.
+    fn ask(&mut self) -> Result<Option<u64>> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => BufReader::new(connect_here(self.to)?),
+        };
+        stream.get_mut().write_all(self.request.as_bytes())?;
+        let reply = Reply::read(&mut stream)?;
+        if reply.may_go_on {
+            self.stream = Some(stream);
+        }
+        let report = serde_json::from_slice::<Value>(&reply.body).ok();
+        Ok(report.and_then(|report| report["at_ns"].as_u64()))
+    }
 }
 
 /// What comes of a question at last.
@@ -98,6 +181,9 @@ fn connect_here((address, port): (&str, u16)) -> Result<TcpStream> {
     Ok(stream)
 }
 
+/// Few beside the load, as it may not wait for them.
+const CLIENTS: usize = 4;
+const QUIET: Duration = Duration::from_millis(100);
 const BETWEEN_QUESTIONS: Duration = Duration::from_micros(100);
 const LIVE_MAX: Duration = Duration::from_mins(2);
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,14 +1,14 @@
 //! Many hosts, and changes: what start, memory and a change cost, and whether anybody notices.
 
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 
+use super::ask::{self, Questions};
 use super::peer::Peer;
 use super::scene::{Backends, Scene, address, host};
 use super::workload::{CHANGES, MANY_HOSTS};
-use super::{Bench, SUITE, ask};
+use super::{Bench, SUITE};
 use crate::bench::report::Measure;
 use crate::bench::wrk::{Tally, Wrk};
 use crate::load::Reuse;
@@ -34,7 +34,7 @@ pub(super) fn many_hosts(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
         if let Some(from) = subject.change_endpoint(bench.stage, &scene, number, to)? {
             let (client, place) = (&bench.stage.rig.client, subject.place());
             let name = host(number);
-            let at = ask::until_answered_by(client, (EDGE_V4, place.http), &name, Some("pod2"))?;
+            let at = ask::until_answered_by(client, (EDGE_V4, place.http), &name, "pod2")?;
             changes.push(milliseconds(from, at));
         }
     }
@@ -64,18 +64,17 @@ pub(super) fn changes(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
     let mut load = wrk.command(&bench.stage.rig.client, seconds);
     let load = thread::spawn(move || load.output());
     let (client, to) = (&bench.stage.rig.client, (EDGE_V4, place.http));
+    let questions = Questions::begin(client, to, &host(1))?;
     let mut lives = Vec::new();
     while !load.is_finished() {
         let more = Scene { hosts: 2, ..scene };
         let Some(from) = subject.change_hosts(bench.stage, &more)? else {
             break;
         };
-        let at = ask::until_answered_by(client, to, &host(1), None)?;
-        lives.push(milliseconds(from, at));
+        lives.push(milliseconds(from, questions.until_answered()?));
         subject.change_hosts(bench.stage, &scene)?;
-        thread::sleep(PAUSE);
         // Or the next one is there before it comes.
-        ask::until_gone(client, to, &host(1))?;
+        questions.until_gone()?;
     }
     let output = load.join().map_err(|_| anyhow!("the load panicked"))??;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -112,5 +111,4 @@ fn measure(workload: &'static str, metric: &'static str, unit: &'static str) -> 
 
 const RUNS: usize = 3;
 /// Seconds of load during changes for each second of an ordinary run.
-const CHANGES_SECONDS: u32 = 30;
-const PAUSE: Duration = Duration::from_millis(100);
+const CHANGES_SECONDS: u32 = 40;
