@@ -23,6 +23,7 @@ mod connection;
 mod counters;
 mod datagram;
 mod deadline;
+mod departure;
 mod dial;
 mod drain;
 mod endpoint;

@@ -142,6 +142,7 @@ impl Exchange<'_> {
     ) -> Result<Reply, Miss> {
         let worker = self.worker;
         let is_repeatable = self.is_repeatable(&request);
+        worker.departures.wait().await;
         for _ in 0..STALE_MAX {
             let Some(mut upstream) = self.open_connection(&load).await else {
                 break;

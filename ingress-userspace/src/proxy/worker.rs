@@ -22,6 +22,7 @@ use super::access_log::{AccessLog, LogBuffer};
 use super::balancing::Balancing;
 use super::client::ClientPolicy;
 use super::counters::{Counters, WorkerSnapshot};
+use super::departure::Departures;
 use super::dial::Dial;
 use super::drain::Drain;
 use super::endpoint::Endpoint;
@@ -240,6 +241,7 @@ pub(super) struct WorkerState {
     pub(super) log: Option<LogBuffer>,
     pub(super) tracer: Option<Tracer>,
     pub(super) drain: Drain,
+    pub(super) departures: Departures,
     pub(super) scratch: Scratch,
     random: Cell<u64>,
     open: Cell<u64>,
@@ -381,6 +383,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         tracer,
         log: access_log.map(|log| LogBuffer::new(log, Arc::clone(&reader.counters))),
         drain: Drain::default(),
+        departures: Departures::default(),
         scratch: Scratch::default(),
         random: Cell::new(seed()?),
         open: Cell::new(0),
@@ -425,6 +428,8 @@ impl Ready {
         } = self;
         let ports = runtime.spawn_local(Ports::run(Rc::clone(&state), sockets, ordered));
         runtime.spawn_local(Rc::clone(&state.timers).run());
+        let departing = Rc::clone(&state);
+        runtime.spawn_local(async move { departing.departures.run().await });
         runtime.spawn_local(lender.run(Rc::clone(&state)));
         let sweeping = Rc::clone(&state);
         runtime.spawn_local(async move {
