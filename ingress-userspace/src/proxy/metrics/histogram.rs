@@ -1,9 +1,10 @@
 //! Histograms that one worker writes and anybody reads, without a lock.
 //!
-//! A histogram is in two places: its sum and the bucket that nearly all values fall into stand
-//! beside those of the others of a series, so that a request is counted in all of them on two lines
-//! of the cache. Among many routes those lines are what counting costs.
+//! A histogram is in two places: its sum and the bucket of its first value, which nearly all fall
+//! into that come later, stand beside those of the others of a series, so that a request is counted
+//! in all of them on two lines of the cache. Among many routes those lines are what counting costs.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::proxy::counters::Counter;
@@ -12,9 +13,37 @@ use crate::proxy::counters::Counter;
 #[derive(Debug, Default)]
 pub(in super::super) struct Near {
     sum: Counter,
-    /// Of the bucket [`Bounds::USUAL`].
-    usual: Counter,
+    usual: Usual,
 }
+
+/// The bucket that the first value fell into, and how many have: both in one number, so that no
+/// reader takes one without the other.
+#[derive(Debug, Default)]
+struct Usual(AtomicU64);
+
+impl Usual {
+    /// Counts a value of this bucket, unless another's is counted here. Only the owning worker's
+    /// thread calls this.
+    fn count(&self, bucket: usize) -> bool {
+        let (counted, bucket) = (self.0.load(Ordering::Relaxed), bucket as u64 + 1);
+        let is_here = counted == 0 || counted & BUCKET == bucket;
+        if is_here {
+            self.0.store((counted | bucket) + ONE, Ordering::Relaxed);
+        }
+        is_here
+    }
+
+    /// Which bucket it is, and what was counted, if anything was.
+    fn value(&self) -> Option<(usize, u64)> {
+        let counted = self.0.load(Ordering::Relaxed);
+        let bucket = usize::try_from(counted & BUCKET).ok()?.checked_sub(1)?;
+        Some((bucket, counted / ONE))
+    }
+}
+
+/// The bits that the bucket has, from 1; the count has those above.
+const BUCKET: u64 = ONE - 1;
+const ONE: u64 = 1 << 8;
 
 /// How often a value fell into which bucket. The bounds are ingress-nginx's.
 pub(in super::super) struct Histogram<'a, B: Bounds> {
@@ -34,9 +63,6 @@ pub(in super::super) trait Bounds {
     /// One of what is summed up, in what Prometheus has.
     const UNIT: f64;
 
-    /// The bucket that nearly all values fall into.
-    const USUAL: usize;
-
     /// The first bucket that a value fits into.
     fn bucket(value: u64) -> usize;
 }
@@ -53,8 +79,6 @@ impl Bounds for Seconds {
     ];
 
     const UNIT: f64 = 1e-6;
-
-    const USUAL: usize = 0;
 
     fn bucket(micros: u64) -> usize {
         // Most are small.
@@ -81,8 +105,6 @@ impl Bounds for Lengths {
 
     const UNIT: f64 = 1.0;
 
-    const USUAL: usize = 10;
-
     fn bucket(bytes: u64) -> usize {
         let last = Self::UPPER.len();
         usize::try_from(bytes.div_ceil(10).saturating_sub(1)).map_or(last, |index| index.min(last))
@@ -108,8 +130,6 @@ impl Bounds for Sizes {
 
     const UNIT: f64 = 1.0;
 
-    const USUAL: usize = 3;
-
     fn bucket(bytes: u64) -> usize {
         let below = bytes.saturating_sub(1);
         below.checked_ilog10().map_or(0, |log| log as usize).min(7)
@@ -120,9 +140,7 @@ impl<B: Bounds> Histogram<'_, B> {
     /// Counts one value. Only the owning worker's thread calls this.
     pub(in super::super) fn observe(&self, value: u64) {
         let bucket = B::bucket(value);
-        if bucket == B::USUAL {
-            self.near.usual.increment();
-        } else {
+        if !self.near.usual.count(bucket) {
             self.buckets.as_ref()[bucket].increment();
         }
         self.near.sum.add(value);
@@ -135,7 +153,9 @@ impl<B: Bounds> Histogram<'_, B> {
         for (sum, bucket) in total.buckets.iter_mut().zip(buckets) {
             *sum += bucket.value();
         }
-        total.buckets[B::USUAL] += self.near.usual.value();
+        if let Some((usual, count)) = self.near.usual.value() {
+            total.buckets[usual] += count;
+        }
         total.sum += self.near.sum.value();
     }
 }
@@ -208,13 +228,14 @@ mod tests {
             buckets: &buckets,
         };
         a.observe(5);
-        b.observe(5);
         b.observe(500);
+        b.observe(5);
         b.observe(5_000);
+        b.observe(501);
         let mut total = Total::default();
         a.add_to(&mut total);
         b.add_to(&mut total);
-        assert_eq!(total.buckets, [2, 0, 1, 1, 0, 0, 0, 0]);
-        assert_eq!(total.sum, 5_510);
+        assert_eq!(total.buckets, [2, 0, 2, 1, 0, 0, 0, 0]);
+        assert_eq!(total.sum, 6_011);
     }
 }
