@@ -7,6 +7,9 @@
 #[path = "proxy/frames.rs"]
 mod frames;
 #[expect(dead_code, reason = "shared with the other tests, which use all of it")]
+#[path = "proxy/h2rig.rs"]
+mod h2rig;
+#[expect(dead_code, reason = "shared with the other tests, which use all of it")]
 #[path = "proxy/rig.rs"]
 mod rig;
 
@@ -19,18 +22,18 @@ use frames::{
     CONTINUATION, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, Raw, SETTINGS, fields, frame,
     get,
 };
+use http::Request;
 use ingress_userspace::proxy::Timeouts;
 use rig::{Client, Options, Origin, Proxy, config, wait_until};
 
 /// What one attack may make the process grow by, the test's own threads and buffers included.
 const GROWTH_KIB_MAX: usize = 16 << 10;
 
-/// How long 99 of 100 ordinary requests may take meanwhile, on a machine that does other things too:
-/// what is told beside it is what counts on a quiet one.
-const P99_MAX: Duration = Duration::from_secs(2);
-
-/// Requests of the ordinary client before an attack, and at least during one.
+/// Requests of the ordinary client, at least, beside an attack or an ordinary neighbour.
 const REQUESTS: usize = 1000;
+
+/// How often it may seem that others notice an attack.
+const ROUNDS: usize = 4;
 
 /// An attack that never ends by itself ends after so many bytes.
 const ATTACK_BYTES: usize = 32 << 20;
@@ -44,33 +47,18 @@ fn proxy(origin: &Origin) -> Proxy {
     Proxy::start_with(config(&[("one.test", "/", &[origin.address])]), options)
 }
 
-/// What an attack has done to a process and to an ordinary client on the same worker.
+/// What somebody on the same worker has done to the process and to an ordinary client.
 struct Effect {
     growth_kib: usize,
-    normal: Latencies,
-    meanwhile: Latencies,
-}
-
-/// How long requests took.
-struct Latencies {
+    /// What 99 of 100 requests took at most.
     p99: Duration,
     slowest: Duration,
 }
 
-impl Latencies {
-    fn of(mut times: Vec<Duration>) -> Self {
-        times.sort_unstable();
-        Self {
-            p99: times[times.len() * 99 / 100],
-            slowest: times[times.len() - 1],
-        }
-    }
-}
-
-/// Runs an attack while an ordinary client asks on the same worker.
-fn effect(proxy: &Proxy, attack: Attack) -> Effect {
+/// Lets an ordinary client ask while `neighbour` does again and again what it does.
+fn effect(proxy: &Proxy, neighbour: impl Fn(&Proxy)) -> Effect {
     let mut client = Client::connect(proxy.http);
-    let normal = Latencies::of((0..REQUESTS).map(|_| ask(&mut client)).collect());
+    ask(&mut client);
     let before = resident_kib("VmRSS:");
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let is_over = Arc::new(AtomicBool::new(false));
@@ -82,28 +70,53 @@ fn effect(proxy: &Proxy, attack: Attack) -> Effect {
             times.push(ask(&mut client));
             count.fetch_add(1, Ordering::SeqCst);
         }
-        (client, Latencies::of(times))
+        times
     });
-    let attack = || {
-        attack(proxy);
+    let once = || {
+        neighbour(proxy);
         wait_until("only the ordinary client is left", || {
             proxy.snapshot().host.connections_open == 1
         });
     };
-    attack();
+    once();
     let growth_kib = resident_kib("VmHWM:").saturating_sub(before);
-    // Again and again, until it can be told what it does to others.
+    // Until it can be told what it does to others.
     while answered.load(Ordering::SeqCst) < REQUESTS {
-        attack();
+        once();
     }
     is_over.store(true, Ordering::SeqCst);
-    let (_client, meanwhile) = asking.join().unwrap();
+    let mut times = asking.join().unwrap();
+    wait_until("the ordinary client has gone", || {
+        proxy.snapshot().host.connections_open == 0
+    });
+    times.sort_unstable();
     Effect {
         growth_kib,
-        normal,
-        meanwhile,
+        p99: times[times.len() * 99 / 100],
+        slowest: times[times.len() - 1],
     }
 }
+
+/// A neighbour who means no harm and is busy too: as many requests at a time as a page has.
+fn ordinary_neighbour(proxy: &Proxy) {
+    h2rig::run(async {
+        let client = h2rig::connect(proxy.http).await;
+        for _ in 0..NEIGHBOUR_PAGES {
+            let mut responses = Vec::new();
+            for _ in 0..NEIGHBOUR_STREAMS {
+                let mut ready = client.clone().ready().await.unwrap();
+                let request = Request::get("http://one.test/").body(()).unwrap();
+                responses.push(ready.send_request(request, true).unwrap().0);
+            }
+            for response in responses {
+                assert_eq!(response.await.unwrap().status(), 200);
+            }
+        }
+    });
+}
+
+const NEIGHBOUR_PAGES: usize = 20;
+const NEIGHBOUR_STREAMS: usize = 100;
 
 /// One request, and how long it took.
 fn ask(client: &mut Client) -> Duration {
@@ -119,10 +132,13 @@ fn resident_kib(field: &str) -> usize {
     number.unwrap().parse().unwrap()
 }
 
-/// Says hello; to `/large`, for a long time.
+/// Says hello; to `/large` for a long time, to `/wait` never.
 fn hello() -> Origin {
     Origin::start(|mut connection| {
         while let Some(head) = connection.read_head() {
+            if head.text.starts_with("POST /wait") {
+                continue;
+            }
             if head.text.starts_with("GET /large") {
                 connection.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
                 let some = "x".repeat(1 << 16);
@@ -168,15 +184,23 @@ fn attacks_are_bounded_and_others_do_not_notice() {
     ];
     for (name, attack) in attacks {
         let proxy = proxy(&origin);
-        let Effect {
-            growth_kib: growth,
-            normal,
-            meanwhile,
-        } = effect(&proxy, attack);
-        let (before, p99, slowest) = (normal.p99, meanwhile.p99, meanwhile.slowest);
-        println!("{name}: {growth} KiB; p99 {before:?}, meanwhile {p99:?}, at most {slowest:?}");
-        assert!(growth < GROWTH_KIB_MAX, "{name}: grew by {growth} KiB");
-        assert!(p99 < P99_MAX, "{name}: p99 {p99:?}");
+        let is_noticed = || {
+            let normal = effect(&proxy, ordinary_neighbour).p99;
+            let Effect {
+                growth_kib: growth,
+                p99,
+                slowest,
+            } = effect(&proxy, attack);
+            println!("{name}: {growth} KiB; p99 {p99:?} (normal {normal:?}), at most {slowest:?}");
+            assert!(growth < GROWTH_KIB_MAX, "{name}: grew by {growth} KiB");
+            p99 > 2 * normal
+        };
+        // Other things that the machine does are noticed too, but not each time.
+        let is_always_noticed = (0..ROUNDS).all(|_| is_noticed());
+        assert!(
+            !is_always_noticed,
+            "{name}: others wait more than twice as long"
+        );
         assert_eq!(proxy.snapshot().panics, 0, "{name}");
     }
 }
@@ -263,13 +287,15 @@ fn streams_without_end(proxy: &Proxy) {
         (":method", "POST"),
         (":scheme", "http"),
         (":authority", "one.test"),
-        (":path", "/"),
+        (":path", "/wait"),
     ]);
     for number in 0..10_000_u32 {
         if !raw.send(HEADERS, END_HEADERS, 2 * number + 1, &head) {
             break;
         }
     }
+    // Connections for the first of them are being made, which an origin has to accept.
+    thread::sleep(Duration::from_millis(50));
 }
 
 /// As many large responses as there may be, and no window for any of them.

@@ -1,18 +1,22 @@
-//! Small writes of an HTTP/2 connection, which leave together when its task has polled everything.
+//! Small writes of an HTTP/2 connection, which leave together when its task has polled everything,
+//! and a bound to what is read in one poll.
 //!
 //! h2 writes each DATA frame, with what stands before it, by a system call of its own. Responses of
 //! many streams that are ready at the same time are one write here: what is small is copied, and
 //! written after the poll, or as soon as there is much of it. What is large is never copied.
+//!
+//! h2 reads as long as there is something to read. A client that sends without end, and small
+//! frames of which each costs something, would keep the worker from all others.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::limits::BATCH_BYTES_MAX;
+use super::limits::{BATCH_BYTES_MAX, TURN_BYTES_MAX};
 
 /// A connection whose small writes wait for [`Flushed`].
 pub(super) struct Batched<T>(Rc<RefCell<Batch<T>>>);
@@ -29,6 +33,8 @@ struct Batch<T> {
     waiting: Vec<u8>,
     /// How much of it has left.
     left: usize,
+    /// Bytes for which there was room in the reads of this poll.
+    read: usize,
     /// Why it could not leave, for the next read or write to tell.
     failure: Option<io::ErrorKind>,
 }
@@ -39,6 +45,7 @@ impl<T: Read + Write + Unpin> Batched<T> {
             io,
             waiting: Vec::new(),
             left: 0,
+            read: 0,
             failure: None,
         })))
     }
@@ -71,6 +78,7 @@ impl<F: Future, T: Write + Unpin> Future for Flushed<F, T> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.batch.borrow_mut().read = 0;
         if let Poll::Ready(output) = self.future.as_mut().poll(cx) {
             return Poll::Ready(output);
         }
@@ -147,6 +155,13 @@ impl<T: Read + Write + Unpin> Read for Batched<T> {
     ) -> Poll<io::Result<()>> {
         let mut batch = self.0.borrow_mut();
         batch.check()?;
+        if batch.read >= TURN_BYTES_MAX {
+            // When the kernel has been asked what has arrived for others.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            return Poll::Pending;
+        }
+        // Whoever reads asks for all that there is, so that what is less than the room is the last.
+        batch.read += buffer.remaining();
         Pin::new(&mut batch.io).poll_read(cx, buffer)
     }
 }
@@ -276,6 +291,63 @@ mod tests {
     #[test]
     fn a_wire_that_takes_little_is_asked_again() {
         assert_eq!(writes(&[100, 100], 150), [150, 50]);
+    }
+
+    /// Always has something to read.
+    struct Spring;
+
+    impl Read for Spring {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            mut buffer: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            buffer.put_slice(&vec![0; buffer.remaining()]);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Write for Spring {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn who_sends_without_end_takes_turns_with_others() {
+        let mut read = 0;
+        let mut served = Batched::new(Spring).serve(|mut batched| {
+            poll_fn(move |cx| {
+                let mut storage = [0; 1024];
+                let mut buffer = hyper::rt::ReadBuf::new(&mut storage);
+                while Pin::new(&mut batched)
+                    .poll_read(cx, buffer.unfilled())
+                    .is_ready()
+                {
+                    read += buffer.filled().len();
+                    buffer = hyper::rt::ReadBuf::new(&mut storage);
+                }
+                // What was read in this turn.
+                Poll::Ready(std::mem::take(&mut read))
+            })
+        });
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            let turn = Pin::new(&mut served).poll(&mut cx);
+            assert_eq!(turn, Poll::Ready(TURN_BYTES_MAX));
+        }
     }
 
     #[test]

@@ -112,6 +112,10 @@ pub(super) const HTTP2_STREAM_BYTES_MAX: u32 = 64 * 1024;
 /// Bytes of small writes of one HTTP/2 connection that leave together: a full record of TLS.
 pub(super) const BATCH_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes that are read from one HTTP/2 connection before others of its worker have their turn: a
+/// client can send thousands of frames in them, and as many more as it likes after them.
+pub(super) const TURN_BYTES_MAX: usize = 8 * 1024;
+
 /// Bytes that all streams of one HTTP/2 connection buffer in the direction of the endpoints.
 pub(super) const HTTP2_CONNECTION_BYTES_MAX: u32 = 1024 * 1024;
 

@@ -235,6 +235,8 @@ impl Origin {
     /// Hands every connection to `serve`.
     pub(crate) fn start(serve: impl Fn(Client) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        // A client of HTTP/2 may have more connections made at once than the usual 128.
+        socket2::SockRef::from(&listener).listen(4096).unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);

@@ -110,7 +110,10 @@ mod tests {
                 cursor.copy(text.as_bytes());
                 cursor.number(1234);
             };
-            let expected: String = texts.iter().map(|text| format!("{text}1234")).collect();
+            let mut expected = texts.join("1234");
+            if !texts.is_empty() {
+                expected.push_str("1234");
+            }
             let mut block = vec![0; size];
             let mut cursor = Cursor::new(&mut block);
             write(&mut cursor);
