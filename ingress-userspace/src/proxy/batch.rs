@@ -14,7 +14,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 use super::limits::{BATCH_BYTES_MAX, TURN_BYTES_MAX};
 
@@ -33,7 +33,7 @@ struct Batch<T> {
     waiting: Vec<u8>,
     /// How much of it has left.
     left: usize,
-    /// Bytes for which there was room in the reads of this poll.
+    /// Bytes that were read in this poll.
     read: usize,
     /// Why it could not leave, for the next read or write to tell.
     failure: Option<io::ErrorKind>,
@@ -151,7 +151,7 @@ impl<T: Read + Write + Unpin> Read for Batched<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let mut batch = self.0.borrow_mut();
         batch.check()?;
@@ -160,9 +160,14 @@ impl<T: Read + Write + Unpin> Read for Batched<T> {
             let _ = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;
         }
-        // Whoever reads asks for all that there is, so that what is less than the room is the last.
-        batch.read += buffer.remaining();
-        Pin::new(&mut batch.io).poll_read(cx, buffer)
+        // SAFETY: `ReadBuf` never makes a byte uninitialized that was initialized.
+        let mut read = ReadBuf::uninit(unsafe { buffer.as_mut() });
+        ready!(Pin::new(&mut batch.io).poll_read(cx, read.unfilled()))?;
+        let count = read.filled().len();
+        // SAFETY: `read` is the same memory, of which so much was filled.
+        unsafe { buffer.advance(count) };
+        batch.read += count;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -293,8 +298,8 @@ mod tests {
         assert_eq!(writes(&[100, 100], 150), [150, 50]);
     }
 
-    /// Always has something to read.
-    struct Spring;
+    /// Always has so much to read.
+    struct Spring(usize);
 
     impl Read for Spring {
         fn poll_read(
@@ -302,7 +307,7 @@ mod tests {
             _: &mut Context<'_>,
             mut buffer: ReadBufCursor<'_>,
         ) -> Poll<io::Result<()>> {
-            buffer.put_slice(&vec![0; buffer.remaining()]);
+            buffer.put_slice(&vec![7; self.0]);
             Poll::Ready(Ok(()))
         }
     }
@@ -327,26 +332,28 @@ mod tests {
 
     #[test]
     fn who_sends_without_end_takes_turns_with_others() {
-        let mut read = 0;
-        let mut served = Batched::new(Spring).serve(|mut batched| {
-            poll_fn(move |cx| {
-                let mut storage = [0; 1024];
-                let mut buffer = hyper::rt::ReadBuf::new(&mut storage);
-                while Pin::new(&mut batched)
-                    .poll_read(cx, buffer.unfilled())
-                    .is_ready()
-                {
-                    read += buffer.filled().len();
-                    buffer = hyper::rt::ReadBuf::new(&mut storage);
-                }
-                // What was read in this turn.
-                Poll::Ready(std::mem::take(&mut read))
-            })
-        });
-        let mut cx = Context::from_waker(Waker::noop());
-        for _ in 0..3 {
-            let turn = Pin::new(&mut served).poll(&mut cx);
-            assert_eq!(turn, Poll::Ready(TURN_BYTES_MAX));
+        for some in [1024, 1, 1000] {
+            let mut served = Batched::new(Spring(some)).serve(|mut batched| {
+                poll_fn(move |cx| {
+                    let mut turn = 0;
+                    let mut storage = [0; 1024];
+                    let mut buffer = ReadBuf::new(&mut storage);
+                    while Pin::new(&mut batched)
+                        .poll_read(cx, buffer.unfilled())
+                        .is_ready()
+                    {
+                        assert_eq!(buffer.filled(), vec![7; some]);
+                        turn += some;
+                        buffer = ReadBuf::new(&mut storage);
+                    }
+                    Poll::Ready(turn)
+                })
+            });
+            let mut cx = Context::from_waker(Waker::noop());
+            for _ in 0..3 {
+                let turn = Pin::new(&mut served).poll(&mut cx);
+                assert_eq!(turn, Poll::Ready(TURN_BYTES_MAX.next_multiple_of(some)));
+            }
         }
     }
 
@@ -365,7 +372,7 @@ mod tests {
                     return Poll::Pending;
                 }
                 let mut storage = [0];
-                let mut buffer = hyper::rt::ReadBuf::new(&mut storage);
+                let mut buffer = ReadBuf::new(&mut storage);
                 let read = Pin::new(&mut batched).poll_read(cx, buffer.unfilled());
                 read.map(|read| read.map_err(|error| error.kind()))
             })
