@@ -19,8 +19,7 @@ use crate::proxy::counters::Counters;
 pub(in super::super) struct LogBuffer {
     log: AccessLog,
     counters: Arc<Counters>,
-    /// Without their lines yet: writing many one after the other is far cheaper than each by
-    /// itself, for which a processor has to fetch the code anew.
+    /// Without their lines yet, which are written many at a time.
     records: RefCell<Vec<Record>>,
     page: RefCell<Page>,
     returned: Receiver<Box<[u8]>>,
