@@ -150,6 +150,29 @@ fn whatever_a_client_sends_a_line_is_one_json_object() {
 }
 
 #[test]
+fn a_target_with_a_host_tells_it_and_no_password() {
+    let origin = Origin::echo("origin");
+    let template = Template::parse("$host $request", Escape::Text).unwrap();
+    let logged = Logged::start(template, &[origin.address]);
+    let expected = [
+        ("http://one.test:81/shop?a", "one.test"),
+        ("http://me:secret@one.test/shop?a", "one.test"),
+        ("/shop?a", "two.test"),
+    ]
+    .map(|(target, host)| {
+        let mut client = logged.proxy.client();
+        client.write(&format!(
+            "GET {target} HTTP/1.1\r\nHost: two.test:82\r\n\r\n"
+        ));
+        client.read_reply();
+        format!("{host} GET /shop?a HTTP/1.1")
+    });
+    let mut lines = logged.lines(expected.len());
+    lines.sort_unstable();
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn lines_of_any_length_are_whole_and_in_their_order() {
     let origin = Origin::echo("origin");
     let format = "$args $http_user_agent$http_user_agent$http_user_agent $uri";

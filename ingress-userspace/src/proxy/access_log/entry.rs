@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::uri::{Authority, PathAndQuery};
+use http::uri::PathAndQuery;
 use http::{Method, Request, Version};
 
 use super::buffer::LogBuffer;
@@ -30,8 +30,8 @@ pub(in super::super) struct Entry {
 enum Part {
     Client,
     Port,
-    /// Of the target, where it has one.
-    Authority,
+    /// Of the target, where it has one: without a user, whose password nobody should read.
+    Host,
     Target,
     /// Request fields that the template asks for.
     Fields,
@@ -76,7 +76,6 @@ impl Entry {
         request: &Request<B>,
     ) -> Self {
         let uri = request.uri();
-        let authority = uri.authority().map_or("", Authority::as_str);
         let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
         let mut entry = Self {
             scheme: connection.scheme,
@@ -86,7 +85,7 @@ impl Entry {
         };
         entry.push(Part::Client, client.address.as_bytes());
         entry.push(Part::Port, connection.port.as_bytes());
-        entry.push(Part::Authority, authority.as_bytes());
+        entry.push(Part::Host, uri.host().unwrap_or_default().as_bytes());
         entry.push(Part::Target, target.as_bytes());
         let mut id = None;
         // Looking at all of them is quicker than looking each up.
@@ -138,8 +137,8 @@ impl Entry {
     }
 
     /// Empty where the target is a path only.
-    pub(super) fn authority(&self) -> &[u8] {
-        self.part(Part::Authority)
+    pub(super) fn host(&self) -> &[u8] {
+        self.part(Part::Host)
     }
 
     /// Path and query.

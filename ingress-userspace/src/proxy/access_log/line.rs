@@ -86,9 +86,9 @@ impl Writer<'_> {
                 Scheme::Http => b"http",
                 Scheme::Https => b"https",
             }),
-            Variable::Host(place) => match entry.authority() {
+            Variable::Host(place) => match entry.host() {
                 [] => self.value(without_port(entry.field(place))),
-                authority => self.value(without_port(authority)),
+                host => self.value(host),
             },
             Variable::Status => self.number(record.status.into()),
             Variable::BodyBytesSent => self.number(record.body_sent),

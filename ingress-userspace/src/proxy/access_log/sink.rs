@@ -146,7 +146,7 @@ pub(super) struct Lines {
 /// Bytes of lines that a worker collects; a block is larger for a line that is longer.
 pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 
-/// Blocks that wait for the writer: 4 MiB.
+/// Blocks that wait for the writer: 4 MiB, unless lines are longer than a block.
 const BLOCKS_MAX: usize = 64;
 
 /// How often the writer looks whether its file is still the one of that name.

@@ -28,8 +28,8 @@ pub(super) fn pod(client: &Host, to: (&str, u16), host: &str) -> Result<Answer> 
     client.run(|| pod_here(to, host))?
 }
 
-/// Asks until this pod answers for `host`; gives when that request was there. It was
-/// routed before, so that a change is live by then.
+/// Asks until this pod answers for `host`; gives when that request was there. It was routed before,
+/// so that a change is live by then.
 pub(super) fn until_answered_by(
     client: &Host,
     to: (&str, u16),

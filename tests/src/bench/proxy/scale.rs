@@ -56,6 +56,9 @@ pub(super) fn many_hosts(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
 pub(super) fn changes(bench: &mut Bench<'_>, peer: Peer) -> Result<()> {
     let scene = Scene::PLAIN;
     let subject = peer.start(bench.stage, bench.core, &scene, 0)?;
+    if subject.change_hosts(bench.stage, &scene)?.is_none() {
+        return Ok(());
+    }
     let place = subject.place();
     let url = format!("http://{EDGE_V4}:{}/bytes/1024", place.http);
     let name = host(0);
