@@ -326,6 +326,7 @@ impl Run {
             clients: self.clients.policy(),
             datagrams: self.relay.datagram_limits(),
             balancing: self.upstream.balancing(),
+            request_metrics: self.observe.request_metrics(),
             access_log,
             tracer,
         }

@@ -73,19 +73,22 @@ pub(crate) fn rig(kind: Rig) -> Result<PathBuf> {
     Ok(target().join(directory))
 }
 
-/// Builds what instructions are counted of, optimised: `sluice`, and the core's work by itself.
-pub(crate) fn counted() -> Result<(PathBuf, PathBuf)> {
-    let profile = ["build", "--profile", "rig"];
-    let mut sluice = cargo();
-    sluice.args(profile);
-    sluice.args(["-p", "ingress-userspace", "--bin", "sluice"]);
-    step("build sluice, optimised", &mut sluice)?;
-    let mut work = cargo();
-    work.args(profile);
-    work.args(["-p", "ingress-core", "--example", "work"]);
-    step("build the core's work, optimised", &mut work)?;
-    let directory = target().join("rig");
-    Ok((directory.join("sluice"), directory.join("examples/work")))
+/// Builds `sluice` optimised, but in a third of the time that the release takes, and gives its path.
+pub(crate) fn sluice_optimised() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--profile", "rig"]);
+    build.args(["-p", "ingress-userspace", "--bin", "sluice"]);
+    step("build sluice, optimised", &mut build)?;
+    Ok(target().join("rig/sluice"))
+}
+
+/// Builds what instructions are counted of, optimised: the core's work by itself.
+pub(crate) fn work() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--profile", "rig"]);
+    build.args(["-p", "ingress-core", "--example", "work"]);
+    step("build the core's work, optimised", &mut build)?;
+    Ok(target().join("rig/examples/work"))
 }
 
 /// Where cargo builds.

@@ -30,8 +30,8 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         return cluster::demo(flags.keep);
     }
     setup::run(setup::Scope::Rig)?;
-    let sluice = build::sluice()?;
-    let rig = build::rig(build::Rig::Dev)?;
+    let sluice = build::sluice_optimised()?;
+    let rig = build::rig(build::Rig::Fast)?;
     let mut demo = Command::new(rig.join("sluice-demo"));
     demo.current_dir(shell::root());
     demo.arg("--sluice")

@@ -70,9 +70,9 @@ fn run_showing(flags: &Flags, show: Show) -> Result<()> {
     }
     let is_counting = |suite: &Suite| suite.is_counting() && suite.is_wanted(&flags.names);
     if is_root && suites.iter().any(is_counting) {
-        let (sluice, work) = build::counted()?;
+        let sluice = build::sluice_optimised()?;
         tally.binaries.push(("SLUICE_FAST_BINARY", sluice));
-        tally.binaries.push(("SLUICE_WORK", work));
+        tally.binaries.push(("SLUICE_WORK", build::work()?));
     }
     for suite in &suites {
         if suite.is_wanted(&flags.names) {

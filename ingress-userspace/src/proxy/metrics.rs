@@ -8,6 +8,16 @@
 //! Invariant: labels come from the configuration and from closed sets, never from a client; a
 //! worker holds a bounded number of series, and those of a route that has left are dropped.
 
+/// Whether requests are counted by route, status and method.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestMetrics {
+    /// They are.
+    #[default]
+    On,
+    /// Only what a worker counts of itself is.
+    Off,
+}
+
 pub(super) mod account;
 pub(super) mod exposition;
 pub(super) mod family;

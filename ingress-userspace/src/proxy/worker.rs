@@ -29,6 +29,7 @@ use super::endpoint::Endpoint;
 use super::lend::{Lender, Peers};
 use super::limits::{CONNECTIONS_MAX, DatagramLimits, Timeouts};
 use super::listen::{Datapath, Listener, Transport};
+use super::metrics::RequestMetrics;
 use super::metrics::series::{SharedSeries, Shelf};
 use super::pool::Pool;
 use super::ports::{Order, Ports, Sockets};
@@ -74,6 +75,8 @@ pub struct WorkerOptions {
     pub datagrams: DatagramLimits,
     /// How endpoints share requests where no Ingress says otherwise.
     pub balancing: Balancing,
+    /// Whether its requests are counted by route.
+    pub request_metrics: RequestMetrics,
     /// Where its requests are logged, if they are.
     pub access_log: Option<AccessLog>,
     /// Where its requests are told as spans, if they are.
@@ -351,6 +354,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         clients,
         datagrams: datagram_limits,
         balancing,
+        request_metrics,
         access_log,
         tracer,
     } = options;
@@ -379,7 +383,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         timers: Timers::new(),
         pool: Pool::new(balancing, &reader.counters),
         counters: Arc::clone(&reader.counters),
-        shelf: Shelf::new(Arc::clone(&reader.series)),
+        shelf: Shelf::new(Arc::clone(&reader.series), request_metrics),
         tracer,
         log: access_log.map(|log| LogBuffer::new(log, Arc::clone(&reader.counters))),
         drain: Drain::default(),

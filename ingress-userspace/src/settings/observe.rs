@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::proxy::{Escape, Target, Template, TemplateError, TraceOptions};
+use crate::proxy::{Escape, RequestMetrics, Target, Template, TemplateError, TraceOptions};
 
 /// Flags of what can be seen.
 #[derive(Debug, Args)]
@@ -13,6 +13,13 @@ pub struct Observe {
     /// Address for /metrics, /healthz and /readyz [default: 127.0.0.1:10254, if it is free].
     #[arg(long, env = "SLUICE_METRICS_ADDRESS", value_name = "IP:PORT")]
     pub metrics_address: Option<SocketAddr>,
+
+    /// Whether requests are counted by route, status and method, as
+    /// nginx_ingress_controller_requests and its histograms; everything else in /metrics is there
+    /// anyway.
+    #[arg(long, env = "SLUICE_ENABLE_METRICS", value_name = "BOOL",
+          default_value_t = true, action = clap::ArgAction::Set)]
+    pub enable_metrics: bool,
 
     /// Whether and how requests are logged, one line each.
     #[arg(long, env = "SLUICE_ACCESS_LOG", value_enum, default_value = "nginx")]
@@ -83,6 +90,15 @@ pub enum AccessLogFormat {
 }
 
 impl Observe {
+    /// Whether requests are counted by route.
+    pub fn request_metrics(&self) -> RequestMetrics {
+        if self.enable_metrics {
+            RequestMetrics::On
+        } else {
+            RequestMetrics::Off
+        }
+    }
+
     /// Where spans go, if they go anywhere.
     pub fn traces(&self) -> Option<TraceOptions> {
         Some(TraceOptions {

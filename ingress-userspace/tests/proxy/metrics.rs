@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ingress_core::ir::HostPattern;
+use ingress_userspace::proxy::{RequestMetrics, WorkerOptions};
 
-use crate::rig::{Origin, Proxy, config, wait_until};
+use crate::rig::{Options, Origin, Proxy, config, wait_until};
 
 /// Samples by name and labels, as Prometheus would read them.
 struct Samples(BTreeMap<String, f64>);
@@ -315,4 +316,29 @@ fn what_is_no_request_is_counted_as_such() {
     assert_eq!(client.read_reply().status, 400);
     wait_until("it is counted", || proxy.snapshot().host.malformed == 1);
     assert_eq!(proxy.snapshot().host.requests, 0);
+}
+
+#[test]
+fn without_metrics_of_requests_no_route_is_counted_and_all_else_is() {
+    let origin = Origin::echo("origin");
+    let options = Options::worker(WorkerOptions {
+        request_metrics: RequestMetrics::Off,
+        ..WorkerOptions::default()
+    });
+    let proxy = Proxy::start_with(config(&[("one.test", "/", &[origin.address])]), options);
+    let mut client = proxy.client();
+    assert_eq!(client.get("one.test", "/").status, 200);
+    assert_eq!(client.get("else.test", "/").status, 404);
+    let read = r#"sluice_requests_total{datapath="host",worker="0"}"#;
+    wait_until("the requests are counted", || {
+        Samples::of(&proxy)
+            .0
+            .get(read)
+            .is_some_and(|value| *value == 2.0)
+    });
+    let counted = Samples::of(&proxy).0;
+    let of_routes = |name: &&String| {
+        name.starts_with(REQUESTS) || name.starts_with("nginx_ingress_controller_request_")
+    };
+    assert_eq!(counted.keys().find(of_routes), None);
 }

@@ -23,7 +23,7 @@ pub use peer::Peer;
 
 use self::peer::Subject;
 use self::stage::Stage;
-use self::workload::{ACCESS_LOG, CHANGES, MANY_HOSTS, ROUTES, WORKLOADS, Workload};
+use self::workload::{ACCESS_LOG, CHANGES, MANY_HOSTS, METRICS, ROUTES, WORKLOADS, Workload};
 use super::core::Core;
 use super::report::{Measure, Report, median};
 use super::rounds::{Effort, Rounds, figures, ratios, take_turns};
@@ -83,6 +83,10 @@ pub fn run(programs: &Programs, plan: &Plan, say: impl Fn(&str)) -> Result<Repor
     if plan.wants(ROUTES) {
         say("few and many routes");
         variant::routes(&mut bench)?;
+    }
+    if plan.wants(METRICS) {
+        say("with and without metrics of requests");
+        variant::metrics(&mut bench)?;
     }
     if plan.wants(ACCESS_LOG) {
         say("with and without an access log");

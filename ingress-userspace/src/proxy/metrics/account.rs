@@ -71,14 +71,15 @@ impl Account {
     ) -> Rc<Self> {
         let worker = &connection.worker;
         let log = worker.log.as_ref();
-        let target = request.uri().path_and_query();
-        let target_bytes = target.map_or(1, |target| target.as_str().len());
-        let line_bytes = request.method().as_str().len() + target_bytes + LINE_BYTES;
         Rc::new(Self {
             worker: Rc::clone(worker),
             begun: Instant::now(),
             method: request.method().clone(),
-            request_head_bytes: line_bytes as u64 + Fields::of(request.headers()).bytes,
+            request_head_bytes: if log.is_some() || worker.shelf.is_counting() {
+                request_head_bytes(request)
+            } else {
+                0
+            },
             upload: OnceCell::new(),
             slot: Cell::new(SlotKey::NO_ROUTE),
             route: OnceCell::new(),
@@ -168,6 +169,9 @@ impl Account {
     /// This is what the client is told.
     pub(in super::super) fn respond<B>(&self, response: &Response<B>) {
         self.status.set(Some(response.status()));
+        if self.entry.is_none() && !self.worker.shelf.is_counting() {
+            return;
+        }
         let reason = response.status().canonical_reason().map_or(0, str::len);
         let fields = Fields::of(response.headers());
         let mut bytes = (STATUS_LINE_BYTES + reason) as u64 + fields.bytes;
@@ -301,6 +305,14 @@ impl Attempt {
             length: if answered.is_some() { length } else { 0 },
         }
     }
+}
+
+/// As HTTP/1.1 spells it.
+fn request_head_bytes<B>(request: &Request<B>) -> u64 {
+    let target = request.uri().path_and_query();
+    let target_bytes = target.map_or(1, |target| target.as_str().len());
+    let line_bytes = request.method().as_str().len() + target_bytes + LINE_BYTES;
+    line_bytes as u64 + Fields::of(request.headers()).bytes
 }
 
 /// What is counted of the fields of a head.

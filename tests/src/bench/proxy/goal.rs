@@ -2,8 +2,8 @@
 
 use super::peer::Peer;
 use super::workload::{
-    ACCESS_LOG, CHANGES, HTTP2, KEPT_ALIVE, LARGE, MANY_HOSTS, MEDIUM, NEW_CONNECTION, P256, RATE,
-    ROUTES, RSA, TLS,
+    ACCESS_LOG, CHANGES, HTTP2, KEPT_ALIVE, LARGE, MANY_HOSTS, MEDIUM, METRICS, NEW_CONNECTION,
+    P256, RATE, ROUTES, RSA, TLS,
 };
 use super::{CHANGE, FAILED, LATENCY, MEMORY, PROXY_CPU, START};
 use crate::bench::report::{Goal, Report};
@@ -93,7 +93,7 @@ const fn aim(
 
 const SLUICE: &str = Peer::Sluice.name();
 
-const AIMS: [Aim; 23] = [
+const AIMS: [Aim; 24] = [
     cpu(KEPT_ALIVE, Peer::Nginx, 1.0),
     cpu(KEPT_ALIVE, Peer::Haproxy, 0.85),
     cpu(KEPT_ALIVE, Peer::Envoy, 0.3),
@@ -113,6 +113,12 @@ const AIMS: [Aim; 23] = [
         ROUTES,
         PROXY_CPU,
         Baseline::Pairs("sluice, 100000 routes", "sluice, 10 routes"),
+        1.05,
+    ),
+    aim(
+        METRICS,
+        PROXY_CPU,
+        Baseline::Pairs(SLUICE, "sluice, no metrics of requests"),
         1.05,
     ),
     aim(

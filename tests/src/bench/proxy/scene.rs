@@ -15,6 +15,8 @@ pub(super) struct Scene {
     pub(super) tickets: bool,
     /// What endpoints speak.
     pub(super) protocol: Protocol,
+    /// Whether requests are counted by route; of Sluice alone.
+    pub(super) metrics: bool,
     /// Whether requests are logged; of Sluice alone.
     pub(super) access_log: bool,
 }
@@ -57,6 +59,7 @@ impl Scene {
         key: Key::P256,
         tickets: false,
         protocol: Protocol::Http1,
+        metrics: true,
         access_log: false,
     };
 

@@ -1,10 +1,11 @@
-//! Sluice beside itself: what a request costs with many routes, and with an access log.
+//! Sluice beside itself: what a request costs with many routes, with metrics of requests, and with an
+//! access log.
 
 use anyhow::Result;
 
 use super::peer::Peer;
 use super::scene::Scene;
-use super::workload::{ACCESS_LOG, Load, ROUTES, Transport, Workload};
+use super::workload::{ACCESS_LOG, Load, METRICS, ROUTES, Transport, Workload};
 use super::{Bench, PROXY_CPU, SUITE, cost};
 use crate::bench::report::Measure;
 use crate::bench::rounds::{figures, ratios, take_turns};
@@ -21,6 +22,20 @@ pub(super) fn routes(bench: &mut Bench<'_>) -> Result<()> {
         load: Load::EachHost,
     });
     side_by_side(bench, ROUTES, &variants)
+}
+
+/// Requests that are counted by route nowhere, and those that are as usual.
+pub(super) fn metrics(bench: &mut Bench<'_>) -> Result<()> {
+    let variants = [("sluice, no metrics of requests", false), ("sluice", true)];
+    let variants = variants.map(|(name, metrics)| Variant {
+        name: name.to_owned(),
+        scene: Scene {
+            metrics,
+            ..Scene::PLAIN
+        },
+        load: Load::Get(1024, Reuse::KeepAlive, Transport::Tcp),
+    });
+    side_by_side(bench, METRICS, &variants)
 }
 
 /// No access log, and one in ingress-nginx's format to a file.

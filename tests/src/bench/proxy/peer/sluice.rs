@@ -58,6 +58,11 @@ pub(super) fn command(
         .with(&format!("--http-port={}", place.http))
         .with(&format!("--https-port={}", place.https))
         .with(&format!("--metrics-address=127.0.0.1:{}", place.https + 1));
+    let daemon = if scene.metrics {
+        daemon
+    } else {
+        daemon.with("--enable-metrics=false")
+    };
     let mut command = run(program);
     command.args(daemon.arguments());
     Ok(command)
