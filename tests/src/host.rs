@@ -113,15 +113,6 @@ impl Host {
             .with_context(|| format!("failed to set `{key}`"))
     }
 
-    /// Entries in its connection tracking table.
-    pub fn conntrack_entries(&self) -> Result<u64> {
-        let read = || fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
-        let text = self
-            .run(read)?
-            .context("connection tracking is not active")?;
-        Ok(text.trim().parse()?)
-    }
-
     /// Its connection tracking table, a line for each entry.
     pub fn conntrack_table(&self) -> Result<Vec<String>> {
         let listed =

@@ -1,8 +1,8 @@
 //! What requests come to, as Prometheus metrics: counted by each worker for itself, summed when
 //! somebody asks.
 //!
-//! `labels` names what a route's numbers belong to, `series` are those numbers on one worker,
-//! `account` is what one request adds to them when it ends, and `exposition` puts the workers'
+//! `labels` names what a route's numbers belong to, `tally` are those numbers of one outcome,
+//! `series` finds them on one worker, `account` is what one request adds to them when it ends, and `exposition` puts the workers'
 //! numbers together.
 //!
 //! Invariant: labels come from the configuration and from closed sets, never from a client; a
@@ -25,4 +25,5 @@ pub(super) mod histogram;
 pub(super) mod labels;
 pub(super) mod process;
 pub(super) mod series;
+pub(super) mod tally;
 pub(super) mod worker;

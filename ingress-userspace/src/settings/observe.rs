@@ -14,9 +14,8 @@ pub struct Observe {
     #[arg(long, env = "SLUICE_METRICS_ADDRESS", value_name = "IP:PORT")]
     pub metrics_address: Option<SocketAddr>,
 
-    /// Whether requests are counted by route, status and method, as
-    /// nginx_ingress_controller_requests and its histograms; everything else in /metrics is there
-    /// anyway.
+    /// Whether requests are counted by route, status and method, in the counter and the histograms
+    /// of ingress-nginx; everything else in /metrics is there anyway.
     #[arg(long, env = "SLUICE_ENABLE_METRICS", value_name = "BOOL",
           default_value_t = true, action = clap::ArgAction::Set)]
     pub enable_metrics: bool,

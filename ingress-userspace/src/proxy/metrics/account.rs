@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::labels::{Labels, SlotKey};
 use super::series::RouteSeries;
+use super::tally::Ended;
 use crate::proxy::access_log::entry::{AttemptOutcome, Entry, Record};
 use crate::proxy::body::Upload;
 use crate::proxy::client::Client;
@@ -229,21 +230,19 @@ impl Account {
 
     fn count(&self, end: End, now: Instant) {
         let (all, slot) = (&self.worker.shelf, self.slot.get());
-        all.count(slot, end.status, &self.method, |series| {
-            series.requests().increment();
-            series.request_duration().observe_time(end.took);
-            series.request_size().observe(end.received);
-            series.response_size().observe(end.sent);
-            series.bytes_sent().observe(end.sent);
-            if let Some(attempt) = self.attempt.get() {
-                series.connect_duration().observe_time(attempt.connected);
-                if let Some((answered, _)) = attempt.answered {
-                    series.header_duration().observe_time(answered);
-                    let whole = now.saturating_duration_since(attempt.begun);
-                    series.response_duration().observe_time(whole);
-                }
-            }
+        let attempt = self.attempt.get();
+        let answered = attempt.and_then(|attempt| {
+            let (head, _) = attempt.answered?;
+            Some((head, now.saturating_duration_since(attempt.begun)))
         });
+        let ended = Ended {
+            took: end.took,
+            received: end.received,
+            sent: end.sent,
+            connected: attempt.map(|attempt| attempt.connected),
+            answered,
+        };
+        all.count(slot, end.status, &self.method, &ended);
     }
 
     fn log(&mut self, entry: Entry, route: Rc<RouteSeries>, end: End, now: Instant) {

@@ -10,10 +10,11 @@ use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 
 use super::family::{LabelPairs, counter, float, gauge, histogram, labels};
-use super::histogram::{Bounds, Lengths, Seconds, Sizes, Total};
+use super::histogram::{Bounds, Lengths, Seconds, Sizes};
 use super::labels::SlotKey;
 use super::process;
 use super::series::{MethodLabel, Series};
+use super::tally::{Measure, Totals};
 use super::worker;
 use crate::proxy::certificate::Facts;
 use crate::proxy::counters::{DatapathSnapshot, WorkerSnapshot};
@@ -89,15 +90,14 @@ impl Metrics {
         let mut sums: HashMap<(SlotKey, u16, MethodLabel), Sum> = HashMap::new();
         for series in self.workers.iter().flat_map(|worker| worker.series.all()) {
             let key = (series.labels.slot, series.status, series.method);
-            sums.entry(key)
-                .or_insert_with(|| Sum::new(constant, &series))
-                .add(&series);
+            let sum = sums.entry(key);
+            sum.or_insert_with(|| Sum::new(constant, &series)).totals += &series.tally.read();
         }
         let mut sums: Vec<_> = sums.into_values().collect();
         sums.sort_unstable_by(|a, b| a.order.cmp(&b.order));
         let requests = sums
             .iter()
-            .map(|sum| (sum.labels.clone(), float(sum.requests)));
+            .map(|sum| (sum.labels.clone(), float(sum.totals.requests)));
         vec![
             counter(
                 "nginx_ingress_controller_requests",
@@ -108,43 +108,43 @@ impl Metrics {
                 "nginx_ingress_controller_request_duration_seconds",
                 "From the head of a request to the end of its response",
                 &sums,
-                |sum| &sum.request_duration,
+                Measure::RequestDuration,
             ),
             of::<Seconds>(
                 "nginx_ingress_controller_response_duration_seconds",
                 "From the choice of an endpoint to the end of its response",
                 &sums,
-                |sum| &sum.response_duration,
+                Measure::ResponseDuration,
             ),
             of::<Seconds>(
                 "nginx_ingress_controller_header_duration_seconds",
                 "From the choice of an endpoint to the head of its response",
                 &sums,
-                |sum| &sum.header_duration,
+                Measure::HeaderDuration,
             ),
             of::<Seconds>(
                 "nginx_ingress_controller_connect_duration_seconds",
                 "For a connection to an endpoint; none where one was open",
                 &sums,
-                |sum| &sum.connect_duration,
+                Measure::ConnectDuration,
             ),
             of::<Lengths>(
                 "nginx_ingress_controller_request_size",
                 "Bytes of a request, head and body",
                 &sums,
-                |sum| &sum.request_size,
+                Measure::RequestSize,
             ),
             of::<Lengths>(
                 "nginx_ingress_controller_response_size",
                 "Bytes of a response, head and body",
                 &sums,
-                |sum| &sum.response_size,
+                Measure::ResponseSize,
             ),
             of::<Sizes>(
                 "nginx_ingress_controller_bytes_sent",
                 "Bytes of a response, head and body, in coarser buckets",
                 &sums,
-                |sum| &sum.bytes_sent,
+                Measure::BytesSent,
             ),
         ]
     }
@@ -269,14 +269,7 @@ impl std::fmt::Write for Hash {
 struct Sum {
     order: (String, String, String, String, u16, &'static str),
     labels: LabelPairs,
-    requests: u64,
-    request_duration: Total,
-    response_duration: Total,
-    header_duration: Total,
-    connect_duration: Total,
-    request_size: Total,
-    response_size: Total,
-    bytes_sent: Total,
+    totals: Totals,
 }
 
 impl Sum {
@@ -304,40 +297,15 @@ impl Sum {
                 series.method.as_str(),
             ),
             labels: pairs,
-            requests: 0,
-            request_duration: Total::default(),
-            response_duration: Total::default(),
-            header_duration: Total::default(),
-            connect_duration: Total::default(),
-            request_size: Total::default(),
-            response_size: Total::default(),
-            bytes_sent: Total::default(),
+            totals: Totals::default(),
         }
-    }
-
-    fn add(&mut self, series: &Series) {
-        self.requests += series.requests().value();
-        series.request_duration().add_to(&mut self.request_duration);
-        series
-            .response_duration()
-            .add_to(&mut self.response_duration);
-        series.header_duration().add_to(&mut self.header_duration);
-        series.connect_duration().add_to(&mut self.connect_duration);
-        series.request_size().add_to(&mut self.request_size);
-        series.response_size().add_to(&mut self.response_size);
-        series.bytes_sent().add_to(&mut self.bytes_sent);
     }
 }
 
-fn of<B: Bounds>(
-    name: &str,
-    help: &str,
-    sums: &[Sum],
-    total: impl Fn(&Sum) -> &Total,
-) -> MetricFamily {
+fn of<B: Bounds>(name: &str, help: &str, sums: &[Sum], measure: Measure) -> MetricFamily {
     let samples = sums
         .iter()
-        .map(|sum| (sum.labels.clone(), total(sum).clone()));
+        .map(|sum| (sum.labels.clone(), sum.totals.of(measure).clone()));
     histogram::<B>(name, help, samples)
 }
 

@@ -1,69 +1,17 @@
-//! Histograms that one worker writes and anybody reads, without a lock.
-//!
-//! A histogram is in two places: its sum and the bucket of its first value, which nearly all fall
-//! into that come later, stand beside those of the others of a series, so that a request is counted
-//! in all of them on two lines of the cache. Among many routes those lines are what counting costs.
+//! Buckets of histograms, which are ingress-nginx's, and what falls into them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use crate::proxy::counters::Counter;
-
-/// What of a histogram nearly every value changes.
-#[derive(Debug, Default)]
-pub(in super::super) struct Near {
-    sum: Counter,
-    usual: Usual,
-}
-
-/// The bucket that the first value fell into, and how many have: both in one number, so that no
-/// reader takes one without the other.
-#[derive(Debug, Default)]
-struct Usual(AtomicU64);
-
-impl Usual {
-    /// Counts a value of this bucket, unless another's is counted here. Only the owning worker's
-    /// thread calls this.
-    fn count(&self, bucket: usize) -> bool {
-        let (counted, bucket) = (self.0.load(Ordering::Relaxed), bucket as u64 + 1);
-        let is_here = counted == 0 || counted & BUCKET == bucket;
-        if is_here {
-            self.0.store((counted | bucket) + ONE, Ordering::Relaxed);
-        }
-        is_here
-    }
-
-    /// Which bucket it is, and what was counted, if anything was.
-    fn value(&self) -> Option<(usize, u64)> {
-        let counted = self.0.load(Ordering::Relaxed);
-        let bucket = usize::try_from(counted & BUCKET).ok()?.checked_sub(1)?;
-        Some((bucket, counted / ONE))
-    }
-}
-
-/// The bits that the bucket has, from 1; the count has those above.
-const BUCKET: u64 = ONE - 1;
-const ONE: u64 = 1 << 8;
-
-/// How often a value fell into which bucket. The bounds are ingress-nginx's.
-pub(in super::super) struct Histogram<'a, B: Bounds> {
-    pub(in super::super) near: &'a Near,
-    /// One more than there are bounds: what is above all of them. The usual one stays empty.
-    pub(in super::super) buckets: &'a B::Buckets,
-}
+use std::ops::AddAssign;
 
 /// Upper bounds of buckets.
 pub(in super::super) trait Bounds {
-    /// One counter for each bucket.
-    type Buckets: Default + AsRef<[Counter]>;
-
     /// The bounds as Prometheus has them.
     const UPPER: &'static [f64];
 
     /// One of what is summed up, in what Prometheus has.
     const UNIT: f64;
 
-    /// The first bucket that a value fits into.
+    /// The first bucket that a value fits into: of one more than there are bounds, for what is
+    /// above all of them.
     fn bucket(value: u64) -> usize;
 }
 
@@ -72,8 +20,6 @@ pub(in super::super) trait Bounds {
 pub(in super::super) struct Seconds;
 
 impl Bounds for Seconds {
-    type Buckets = [Counter; 12];
-
     const UPPER: &'static [f64] = &[
         0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
     ];
@@ -99,8 +45,6 @@ const SECONDS_IN_MICROS: [u64; 11] = [
 pub(in super::super) struct Lengths;
 
 impl Bounds for Lengths {
-    type Buckets = [Counter; 11];
-
     const UPPER: &'static [f64] = &[10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0];
 
     const UNIT: f64 = 1.0;
@@ -116,8 +60,6 @@ impl Bounds for Lengths {
 pub(in super::super) struct Sizes;
 
 impl Bounds for Sizes {
-    type Buckets = [Counter; 8];
-
     const UPPER: &'static [f64] = &[
         10.0,
         100.0,
@@ -136,43 +78,23 @@ impl Bounds for Sizes {
     }
 }
 
-impl<B: Bounds> Histogram<'_, B> {
-    /// Counts one value. Only the owning worker's thread calls this.
-    pub(in super::super) fn observe(&self, value: u64) {
-        let bucket = B::bucket(value);
-        if !self.near.usual.count(bucket) {
-            self.buckets.as_ref()[bucket].increment();
-        }
-        self.near.sum.add(value);
-    }
-
-    /// What it has counted, added to what others have.
-    pub(in super::super) fn add_to(&self, total: &mut Total) {
-        let buckets = self.buckets.as_ref();
-        total.buckets.resize(buckets.len(), 0);
-        for (sum, bucket) in total.buckets.iter_mut().zip(buckets) {
-            *sum += bucket.value();
-        }
-        if let Some((usual, count)) = self.near.usual.value() {
-            total.buckets[usual] += count;
-        }
-        total.sum += self.near.sum.value();
-    }
-}
-
-impl Histogram<'_, Seconds> {
-    /// Counts a time.
-    pub(in super::super) fn observe_time(&self, time: Duration) {
-        self.observe(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-    }
-}
-
-/// The histograms of several workers together.
+/// What fell into the buckets of a histogram.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Total {
     /// Not cumulative.
     pub(in super::super) buckets: Vec<u64>,
     pub(in super::super) sum: u64,
+}
+
+impl AddAssign<&Self> for Total {
+    fn add_assign(&mut self, other: &Self) {
+        let buckets = self.buckets.len().max(other.buckets.len());
+        self.buckets.resize(buckets, 0);
+        for (sum, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *sum += more;
+        }
+        self.sum += other.sum;
+    }
 }
 
 #[cfg(test)]
@@ -213,29 +135,5 @@ mod tests {
         assert_eq!(Lengths::bucket(u64::MAX), 10);
         assert_eq!(Sizes::bucket(u64::MAX), 7);
         assert_eq!(Seconds::bucket(u64::MAX), 11);
-    }
-
-    #[test]
-    fn totals_add_up() {
-        let (near, buckets) = Default::default();
-        let a = Histogram::<Sizes> {
-            near: &near,
-            buckets: &buckets,
-        };
-        let (near, buckets) = Default::default();
-        let b = Histogram::<Sizes> {
-            near: &near,
-            buckets: &buckets,
-        };
-        a.observe(5);
-        b.observe(500);
-        b.observe(5);
-        b.observe(5_000);
-        b.observe(501);
-        let mut total = Total::default();
-        a.add_to(&mut total);
-        b.add_to(&mut total);
-        assert_eq!(total.buckets, [2, 0, 2, 1, 0, 0, 0, 0]);
-        assert_eq!(total.sum, 6_011);
     }
 }

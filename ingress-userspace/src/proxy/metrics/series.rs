@@ -4,7 +4,8 @@
 //! lock is taken when a series is made or dropped, and by whoever reads them all.
 //!
 //! Among many routes a request costs what it misses in the cache: one line here, where the outcome
-//! stands that a route nearly always has, and the two of its series that nearly all values change.
+//! stands that a route nearly always has, and one of its tally, which is asked for when the request
+//! is routed and there when it ends.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,73 +14,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::Method;
 
 use super::RequestMetrics;
-use super::histogram::{Bounds, Histogram, Lengths, Near, Seconds, Sizes};
 use super::labels::{Labels, SlotKey};
+use super::tally::{Ended, Tally};
 use crate::proxy::counters::Counter;
 
 /// What the requests of one route with one method that ended with one status come to.
 #[derive(Debug)]
-#[repr(C, align(64))]
 pub(in super::super) struct Series {
-    near: NearOfAll,
-    far: FarOfAll,
+    pub(in super::super) tally: Tally,
     pub(in super::super) labels: Arc<Labels>,
     pub(in super::super) status: u16,
     pub(in super::super) method: MethodLabel,
-}
-
-/// What nearly every request changes, on two lines of the cache.
-#[derive(Debug, Default)]
-struct NearOfAll {
-    requests: Counter,
-    request_duration: Near,
-    response_duration: Near,
-    header_duration: Near,
-    connect_duration: Near,
-    request_size: Near,
-    response_size: Near,
-    bytes_sent: Near,
-}
-
-const _: () = assert!(size_of::<NearOfAll>() <= 128);
-
-#[derive(Debug, Default)]
-struct FarOfAll {
-    request_duration: <Seconds as Bounds>::Buckets,
-    response_duration: <Seconds as Bounds>::Buckets,
-    header_duration: <Seconds as Bounds>::Buckets,
-    connect_duration: <Seconds as Bounds>::Buckets,
-    request_size: <Lengths as Bounds>::Buckets,
-    response_size: <Lengths as Bounds>::Buckets,
-    bytes_sent: <Sizes as Bounds>::Buckets,
-}
-
-/// A histogram of a series, by the name that it has in both places.
-macro_rules! histograms {
-    ($($name:ident: $bounds:ty,)*) => {
-        $(pub(in super::super) fn $name(&self) -> Histogram<'_, $bounds> {
-            Histogram {
-                near: &self.near.$name,
-                buckets: &self.far.$name,
-            }
-        })*
-    };
-}
-
-impl Series {
-    histograms! {
-        request_duration: Seconds,
-        response_duration: Seconds,
-        header_duration: Seconds,
-        connect_duration: Seconds,
-        request_size: Lengths,
-        response_size: Lengths,
-        bytes_sent: Sizes,
-    }
-
-    pub(in super::super) fn requests(&self) -> &Counter {
-        &self.near.requests
-    }
 }
 
 /// One route on one worker.
@@ -126,8 +71,7 @@ pub(in super::super) struct SharedSeries {
 impl Series {
     fn new(labels: Arc<Labels>, status: u16, method: MethodLabel) -> Self {
         Self {
-            near: NearOfAll::default(),
-            far: FarOfAll::default(),
+            tally: Tally::default(),
             labels,
             status,
             method,
@@ -163,7 +107,7 @@ impl Shelf {
             && slot.generation == generation
         {
             if let Some(series) = &slot.first {
-                prefetch(&series.near);
+                series.tally.prefetch();
             }
             return;
         }
@@ -190,13 +134,13 @@ impl Shelf {
         slot.route.clone()
     }
 
-    /// Hands the series of an outcome to `count`, unless there are too many or the route has left.
+    /// Counts a request with this outcome, unless there are too many series or the route has left.
     pub(in super::super) fn count(
         &self,
         key: SlotKey,
         status: u16,
         method: &Method,
-        count: impl FnOnce(&Series),
+        ended: &Ended,
     ) {
         if !self.is_counting() {
             return;
@@ -210,7 +154,7 @@ impl Shelf {
         if (slot.status, slot.method) == (status, method)
             && let Some(series) = &slot.first
         {
-            return count(series);
+            return series.tally.count(ended);
         }
         let Some(route) = &slot.route else {
             return;
@@ -218,13 +162,13 @@ impl Shelf {
         let mut others = route.others.borrow_mut();
         let is_it = |series: &&Arc<Series>| series.status == status && series.method == method;
         if let Some(series) = others.iter().find(is_it) {
-            return count(series);
+            return series.tally.count(ended);
         }
         if self.count.get() >= SERIES_MAX || others.len() + 1 >= OUTCOMES_MAX {
             return self.shared.overflow.increment();
         }
         let series = Arc::new(Series::new(Arc::clone(&route.labels), status, method));
-        count(&series);
+        series.tally.count(ended);
         self.count.set(self.count.get() + 1);
         self.shared.lock().push(Arc::clone(&series));
         if slot.first.is_some() {
@@ -264,22 +208,6 @@ impl SharedSeries {
     }
 }
 
-/// Asks for the lines of what will be written once the request has been answered.
-fn prefetch(near: &NearOfAll) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let first = std::ptr::from_ref(near).cast::<i8>();
-        // SAFETY: the second address is within `near`, and a prefetch reads nothing.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(first);
-            _mm_prefetch::<_MM_HINT_T0>(first.add(LINE));
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = near;
-}
-
 /// A method as a label: what clients make up is one label.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(in super::super) struct MethodLabel(u8);
@@ -308,9 +236,6 @@ impl MethodLabel {
 const METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE",
 ];
-
-/// Bytes of a line of the cache.
-const LINE: usize = 64;
 
 /// Series that one worker keeps: 45 MB of them.
 const SERIES_MAX: usize = 50_000;
@@ -341,9 +266,7 @@ mod tests {
         let count = |path| {
             let labels = set.intern(key(path));
             shelf.open(&labels, labels.slot);
-            shelf.count(labels.slot, 200, &Method::GET, |series| {
-                series.requests().increment();
-            });
+            shelf.count(labels.slot, 200, &Method::GET, &Ended::default());
             labels.slot
         };
         let counted = || {
@@ -353,7 +276,7 @@ mod tests {
                 .map(|series| {
                     (
                         series.labels.key.path.to_string(),
-                        series.requests().value(),
+                        series.tally.read().requests,
                     )
                 })
                 .collect();
@@ -374,7 +297,8 @@ mod tests {
 
         assert_eq!(before.index, after.index, "slots are used again");
         assert!(shelf.route(before).is_none());
-        shelf.count(before, 200, &Method::GET, |_| panic!("another's"));
+        shelf.count(before, 200, &Method::GET, &Ended::default());
+        assert_eq!(counted(), [("/a".to_owned(), 1), ("/b".to_owned(), 1)]);
         let route = shelf.route(after).unwrap();
         assert_eq!(*route.labels.key.path, *"/a");
     }
@@ -388,9 +312,7 @@ mod tests {
             let labels = set.intern(key(path));
             shelf.open(&labels, labels.slot);
             for _ in 0..2 {
-                shelf.count(labels.slot, 200, &Method::GET, |series| {
-                    series.requests().increment();
-                });
+                shelf.count(labels.slot, 200, &Method::GET, &Ended::default());
             }
             set.retire(&[key("/a")].into());
         }
@@ -400,7 +322,7 @@ mod tests {
             panic!("{all:?}")
         };
         assert_eq!(*series.labels.key.path, *"/b");
-        assert_eq!(series.requests().value(), 2);
+        assert_eq!(series.tally.read().requests, 2);
         assert_eq!(shelf.count.get(), 1);
     }
 
@@ -411,13 +333,11 @@ mod tests {
         for status in 100..600 {
             for method in ["GET", "MADE", "UP"] {
                 let method = Method::from_bytes(method.as_bytes()).unwrap();
-                shelf.count(SlotKey::NO_ROUTE, status, &method, |series| {
-                    series.requests().increment();
-                });
+                shelf.count(SlotKey::NO_ROUTE, status, &method, &Ended::default());
             }
         }
         assert_eq!(shared.all().len(), OUTCOMES_MAX);
-        let counted: u64 = shared.all().iter().map(|s| s.requests().value()).sum();
+        let counted: u64 = shared.all().iter().map(|s| s.tally.read().requests).sum();
         assert_eq!(counted + shared.overflow.value(), 1500);
         assert!(
             shared
