@@ -45,6 +45,7 @@ mod multiplex;
 mod peek;
 mod pool;
 mod ports;
+mod prefetch;
 mod proxy_protocol;
 mod relay;
 mod request;

@@ -4,14 +4,14 @@
 //! of one host among 100,000 copies about a hundred entries and not all of them.
 //!
 //! Among many hosts a look-up costs what it misses in the cache, so that it follows two pointers
-//! and no more: to the shard, where hashes stand sorted and tell by their size about where one of
-//! them is, and to the host, whose name stands beside its routes.
+//! and no more: to the shard, an open-addressing table of hashes with linear probing, and to the
+//! host, whose name stands beside its routes.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::DefaultHashBuilder;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::ir::Host;
 
@@ -23,8 +23,8 @@ pub(super) struct HostMap<V> {
     shards: Arc<[Shard<V>]>,
 }
 
-/// In order of tags.
-type Shard<V> = Arc<[Entry<V>]>;
+/// Each host at the place that its tag tells or, where others are, soon after. Half of it is empty.
+type Shard<V> = Arc<[Option<Entry<V>>]>;
 
 #[derive(Debug)]
 struct Entry<V> {
@@ -82,8 +82,7 @@ impl<V> HostMap<V> {
     pub(super) fn get(&self, host: &str) -> Option<&V> {
         let hash = self.hasher.hash_one(host);
         let shard = self.shards.get(shard(hash))?;
-        let entry = shard.get(find(shard, tag(hash), host).ok()?)?;
-        Some(&entry.host.value)
+        Some(&find(shard, tag(hash), host)?.value)
     }
 
     /// Starts a new version of this map.
@@ -102,7 +101,7 @@ pub(super) struct Edit<V> {
     /// As they were.
     shards: Arc<[Shard<V>]>,
     /// Of the shards that change, by their number.
-    copies: HashMap<usize, Vec<Entry<V>>>,
+    copies: HashMap<usize, HashTable<Entry<V>>>,
 }
 
 impl<V> Edit<V> {
@@ -111,25 +110,31 @@ impl<V> Edit<V> {
         let hash = self.hasher.hash_one(host.as_str());
         let number = shard(hash);
         let copy = self.copies.entry(number).or_insert_with(|| {
-            let shard = self.shards.get(number);
-            shard.map_or_else(Vec::new, |shard| shard.to_vec())
-        });
-        let entry = value.map(|value| Entry {
-            tag: tag(hash),
-            host: Arc::new(Named {
-                name: Name::new(host),
-                value,
-            }),
-        });
-        match (find(copy, tag(hash), host.as_str()), entry) {
-            (Ok(place), Some(entry)) => {
-                if let Some(known) = copy.get_mut(place) {
-                    *known = entry;
-                }
+            let mut copy = HashTable::new();
+            for entry in self
+                .shards
+                .get(number)
+                .into_iter()
+                .flat_map(|shard| shard.iter().flatten())
+            {
+                copy.insert_unique(entry.spread(), entry.clone(), Entry::spread);
             }
-            (Ok(place), None) => drop(copy.remove(place)),
-            (Err(place), Some(entry)) => copy.insert(place, entry),
-            (Err(_), None) => {}
+            copy
+        });
+        let spread = spread(tag(hash));
+        let is_host = |entry: &Entry<V>| entry.host.name.as_bytes() == host.as_str().as_bytes();
+        if let Ok(known) = copy.find_entry(spread, is_host) {
+            known.remove();
+        }
+        if let Some(value) = value {
+            let entry = Entry {
+                tag: tag(hash),
+                host: Arc::new(Named {
+                    name: Name::new(host),
+                    value,
+                }),
+            };
+            copy.insert_unique(spread, entry, Entry::spread);
         }
     }
 
@@ -143,11 +148,17 @@ impl<V> Edit<V> {
             let shards = Arc::make_mut(&mut shards);
             for (number, copy) in copies {
                 if let Some(shard) = shards.get_mut(number) {
-                    *shard = copy.into();
+                    *shard = arrange(copy);
                 }
             }
         }
         HostMap { hasher, shards }
+    }
+}
+
+impl<V> Entry<V> {
+    fn spread(&self) -> u64 {
+        spread(self.tag)
     }
 }
 
@@ -160,27 +171,38 @@ impl<V> Clone for Entry<V> {
     }
 }
 
-/// The place of a host among entries in order of their tags, or where it would stand.
-///
-/// Tags are evenly spread, so that one of them is about as far along as it is large. What a hash
-/// has no say in, such as names of one tag, costs a step each, and never more than there are.
-fn find<V>(entries: &[Entry<V>], tag: u32, host: &str) -> Result<usize, usize> {
-    let guess = (u64::from(tag) * entries.len() as u64) >> u32::BITS;
-    let mut place = usize::try_from(guess).unwrap_or_default();
-    let is_before = |place: usize| entries.get(place).is_some_and(|entry| entry.tag < tag);
-    while place > 0 && !is_before(place - 1) {
-        place -= 1;
-    }
-    while is_before(place) {
-        place += 1;
-    }
-    while let Some(entry) = entries.get(place).filter(|entry| entry.tag == tag) {
-        if entry.host.name.as_bytes() == host.as_bytes() {
-            return Ok(place);
+/// A shard of these hosts, of which no two are the same.
+fn arrange<V>(
+    entries: impl IntoIterator<Item = Entry<V>, IntoIter: ExactSizeIterator>,
+) -> Shard<V> {
+    let entries = entries.into_iter();
+    let mut places: Vec<_> = (0..entries.len() * 2).map(|_| None).collect();
+    for entry in entries {
+        let mut free =
+            probe(entry.tag, places.len()).filter(|place| matches!(places.get(*place), Some(None)));
+        if let Some(place) = free.next().and_then(|place| places.get_mut(place)) {
+            *place = Some(entry);
         }
-        place += 1;
     }
-    Err(place)
+    places.into()
+}
+
+/// Hosts whose hashes have the same tag, or lead to the same place, cost a step each.
+fn find<'a, V>(places: &'a [Option<Entry<V>>], tag: u32, host: &str) -> Option<&'a Named<V>> {
+    for place in probe(tag, places.len()) {
+        let entry = places.get(place)?.as_ref()?;
+        if entry.tag == tag && entry.host.name.as_bytes() == host.as_bytes() {
+            return Some(&entry.host);
+        }
+    }
+    None
+}
+
+/// The places where a host with this tag may be, the likeliest first.
+fn probe(tag: u32, places: usize) -> impl Iterator<Item = usize> {
+    let first = (u64::from(tag) * places as u64) >> u32::BITS;
+    let first = usize::try_from(first).unwrap_or_default();
+    (first..places).chain(0..first)
 }
 
 /// The host name in an authority or `Host` header: without port and trailing dot. `None` for an
@@ -221,14 +243,22 @@ fn tag(hash: u64) -> u32 {
     hash as u32
 }
 
+/// Makes a hash of a tag, in which some bits count more than others.
+fn spread(tag: u32) -> u64 {
+    u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 const SHARDS: usize = 1024;
-/// Bytes of a name that stand in place.
-const SHORT_MAX: usize = 38;
+/// Bytes of a name that stand in place: as many as make a host with its routes fill two lines of the
+/// cache that are fetched together.
+const SHORT_MAX: usize = 54;
 /// Longest host name of DNS.
 const HOST_BYTES_MAX: usize = 253;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -302,11 +332,11 @@ mod tests {
     }
 
     #[test]
-    fn names_of_one_tag_are_told_apart() {
-        let entries: Vec<_> = ["a.test", "b.test", "c.test"]
+    fn names_of_one_tag_and_beyond_the_last_place_are_found() {
+        let entries: Vec<_> = ["a.test", "b.test", "c.test", "d.test"]
             .map(|name| Host::parse(name).unwrap())
             .iter()
-            .zip([7, 7, 9])
+            .zip([u32::MAX, u32::MAX, u32::MAX, 9])
             .map(|(host, tag)| Entry {
                 tag,
                 host: Arc::new(Named {
@@ -315,10 +345,46 @@ mod tests {
                 }),
             })
             .collect();
-        assert_eq!(find(&entries, 7, "b.test"), Ok(1));
-        assert_eq!(find(&entries, 7, "c.test"), Err(2), "behind its like");
-        assert_eq!(find(&entries, 9, "c.test"), Ok(2));
-        assert_eq!(find(&entries, 0, "a.test"), Err(0));
-        assert_eq!(find(&entries, u32::MAX, "a.test"), Err(3));
+        let shard = arrange(entries);
+        for (name, tag) in [
+            ("a.test", u32::MAX),
+            ("b.test", u32::MAX),
+            ("c.test", u32::MAX),
+            ("d.test", 9),
+        ] {
+            let found = find(&shard, tag, name).unwrap();
+            assert_eq!(found.name.as_bytes(), name.as_bytes());
+        }
+        assert!(find(&shard, u32::MAX, "d.test").is_none(), "of another tag");
+        assert!(find(&shard, 0, "a.test").is_none());
+        assert!(find(&[] as &[Option<Entry<()>>], 0, "a.test").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn edits_do_what_a_map_does(
+            edits in proptest::collection::vec(
+                proptest::collection::vec((0..40_usize, any::<Option<u8>>()), 0..30),
+                0..6,
+            )
+        ) {
+            let name = |n: usize| Host::parse(&format!("h{n}.test")).unwrap();
+            let mut map = HostMap::default();
+            let mut naive = std::collections::BTreeMap::new();
+            for edit in edits {
+                let mut next = map.edit();
+                for (n, value) in edit {
+                    next.set(&name(n), value);
+                    match value {
+                        Some(value) => naive.insert(n, value),
+                        None => naive.remove(&n),
+                    };
+                }
+                map = next.finish();
+                for n in 0..40 {
+                    prop_assert_eq!(map.get(name(n).as_str()), naive.get(&n));
+                }
+            }
+        }
     }
 }

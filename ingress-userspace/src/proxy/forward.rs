@@ -306,12 +306,14 @@ fn backend(
         labels,
         slot,
     } = &route.payload;
+    worker.shelf.prefetch(*slot);
+    let backend = match destination {
+        Destination::Backend(slot) => Some(worker.pool.backend(slot, worker.timers.now())),
+        Destination::Unavailable => None,
+    };
     account.routed(labels, *slot);
     let policy = client_auth.as_ref();
     let shown = policy.map(|policy| client_auth::admit(connection, policy));
     let shown = shown.transpose()?;
-    match destination {
-        Destination::Backend(slot) => Ok((worker.pool.backend(slot, worker.timers.now()), shown)),
-        Destination::Unavailable => Err(Failure::Unavailable),
-    }
+    Ok((backend.ok_or(Failure::Unavailable)?, shown))
 }

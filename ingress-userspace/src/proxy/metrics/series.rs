@@ -17,6 +17,7 @@ use super::RequestMetrics;
 use super::labels::{Labels, SlotKey};
 use super::tally::{Ended, Tally};
 use crate::proxy::counters::Counter;
+use crate::proxy::prefetch::prefetch;
 
 /// What the requests of one route with one method that ended with one status come to.
 #[derive(Debug)]
@@ -95,6 +96,13 @@ impl Shelf {
     /// Whether anything is counted here.
     pub(in super::super) fn is_counting(&self) -> bool {
         self.metrics == RequestMetrics::On
+    }
+
+    /// Asks for what will be looked at of a key.
+    pub(in super::super) fn prefetch(&self, key: SlotKey) {
+        if let Some(slot) = self.slots.borrow().get(key.index as usize) {
+            prefetch(slot);
+        }
     }
 
     /// Makes room for the numbers of a route. In the usual case labels are not looked at, nor the

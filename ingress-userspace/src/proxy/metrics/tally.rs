@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::histogram::{Bounds, Lengths, Seconds, Sizes, Total};
 use crate::proxy::counters::Counter;
+use crate::proxy::prefetch::prefetch;
 
 /// What one request adds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,13 +141,7 @@ impl Tally {
 
     /// Asks for the line that a request will change.
     pub(in super::super) fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let line = std::ptr::from_ref(&self.near).cast::<i8>();
-            // SAFETY: a prefetch reads nothing, and the address is that of a reference.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
-        }
+        prefetch(&self.near);
     }
 }
 
@@ -371,6 +366,5 @@ mod tests {
         assert_eq!(tally.read().requests, 400_000);
         let bytes = std::ptr::from_ref(&tally).addr();
         assert!(bytes.is_multiple_of(LINE), "on one line");
-        tally.prefetch();
     }
 }
