@@ -10,6 +10,7 @@ pub mod explain;
 pub mod ir;
 pub mod object;
 pub mod plan;
+pub mod prefetch;
 pub mod route;
 pub mod shared;
 pub mod snapshot;

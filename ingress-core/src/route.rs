@@ -36,6 +36,10 @@ pub struct RouteTable<T> {
     default: Option<Arc<Route<T>>>,
 }
 
+/// A look-up that is about to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Seek(Option<u64>);
+
 #[derive(Debug)]
 struct HostRoutes<T> {
     paths: PathTable<T>,
@@ -107,6 +111,21 @@ impl<T> RouteTable<T> {
         match self.host_routes(authority) {
             Some(routes) => routes.paths.find(path).or(routes.default.as_deref()),
             None => self.default.as_deref(),
+        }
+    }
+
+    /// Asks for the memory where a request for this authority will be looked up first. What it
+    /// gives is for [`RouteTable::approach`], when that memory has come; nothing else depends on
+    /// either.
+    pub fn seek(&self, authority: &str) -> Seek {
+        let name = host::name(authority);
+        Seek(name.map(|name| self.exact.seek(name)))
+    }
+
+    /// Asks for the memory where the routes are.
+    pub fn approach(&self, seek: Seek) {
+        if let Some(hash) = seek.0 {
+            self.exact.approach(hash);
         }
     }
 

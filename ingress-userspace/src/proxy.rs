@@ -45,7 +45,6 @@ mod multiplex;
 mod peek;
 mod pool;
 mod ports;
-mod prefetch;
 mod proxy_protocol;
 mod relay;
 mod request;

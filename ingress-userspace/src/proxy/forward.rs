@@ -39,9 +39,16 @@ pub(super) async fn respond(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    let clients = &connection.worker.clients;
-    let client = clients.identify(&connection, request.headers());
+    let worker = &connection.worker;
+    let seek = worker
+        .table
+        .borrow_mut()
+        .load()
+        .routes()
+        .seek(head::host_in(&request));
+    let client = worker.clients.identify(&connection, request.headers());
     let account = Account::open(&connection, &client, &request);
+    worker.table.borrow_mut().load().routes().approach(seek);
     let in_flight = connection.begin(Rc::clone(&account));
     let counters = connection.worker.counters.datapath(connection.datapath);
     counters.requests.increment();

@@ -8,7 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
 };
-use http::{Method, Uri, Version, request, uri};
+use http::uri::Authority;
+use http::{Method, Request, Uri, Version, request, uri};
 use hyper::ext::Protocol;
 use ingress_core::ir::UpstreamProtocol;
 use memchr::memchr;
@@ -50,6 +51,13 @@ pub(super) fn authority(head: &request::Parts) -> Result<&str, BadRequest> {
     } else {
         Err(BadRequest::MalformedHost)
     }
+}
+
+/// What a request will be routed by if it is a good one.
+pub(super) fn host_in<B>(request: &Request<B>) -> &str {
+    let field = || request.headers().get(HOST)?.to_str().ok();
+    let authority = request.uri().authority().map(Authority::as_str);
+    authority.or_else(field).unwrap_or_default()
 }
 
 /// Whether bytes are all of those that an authority is made of.
@@ -242,7 +250,7 @@ pub(super) fn rewrite_for_http2(
     } else {
         uri::Scheme::HTTP
     };
-    let authority = uri::Authority::try_from(host.as_bytes());
+    let authority = Authority::try_from(host.as_bytes());
     let mut parts = uri::Parts::default();
     parts.scheme = Some(scheme);
     parts.authority = Some(authority.map_err(|_| BadRequest::MalformedHost)?);

@@ -12,12 +12,12 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Method;
+use ingress_core::prefetch::prefetch;
 
 use super::RequestMetrics;
 use super::labels::{Labels, SlotKey};
 use super::tally::{Ended, Tally};
 use crate::proxy::counters::Counter;
-use crate::proxy::prefetch::prefetch;
 
 /// What the requests of one route with one method that ended with one status come to.
 #[derive(Debug)]

@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::thread;
 use std::time::Duration;
 
+use ingress_core::prefetch::prefetch;
+
 use super::histogram::{Bounds, Lengths, Seconds, Sizes, Total};
 use crate::proxy::counters::Counter;
-use crate::proxy::prefetch::prefetch;
 
 /// What one request adds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Asks the processor for memory before it is needed.
 
 /// Asks for the line of the cache that a value begins on.
-pub(super) fn prefetch<T>(value: &T) {
+#[inline]
+pub fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
