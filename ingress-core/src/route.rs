@@ -36,17 +36,13 @@ pub struct RouteTable<T> {
     default: Option<Arc<Route<T>>>,
 }
 
-/// A look-up that is about to be made.
-#[derive(Clone, Copy, Debug)]
-pub struct Seek(Option<u64>);
-
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct HostRoutes<T> {
     paths: PathTable<T>,
-    default: Option<Box<Route<T>>>,
+    default: Option<Arc<Route<T>>>,
 }
 
-impl<T> RouteTable<T> {
+impl<T: Clone> RouteTable<T> {
     /// Compiles all hosts. `default` serves requests that no host pattern matches; `resolve` is
     /// called once for each rule of each host, with that host (`None`: for `default`).
     pub fn compile<'a>(
@@ -114,18 +110,11 @@ impl<T> RouteTable<T> {
         }
     }
 
-    /// Asks for the memory where a request for this authority will be looked up first. What it
-    /// gives is for [`RouteTable::approach`], when that memory has come; nothing else depends on
-    /// either.
-    pub fn seek(&self, authority: &str) -> Seek {
-        let name = host::name(authority);
-        Seek(name.map(|name| self.exact.seek(name)))
-    }
-
-    /// Asks for the memory where the routes are.
-    pub fn approach(&self, seek: Seek) {
-        if let Some(hash) = seek.0 {
-            self.exact.approach(hash);
+    /// Asks for the memory where a request for this authority will be looked up. Nothing else
+    /// depends on it.
+    pub fn prefetch(&self, authority: &str) {
+        if let Some(name) = host::name(authority) {
+            self.exact.prefetch(name);
         }
     }
 
@@ -156,7 +145,7 @@ impl<T> HostRoutes<T> {
         let routes = rules.iter().map(&mut route).collect();
         Self {
             paths: PathTable::new(routes),
-            default: default.as_ref().map(route).map(Box::new),
+            default: default.as_ref().map(route).map(Arc::new),
         }
     }
 }

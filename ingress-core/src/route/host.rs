@@ -1,11 +1,11 @@
 //! From an authority to the routes of its host, in constant time.
 //!
 //! The map is cut into shards that are copied when one of their hosts changes, so that a change
-//! of one host among 100,000 copies some four hundred entries and not all of them.
+//! of one host among 100,000 copies some two hundred entries and not all of them.
 //!
-//! Among many hosts a look-up costs what it misses in the cache, so that it follows two pointers
-//! and no more: to the shard, an open-addressing table of hashes with linear probing, and to the
-//! host, whose name stands beside its routes. Both may be asked for before, one after the other.
+//! Among many hosts a look-up costs what it misses in the cache, and a miss is dear. So a shard is an
+//! open-addressing table with linear probing, in which a host's name and its routes stand together
+//! in place, on two lines that are fetched together. They may be asked for before they are needed.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -24,24 +24,21 @@ pub(super) struct HostMap<V> {
     shards: Arc<[Shard<V>]>,
 }
 
-/// Each host at the place that its tag tells or, where others are, soon after. Half of it is empty.
-type Shard<V> = Arc<[Option<Entry<V>>]>;
+/// Each host at the place that its hash tells or, where others are, soon after. Half of it is empty.
+type Shard<V> = Arc<[Place<V>]>;
 
 #[derive(Debug)]
-struct Entry<V> {
-    /// A part of the hash.
-    tag: u32,
-    host: Arc<Named<V>>,
-}
+#[repr(align(128))]
+struct Place<V>(Option<Named<V>>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Named<V> {
     name: Name,
     value: V,
 }
 
 /// The bytes of a name, in place unless they are unusually many.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Name {
     Short { length: u8, bytes: [u8; SHORT_MAX] },
     Long(Host),
@@ -83,30 +80,18 @@ impl<V> HostMap<V> {
     pub(super) fn get(&self, host: &str) -> Option<&V> {
         let hash = self.hasher.hash_one(host);
         let shard = self.shards.get(shard(hash))?;
-        Some(&find(shard, tag(hash), host)?.value)
+        find(shard, hash, host)
     }
 
-    /// Asks for the place where a host, given in lower case, will be looked up first, and gives
-    /// what [`HostMap::approach`] takes.
-    pub(super) fn seek(&self, host: &str) -> u64 {
+    /// Asks for the memory that [`HostMap::get`] of this host is likely to look at.
+    pub(super) fn prefetch(&self, host: &str) {
         let hash = self.hasher.hash_one(host);
-        if let Some(place) = self.likely(hash) {
+        if let Some(shard) = self.shards.get(shard(hash))
+            && let Some(place) = probe(hash, shard.len()).next()
+            && let Some(place) = shard.get(place)
+        {
             prefetch(place);
         }
-        hash
-    }
-
-    /// Asks for the routes of the host with this hash.
-    pub(super) fn approach(&self, hash: u64) {
-        if let Some(Some(entry)) = self.likely(hash) {
-            prefetch(&entry.host.name);
-            prefetch(&entry.host.value);
-        }
-    }
-
-    fn likely(&self, hash: u64) -> Option<&Option<Entry<V>>> {
-        let shard = self.shards.get(shard(hash))?;
-        shard.get(probe(tag(hash), shard.len()).next()?)
     }
 
     /// Starts a new version of this map.
@@ -125,40 +110,35 @@ pub(super) struct Edit<V> {
     /// As they were.
     shards: Arc<[Shard<V>]>,
     /// Of the shards that change, by their number.
-    copies: HashMap<usize, HashTable<Entry<V>>>,
+    copies: HashMap<usize, HashTable<Named<V>>>,
 }
 
-impl<V> Edit<V> {
+impl<V: Clone> Edit<V> {
     /// Sets or removes the value of a host. Copies the host's shard once for each version.
     pub(super) fn set(&mut self, host: &Host, value: Option<V>) {
         let hash = self.hasher.hash_one(host.as_str());
         let number = shard(hash);
+        let hasher = &self.hasher;
+        let hash_of = |named: &Named<V>| hash_of(hasher, named);
         let copy = self.copies.entry(number).or_insert_with(|| {
             let mut copy = HashTable::new();
-            for entry in self
+            let shard = self
                 .shards
                 .get(number)
                 .into_iter()
-                .flat_map(|shard| shard.iter().flatten())
-            {
-                copy.insert_unique(entry.spread(), entry.clone(), Entry::spread);
+                .flat_map(|shard| shard.iter());
+            for named in shard.filter_map(|place| place.0.as_ref()) {
+                copy.insert_unique(hash_of(named), named.clone(), hash_of);
             }
             copy
         });
-        let spread = spread(tag(hash));
-        let is_host = |entry: &Entry<V>| entry.host.name.as_bytes() == host.as_str().as_bytes();
-        if let Ok(known) = copy.find_entry(spread, is_host) {
+        let is_host = |named: &Named<V>| named.name.as_bytes() == host.as_str().as_bytes();
+        if let Ok(known) = copy.find_entry(hash, is_host) {
             known.remove();
         }
         if let Some(value) = value {
-            let entry = Entry {
-                tag: tag(hash),
-                host: Arc::new(Named {
-                    name: Name::new(host),
-                    value,
-                }),
-            };
-            copy.insert_unique(spread, entry, Entry::spread);
+            let name = Name::new(host);
+            copy.insert_unique(hash, Named { name, value }, hash_of);
         }
     }
 
@@ -172,7 +152,7 @@ impl<V> Edit<V> {
             let shards = Arc::make_mut(&mut shards);
             for (number, copy) in copies {
                 if let Some(shard) = shards.get_mut(number) {
-                    *shard = arrange(copy);
+                    *shard = arrange(&hasher, copy);
                 }
             }
         }
@@ -180,51 +160,43 @@ impl<V> Edit<V> {
     }
 }
 
-impl<V> Entry<V> {
-    fn spread(&self) -> u64 {
-        spread(self.tag)
-    }
-}
-
-impl<V> Clone for Entry<V> {
-    fn clone(&self) -> Self {
-        Self {
-            tag: self.tag,
-            host: Arc::clone(&self.host),
+fn hash_of<V>(hasher: &DefaultHashBuilder, named: &Named<V>) -> u64 {
+    match &named.name {
+        // As the text of a name hashes.
+        Name::Short { .. } => {
+            hasher.hash_one(str::from_utf8(named.name.as_bytes()).unwrap_or_default())
         }
+        Name::Long(host) => hasher.hash_one(host.as_str()),
     }
 }
 
 /// A shard of these hosts, of which no two are the same.
-fn arrange<V>(
-    entries: impl IntoIterator<Item = Entry<V>, IntoIter: ExactSizeIterator>,
-) -> Shard<V> {
-    let entries = entries.into_iter();
-    let mut places: Vec<_> = (0..entries.len() * 2).map(|_| None).collect();
-    for entry in entries {
-        let mut free =
-            probe(entry.tag, places.len()).filter(|place| matches!(places.get(*place), Some(None)));
-        if let Some(place) = free.next().and_then(|place| places.get_mut(place)) {
-            *place = Some(entry);
+fn arrange<V>(hasher: &DefaultHashBuilder, hosts: HashTable<Named<V>>) -> Shard<V> {
+    let mut places: Vec<_> = (0..hosts.len() * 2).map(|_| Place(None)).collect();
+    for named in hosts {
+        let mut probed = probe(hash_of(hasher, &named), places.len());
+        let free = probed.find(|place| matches!(places.get(*place), Some(Place(None))));
+        if let Some(place) = free.and_then(|place| places.get_mut(place)) {
+            place.0 = Some(named);
         }
     }
     places.into()
 }
 
-/// Hosts whose hashes have the same tag, or lead to the same place, cost a step each.
-fn find<'a, V>(places: &'a [Option<Entry<V>>], tag: u32, host: &str) -> Option<&'a Named<V>> {
-    for place in probe(tag, places.len()) {
-        let entry = places.get(place)?.as_ref()?;
-        if entry.tag == tag && entry.host.name.as_bytes() == host.as_bytes() {
-            return Some(&entry.host);
+/// Hosts whose hashes lead to the same place cost a step each.
+fn find<'a, V>(places: &'a [Place<V>], hash: u64, host: &str) -> Option<&'a V> {
+    for place in probe(hash, places.len()) {
+        let named = places.get(place)?.0.as_ref()?;
+        if named.name.as_bytes() == host.as_bytes() {
+            return Some(&named.value);
         }
     }
     None
 }
 
-/// The places where a host with this tag may be, the likeliest first.
-fn probe(tag: u32, places: usize) -> impl Iterator<Item = usize> {
-    let first = (u64::from(tag) * places as u64) >> u32::BITS;
+/// The places where a host with this hash may be, the likeliest first.
+fn probe(hash: u64, places: usize) -> impl Iterator<Item = usize> {
+    let first = ((hash & u64::from(u32::MAX)) * places as u64) >> u32::BITS;
     let first = usize::try_from(first).unwrap_or_default();
     (first..places).chain(0..first)
 }
@@ -261,21 +233,9 @@ fn shard(hash: u64) -> usize {
     usize::try_from((hash >> u32::BITS) % (SHARDS as u64)).unwrap_or_default()
 }
 
-/// The lower half of a hash.
-#[expect(clippy::cast_possible_truncation, reason = "it is that half")]
-fn tag(hash: u64) -> u32 {
-    hash as u32
-}
-
-/// Makes a hash of a tag, in which some bits count more than others.
-fn spread(tag: u32) -> u64 {
-    u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
 /// Few enough for the pointers to them to stay in the cache.
-const SHARDS: usize = 256;
-/// Bytes of a name that stand in place: as many as make a host with its routes fill two lines of the
-/// cache that are fetched together.
+const SHARDS: usize = 512;
+/// Bytes of a name that stand in place: as many as leave room for its routes on two lines.
 const SHORT_MAX: usize = 54;
 /// Longest host name of DNS.
 const HOST_BYTES_MAX: usize = 253;
@@ -357,32 +317,32 @@ mod tests {
     }
 
     #[test]
-    fn names_of_one_tag_and_beyond_the_last_place_are_found() {
-        let entries: Vec<_> = ["a.test", "b.test", "c.test", "d.test"]
-            .map(|name| Host::parse(name).unwrap())
-            .iter()
-            .zip([u32::MAX, u32::MAX, u32::MAX, 9])
-            .map(|(host, tag)| Entry {
-                tag,
-                host: Arc::new(Named {
-                    name: Name::new(host),
-                    value: (),
-                }),
-            })
+    fn hosts_of_one_place_and_beyond_the_last_are_found() {
+        let hosts: Vec<_> = (0..200)
+            .map(|n| Host::parse(&format!("h{n}.test")).unwrap())
             .collect();
-        let shard = arrange(entries);
-        for (name, tag) in [
-            ("a.test", u32::MAX),
-            ("b.test", u32::MAX),
-            ("c.test", u32::MAX),
-            ("d.test", 9),
-        ] {
-            let found = find(&shard, tag, name).unwrap();
-            assert_eq!(found.name.as_bytes(), name.as_bytes());
+        let hasher = DefaultHashBuilder::default();
+        let mut table = HashTable::new();
+        for (n, host) in hosts.iter().enumerate() {
+            let name = Name::new(host);
+            let named = Named { name, value: n };
+            table.insert_unique(hash_of(&hasher, &named), named, |named| {
+                hash_of(&hasher, named)
+            });
         }
-        assert!(find(&shard, u32::MAX, "d.test").is_none(), "of another tag");
-        assert!(find(&shard, 0, "a.test").is_none());
-        assert!(find(&[] as &[Option<Entry<()>>], 0, "a.test").is_none());
+        let shard = arrange(&hasher, table);
+        let mut beyond = 0;
+        for (n, host) in hosts.iter().enumerate() {
+            let hash = hasher.hash_one(host.as_str());
+            assert_eq!(find(&shard, hash, host.as_str()), Some(&n));
+            // Wherever a look-up begins, it ends where the host is or finds nothing.
+            let found = find(&shard, u64::from(u32::MAX), host.as_str());
+            assert!(found.is_none_or(|found| *found == n));
+            beyond += usize::from(found.is_some());
+            assert_eq!(find(&shard, hash, "else.test"), None);
+        }
+        assert!(beyond < hosts.len());
+        assert_eq!(find(&[] as &[Place<()>], 7, "h0.test"), None);
     }
 
     proptest! {

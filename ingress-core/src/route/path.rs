@@ -4,6 +4,7 @@
 //! with many gets an index that answers the same (proved by a property test).
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -11,13 +12,13 @@ use super::Route;
 use crate::ir::PathPattern;
 
 /// The routes of one host, in order of precedence.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum PathTable<T> {
     /// The root prefix alone, as nearly every host has it: in place, and found without a look at
     /// the rule's text. Among 100,000 hosts each pointer that is not followed is a miss less.
     Root(Route<T>),
-    Scanned(Box<[Route<T>]>),
-    Indexed(Box<[Route<T>]>, Box<Index>),
+    Scanned(Arc<[Route<T>]>),
+    Indexed(Arc<(Index, Box<[Route<T>]>)>),
 }
 
 impl<T> PathTable<T> {
@@ -31,8 +32,8 @@ impl<T> PathTable<T> {
         if routes.len() <= SCANNED_MAX {
             return Self::Scanned(routes.into());
         }
-        let index = Box::new(Index::new(&routes));
-        Self::Indexed(routes.into(), index)
+        let index = Index::new(&routes);
+        Self::Indexed(Arc::new((index, routes.into())))
     }
 
     /// The first route in order of precedence that matches.
@@ -40,7 +41,10 @@ impl<T> PathTable<T> {
         match self {
             Self::Root(route) => (path.is_empty() || path.starts_with('/')).then_some(route),
             Self::Scanned(routes) => routes.iter().find(|route| route.rule.path.matches(path)),
-            Self::Indexed(routes, index) => index.find(routes, path),
+            Self::Indexed(indexed) => {
+                let (index, routes) = &**indexed;
+                index.find(routes, path)
+            }
         }
     }
 }

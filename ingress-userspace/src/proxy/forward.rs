@@ -40,15 +40,10 @@ pub(super) async fn respond(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let worker = &connection.worker;
-    let seek = worker
-        .table
-        .borrow_mut()
-        .load()
-        .routes()
-        .seek(head::host_in(&request));
+    let host = head::host_in(&request);
+    worker.table.borrow_mut().load().routes().prefetch(host);
     let client = worker.clients.identify(&connection, request.headers());
     let account = Account::open(&connection, &client, &request);
-    worker.table.borrow_mut().load().routes().approach(seek);
     let in_flight = connection.begin(Rc::clone(&account));
     let counters = connection.worker.counters.datapath(connection.datapath);
     counters.requests.increment();
@@ -313,14 +308,12 @@ fn backend(
         labels,
         slot,
     } = &route.payload;
-    worker.shelf.prefetch(*slot);
-    let backend = match destination {
-        Destination::Backend(slot) => Some(worker.pool.backend(slot, worker.timers.now())),
-        Destination::Unavailable => None,
-    };
     account.routed(labels, *slot);
     let policy = client_auth.as_ref();
     let shown = policy.map(|policy| client_auth::admit(connection, policy));
     let shown = shown.transpose()?;
-    Ok((backend.ok_or(Failure::Unavailable)?, shown))
+    match destination {
+        Destination::Backend(slot) => Ok((worker.pool.backend(slot, worker.timers.now()), shown)),
+        Destination::Unavailable => Err(Failure::Unavailable),
+    }
 }

@@ -17,7 +17,7 @@ use ingress_core::route::RouteTable;
 use super::backend::{BackendSlot, Endpoints, Lane};
 use super::certificate::{CertificateProblem, CertificateStore, DefaultCertificate, Facts};
 use super::client_auth::{ClientAuthStore, Policy};
-use super::metrics::labels::{LabelKey, LabelSet};
+use super::metrics::labels::{LabelKey, LabelSet, Labels, SlotKey};
 use build::{
     build_backends, build_certificates, build_client_auth, build_passthrough, build_routes,
     labels_that_leave,
@@ -120,6 +120,11 @@ impl Table {
     /// Labels that have left until now, in this generation and all before it.
     pub(super) fn labels_left(&self) -> u64 {
         self.labels_left
+    }
+
+    /// The labels of a slot, unless they have left.
+    pub(super) fn labels_of(&self, slot: SlotKey) -> Option<Arc<Labels>> {
+        self.labels.of_slot(slot)
     }
 
     /// Whether any TLS connection is passed through.

@@ -118,12 +118,13 @@ impl Account {
 
     /// Notes which route it is counted for.
     pub(in super::super) fn routed(&self, labels: &Arc<Labels>, slot: SlotKey) {
+        self.slot.set(slot);
+        if self.entry.is_none() && self.span.is_none() {
+            return;
+        }
         let all = &self.worker.shelf;
         all.open(labels, slot);
-        self.slot.set(slot);
-        if (self.entry.is_some() || self.span.is_some())
-            && let Some(route) = all.route(slot)
-        {
+        if let Some(route) = all.route(slot) {
             // A request is routed once.
             let _ = self.route.set(route);
         }
@@ -158,6 +159,7 @@ impl Account {
 
     /// The endpoint's response head is there. Returns what it took.
     pub(in super::super) fn answered(&self, status: StatusCode) -> Duration {
+        self.worker.shelf.prefetch(self.slot.get());
         let Some(mut attempt) = self.attempt.get() else {
             return Duration::ZERO;
         };
@@ -170,6 +172,7 @@ impl Account {
     /// This is what the client is told.
     pub(in super::super) fn respond<B>(&self, response: &Response<B>) {
         self.status.set(Some(response.status()));
+        self.worker.shelf.approach(self.slot.get());
         if self.entry.is_none() && !self.worker.shelf.is_counting() {
             return;
         }
@@ -242,7 +245,9 @@ impl Account {
             connected: attempt.map(|attempt| attempt.connected),
             answered,
         };
-        all.count(slot, end.status, &self.method, &ended);
+        all.count(slot, end.status, &self.method, &ended, || {
+            self.worker.table.borrow_mut().load().labels_of(slot)
+        });
     }
 
     fn log(&mut self, entry: Entry, route: Rc<RouteSeries>, end: End, now: Instant) {

@@ -51,10 +51,10 @@ pub(in super::super) struct LabelSet(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     labels: HashSet<ByKey>,
+    /// The same by the indices of their slots, from 1; nobody's where they have left.
+    by_slot: Vec<Option<Arc<Labels>>>,
     /// Slots that were used before, with the generation that comes next.
     free: Vec<SlotKey>,
-    /// Slots that are or were used, without that of no route.
-    slots: u32,
 }
 
 /// Labels that are found by what they are made of.
@@ -118,6 +118,11 @@ impl SlotKey {
         Self { index, generation }
     }
 
+    /// Where it is among those of routes.
+    fn place(self) -> Option<usize> {
+        usize::try_from(self.index).ok()?.checked_sub(1)
+    }
+
     /// The same for other labels.
     fn next(self) -> Self {
         Self {
@@ -151,19 +156,29 @@ impl LabelSet {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Known {
             labels,
+            by_slot,
             free,
-            slots,
         } = &mut *known;
         if let Some(ByKey(known)) = labels.get(&key) {
             return Arc::clone(known);
         }
         let slot = free.pop().unwrap_or_else(|| {
-            *slots += 1;
-            SlotKey::new(*slots)
+            by_slot.push(None);
+            SlotKey::new(u32::try_from(by_slot.len()).unwrap_or(u32::MAX))
         });
         let made = Arc::new(Labels::new(slot, key));
         labels.insert(ByKey(Arc::clone(&made)));
+        if let Some(place) = slot.place().and_then(|place| by_slot.get_mut(place)) {
+            *place = Some(Arc::clone(&made));
+        }
         made
+    }
+
+    /// The labels of a slot, unless they have left.
+    pub(in super::super) fn of_slot(&self, slot: SlotKey) -> Option<Arc<Labels>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let labels = known.by_slot.get(slot.place()?)?.clone()?;
+        (labels.slot == slot).then_some(labels)
     }
 
     /// Says of these keys that nothing has them any more.
@@ -172,6 +187,13 @@ impl LabelSet {
         for key in keys {
             if let Some(ByKey(labels)) = known.labels.take(key) {
                 labels.retired.store(true, Ordering::Relaxed);
+                if let Some(place) = labels
+                    .slot
+                    .place()
+                    .and_then(|place| known.by_slot.get_mut(place))
+                {
+                    *place = None;
+                }
                 known.free.push(labels.slot.next());
             }
         }

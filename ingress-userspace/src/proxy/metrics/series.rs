@@ -4,8 +4,8 @@
 //! lock is taken when a series is made or dropped, and by whoever reads them all.
 //!
 //! Among many routes a request costs what it misses in the cache: one line here, where the outcome
-//! stands that a route nearly always has, and one of its tally, which is asked for when the request
-//! is routed and there when it ends.
+//! stands that a route nearly always has, and one of its tally. Both are asked for before the request
+//! ends, one after the other.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -105,18 +105,24 @@ impl Shelf {
         }
     }
 
-    /// Makes room for the numbers of a route. In the usual case labels are not looked at, nor the
-    /// count of references to them, which workers share.
+    /// Asks for what counting a request will change, where the slot has come by now.
+    pub(in super::super) fn approach(&self, key: SlotKey) {
+        if let Some(slot) = self.slots.borrow().get(key.index as usize)
+            && let Some(series) = &slot.first
+        {
+            series.tally.prefetch();
+        }
+    }
+
+    /// Makes room for the numbers of a route.
     pub(in super::super) fn open(&self, labels: &Arc<Labels>, key: SlotKey) {
         let mut slots = self.slots.borrow_mut();
         let SlotKey { index, generation } = key;
         let index = index as usize;
-        if let Some(slot) = slots.get(index)
-            && slot.generation == generation
+        if slots
+            .get(index)
+            .is_some_and(|slot| slot.generation == generation)
         {
-            if let Some(series) = &slot.first {
-                series.tally.prefetch();
-            }
             return;
         }
         if slots.len() <= index {
@@ -134,6 +140,12 @@ impl Shelf {
         }
     }
 
+    fn has(&self, key: SlotKey) -> bool {
+        let slots = self.slots.borrow();
+        let slot = slots.get(key.index as usize);
+        slot.is_some_and(|slot| slot.generation == key.generation)
+    }
+
     /// The route of a key, while it is there.
     pub(in super::super) fn route(&self, key: SlotKey) -> Option<Rc<RouteSeries>> {
         let slots = self.slots.borrow();
@@ -143,15 +155,22 @@ impl Shelf {
     }
 
     /// Counts a request with this outcome, unless there are too many series or the route has left.
+    /// Labels are asked for with the first request of a route.
     pub(in super::super) fn count(
         &self,
         key: SlotKey,
         status: u16,
         method: &Method,
         ended: &Ended,
+        labels: impl FnOnce() -> Option<Arc<Labels>>,
     ) {
         if !self.is_counting() {
             return;
+        }
+        if !self.has(key)
+            && let Some(labels) = labels()
+        {
+            self.open(&labels, key);
         }
         let method = MethodLabel::of(method);
         let mut slots = self.slots.borrow_mut();
@@ -273,8 +292,10 @@ mod tests {
         let shelf = Shelf::new(Arc::clone(&shared), RequestMetrics::On);
         let count = |path| {
             let labels = set.intern(key(path));
-            shelf.open(&labels, labels.slot);
-            shelf.count(labels.slot, 200, &Method::GET, &Ended::default());
+            let slot = labels.slot;
+            shelf.count(slot, 200, &Method::GET, &Ended::default(), || {
+                set.of_slot(slot)
+            });
             labels.slot
         };
         let counted = || {
@@ -305,7 +326,9 @@ mod tests {
 
         assert_eq!(before.index, after.index, "slots are used again");
         assert!(shelf.route(before).is_none());
-        shelf.count(before, 200, &Method::GET, &Ended::default());
+        shelf.count(before, 200, &Method::GET, &Ended::default(), || {
+            set.of_slot(before)
+        });
         assert_eq!(counted(), [("/a".to_owned(), 1), ("/b".to_owned(), 1)]);
         let route = shelf.route(after).unwrap();
         assert_eq!(*route.labels.key.path, *"/a");
@@ -318,9 +341,11 @@ mod tests {
         let shelf = Shelf::new(Arc::clone(&shared), RequestMetrics::On);
         for path in ["/a", "/b"] {
             let labels = set.intern(key(path));
-            shelf.open(&labels, labels.slot);
+            let slot = labels.slot;
             for _ in 0..2 {
-                shelf.count(labels.slot, 200, &Method::GET, &Ended::default());
+                shelf.count(slot, 200, &Method::GET, &Ended::default(), || {
+                    set.of_slot(slot)
+                });
             }
             set.retire(&[key("/a")].into());
         }
@@ -341,7 +366,13 @@ mod tests {
         for status in 100..600 {
             for method in ["GET", "MADE", "UP"] {
                 let method = Method::from_bytes(method.as_bytes()).unwrap();
-                shelf.count(SlotKey::NO_ROUTE, status, &method, &Ended::default());
+                shelf.count(
+                    SlotKey::NO_ROUTE,
+                    status,
+                    &method,
+                    &Ended::default(),
+                    || None,
+                );
             }
         }
         assert_eq!(shared.all().len(), OUTCOMES_MAX);
