@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -41,14 +42,6 @@ pub(crate) fn sluice() -> Result<PathBuf> {
     Ok(target().join("release/sluice"))
 }
 
-/// Builds `sluice` like the tests, and gives its path.
-pub(crate) fn sluice_for_tests() -> Result<PathBuf> {
-    let mut build = cargo();
-    build.args(["build", "-p", "ingress-userspace", "--bin", "sluice"]);
-    step("build sluice", &mut build)?;
-    Ok(target().join("debug/sluice"))
-}
-
 /// How the rig's programs are built.
 #[derive(Clone, Copy)]
 pub(crate) enum Rig {
@@ -62,18 +55,33 @@ pub(crate) enum Rig {
 pub(crate) fn rig(kind: Rig) -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "-p", "ingress-tests", "--bins"]);
-    let directory = match kind {
-        Rig::Dev => "debug",
-        Rig::Fast => {
-            build.args(["--profile", "rig"]);
-            "rig"
-        }
-    };
-    step("build the rig", &mut build)?;
-    Ok(target().join(directory))
+    kind.step("build the rig", build)
 }
 
-/// Builds `sluice` optimised, but in a third of the time that the release takes, and gives its path.
+/// Builds `sluice` and the rig's programs in the same way, and gives the directory that they are in.
+/// In one go: by itself, each would want other features of what both depend on.
+pub(crate) fn sluice_and_rig(kind: Rig) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "-p", "ingress-userspace", "-p", "ingress-tests"]);
+    build.arg("--bins");
+    kind.step("build sluice and the rig", build)
+}
+
+impl Rig {
+    fn step(self, what: &str, mut build: Command) -> Result<PathBuf> {
+        let directory = match self {
+            Self::Dev => "debug",
+            Self::Fast => {
+                build.args(["--profile", "rig"]);
+                "rig"
+            }
+        };
+        step(what, &mut build)?;
+        Ok(target().join(directory))
+    }
+}
+
+/// Builds `sluice` optimised, but sooner than the release is built, and gives its path.
 pub(crate) fn sluice_optimised() -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--profile", "rig"]);

@@ -46,12 +46,12 @@ fn command() -> Result<Command> {
     }
     setup::run(setup::Scope::Rig)?;
     let programs = assets::ensure()?;
-    let rig = build::rig(build::Rig::Dev)?;
-    let mut cluster = Command::new(rig.join("sluice-cluster"));
+    let built = build::sluice_and_rig(build::Rig::Dev)?;
+    let mut cluster = Command::new(built.join("sluice-cluster"));
     cluster
         .current_dir(shell::root())
         .env("SLUICE_CLUSTER_BIN", programs)
-        .env("SLUICE_ORIGIN", rig.join("sluice-origin"))
-        .env("SLUICE_BINARY", build::sluice_for_tests()?);
+        .env("SLUICE_ORIGIN", built.join("sluice-origin"))
+        .env("SLUICE_BINARY", built.join("sluice"));
     Ok(cluster)
 }

@@ -30,14 +30,13 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         return cluster::demo(flags.keep);
     }
     setup::run(setup::Scope::Rig)?;
-    let sluice = build::sluice_optimised()?;
-    let rig = build::rig(build::Rig::Fast)?;
-    let mut demo = Command::new(rig.join("sluice-demo"));
+    let programs = build::sluice_and_rig(build::Rig::Fast)?;
+    let mut demo = Command::new(programs.join("sluice-demo"));
     demo.current_dir(shell::root());
     demo.arg("--sluice")
-        .arg(sluice)
+        .arg(programs.join("sluice"))
         .arg("--origin")
-        .arg(rig.join("sluice-origin"));
+        .arg(programs.join("sluice-origin"));
     demo.args(flags.json.then_some("--json"))
         .args(flags.keep.then_some("--keep"));
     // The demo takes this process's place, so that Ctrl-C and the exit status are its own.

@@ -54,9 +54,11 @@ fn run_showing(flags: &Flags, show: Show) -> Result<()> {
     let suites = build_suites()?;
     let is_rig_wanted = |suite: &Suite| suite.is_rig() && suite.is_wanted(&flags.names);
     if suites.iter().any(is_rig_wanted) {
-        let sluice = build::sluice_for_tests()?;
-        let origin = build::rig(build::Rig::Dev)?.join("sluice-origin");
-        tally.binaries = vec![("SLUICE_BINARY", sluice), ("SLUICE_ORIGIN", origin)];
+        let programs = build::sluice_and_rig(build::Rig::Dev)?;
+        tally.binaries = vec![
+            ("SLUICE_BINARY", programs.join("sluice")),
+            ("SLUICE_ORIGIN", programs.join("sluice-origin")),
+        ];
     }
     let is_cluster_wanted = |suite: &Suite| suite.is_cluster() && suite.is_wanted(&flags.names);
     if is_root && suites.iter().any(is_cluster_wanted) {
