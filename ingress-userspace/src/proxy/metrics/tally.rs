@@ -118,26 +118,34 @@ impl Tally {
 
     /// What was counted until now.
     pub(in super::super) fn read(&self) -> Totals {
-        let near = &self.near;
-        for attempt in 0_u32.. {
-            let version = near.version.load(Ordering::Acquire);
-            if version.is_multiple_of(2) {
-                let usual = near.usual.load(Ordering::Relaxed);
-                let sums = array::from_fn(|index| near.sums[index].value());
-                let others = array::from_fn(|index| self.others[index].value());
-                fence(Ordering::Acquire);
-                if near.version.load(Ordering::Relaxed) == version {
-                    return Totals::new(version / 2, usual, sums, &others);
-                }
+        let mut attempts = 0;
+        loop {
+            if let Some(totals) = self.try_read() {
+                return totals;
             }
-            if attempt < ATTEMPTS {
+            if attempts < ATTEMPTS {
+                attempts += 1;
                 hint::spin_loop();
             } else {
                 // The worker may have been interrupted on the core of this thread.
                 thread::yield_now();
             }
         }
-        Totals::default()
+    }
+
+    /// `None` while a request is being counted.
+    fn try_read(&self) -> Option<Totals> {
+        let near = &self.near;
+        let version = near.version.load(Ordering::Acquire);
+        if !version.is_multiple_of(2) {
+            return None;
+        }
+        let usual = near.usual.load(Ordering::Relaxed);
+        let sums = array::from_fn(|index| near.sums[index].value());
+        let others = array::from_fn(|index| self.others[index].value());
+        fence(Ordering::Acquire);
+        let is_of_one_moment = near.version.load(Ordering::Relaxed) == version;
+        is_of_one_moment.then(|| Totals::new(version / 2, usual, sums, &others))
     }
 
     /// Asks for the line that a request will change.
