@@ -211,8 +211,7 @@ const WARM_UP: u64 = 200;
 const REQUESTS: u64 = 1_000;
 
 const FIND: u64 = 800;
-// Hosts of a shard are copied with their routes, so that a look-up is one place in one table.
-const CHANGE_HOST: u64 = 51_000;
+const CHANGE_HOST: u64 = 42_000;
 const TRANSLATE: u64 = 25_000;
 const FOLLOW: u64 = 290_000;
 const REQUEST: u64 = 33_000;

@@ -63,6 +63,13 @@ impl Name {
             Self::Long(host) => host.as_str().as_bytes(),
         }
     }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Short { .. } => str::from_utf8(self.as_bytes()).unwrap_or_default(),
+            Self::Long(host) => host.as_str(),
+        }
+    }
 }
 
 impl<V> Default for HostMap<V> {
@@ -110,7 +117,7 @@ pub(super) struct Edit<V> {
     /// As they were.
     shards: Arc<[Shard<V>]>,
     /// Of the shards that change, by their number.
-    copies: HashMap<usize, HashTable<Named<V>>>,
+    copies: HashMap<usize, HashTable<Hashed<V>>>,
 }
 
 impl<V: Clone> Edit<V> {
@@ -119,26 +126,24 @@ impl<V: Clone> Edit<V> {
         let hash = self.hasher.hash_one(host.as_str());
         let number = shard(hash);
         let hasher = &self.hasher;
-        let hash_of = |named: &Named<V>| hash_of(hasher, named);
         let copy = self.copies.entry(number).or_insert_with(|| {
-            let mut copy = HashTable::new();
-            let shard = self
-                .shards
-                .get(number)
-                .into_iter()
-                .flat_map(|shard| shard.iter());
-            for named in shard.filter_map(|place| place.0.as_ref()) {
-                copy.insert_unique(hash_of(named), named.clone(), hash_of);
+            let shard = self.shards.get(number).map_or(&[][..], |shard| shard);
+            let mut copy = HashTable::with_capacity(shard.len() / 2 + 1);
+            for named in shard.iter().filter_map(|place| place.0.as_ref()) {
+                let hash = hasher.hash_one(named.name.as_str());
+                let named = named.clone();
+                copy.insert_unique(hash, Hashed { hash, named }, Hashed::hash);
             }
             copy
         });
-        let is_host = |named: &Named<V>| named.name.as_bytes() == host.as_str().as_bytes();
+        let is_host = |known: &Hashed<V>| known.named.name.as_bytes() == host.as_str().as_bytes();
         if let Ok(known) = copy.find_entry(hash, is_host) {
             known.remove();
         }
         if let Some(value) = value {
             let name = Name::new(host);
-            copy.insert_unique(hash, Named { name, value }, hash_of);
+            let named = Named { name, value };
+            copy.insert_unique(hash, Hashed { hash, named }, Hashed::hash);
         }
     }
 
@@ -152,7 +157,7 @@ impl<V: Clone> Edit<V> {
             let shards = Arc::make_mut(&mut shards);
             for (number, copy) in copies {
                 if let Some(shard) = shards.get_mut(number) {
-                    *shard = arrange(&hasher, copy);
+                    *shard = arrange(copy);
                 }
             }
         }
@@ -160,21 +165,23 @@ impl<V: Clone> Edit<V> {
     }
 }
 
-fn hash_of<V>(hasher: &DefaultHashBuilder, named: &Named<V>) -> u64 {
-    match &named.name {
-        // As the text of a name hashes.
-        Name::Short { .. } => {
-            hasher.hash_one(str::from_utf8(named.name.as_bytes()).unwrap_or_default())
-        }
-        Name::Long(host) => hasher.hash_one(host.as_str()),
+/// A host in an edit, hashed once.
+struct Hashed<V> {
+    hash: u64,
+    named: Named<V>,
+}
+
+impl<V> Hashed<V> {
+    fn hash(&self) -> u64 {
+        self.hash
     }
 }
 
 /// A shard of these hosts, of which no two are the same.
-fn arrange<V>(hasher: &DefaultHashBuilder, hosts: HashTable<Named<V>>) -> Shard<V> {
+fn arrange<V>(hosts: HashTable<Hashed<V>>) -> Shard<V> {
     let mut places: Vec<_> = (0..hosts.len() * 2).map(|_| Place(None)).collect();
-    for named in hosts {
-        let mut probed = probe(hash_of(hasher, &named), places.len());
+    for Hashed { hash, named } in hosts {
+        let mut probed = probe(hash, places.len());
         let free = probed.find(|place| matches!(places.get(*place), Some(Place(None))));
         if let Some(place) = free.and_then(|place| places.get_mut(place)) {
             place.0 = Some(named);
@@ -326,11 +333,10 @@ mod tests {
         for (n, host) in hosts.iter().enumerate() {
             let name = Name::new(host);
             let named = Named { name, value: n };
-            table.insert_unique(hash_of(&hasher, &named), named, |named| {
-                hash_of(&hasher, named)
-            });
+            let hash = hasher.hash_one(host.as_str());
+            table.insert_unique(hash, Hashed { hash, named }, Hashed::hash);
         }
-        let shard = arrange(&hasher, table);
+        let shard = arrange(table);
         let mut beyond = 0;
         for (n, host) in hosts.iter().enumerate() {
             let hash = hasher.hash_one(host.as_str());
