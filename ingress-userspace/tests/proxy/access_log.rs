@@ -1,14 +1,14 @@
 //! The access log: what a line says, and that nobody but us writes one.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ingress_userspace::proxy::{AccessLog, Escape, Target, Template, WorkerOptions};
 use serde_json::Value;
 
-use crate::rig::{Options, Origin, Proxy, config, wait_until};
+use crate::rig::{Options, Origin, Proxy, config, dead, wait_until};
 
 /// A proxy that logs into a file.
 struct Logged {
@@ -48,12 +48,6 @@ fn start(template: Template, file: &Path, endpoints: &[SocketAddr]) -> Proxy {
     };
     let config = config(&[("one.test", "/shop", endpoints)]);
     Proxy::start_with(config, Options::worker(options))
-}
-
-/// An address that refuses connections.
-fn refusing() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
 }
 
 #[test]
@@ -218,7 +212,7 @@ impl std::fmt::Debug for Shown<'_> {
 #[test]
 fn every_endpoint_that_was_tried_is_told() {
     let origin = Origin::echo("origin");
-    let dead = refusing();
+    let dead = dead();
     let format = "$upstream_addr|$upstream_status|$status";
     let template = Template::parse(format, Escape::Text).unwrap();
     let logged = Logged::start(template, &[dead, origin.address]);

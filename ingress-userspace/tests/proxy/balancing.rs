@@ -11,7 +11,7 @@ use ingress_core::ir::{
 };
 use ingress_userspace::proxy::{Balancing, WorkerOptions};
 
-use crate::rig::{Client, Options, Origin, PATIENCE, Proxy, Reply, config, wait_until};
+use crate::rig::{Client, Options, Origin, PATIENCE, Proxy, Reply, config, dead, wait_until};
 
 /// The usual configuration, with something else for its one backend.
 fn config_with(endpoints: &[SocketAddr], change: impl Fn(&mut Backend)) -> Config {
@@ -233,10 +233,7 @@ fn persistent_sessions_stay_when_endpoints_come_and_some_balanced_ones_move() {
 #[test]
 fn a_session_whose_endpoint_fails_is_served_elsewhere_and_moves_if_it_may() {
     let origins = echoes();
-    let dead = {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.local_addr().unwrap()
-    };
+    let dead = dead();
     let endpoints = [origins[0].address, dead];
     let id = ingress_core::balance::hash_of_address(dead);
     let cookie = format!("Cookie: STICK={id:016x}\r\n");

@@ -8,7 +8,7 @@ use ingress_core::ir::{Config, HostPattern, HostRules, Target};
 use ingress_userspace::proxy::{Dial, ListenError, Timeouts, listen};
 use socket2::{Domain, Socket, Type};
 
-use crate::rig::{Options, Origin, Proxy, Reply, config, rule, wait_until};
+use crate::rig::{Options, Origin, Proxy, Reply, config, dead, rule, wait_until};
 
 fn assert_answer(reply: &Reply, status: u16, text: &str) {
     assert_eq!((reply.status, reply.text()), (status, text));
@@ -71,11 +71,7 @@ fn an_unavailable_target_is_503() {
 
 #[test]
 fn a_refused_connection_is_502() {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let proxy = Proxy::start(config(&[("one.test", "/", &[free])]));
+    let proxy = Proxy::start(config(&[("one.test", "/", &[dead()])]));
     assert_answer(&proxy.get("one.test", "/"), 502, "502 bad gateway\n");
     assert_eq!(proxy.snapshot().upstream_connect_failures, 1);
 }

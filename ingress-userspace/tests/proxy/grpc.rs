@@ -1,6 +1,6 @@
 //! HTTP/2 to endpoints: gRPC in all its forms, and failures that its clients understand.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use ingress_core::ir::{Config, UpstreamProtocol};
 use tokio_rustls::TlsAcceptor;
 
 use crate::h2rig::{Asked, H2Origin, call, connect, read, run};
-use crate::rig::{Proxy, config, wait_until};
+use crate::rig::{Proxy, config, dead, wait_until};
 
 /// A configuration of one backend that speaks a protocol.
 pub(crate) fn speaking(protocol: UpstreamProtocol, endpoints: &[SocketAddr]) -> Config {
@@ -286,12 +286,8 @@ async fn failure(proxy: &Proxy) -> Response<h2::RecvStream> {
 
 #[test]
 fn failures_are_grpc_statuses() {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap();
     let none = Proxy::start(speaking(UpstreamProtocol::Http2, &[]));
-    let refused = Proxy::start(speaking(UpstreamProtocol::Http2, &[free]));
+    let refused = Proxy::start(speaking(UpstreamProtocol::Http2, &[dead()]));
     let unknown = Proxy::start(Config::default());
     for (proxy, code) in [(none, "14"), (refused, "14"), (unknown, "12")] {
         run(async {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ingress_core::ir::{Backend, BackendKey, Config, Endpoint, HostPattern, Target};
 use ingress_userspace::proxy::{ClientPolicy, WorkerOptions};
 
-use crate::rig::{Client, Options, Origin, Proxy, config, wait_until};
+use crate::rig::{Client, Options, Origin, Proxy, config, dead, wait_until};
 use crate::tls::served;
 
 /// Passes TLS through to the hosts in `hosts`, and ends that of `ended.test` and `no.wild.test`.
@@ -151,10 +151,7 @@ fn say(proxy: &Proxy, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn a_tcp_service_is_carried_both_ways_to_an_endpoint_that_is_there() {
     let origin = parrot();
-    let dead = {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.local_addr().unwrap()
-    };
+    let dead = dead();
     let proxy = Proxy::start(Config::default());
     let large: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_be_bytes).collect();
     assert_eq!(say(&proxy, b""), b"", "there is no such service");

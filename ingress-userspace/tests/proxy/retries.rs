@@ -1,18 +1,12 @@
 //! Endpoints that fail a request, and those that it goes to instead.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use ingress_userspace::proxy::{Dial, HostDial, Table};
 use socket2::Socket;
 
-use crate::rig::{Options, Origin, Proxy, config};
-
-/// An address where nobody listens.
-fn dead() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
-}
+use crate::rig::{Options, Origin, Proxy, config, dead};
 
 #[test]
 fn a_dead_endpoint_is_never_noticed_and_soon_left_alone() {

@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -162,6 +162,14 @@ impl Proxy {
     pub(crate) fn get(&self, host: &str, path: &str) -> Reply {
         self.client().get(host, path)
     }
+}
+
+/// An address where nobody listens, another each time. Its port is given to nobody who asks for any:
+/// one that was free a moment ago may be the next proxy's, which then is its own endpoint.
+pub(crate) fn dead() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    SocketAddr::from(([127, 1, high, low], 1))
 }
 
 /// Waits for something that another thread does; panics when it does not.
