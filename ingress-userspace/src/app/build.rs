@@ -121,10 +121,10 @@ pub(super) async fn source(flags: &Run, sender: mpsc::Sender<Observation>) -> Re
         tokio::spawn(kubernetes::run(client.clone(), selection, sender));
         return Ok(Source::Kubernetes(client));
     };
-    let mut manifests = Manifests::open(path.clone())?;
+    let mut manifests = Manifests::open(path.clone())?.watch()?;
     // Empty as yet, so that there is room for the first.
     let _ = sender.try_send(manifests.load().into());
-    let watch = manifests.watch(move |loaded| {
+    let watch = manifests.follow(move |loaded| {
         // The loop is gone only when the process ends.
         let _ = sender.blocking_send(loaded.into());
     })?;

@@ -26,7 +26,7 @@ use thiserror::Error;
 pub use file::FILE_BYTES_MAX;
 use file::{Found, ManifestFile};
 use object::Located;
-pub use watch::Watch;
+pub use watch::{Watch, Watched};
 
 /// A directory of manifests, or one file, and what was last read from it.
 #[derive(Debug)]
@@ -150,16 +150,10 @@ impl Manifests {
         self.assemble()
     }
 
-    /// Calls `on_change` from a thread of its own with each new state that differs from the last
-    /// [`load`](Self::load), until the returned guard is dropped.
-    ///
-    /// The files are read on that thread: a slow disk stalls nobody.
-    pub fn watch(
-        self,
-        on_change: impl FnMut(Loaded) + Send + 'static,
-    ) -> Result<Watch, ManifestsError> {
+    /// Begins to note changes of the files.
+    pub fn watch(self) -> Result<Watched, ManifestsError> {
         let path = self.path.clone();
-        Watch::start(self, on_change).map_err(|source| ManifestsError::Watch { path, source })
+        Watched::new(self).map_err(|source| ManifestsError::Watch { path, source })
     }
 
     /// Reads the files without drawing any conclusion from them.

@@ -6,8 +6,8 @@
 //! A file counts as written when its writer closes it or it takes the name of another. As long as
 //! that is all that happens, only those files are read again, at once. After anything else (files
 //! come and go, links lead elsewhere) everything is looked at, and counts when it stays as it is
-//! for a moment: a file that is being written is not seen half. inotify rather than a portable watcher: Linux only, and
-//! `rustix` is here already.
+//! for a moment: a file that is being written is not seen half. inotify rather than a portable
+//! watcher: Linux only, and `rustix` is here already.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -25,7 +25,18 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tracing::{error, warn};
 
-use super::{Loaded, Manifests};
+use super::{Loaded, Manifests, ManifestsError};
+
+/// Manifests whose changes are noted from now on.
+///
+/// What is written while they are [read](Self::load) for the first time, or before they are
+/// [followed](Self::follow), is read again by itself, as later changes are.
+#[derive(Debug)]
+pub struct Watched {
+    watcher: Watcher,
+    /// What comes next after the first reading.
+    first: Coverage,
+}
 
 /// Ends the watch when dropped.
 #[derive(Debug)]
@@ -34,25 +45,42 @@ pub struct Watch {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Watch {
-    pub(super) fn start(
-        manifests: Manifests,
-        on_change: impl FnMut(Loaded) + Send + 'static,
-    ) -> io::Result<Self> {
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let watcher = Watcher {
+impl Watched {
+    pub(super) fn new(manifests: Manifests) -> io::Result<Self> {
+        let mut watcher = Watcher {
             manifests,
-            on_change,
-            inotify,
-            stop: Arc::clone(&stop),
+            inotify: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
+            stop: Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?),
             watched: BTreeMap::new(),
             plain: None,
         };
+        watcher.watch_directories();
+        // Links may have led elsewhere before their targets were watched.
+        let first = watcher.watch_directories();
+        Ok(Self { watcher, first })
+    }
+
+    /// Reads what changed since the last reading and gives everything.
+    pub fn load(&mut self) -> Loaded {
+        self.watcher.manifests.load()
+    }
+
+    /// Calls `on_change` from a thread of its own with each new state that differs from what was
+    /// [read](Self::load) last, until the returned guard is dropped.
+    ///
+    /// The files are read on that thread: a slow disk stalls nobody.
+    pub fn follow(
+        self,
+        on_change: impl FnMut(Loaded) + Send + 'static,
+    ) -> Result<Watch, ManifestsError> {
+        let Self { watcher, first } = self;
+        let path = watcher.manifests.path.clone();
+        let stop = Arc::clone(&watcher.stop);
         let thread = thread::Builder::new()
             .name("manifests".to_owned())
-            .spawn(move || watcher.run())?;
-        Ok(Self {
+            .spawn(move || watcher.run(first, on_change))
+            .map_err(|source| ManifestsError::Watch { path, source })?;
+        Ok(Watch {
             stop,
             thread: Some(thread),
         })
@@ -72,9 +100,9 @@ impl Drop for Watch {
     }
 }
 
-struct Watcher<F> {
+#[derive(Debug)]
+struct Watcher {
     manifests: Manifests,
-    on_change: F,
     inotify: OwnedFd,
     stop: Arc<OwnedFd>,
     /// By inotify's number of the watch: the one name in the directory that counts, or all.
@@ -83,11 +111,16 @@ struct Watcher<F> {
     plain: Option<i32>,
 }
 
-impl<F: FnMut(Loaded)> Watcher<F> {
-    fn run(mut self) {
+impl Watcher {
+    fn run(mut self, first: Coverage, mut on_change: impl FnMut(Loaded)) {
+        let mut next = if first.grew {
+            Ok(Next::Look)
+        } else {
+            self.wait(first.complete, &mut on_change)
+        };
         loop {
-            match self.round() {
-                Ok(Next::Look) => {}
+            match next {
+                Ok(Next::Look) => next = self.round(&mut on_change),
                 Ok(Next::Stop) => return,
                 Err(errno) => return error!(%errno, "cannot wait for changes of manifests"),
             }
@@ -95,7 +128,7 @@ impl<F: FnMut(Loaded)> Watcher<F> {
     }
 
     /// Looks, reports, and waits for the next reason to look.
-    fn round(&mut self) -> Result<Next, Errno> {
+    fn round(&mut self, on_change: &mut impl FnMut(Loaded)) -> Result<Next, Errno> {
         let Coverage { grew, complete } = self.watch_directories();
         let mut scan = self.manifests.scan();
         if self.manifests.differs(&scan) {
@@ -114,7 +147,7 @@ impl<F: FnMut(Loaded)> Watcher<F> {
             }
             if self.manifests.differs(&scan) {
                 self.manifests.apply(scan);
-                (self.on_change)(self.manifests.assemble());
+                on_change(self.manifests.assemble());
                 // Links may lead elsewhere now.
                 return Ok(Next::Look);
             }
@@ -123,7 +156,7 @@ impl<F: FnMut(Loaded)> Watcher<F> {
         if grew {
             return Ok(Next::Look);
         }
-        self.wait(complete)
+        self.wait(complete, on_change)
     }
 
     /// Watches what has to be watched now, and nothing else.
@@ -182,7 +215,7 @@ impl<F: FnMut(Loaded)> Watcher<F> {
     }
 
     /// Waits for a change that has to be looked for, and reports files that were written.
-    fn wait(&mut self, complete: bool) -> Result<Next, Errno> {
+    fn wait(&mut self, complete: bool, on_change: &mut impl FnMut(Loaded)) -> Result<Next, Errno> {
         let mut written = Written::default();
         loop {
             let timeout = match written.since {
@@ -212,7 +245,7 @@ impl<F: FnMut(Loaded)> Watcher<F> {
                     if written.events == events {
                         written = Written::default();
                         if !news.is_empty() {
-                            (self.on_change)(self.manifests.take(news));
+                            on_change(self.manifests.take(news));
                         }
                     }
                 }
@@ -334,6 +367,7 @@ impl Written {
 }
 
 /// What a round of setting watches gave.
+#[derive(Debug)]
 struct Coverage {
     /// There are new watches.
     grew: bool,

@@ -6,31 +6,32 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-struct Watched {
+struct Followed {
     changes: Receiver<Loaded>,
     _watch: Watch,
 }
 
-impl Watched {
+impl Followed {
     fn new(path: &Path) -> (Self, Loaded) {
-        let mut manifests = Manifests::open(path).unwrap();
+        let mut manifests = Manifests::open(path).unwrap().watch().unwrap();
         let loaded = manifests.load();
+        (Self::of(manifests), loaded)
+    }
+
+    fn of(manifests: Watched) -> Self {
         let (sender, changes) = mpsc::channel();
         let watch = manifests
-            .watch(move |loaded| drop(sender.send(loaded)))
+            .follow(move |loaded| drop(sender.send(loaded)))
             .unwrap();
-        (
-            Self {
-                changes,
-                _watch: watch,
-            },
-            loaded,
-        )
+        Self {
+            changes,
+            _watch: watch,
+        }
     }
 
     /// Waits for the state that has these Services; states on the way there are let pass.
     fn wait_for(&self, names: &[&str]) -> Loaded {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let loaded = self
@@ -48,28 +49,28 @@ impl Watched {
 fn files_written_created_renamed_and_deleted_are_reported() {
     let dir = Directory::new("watch");
     dir.write("a.yaml", &service("a"));
-    let (watched, loaded) = Watched::new(&dir.0);
+    let (followed, loaded) = Followed::new(&dir.0);
     assert_eq!(services(&loaded), ["a"]);
 
     dir.write("a.yaml", &service("b"));
-    watched.wait_for(&["b"]);
+    followed.wait_for(&["b"]);
     dir.write("c.yaml", &service("c"));
-    watched.wait_for(&["b", "c"]);
+    followed.wait_for(&["b", "c"]);
     // As editors save: another file takes the name.
     dir.write(".a.yaml.tmp", &service("a"));
     fs::rename(dir.path(".a.yaml.tmp"), dir.path("a.yaml")).unwrap();
-    watched.wait_for(&["a", "c"]);
+    followed.wait_for(&["a", "c"]);
     fs::remove_file(dir.path("a.yaml")).unwrap();
-    watched.wait_for(&["c"]);
+    followed.wait_for(&["c"]);
 }
 
 #[test]
 fn a_broken_file_reports_its_problem_and_its_last_good_content() {
     let dir = Directory::new("watch-broken");
     dir.write("a.yaml", &service("a"));
-    let (watched, _) = Watched::new(&dir.0);
+    let (followed, _) = Followed::new(&dir.0);
     dir.write("a.yaml", "kind: [");
-    let loaded = watched.wait_for(&["a"]);
+    let loaded = followed.wait_for(&["a"]);
     assert_eq!(loaded.problems.len(), 1);
 }
 
@@ -84,7 +85,7 @@ fn the_swap_of_a_config_map_volume_is_reported() {
     version("..1", "one");
     link("..1", dir.path("..data")).unwrap();
     link("..data/a.yaml", dir.path("a.yaml")).unwrap();
-    let (watched, loaded) = Watched::new(&dir.0);
+    let (followed, loaded) = Followed::new(&dir.0);
     assert_eq!(services(&loaded), ["one"]);
 
     for (old, new) in [("..1", "..2"), ("..2", "..3")] {
@@ -92,7 +93,7 @@ fn the_swap_of_a_config_map_volume_is_reported() {
         link(new, dir.path("..data_tmp")).unwrap();
         fs::rename(dir.path("..data_tmp"), dir.path("..data")).unwrap();
         fs::remove_dir_all(dir.path(old)).unwrap();
-        watched.wait_for(&[new]);
+        followed.wait_for(&[new]);
     }
 }
 
@@ -102,9 +103,9 @@ fn the_target_of_a_symbolic_link_is_watched() {
     let target = Directory::new("watch-link-target");
     target.write("real", &service("a"));
     std::os::unix::fs::symlink(target.path("real"), dir.path("a.yaml")).unwrap();
-    let (watched, _) = Watched::new(&dir.0);
+    let (followed, _) = Followed::new(&dir.0);
     target.write("real", &service("b"));
-    watched.wait_for(&["b"]);
+    followed.wait_for(&["b"]);
 }
 
 #[test]
@@ -116,21 +117,21 @@ fn a_directory_that_is_replaced_is_read_again() {
         dir.write("manifests/a.yaml", &service(name));
     };
     make("a");
-    let (watched, _) = Watched::new(&path);
+    let (followed, _) = Followed::new(&path);
     fs::rename(&path, dir.path("gone")).unwrap();
     make("b");
-    watched.wait_for(&["b"]);
+    followed.wait_for(&["b"]);
     dir.write("manifests/a.yaml", &service("c"));
-    watched.wait_for(&["c"]);
+    followed.wait_for(&["c"]);
 }
 
 #[test]
 fn a_single_file_is_watched() {
     let dir = Directory::new("watch-file");
     dir.write("one.yaml", &service("a"));
-    let (watched, _) = Watched::new(&dir.path("one.yaml"));
+    let (followed, _) = Followed::new(&dir.path("one.yaml"));
     dir.write("one.yaml", &service("b"));
-    watched.wait_for(&["b"]);
+    followed.wait_for(&["b"]);
 }
 
 #[test]
@@ -143,9 +144,9 @@ fn a_file_written_again_leaves_the_objects_of_others_and_its_unchanged_ones_as_t
     };
     dir.write("a.yaml", &service("a"));
     dir.write("b.yaml", &format!("{}---\n{}", port(80), service("c")));
-    let (watched, loaded) = Watched::new(&dir.0);
+    let (followed, loaded) = Followed::new(&dir.0);
     dir.write("b.yaml", &format!("{}---\n{}", port(81), service("c")));
-    let changed = watched.wait_for(&["a", "b", "c"]);
+    let changed = followed.wait_for(&["a", "b", "c"]);
     let (before, after) = (&loaded.snapshot, &changed.snapshot);
     assert_eq!(after.services[1].ports[0].port, 81);
     let same = before.services.iter().zip(&after.services);
@@ -159,26 +160,58 @@ fn objects_that_come_and_go_in_a_file_and_duplicates_are_reported() {
     let dir = Directory::new("watch-places");
     dir.write("a.yaml", &service("a"));
     dir.write("b.yaml", &service("b"));
-    let (watched, _) = Watched::new(&dir.0);
+    let (followed, _) = Followed::new(&dir.0);
     dir.write("b.yaml", &format!("{}---\n{}", service("b"), service("c")));
-    watched.wait_for(&["a", "b", "c"]);
+    followed.wait_for(&["a", "b", "c"]);
     dir.write("b.yaml", &service("a"));
-    assert_eq!(watched.wait_for(&["a"]).problems.len(), 1);
+    assert_eq!(followed.wait_for(&["a"]).problems.len(), 1);
     dir.write("b.yaml", &service("b"));
-    assert_eq!(watched.wait_for(&["a", "b"]).problems, []);
+    assert_eq!(followed.wait_for(&["a", "b"]).problems, []);
 }
 
 #[test]
 fn a_file_that_is_touched_but_not_changed_is_not_reported() {
     let dir = Directory::new("watch-touch");
     dir.write("a.yaml", &service("a"));
-    let (watched, _) = Watched::new(&dir.0);
+    let (followed, _) = Followed::new(&dir.0);
     dir.write("a.yaml", &service("a"));
     dir.write("notes.txt", "hello");
     dir.write("b.yaml", &service("b"));
-    let first = watched
-        .changes
-        .recv_timeout(Duration::from_secs(10))
-        .unwrap();
+    let first = followed.changes.recv_timeout(PATIENCE).unwrap();
     assert_eq!(services(&first), ["a", "b"]);
 }
+
+#[test]
+fn what_is_written_before_the_files_are_followed_is_reported() {
+    let dir = Directory::new("watch-early");
+    let target = Directory::new("watch-early-target");
+    dir.write("a.yaml", &service("a"));
+    target.write("real", &service("l"));
+    std::os::unix::fs::symlink(target.path("real"), dir.path("link.yaml")).unwrap();
+    let mut manifests = Manifests::open(&dir.0).unwrap().watch().unwrap();
+    dir.write("b.yaml", &service("b"));
+    assert_eq!(services(&manifests.load()), ["a", "b", "l"]);
+    dir.write("a.yaml", &service("a2"));
+    target.write("real", &service("l2"));
+    let followed = Followed::of(manifests);
+    followed.wait_for(&["a2", "b", "l2"]);
+}
+
+#[test]
+fn a_file_that_is_written_right_after_the_first_reading_is_read_by_itself() {
+    let dir = Directory::new("watch-alone");
+    let elsewhere = Directory::new("watch-alone-elsewhere");
+    dir.write("a.yaml", &service("a"));
+    dir.write("b.yaml", &service("b"));
+    fs::hard_link(dir.path("b.yaml"), elsewhere.path("b")).unwrap();
+    let mut manifests = Manifests::open(&dir.0).unwrap().watch().unwrap();
+    manifests.load();
+    // Nobody is told of a file that is written by a name in another directory: who knows of it
+    // has looked at everything.
+    elsewhere.write("b", &service("b2"));
+    dir.write("a.yaml", &service("a2"));
+    let first = Followed::of(manifests).changes.recv_timeout(PATIENCE);
+    assert_eq!(services(&first.unwrap()), ["a2", "b"]);
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
