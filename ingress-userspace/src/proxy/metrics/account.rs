@@ -172,7 +172,6 @@ impl Account {
     /// This is what the client is told.
     pub(in super::super) fn respond<B>(&self, response: &Response<B>) {
         self.status.set(Some(response.status()));
-        self.worker.shelf.approach(self.slot.get());
         if self.entry.is_none() && !self.worker.shelf.is_counting() {
             return;
         }

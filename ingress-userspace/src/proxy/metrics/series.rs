@@ -3,16 +3,17 @@
 //! The worker finds a series by route, status and method without a lock and is its only writer. A
 //! lock is taken when a series is made or dropped, and by whoever reads them all.
 //!
-//! Among many routes a request costs what it misses in the cache: one line here, where the outcome
-//! stands that a route nearly always has, and one of its tally. Both are asked for before the request
-//! ends, one after the other.
+//! Among many routes a request costs what it misses in the cache, and misses in how addresses are
+//! translated cost more. A node serves few of its routes at a time: what these have is close
+//! together, however many routes there are, and what an outcome changes is asked for before the
+//! request ends.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hashbrown::HashMap;
 use http::Method;
-use ingress_core::prefetch::prefetch;
 
 use super::RequestMetrics;
 use super::labels::{Labels, SlotKey};
@@ -37,8 +38,8 @@ pub(in super::super) struct RouteSeries {
 
 /// All series of one worker, as the worker finds them.
 pub(in super::super) struct Shelf {
-    /// By the index of a key.
-    slots: RefCell<Vec<Slot>>,
+    /// By the indices of keys, those that were asked for.
+    slots: RefCell<HashMap<u32, Slot>>,
     count: Cell<usize>,
     /// How many labels had left when it was looked for series of such.
     left: Cell<u64>,
@@ -47,19 +48,18 @@ pub(in super::super) struct Shelf {
 }
 
 /// What belongs to one key.
-#[derive(Default)]
-#[repr(align(32))]
 struct Slot {
-    /// Of whom it is; 0: nobody's.
+    /// Of the key.
     generation: u32,
     /// The outcome that came first, which is nearly always the usual one.
+    first: Option<Arc<Series>>,
     status: u16,
     method: MethodLabel,
-    first: Option<Arc<Series>>,
-    route: Option<Rc<RouteSeries>>,
+    route: Rc<RouteSeries>,
 }
 
-const _: () = assert!(size_of::<Slot>() == 32);
+// Two on a line of the cache.
+const _: () = assert!(size_of::<(u32, Slot)>() == 32);
 
 /// All series of one worker, as everybody else finds them.
 #[derive(Debug, Default)]
@@ -98,16 +98,9 @@ impl Shelf {
         self.metrics == RequestMetrics::On
     }
 
-    /// Asks for what will be looked at of a key.
+    /// Asks for what counting a request will change.
     pub(in super::super) fn prefetch(&self, key: SlotKey) {
-        if let Some(slot) = self.slots.borrow().get(key.index as usize) {
-            prefetch(slot);
-        }
-    }
-
-    /// Asks for what counting a request will change, where the slot has come by now.
-    pub(in super::super) fn approach(&self, key: SlotKey) {
-        if let Some(slot) = self.slots.borrow().get(key.index as usize)
+        if let Some(slot) = self.slots.borrow().get(&key.index)
             && let Some(series) = &slot.first
         {
             series.tally.prefetch();
@@ -116,42 +109,34 @@ impl Shelf {
 
     /// Makes room for the numbers of a route.
     pub(in super::super) fn open(&self, labels: &Arc<Labels>, key: SlotKey) {
-        let mut slots = self.slots.borrow_mut();
-        let SlotKey { index, generation } = key;
-        let index = index as usize;
-        if slots
-            .get(index)
-            .is_some_and(|slot| slot.generation == generation)
-        {
+        if self.has(key) {
             return;
         }
-        if slots.len() <= index {
-            slots.resize_with(index + 1, Slot::default);
-        }
-        if let Some(slot) = slots.get_mut(index) {
-            *slot = Slot {
-                generation,
-                route: Some(Rc::new(RouteSeries {
-                    labels: Arc::clone(labels),
-                    others: RefCell::default(),
-                })),
-                ..Slot::default()
-            };
-        }
+        let slot = Slot {
+            generation: key.generation,
+            first: None,
+            status: 0,
+            method: MethodLabel::default(),
+            route: Rc::new(RouteSeries {
+                labels: Arc::clone(labels),
+                others: RefCell::default(),
+            }),
+        };
+        self.slots.borrow_mut().insert(key.index, slot);
     }
 
     fn has(&self, key: SlotKey) -> bool {
         let slots = self.slots.borrow();
-        let slot = slots.get(key.index as usize);
+        let slot = slots.get(&key.index);
         slot.is_some_and(|slot| slot.generation == key.generation)
     }
 
     /// The route of a key, while it is there.
     pub(in super::super) fn route(&self, key: SlotKey) -> Option<Rc<RouteSeries>> {
         let slots = self.slots.borrow();
-        let slot = slots.get(key.index as usize);
+        let slot = slots.get(&key.index);
         let slot = slot.filter(|slot| slot.generation == key.generation)?;
-        slot.route.clone()
+        Some(Rc::clone(&slot.route))
     }
 
     /// Counts a request with this outcome, unless there are too many series or the route has left.
@@ -167,26 +152,25 @@ impl Shelf {
         if !self.is_counting() {
             return;
         }
+        let method = MethodLabel::of(method);
+        let outcome = (key.generation, status, method);
+        if let Some(slot) = self.slots.borrow().get(&key.index)
+            && (slot.generation, slot.status, slot.method) == outcome
+            && let Some(series) = &slot.first
+        {
+            return series.tally.count(ended);
+        }
         if !self.has(key)
             && let Some(labels) = labels()
         {
             self.open(&labels, key);
         }
-        let method = MethodLabel::of(method);
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.get_mut(key.index as usize);
+        let slot = slots.get_mut(&key.index);
         let Some(slot) = slot.filter(|slot| slot.generation == key.generation) else {
             return;
         };
-        if (slot.status, slot.method) == (status, method)
-            && let Some(series) = &slot.first
-        {
-            return series.tally.count(ended);
-        }
-        let Some(route) = &slot.route else {
-            return;
-        };
-        let mut others = route.others.borrow_mut();
+        let mut others = slot.route.others.borrow_mut();
         let is_it = |series: &&Arc<Series>| series.status == status && series.method == method;
         if let Some(series) = others.iter().find(is_it) {
             return series.tally.count(ended);
@@ -194,13 +178,14 @@ impl Shelf {
         if self.count.get() >= SERIES_MAX || others.len() + 1 >= OUTCOMES_MAX {
             return self.shared.overflow.increment();
         }
-        let series = Arc::new(Series::new(Arc::clone(&route.labels), status, method));
+        let series = Arc::new(Series::new(Arc::clone(&slot.route.labels), status, method));
         series.tally.count(ended);
         self.count.set(self.count.get() + 1);
         self.shared.lock().push(Arc::clone(&series));
         if slot.first.is_some() {
             others.push(series);
         } else {
+            drop(others);
             (slot.status, slot.method, slot.first) = (status, method, Some(series));
         }
     }
@@ -210,12 +195,8 @@ impl Shelf {
         if self.left.replace(left) == left {
             return;
         }
-        for slot in &mut *self.slots.borrow_mut() {
-            let route = slot.route.as_ref();
-            if route.is_some_and(|route| route.labels.is_retired()) {
-                *slot = Slot::default();
-            }
-        }
+        let mut slots = self.slots.borrow_mut();
+        slots.retain(|_, slot| !slot.route.labels.is_retired());
         let mut shared = self.shared.lock();
         shared.retain(|series| !series.labels.is_retired());
         self.count.set(shared.len());
@@ -264,7 +245,7 @@ const METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE",
 ];
 
-/// Series that one worker keeps: 45 MB of them.
+/// Series that one worker keeps: 48 MB of them.
 const SERIES_MAX: usize = 50_000;
 
 /// Series that one route has on one worker; endpoints choose the status.

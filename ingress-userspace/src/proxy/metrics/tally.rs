@@ -11,6 +11,7 @@
 use std::array;
 use std::hint;
 use std::ops::AddAssign;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::thread;
 use std::time::Duration;
@@ -36,17 +37,17 @@ pub(in super::super) struct Ended {
 }
 
 /// Requests, and histograms of what they took.
-#[derive(Debug)]
-#[repr(C, align(64))]
+#[derive(Debug, Default)]
 pub(in super::super) struct Tally {
     near: Near,
-    /// Of each [`Measure`] in its order, its buckets and one more for requests
-    /// that have no value. Those of the first request stay empty.
-    others: [Counter; OTHERS],
+    /// Of each [`Measure`] in its order, its buckets and one more for requests that have no value.
+    /// Those of the first request stay empty, and nothing is here while every request falls there.
+    others: OnceLock<Box<[Counter; OTHERS]>>,
 }
 
 /// What every request changes, on one line of the cache.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 struct Near {
     /// Twice the requests; one more while one is being counted.
     version: AtomicU64,
@@ -57,15 +58,6 @@ struct Near {
 }
 
 const _: () = assert!(size_of::<Near>() == LINE);
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            near: Near::default(),
-            others: array::from_fn(|_| Counter::default()),
-        }
-    }
-}
 
 impl Tally {
     /// Counts a request. Only the owning worker's thread calls this.
@@ -107,9 +99,11 @@ impl Tally {
     }
 
     fn count_others(&self, usual: u64, buckets: [usize; HISTOGRAMS]) {
+        let none = || Box::new(array::from_fn(|_| Counter::default()));
+        let others = self.others.get_or_init(none);
         for ((usual, bucket), first) in unpack(usual).into_iter().zip(buckets).zip(FIRSTS) {
             if usual != bucket
-                && let Some(other) = self.others.get(first + bucket)
+                && let Some(other) = others.get(first + bucket)
             {
                 other.increment();
             }
@@ -142,7 +136,9 @@ impl Tally {
         }
         let usual = near.usual.load(Ordering::Relaxed);
         let sums = array::from_fn(|index| near.sums[index].value());
-        let others = array::from_fn(|index| self.others[index].value());
+        let others = self.others.get().map_or([0; OTHERS], |others| {
+            array::from_fn(|index| others[index].value())
+        });
         fence(Ordering::Acquire);
         let is_of_one_moment = near.version.load(Ordering::Relaxed) == version;
         is_of_one_moment.then(|| Totals::new(version / 2, usual, sums, &others))
@@ -373,7 +369,7 @@ mod tests {
             }
         });
         assert_eq!(tally.read().requests, 400_000);
-        let bytes = std::ptr::from_ref(&tally).addr();
+        let bytes = std::ptr::from_ref(&tally.near).addr();
         assert!(bytes.is_multiple_of(LINE), "on one line");
     }
 }
