@@ -36,6 +36,17 @@ pub struct RouteTable<T> {
     default: Option<Arc<Route<T>>>,
 }
 
+/// The routes of hosts that one reader of a table asked for lately. Holds at most some two
+/// thousand, in 272 KiB, and nothing while the table has few hosts.
+#[derive(Debug)]
+pub struct Recent<T>(host::Recent<HostRoutes<T>>);
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self(host::Recent::default())
+    }
+}
+
 #[derive(Clone, Debug)]
 struct HostRoutes<T> {
     paths: PathTable<T>,
@@ -104,30 +115,50 @@ impl<T: Clone> RouteTable<T> {
     /// byte. Text that is no host name is served as an unknown host. Never panics and never
     /// allocates.
     pub fn find(&self, authority: &str, path: &str) -> Option<&Route<T>> {
-        match self.host_routes(authority) {
-            Some(routes) => routes.paths.find(path).or(routes.default.as_deref()),
-            None => self.default.as_deref(),
-        }
+        self.find_by(|name| self.exact.get(name), authority, path)
+    }
+
+    /// The same, quicker where `recent` has been asked for the host before: a reader's own, given
+    /// with each request.
+    pub fn find_recent<'a>(
+        &'a self,
+        recent: &'a mut Recent<T>,
+        authority: &str,
+        path: &str,
+    ) -> Option<&'a Route<T>> {
+        let recent = &mut recent.0;
+        self.find_by(|name| self.exact.get_recent(recent, name), authority, path)
     }
 
     /// Asks for the memory where a request for this authority will be looked up. Nothing else
     /// depends on it.
-    pub fn prefetch(&self, authority: &str) {
+    pub fn prefetch(&self, recent: &Recent<T>, authority: &str) {
         if let Some(name) = host::name(authority) {
-            self.exact.prefetch(name);
+            self.exact.prefetch(&recent.0, name);
         }
     }
 
-    /// The most specific host pattern that matches; no other has a say, whatever the path is.
-    fn host_routes(&self, authority: &str) -> Option<&HostRoutes<T>> {
+    /// Drops what `recent` has of other tables.
+    pub fn adopt(&self, recent: &mut Recent<T>) {
+        self.exact.adopt(&mut recent.0);
+    }
+
+    /// The most specific host pattern that matches has a say, and no other, whatever the path is.
+    fn find_by<'a>(
+        &'a self,
+        exact: impl FnOnce(&str) -> Option<&'a HostRoutes<T>>,
+        authority: &str,
+        path: &str,
+    ) -> Option<&'a Route<T>> {
         let named = host::name(authority).and_then(|name| {
             host::with_lower_case(name, |name| {
-                self.exact
-                    .get(name)
-                    .or_else(|| self.wildcard.get(host::parent(name)?))
+                exact(name).or_else(|| self.wildcard.get(host::parent(name)?))
             })
         });
-        named.or(self.any.as_deref())
+        match named.or(self.any.as_deref()) {
+            Some(routes) => routes.paths.find(path).or(routes.default.as_deref()),
+            None => self.default.as_deref(),
+        }
     }
 }
 

@@ -5,7 +5,10 @@
 //!
 //! Among many hosts a look-up costs what it misses in the cache, and a miss is dear. So a shard is an
 //! open-addressing table with linear probing, in which a host's name and its routes stand together
-//! in place, on two lines that are fetched together. They may be asked for before they are needed.
+//! in place, on two lines that are fetched together. They may be asked for before they are needed, and
+//! a reader keeps those that it needs all the time (`recent`).
+
+mod recent;
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -14,7 +17,7 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::ir::Host;
-use crate::prefetch::prefetch;
+pub(super) use recent::Recent;
 
 /// A persistent map from host names.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(super) struct HostMap<V> {
     /// Shared by all descendants of a map, as they share shards.
     hasher: DefaultHashBuilder,
     shards: Arc<[Shard<V>]>,
+    /// How many there are.
+    hosts: usize,
 }
 
 /// Each host at the place that its hash tells or, where others are, soon after. Half of it is empty.
@@ -35,6 +40,12 @@ struct Place<V>(Option<Named<V>>);
 struct Named<V> {
     name: Name,
     value: V,
+}
+
+impl<V> Named<V> {
+    fn is_of(&self, host: &str) -> bool {
+        self.name.as_bytes() == host.as_bytes()
+    }
 }
 
 /// The bytes of a name, in place unless they are unusually many.
@@ -78,6 +89,7 @@ impl<V> Default for HostMap<V> {
         Self {
             hasher: DefaultHashBuilder::default(),
             shards: vec![empty; SHARDS].into(),
+            hosts: 0,
         }
     }
 }
@@ -87,18 +99,13 @@ impl<V> HostMap<V> {
     pub(super) fn get(&self, host: &str) -> Option<&V> {
         let hash = self.hasher.hash_one(host);
         let shard = self.shards.get(shard(hash))?;
-        find(shard, hash, host)
+        find(shard, hash, host).map(|named| &named.value)
     }
 
-    /// Asks for the memory that [`HostMap::get`] of this host is likely to look at.
-    pub(super) fn prefetch(&self, host: &str) {
-        let hash = self.hasher.hash_one(host);
-        if let Some(shard) = self.shards.get(shard(hash))
-            && let Some(place) = probe(hash, shard.len()).next()
-            && let Some(place) = shard.get(place)
-        {
-            prefetch(place);
-        }
+    /// Where a host with this hash is, or near it.
+    fn first_place(&self, hash: u64) -> Option<&Place<V>> {
+        let shard = self.shards.get(shard(hash))?;
+        shard.get(probe(hash, shard.len()).next()?)
     }
 
     /// Starts a new version of this map.
@@ -107,6 +114,7 @@ impl<V> HostMap<V> {
             hasher: self.hasher.clone(),
             shards: Arc::clone(&self.shards),
             copies: HashMap::new(),
+            hosts: self.hosts,
         }
     }
 }
@@ -118,6 +126,7 @@ pub(super) struct Edit<V> {
     shards: Arc<[Shard<V>]>,
     /// Of the shards that change, by their number.
     copies: HashMap<usize, HashTable<Hashed<V>>>,
+    hosts: usize,
 }
 
 impl<V: Clone> Edit<V> {
@@ -139,8 +148,10 @@ impl<V: Clone> Edit<V> {
         let is_host = |known: &Hashed<V>| known.named.name.as_bytes() == host.as_str().as_bytes();
         if let Ok(known) = copy.find_entry(hash, is_host) {
             known.remove();
+            self.hosts -= 1;
         }
         if let Some(value) = value {
+            self.hosts += 1;
             let name = Name::new(host);
             let named = Named { name, value };
             copy.insert_unique(hash, Hashed { hash, named }, Hashed::hash);
@@ -152,6 +163,7 @@ impl<V: Clone> Edit<V> {
             hasher,
             mut shards,
             copies,
+            hosts,
         } = self;
         if !copies.is_empty() {
             let shards = Arc::make_mut(&mut shards);
@@ -161,7 +173,11 @@ impl<V: Clone> Edit<V> {
                 }
             }
         }
-        HostMap { hasher, shards }
+        HostMap {
+            hasher,
+            shards,
+            hosts,
+        }
     }
 }
 
@@ -191,11 +207,11 @@ fn arrange<V>(hosts: HashTable<Hashed<V>>) -> Shard<V> {
 }
 
 /// Hosts whose hashes lead to the same place cost a step each.
-fn find<'a, V>(places: &'a [Place<V>], hash: u64, host: &str) -> Option<&'a V> {
+fn find<'a, V>(places: &'a [Place<V>], hash: u64, host: &str) -> Option<&'a Named<V>> {
     for place in probe(hash, places.len()) {
         let named = places.get(place)?.0.as_ref()?;
-        if named.name.as_bytes() == host.as_bytes() {
-            return Some(&named.value);
+        if named.is_of(host) {
+            return Some(named);
         }
     }
     None
@@ -306,6 +322,7 @@ mod tests {
         assert_eq!(after.get("h7.test"), None);
         assert_eq!(after.get("h8.test"), Some(&0));
         assert_eq!(after.get("h9.test"), Some(&9));
+        assert_eq!((before.hosts, after.hosts), (5000, 4999));
     }
 
     #[test]
@@ -340,15 +357,16 @@ mod tests {
         let mut beyond = 0;
         for (n, host) in hosts.iter().enumerate() {
             let hash = hasher.hash_one(host.as_str());
-            assert_eq!(find(&shard, hash, host.as_str()), Some(&n));
+            let found = |hash, host| find(&shard, hash, host).map(|named| named.value);
+            assert_eq!(found(hash, host.as_str()), Some(n));
             // Wherever a look-up begins, it ends where the host is or finds nothing.
-            let found = find(&shard, u64::from(u32::MAX), host.as_str());
-            assert!(found.is_none_or(|found| *found == n));
-            beyond += usize::from(found.is_some());
-            assert_eq!(find(&shard, hash, "else.test"), None);
+            let last = found(u64::from(u32::MAX), host.as_str());
+            assert!(last.is_none_or(|found| found == n));
+            beyond += usize::from(last.is_some());
+            assert_eq!(found(hash, "else.test"), None);
         }
         assert!(beyond < hosts.len());
-        assert_eq!(find(&[] as &[Place<()>], 7, "h0.test"), None);
+        assert!(find(&[] as &[Place<()>], 7, "h0.test").is_none());
     }
 
     proptest! {

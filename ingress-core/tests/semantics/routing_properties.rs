@@ -7,7 +7,7 @@ use ingress_core::ir::{
     BackendKey, BackendPolicy, HostPattern, HostRules, ObjectRef, PathPattern, Rule, RuleOrigin,
     Target,
 };
-use ingress_core::route::RouteTable;
+use ingress_core::route::{Recent, RouteTable};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -20,7 +20,10 @@ fn table(hosts: &Hosts, default: Option<&Arc<Rule>>) -> RouteTable<Arc<Rule>> {
 }
 
 fn find<'a>(table: &'a RouteTable<Arc<Rule>>, host: &str, path: &str) -> Option<&'a Rule> {
-    let route = table.find(host, path)?;
+    let route = table.find(host, path);
+    let mut recent = Recent::default();
+    assert_eq!(table.find_recent(&mut recent, host, path), route);
+    let route = route?;
     assert!(
         Arc::ptr_eq(&route.rule, &route.payload),
         "the payload is of its rule"

@@ -41,7 +41,7 @@ pub(super) async fn respond(
 ) -> Response<ResponseBody> {
     let worker = &connection.worker;
     let host = head::host_in(&request);
-    worker.table.borrow_mut().load().routes().prefetch(host);
+    (worker.table.borrow_mut().load().routes()).prefetch(&worker.recent_routes.borrow(), host);
     let client = worker.clients.identify(&connection, request.headers());
     let account = Account::open(&connection, &client, &request);
     let in_flight = connection.begin(Rc::clone(&account));
@@ -297,10 +297,11 @@ fn backend(
     let worker = &connection.worker;
     let authority = head::authority(head)?;
     let mut table = worker.table.borrow_mut();
+    let mut recent = worker.recent_routes.borrow_mut();
     let route = table
         .load()
         .routes()
-        .find(authority, head.uri.path())
+        .find_recent(&mut recent, authority, head.uri.path())
         .ok_or(Failure::NoRoute)?;
     let Lane {
         destination,

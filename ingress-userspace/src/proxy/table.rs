@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use ingress_core::ir::{BackendKey, Config, Host, HostPattern, TcpService};
-use ingress_core::route::RouteTable;
+use ingress_core::route::{Recent, RouteTable};
 
 use super::backend::{BackendSlot, Endpoints, Lane};
 use super::certificate::{CertificateProblem, CertificateStore, DefaultCertificate, Facts};
@@ -38,6 +38,9 @@ pub struct Table {
     passthrough: Arc<HashMap<HostPattern, Arc<BackendSlot>>>,
     changes: Changes,
 }
+
+/// The routes that one worker needs all the time.
+pub(super) type RecentRoutes = Recent<Lane>;
 
 /// What differs from the previous table in what both share. Applied when the table is published,
 /// so that building one has no effect.

@@ -33,7 +33,7 @@ use super::metrics::RequestMetrics;
 use super::metrics::series::{SharedSeries, Shelf};
 use super::pool::Pool;
 use super::ports::{Order, Ports, Sockets};
-use super::table::{Table, TableHandle};
+use super::table::{RecentRoutes, Table, TableHandle};
 use super::timer::Timers;
 use super::tls::{ServerTls, UpstreamTls};
 use super::trace::Tracer;
@@ -230,6 +230,7 @@ pub(super) struct WorkerState {
     index: usize,
     pub(super) peers: Peers,
     pub(super) table: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
+    pub(super) recent_routes: RefCell<RecentRoutes>,
     tls: Arc<ServerTls>,
     pub(super) dial: Arc<dyn Dial>,
     pub(super) upstream_tls: UpstreamTls,
@@ -322,8 +323,10 @@ impl WorkerState {
     fn adopt(&self, generation: u64) {
         self.counters.generation.set(generation);
         self.pool.adopt();
-        self.shelf
-            .adopt(self.table.borrow_mut().load().labels_left());
+        let mut table = self.table.borrow_mut();
+        let table = table.load();
+        table.routes().adopt(&mut self.recent_routes.borrow_mut());
+        self.shelf.adopt(table.labels_left());
     }
 }
 
@@ -373,6 +376,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         index,
         peers,
         table: RefCell::new(table.reader()),
+        recent_routes: RefCell::default(),
         tls: Arc::clone(table.tls()),
         dial,
         upstream_tls: UpstreamTls::new().map_err(io::Error::other)?,

@@ -367,7 +367,7 @@ impl Written {
 }
 
 /// What a round of setting watches gave.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Coverage {
     /// There are new watches.
     grew: bool,
