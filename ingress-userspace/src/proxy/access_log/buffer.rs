@@ -70,17 +70,18 @@ impl LogBuffer {
     /// Writes the lines of what has ended.
     fn write(&self, records: &mut Vec<Record>) {
         let mut page = self.page.borrow_mut();
-        for record in records.drain(..) {
+        for record in &*records {
             if page.block.is_empty() {
                 self.begin(&mut page, BLOCK_BYTES);
             }
-            if let Err(TooLong { needed }) = page.push(self.template(), &record) {
+            if let Err(TooLong { needed }) = page.push(self.template(), record) {
                 self.hand_over(&mut page);
                 self.begin(&mut page, needed);
                 // It fits now.
-                let _ = page.push(self.template(), &record);
+                let _ = page.push(self.template(), record);
             }
         }
+        records.clear();
     }
 
     /// Has an empty block of at least so many bytes.

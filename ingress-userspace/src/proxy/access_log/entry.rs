@@ -22,7 +22,7 @@ pub(in super::super) struct Entry {
     /// The parts one after the other.
     bytes: Vec<u8>,
     /// Where each of them ends.
-    ends: [usize; PARTS],
+    ends: [u32; PARTS],
 }
 
 /// What is kept of each request.
@@ -84,7 +84,11 @@ impl Entry {
             ends: [0; PARTS],
         };
         entry.push(Part::Client, client.address.as_bytes());
-        entry.push(Part::Port, connection.port.as_bytes());
+        if log.template().has_port {
+            entry.push(Part::Port, connection.port.as_bytes());
+        } else {
+            entry.push(Part::Port, b"");
+        }
         entry.push(Part::Host, uri.host().unwrap_or_default().as_bytes());
         entry.push(Part::Target, target.as_bytes());
         let mut id = None;
@@ -109,7 +113,8 @@ impl Entry {
 
     fn push(&mut self, part: Part, value: &[u8]) {
         self.bytes.extend_from_slice(value);
-        self.ends[part as usize] = self.bytes.len();
+        // A head is bounded far below.
+        self.ends[part as usize] = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
     }
 
     /// A field's place in the template, its length, and its value.
@@ -123,9 +128,10 @@ impl Entry {
     fn part(&self, part: Part) -> &[u8] {
         let begin = match part as usize {
             0 => 0,
-            index => self.ends[index - 1],
+            index => self.ends[index - 1] as usize,
         };
-        &self.bytes[begin..self.ends[part as usize]]
+        let end = self.ends[part as usize] as usize;
+        self.bytes.get(begin..end).unwrap_or_default()
     }
 
     pub(super) fn client(&self) -> &[u8] {

@@ -14,6 +14,8 @@ pub struct Template {
     pub(super) escape: Escape,
     /// Request fields that have to be kept until the request ends.
     pub(super) fields: Vec<HeaderName>,
+    /// Whether the port that the client connected to has to be kept as well.
+    pub(super) has_port: bool,
 }
 
 /// How values are made safe for where they stand.
@@ -115,6 +117,7 @@ impl Template {
             segments: Vec::new(),
             escape,
             fields: Vec::new(),
+            has_port: false,
         }
     }
 
@@ -137,6 +140,7 @@ impl Template {
     }
 
     fn push(&mut self, text: &str, variable: Variable) {
+        self.has_port |= variable == Variable::ServerPort;
         let mut rest = text.as_bytes();
         while let Some((text, after)) = rest.split_first_chunk() {
             let length = text.len();

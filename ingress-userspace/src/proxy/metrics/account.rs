@@ -122,12 +122,8 @@ impl Account {
         if self.entry.is_none() && self.span.is_none() {
             return;
         }
-        let all = &self.worker.shelf;
-        all.open(labels, slot);
-        if let Some(route) = all.route(slot) {
-            // A request is routed once.
-            let _ = self.route.set(route);
-        }
+        // A request is routed once.
+        let _ = self.route.set(self.worker.shelf.open(labels, slot));
     }
 
     pub(in super::super) fn uploads(&self, upload: &Rc<Upload>) {

@@ -107,22 +107,24 @@ impl Shelf {
         }
     }
 
-    /// Makes room for the numbers of a route.
-    pub(in super::super) fn open(&self, labels: &Arc<Labels>, key: SlotKey) {
-        if self.has(key) {
-            return;
+    /// The route of a key, which is made if it is not there.
+    pub(in super::super) fn open(&self, labels: &Arc<Labels>, key: SlotKey) -> Rc<RouteSeries> {
+        if let Some(route) = self.route(key) {
+            return route;
         }
+        let route = Rc::new(RouteSeries {
+            labels: Arc::clone(labels),
+            others: RefCell::default(),
+        });
         let slot = Slot {
             generation: key.generation,
             first: None,
             status: 0,
             method: MethodLabel::default(),
-            route: Rc::new(RouteSeries {
-                labels: Arc::clone(labels),
-                others: RefCell::default(),
-            }),
+            route: Rc::clone(&route),
         };
         self.slots.borrow_mut().insert(key.index, slot);
+        route
     }
 
     fn has(&self, key: SlotKey) -> bool {
