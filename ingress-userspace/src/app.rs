@@ -13,6 +13,7 @@ mod migrate;
 mod names;
 mod ports;
 mod probes;
+mod process;
 mod publish;
 mod reporting;
 mod tickets;
@@ -20,15 +21,13 @@ mod trim;
 mod wake;
 mod workers;
 
-use std::fs::{self, File};
-use std::path::Path;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use ingress_core::explain::explain;
-use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -50,7 +49,8 @@ use crate::source::Observation;
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(flags: Run) -> Result<()> {
-    let _lock = lock(&flags.places.run_dir.path())?;
+    let _lock = process::lock(&flags.places.run_dir.path())?;
+    process::raise_descriptors();
     let mut app = App::start(flags).await?;
     let outcome = app.serve().await;
     app.stop().await;
@@ -293,7 +293,8 @@ impl App {
     }
 
     fn start_workers(&mut self) -> Result<()> {
-        let options = (self.flags).worker_options(self.access_log.clone(), self.tracer.clone());
+        let (log, tracer) = (self.access_log.clone(), self.tracer.clone());
+        let options = (self.flags).worker_options(process::descriptors(), log, tracer);
         let datapath = self.datapath.as_mut();
         self.workers = workers::start(&self.flags, datapath, &self.table, options)?;
         self.ports = Ports::default();
@@ -462,22 +463,6 @@ impl App {
             problems: self.reconciler.problems(),
         }
     }
-}
-
-/// One daemon for each run directory: two would fight over the same names.
-fn lock(run_dir: &Path) -> Result<File> {
-    fs::create_dir_all(run_dir)
-        .with_context(|| format!("failed to make `{}` (see --run-dir)", run_dir.display()))?;
-    let path = run_dir.join("lock");
-    let file =
-        File::create(&path).with_context(|| format!("failed to open `{}`", path.display()))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(|| {
-        format!(
-            "another sluice runs with the run directory `{}`",
-            run_dir.display()
-        )
-    })?;
-    Ok(file)
 }
 
 /// Observations waiting for the loop. What happens while one waits becomes part of the next.

@@ -314,6 +314,7 @@ impl Run {
     /// What workers have to know.
     pub fn worker_options(
         &self,
+        descriptors: u32,
         access_log: Option<AccessLog>,
         tracer: Option<Tracer>,
     ) -> WorkerOptions {
@@ -324,6 +325,8 @@ impl Run {
                 ..Timeouts::default()
             },
             clients: self.clients.policy(),
+            client_connections_max: (self.clients)
+                .connections_max(self.worker_count(), descriptors),
             datagrams: self.relay.datagram_limits(),
             balancing: self.upstream.balancing(),
             request_metrics: self.observe.request_metrics(),

@@ -134,6 +134,7 @@ pub(super) struct DatapathCounters {
     pub(super) accept_errors: Counter,
     pub(super) tls_handshake_failures: Counter,
     pub(super) proxy_header_failures: Counter,
+    pub(super) client_limit_refusals: Counter,
     pub(super) malformed: Counter,
     pub(super) requests: Counter,
     /// By the hundreds digit of the status, 1xx first.
@@ -158,6 +159,7 @@ impl DatapathCounters {
             accept_errors: self.accept_errors.value(),
             tls_handshake_failures: self.tls_handshake_failures.value(),
             proxy_header_failures: self.proxy_header_failures.value(),
+            client_limit_refusals: self.client_limit_refusals.value(),
             malformed: self.malformed.value(),
             requests: self.requests.value(),
             responses_2xx: success.value(),
@@ -251,6 +253,8 @@ pub struct DatapathSnapshot {
     pub tls_handshake_failures: u64,
     /// Connections without a good header of the PROXY protocol where one has to be.
     pub proxy_header_failures: u64,
+    /// Connections that were reset because their client had as many as it may have.
+    pub client_limit_refusals: u64,
     /// Requests that were none, and were answered with 400 or a like status.
     pub malformed: u64,
     /// Requests read.

@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::batch::{Batched, Flushed};
 use super::body::ResponseBody;
 use super::client_auth;
+use super::client_limit::Admitted;
 use super::connection::Connection;
 use super::executor::{LocalExecutor, PanicCount};
 use super::forward;
@@ -43,6 +44,12 @@ use super::worker::WorkerState;
 /// Begins to serve a connection, in a task of its own.
 pub(super) fn spawn(stream: TcpStream, connection: Rc<Connection>) {
     let open = Open::of(&connection.worker, connection.datapath);
+    let client = connection.peer.ip();
+    let admitted = Admitted::admit(&connection.worker, &stream, connection.datapath, client);
+    let Some(admitted) = admitted else {
+        return;
+    };
+    let open = (open, admitted);
     // Two tasks and not one that can do both: a task is copied when it is spawned, and what TLS
     // needs is several kilobytes.
     match connection.scheme {
@@ -75,6 +82,10 @@ pub(super) fn spawn_proxied(stream: TcpStream, place: Place) {
                 destination,
             } => place.connection(source, destination.port()),
             Origin::Own => place.connection(place.peer, place.port),
+        };
+        let client = connection.peer.ip();
+        let Some(_admitted) = Admitted::admit(worker, &stream, place.datapath, client) else {
+            return;
         };
         match place.scheme {
             Scheme::Http => serve_http1(stream, &connection).await,
@@ -111,6 +122,10 @@ pub(super) fn spawn_relay(stream: TcpStream, place: Place) {
                 }
             }
         }
+        let client = source.ip();
+        let Some(_admitted) = Admitted::admit(worker, &stream, place.datapath, client) else {
+            return;
+        };
         let relay = Relay {
             stream,
             source: SocketAddr::new(source.ip().to_canonical(), source.port()),

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::UdpSocket;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -14,13 +15,13 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
-use rustls::crypto::aws_lc_rs;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::access_log::{AccessLog, LogBuffer};
 use super::balancing::Balancing;
 use super::client::ClientPolicy;
+use super::client_limit::ClientLimit;
 use super::counters::{Counters, WorkerSnapshot};
 use super::departure::Departures;
 use super::dial::Dial;
@@ -33,6 +34,7 @@ use super::metrics::RequestMetrics;
 use super::metrics::series::{SharedSeries, Shelf};
 use super::pool::Pool;
 use super::ports::{Order, Ports, Sockets};
+use super::random::Random;
 use super::table::{RecentRoutes, Table, TableHandle};
 use super::timer::Timers;
 use super::tls::{ServerTls, UpstreamTls};
@@ -71,6 +73,8 @@ pub struct WorkerOptions {
     pub timeouts: Timeouts,
     /// Who is believed about clients.
     pub clients: ClientPolicy,
+    /// Connections that one client may have open on a worker.
+    pub client_connections_max: Option<NonZeroU32>,
     /// How many UDP sessions there may be, and for how long.
     pub datagrams: DatagramLimits,
     /// How endpoints share requests where no Ingress says otherwise.
@@ -238,6 +242,7 @@ pub(super) struct WorkerState {
     pub(super) timeouts: Timeouts,
     pub(super) datagram_limits: DatagramLimits,
     pub(super) clients: ClientPolicy,
+    pub(super) client_limit: ClientLimit,
     pub(super) timers: Rc<Timers>,
     pub(super) pool: Pool,
     pub(super) counters: Arc<Counters>,
@@ -247,7 +252,7 @@ pub(super) struct WorkerState {
     pub(super) drain: Drain,
     pub(super) departures: Departures,
     pub(super) scratch: Scratch,
-    random: Cell<u64>,
+    random: Random,
     open: Cell<u64>,
     closed: Notify,
 }
@@ -259,26 +264,17 @@ impl WorkerState {
 
     /// A new request id: 32 hexadecimal digits.
     pub(super) fn request_id(&self) -> [u8; 32] {
-        let mut text = [0; 32];
-        let (pairs, _) = text.as_chunks_mut::<2>();
-        for (pair, byte) in pairs.iter_mut().zip(self.nonce()) {
-            *pair = HEXADECIMAL[usize::from(byte)];
-        }
-        text
+        self.random.hexadecimal()
     }
 
     /// Bytes that differ from each other's.
     pub(super) fn nonce(&self) -> [u8; 16] {
-        (u128::from(self.random()) << 64 | u128::from(self.random())).to_ne_bytes()
+        self.random.bytes()
     }
 
-    /// `SplitMix64` (Steele, Lea, Flood 2014): ids have to differ, not to be secret.
+    /// A number that tells nothing of the next.
     pub(super) fn random(&self) -> u64 {
-        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.random.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.random.number()
     }
 
     pub(super) fn index(&self) -> usize {
@@ -355,6 +351,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
     let WorkerOptions {
         timeouts,
         clients,
+        client_connections_max,
         datagrams: datagram_limits,
         balancing,
         request_metrics,
@@ -384,6 +381,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         timeouts,
         datagram_limits,
         clients,
+        client_limit: ClientLimit::new(client_connections_max),
         timers: Timers::new(),
         pool: Pool::new(balancing, &reader.counters),
         counters: Arc::clone(&reader.counters),
@@ -393,7 +391,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         drain: Drain::default(),
         departures: Departures::default(),
         scratch: Scratch::default(),
-        random: Cell::new(seed()?),
+        random: Random::new()?,
         open: Cell::new(0),
         closed: Notify::new(),
     });
@@ -414,15 +412,6 @@ fn stay_on(cpu: usize) -> io::Result<()> {
     let mut cpus = rustix::thread::CpuSet::new();
     cpus.set(cpu);
     Ok(rustix::thread::sched_setaffinity(None, &cpus)?)
-}
-
-fn seed() -> io::Result<u64> {
-    let mut seed = [0; 8];
-    let source = aws_lc_rs::default_provider().secure_random;
-    source
-        .fill(&mut seed)
-        .map_err(|_| io::Error::other("no random numbers from the system"))?;
-    Ok(u64::from_ne_bytes(seed))
 }
 
 impl Ready {
@@ -480,18 +469,6 @@ impl Ready {
         }
     }
 }
-
-/// Each byte as two digits.
-const HEXADECIMAL: [[u8; 2]; 256] = {
-    let digits = b"0123456789abcdef";
-    let mut all = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < all.len() {
-        all[byte] = [digits[byte >> 4], digits[byte & 0xf]];
-        byte += 1;
-    }
-    all
-};
 
 /// How often idle connections are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

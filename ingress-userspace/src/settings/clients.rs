@@ -1,6 +1,7 @@
 //! Flags of who is believed about clients.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use clap::Args;
 use http::HeaderName;
@@ -55,6 +56,17 @@ pub struct Clients {
     )]
     pub use_proxy_protocol: bool,
 
+    /// Connections that one client (an address, or of IPv6 a network of 64 bits) may have open on
+    /// one worker; more are reset. 0: any number. Unless given, the workers' shares of a quarter of
+    /// the file descriptors that the process may have. Networks of --proxy-real-ip-cidr speak for
+    /// many clients and are not counted.
+    #[arg(
+        long,
+        env = "SLUICE_CLIENT_CONNECTIONS_MAX",
+        value_name = "CONNECTIONS"
+    )]
+    pub client_connections_max: Option<u32>,
+
     /// Seconds for that header.
     #[arg(
         long,
@@ -81,7 +93,18 @@ impl Clients {
             use_proxy_protocol: self.use_proxy_protocol,
         }
     }
+
+    /// Connections that one client may have on one of so many workers, of a process that may have so
+    /// many descriptors.
+    pub fn connections_max(&self, workers: u32, descriptors: u32) -> Option<NonZeroU32> {
+        let share = || (descriptors / CLIENT_PART / workers.max(1)).max(1);
+        NonZeroU32::new(self.client_connections_max.unwrap_or_else(share))
+    }
 }
+
+/// The part of descriptors that one client may have: a request that goes round in circles has two
+/// for each connection.
+const CLIENT_PART: u32 = 4;
 
 /// A network, or one address.
 fn parse_network(text: &str) -> Result<IpNet, String> {
@@ -89,4 +112,31 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
         .parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     network.map_err(|_| "expected a network such as 10.0.0.0/8, or an address".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        clients: Clients,
+    }
+
+    #[test]
+    fn a_client_may_have_a_quarter_of_the_descriptors_or_what_is_said() {
+        let max = |flags: &[&str], workers, descriptors| {
+            let flags = ["sluice"].iter().chain(flags);
+            let flags = Flags::try_parse_from(flags).unwrap();
+            let max = flags.clients.connections_max(workers, descriptors);
+            max.map(NonZeroU32::get)
+        };
+        assert_eq!(max(&[], 2, 20_000), Some(2_500));
+        assert_eq!(max(&[], 64, 100), Some(1));
+        assert_eq!(max(&["--client-connections-max=7"], 2, 20_000), Some(7));
+        assert_eq!(max(&["--client-connections-max=0"], 2, 20_000), None);
+    }
 }

@@ -8,6 +8,7 @@ mod balancing;
 mod bodies;
 mod client;
 mod client_auth;
+mod client_limit;
 mod client_names;
 mod connect;
 mod datagram;

@@ -3,7 +3,7 @@
 //! Everything blocks and nothing sleeps: a test waits for bytes, or for a generation.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::thread;
@@ -18,6 +18,7 @@ use ingress_userspace::proxy::{
     Scheme, Table, TableHandle, Timeouts, TlsOptions, Worker, WorkerHandle, WorkerOptions,
     WorkerSnapshot, WorkerSpec, listen, listen_datagrams,
 };
+use socket2::{Domain, Socket, Type};
 
 /// A proxy with one worker.
 pub(crate) struct Proxy {
@@ -312,6 +313,14 @@ pub(crate) struct Reply {
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).unwrap())
+    }
+
+    /// From another address of this host.
+    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self::new(socket.into())
     }
 
     fn new(stream: TcpStream) -> Self {

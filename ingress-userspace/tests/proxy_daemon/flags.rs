@@ -61,6 +61,28 @@ fn flags_that_mean_nothing_are_told() {
 }
 
 #[test]
+fn a_client_has_as_many_connections_as_it_may_have() {
+    let place = Place::new(origin());
+    let daemon = place.start("a", &["--client-connections-max=2", "--workers=1"]);
+    wait_for("the client to have none open", || {
+        let kept: Vec<_> = (0..2).filter_map(|_| connected(&daemon)).collect();
+        kept.len() == 2 && connected(&daemon).is_none()
+    });
+}
+
+/// A connection over which a request was answered.
+fn connected(daemon: &Daemon) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(daemon.http).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(b"GET /a HTTP/1.1\r\nHost: one.test\r\n\r\n")
+        .ok()?;
+    let mut stream = BufReader::new(stream);
+    read_answer(&mut stream)?;
+    Some(stream.into_inner())
+}
+
+#[test]
 fn an_annotation_gives_sessions_a_cookie() {
     let place = Place::new(origin());
     place.change(|manifest| {

@@ -251,6 +251,16 @@ const DATAPATH_COUNTERS: &[Number<DatapathSnapshot>] = &[
         "TLS handshakes that failed or timed out",
         |datapath| datapath.tls_handshake_failures,
     ),
+    (
+        "sluice_proxy_header_failures_total",
+        "Connections without a good header of the PROXY protocol where one has to be",
+        |datapath| datapath.proxy_header_failures,
+    ),
+    (
+        "sluice_client_limit_refusals_total",
+        "Connections reset because their client had as many as it may have",
+        |datapath| datapath.client_limit_refusals,
+    ),
     ("sluice_requests_total", "Requests read", |datapath| {
         datapath.requests
     }),
