@@ -43,6 +43,7 @@ fn rules(path: &str) -> Arc<HostRules> {
         name: "work".into(),
     };
     let rule = Rule {
+        body_bytes_max: None,
         path: PathPattern::prefix(path),
         target: Target::Unavailable,
         origin: RuleOrigin {

@@ -8,11 +8,13 @@
 
 mod balance;
 pub mod client_auth;
+mod size;
 
 use std::collections::BTreeMap;
 
 use crate::ir::{BackendPolicy, UpstreamProtocol};
 use client_auth::ClientAuthSettings;
+pub use size::bytes as read_size;
 
 /// Every setting that one Ingress, or one class, makes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct Settings {
     pub backend: BackendPolicy,
     /// What clients have to show.
     pub client_auth: ClientAuthSettings,
+    /// Bytes of a request body; 0: any number. `None`: as the operator says.
+    pub body_bytes_max: Option<u64>,
     session: balance::Session,
 }
 
@@ -110,6 +114,10 @@ const REGISTRY: &[Setting] = &[
     Setting {
         key: "ssl-passthrough",
         read: ssl_passthrough,
+    },
+    Setting {
+        key: "proxy-body-size",
+        read: size::proxy_body_size,
     },
     // The hash comes after what it counts more than.
     Setting {
@@ -253,6 +261,20 @@ mod tests {
         assert_eq!(read("true"), (true, 0));
         assert_eq!(read("false"), (false, 0));
         assert_eq!(read("yes"), (false, 1));
+    }
+
+    #[test]
+    fn a_body_may_be_as_large_as_the_class_says_or_the_ingress() {
+        let (class, _) = of_class(&map(&[("proxy-body-size", "8m")]));
+        let read = |value: &str| {
+            let annotations = map(&[("nginx.ingress.kubernetes.io/proxy-body-size", value)]);
+            let (settings, mistakes) = of_ingress(&annotations, class.clone());
+            (settings.body_bytes_max, mistakes.len())
+        };
+        assert_eq!(read("0"), (Some(0), 0));
+        assert_eq!(read("1k"), (Some(1024), 0));
+        assert_eq!(read("large"), (Some(8 << 20), 1));
+        assert_eq!(Settings::default().body_bytes_max, None);
     }
 
     #[test]

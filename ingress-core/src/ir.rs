@@ -101,6 +101,7 @@ mod tests {
                 };
                 let target = Target::Unavailable;
                 Arc::new(Rule {
+                    body_bytes_max: None,
                     path: PathPattern::prefix("/"),
                     target,
                     origin,

@@ -70,7 +70,7 @@ pub use client::{ClientPolicy, ForwardedFor};
 pub use counters::{DatapathSnapshot, WorkerSnapshot};
 pub use dial::{Dial, HostDial};
 pub use lend::Peers;
-pub use limits::{DatagramLimits, Timeouts};
+pub use limits::{ClientLimits, DatagramLimits, Timeouts};
 pub use listen::{Datapath, ListenError, Listener, Scheme, Transport, listen, listen_datagrams};
 pub use metrics::RequestMetrics;
 pub use metrics::exposition::{Identity, Metrics};

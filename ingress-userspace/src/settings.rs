@@ -325,8 +325,7 @@ impl Run {
                 ..Timeouts::default()
             },
             clients: self.clients.policy(),
-            client_connections_max: (self.clients)
-                .connections_max(self.worker_count(), descriptors),
+            client_limits: self.clients.limits(self.worker_count(), descriptors),
             datagrams: self.relay.datagram_limits(),
             balancing: self.upstream.balancing(),
             request_metrics: self.observe.request_metrics(),

@@ -24,6 +24,8 @@ pub struct Rule {
     pub path: PathPattern,
     /// Where they go.
     pub target: Target,
+    /// Bytes that the body of a request may have; 0: any number. `None`: as the operator says.
+    pub body_bytes_max: Option<u64>,
     /// Who says so.
     pub origin: RuleOrigin,
 }

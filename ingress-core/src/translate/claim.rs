@@ -167,6 +167,7 @@ pub(super) fn controller_default(key: &Arc<BackendKey>) -> Arc<Rule> {
     Arc::new(Rule {
         path: PathPattern::prefix("/"),
         target: Target::Backend(Arc::clone(key)),
+        body_bytes_max: None,
         origin: RuleOrigin {
             ingress: origin,
             path: "".into(),
@@ -243,6 +244,7 @@ impl Reader {
         Some(Rule {
             path: pattern,
             target,
+            body_bytes_max: self.settings.body_bytes_max,
             origin,
         })
     }
@@ -256,6 +258,7 @@ impl Reader {
         Arc::new(Rule {
             path: PathPattern::prefix("/"),
             target,
+            body_bytes_max: self.settings.body_bytes_max,
             origin,
         })
     }

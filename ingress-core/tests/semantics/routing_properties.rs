@@ -90,6 +90,7 @@ fn rule(path: PathPattern, number: u16) -> Arc<Rule> {
         policy: BackendPolicy::default(),
     }));
     Arc::new(Rule {
+        body_bytes_max: None,
         path,
         target,
         origin: RuleOrigin {

@@ -39,6 +39,18 @@ struct Uploading {
 pub(super) struct Upload {
     progress: Cell<Progress>,
     bytes: Cell<u64>,
+    bytes_max: u64,
+}
+
+/// Why a request body ends before its end.
+#[derive(Debug, Error)]
+pub(super) enum UploadError {
+    /// The client broke off, or sent what is no body.
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    /// It has more bytes than it may have.
+    #[error("request body is too large")]
+    TooLarge,
 }
 
 impl Upload {
@@ -57,7 +69,9 @@ impl Upload {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 self.bytes.set(self.bytes.get() + length as u64);
-                if is_end {
+                if self.bytes.get() > self.bytes_max {
+                    self.progress.set(Progress::TooLarge);
+                } else if is_end {
                     self.progress.set(Progress::Done);
                 }
             }
@@ -75,6 +89,8 @@ pub(super) enum Progress {
     Done,
     /// The client broke off, or sent what is no body.
     Failed,
+    /// It has more bytes than it may have.
+    TooLarge,
 }
 
 impl RequestBody {
@@ -94,10 +110,11 @@ impl RequestBody {
     }
 
     /// The body of a downstream request, and where to look what has come of it (`None`: there is
-    /// none).
+    /// none). Nothing of it goes beyond so many bytes.
     pub(super) fn new(
         incoming: Incoming,
         activity: Option<&Rc<Activity>>,
+        bytes_max: u64,
     ) -> (Self, Option<Rc<Upload>>) {
         if incoming.is_end_stream() {
             return (Self::empty(), None);
@@ -105,6 +122,7 @@ impl RequestBody {
         let upload = Rc::new(Upload {
             progress: Cell::new(Progress::Streaming),
             bytes: Cell::new(0),
+            bytes_max,
         });
         let uploading = Uploading {
             incoming,
@@ -121,12 +139,12 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let Some(uploading) = &mut self.uploading else {
             return Poll::Ready(None);
         };
@@ -138,7 +156,10 @@ impl Body for RequestBody {
         }
         let is_end = uploading.incoming.is_end_stream();
         uploading.upload.note(&poll, is_end);
-        poll
+        if uploading.upload.progress() == Progress::TooLarge {
+            return Poll::Ready(Some(Err(UploadError::TooLarge)));
+        }
+        poll.map_err(UploadError::Client)
     }
 
     fn is_end_stream(&self) -> bool {

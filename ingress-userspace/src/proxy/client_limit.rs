@@ -14,13 +14,13 @@ use hashbrown::hash_map::Entry;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::limits::ClientLimits;
 use super::listen::Datapath;
 use super::worker::WorkerState;
 
 /// The connections that each client has open on one worker.
 pub(super) struct ClientLimit {
-    /// No bound, and nothing is counted.
-    max: Option<NonZeroU32>,
+    limits: ClientLimits,
     open: RefCell<HashMap<Group, u32>>,
 }
 
@@ -39,11 +39,16 @@ impl Group {
 }
 
 impl ClientLimit {
-    pub(super) fn new(max: Option<NonZeroU32>) -> Self {
+    pub(super) fn new(limits: ClientLimits) -> Self {
         Self {
-            max,
+            limits,
             open: RefCell::default(),
         }
+    }
+
+    /// Bytes of a request body where no Ingress says otherwise; 0: any number.
+    pub(super) fn body_bytes_max(&self) -> u64 {
+        self.limits.body_bytes_max
     }
 
     /// Counts one more, unless there are as many as there may be.
@@ -78,7 +83,8 @@ impl Admitted {
         client: IpAddr,
     ) -> Option<Self> {
         let limit = &worker.client_limit;
-        let Some(max) = limit.max.filter(|_| !worker.clients.trusts(client)) else {
+        let max = limit.limits.connections_max;
+        let Some(max) = max.filter(|_| !worker.clients.trusts(client)) else {
             return Some(Self(None));
         };
         let group = Group::of(client);
@@ -119,8 +125,8 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_clients_that_have_left() {
-        let limit = ClientLimit::new(NonZeroU32::new(2));
-        let max = limit.max.unwrap();
+        let limit = ClientLimit::new(ClientLimits::default());
+        let max = NonZeroU32::new(2).unwrap();
         let [a, b] = [Group(1), Group(2)];
         assert!(limit.enter(a, max) && limit.enter(a, max));
         assert!(!limit.enter(a, max), "two are the bound");

@@ -18,6 +18,9 @@ pub(super) enum Failure {
     /// Downstream: the body broke off or is malformed.
     #[error("request body broke off or is malformed")]
     BadRequestBody,
+    /// Downstream: the body has more bytes than the route takes.
+    #[error("request body is too large")]
+    BodyTooLarge,
     /// Downstream: the body came too slowly.
     #[error("request body came too slowly")]
     RequestTimedOut,
@@ -114,6 +117,7 @@ impl Failure {
             Self::ErrorPage(_) => StatusCode::FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NobodyTrusted | Self::OtherClient => StatusCode::FORBIDDEN,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoTunnel => StatusCode::NOT_IMPLEMENTED,
@@ -140,6 +144,7 @@ impl Failure {
             Self::ErrorPage(_) => "302 found\n",
             Self::Misdirected => "421 misdirected request\n",
             Self::NobodyTrusted | Self::OtherClient => "403 forbidden\n",
+            Self::BodyTooLarge => "413 request body is too large\n",
             Self::RequestTimedOut => "408 request timeout\n",
             Self::NoRoute => "404 no route for this host and path\n",
             Self::NoTunnel => "501 the endpoint takes no tunnels over HTTP/2\n",

@@ -273,6 +273,7 @@ impl Exchange<'_> {
     fn broken(&self, fault: Fault) -> Failure {
         match self.progress() {
             Progress::Failed => Failure::BadRequestBody,
+            Progress::TooLarge => Failure::BodyTooLarge,
             Progress::Streaming | Progress::Done => Failure::Broken(fault),
         }
     }
@@ -284,6 +285,7 @@ impl Exchange<'_> {
         match self.progress() {
             Progress::Streaming => Failure::RequestTimedOut,
             Progress::Failed => Failure::BadRequestBody,
+            Progress::TooLarge => Failure::BodyTooLarge,
             Progress::Done => Failure::ResponseTimedOut,
         }
     }

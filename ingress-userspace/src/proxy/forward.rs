@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::header::{SET_COOKIE, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request, response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use ingress_core::ir::{Balance, UpstreamProtocol};
 
@@ -126,7 +126,11 @@ async fn forward(
     let worker = &connection.worker;
     let deadline = deadline::of(&request, worker.timers.now());
     let (mut head, incoming) = request.into_parts();
-    let (backend, shown) = backend(connection, &head, account)?;
+    let Aim {
+        backend,
+        shown,
+        body_bytes_max,
+    } = aim(connection, &head, &incoming, account)?;
     let session = Session::of(&backend, &head.headers, worker);
     let wish = wish(&backend, session.as_ref(), &head, client);
     let now = worker.timers.now();
@@ -139,10 +143,8 @@ async fn forward(
     account.try_first(load.address);
     let is_multiplexed = load.protocol.is_multiplexed();
     let activity = is_multiplexed.then(|| Activity::new(Rc::clone(&worker.timers)));
-    let (mut body, upload) = RequestBody::new(incoming, activity.as_ref());
-    if let Some(upload) = &upload {
-        account.uploads(upload);
-    }
+    let (mut body, upload) = RequestBody::new(incoming, activity.as_ref(), body_bytes_max);
+    account.uploads(upload.as_ref());
     let is_bodyless = upload.is_none();
     let asked = Asked {
         connection,
@@ -288,12 +290,21 @@ impl Asked<'_> {
     }
 }
 
-/// The backend that a request is for, and what its client has shown where that matters.
-fn backend(
+/// Where a request goes.
+struct Aim {
+    backend: Rc<Backend>,
+    /// What its client has shown, where that matters.
+    shown: Option<Rc<Judgement>>,
+    body_bytes_max: u64,
+}
+
+/// What the route of a request says, if the request may have it.
+fn aim(
     connection: &Connection,
     head: &request::Parts,
+    incoming: &Incoming,
     account: &Account,
-) -> Result<(Rc<Backend>, Option<Rc<Judgement>>), Failure> {
+) -> Result<Aim, Failure> {
     let worker = &connection.worker;
     let authority = head::authority(head)?;
     let mut table = worker.table.borrow_mut();
@@ -313,8 +324,24 @@ fn backend(
     let policy = client_auth.as_ref();
     let shown = policy.map(|policy| client_auth::admit(connection, policy));
     let shown = shown.transpose()?;
+    let mut body_bytes_max = u64::MAX;
+    // What nearly all requests have none of is not looked up.
+    if !incoming.is_end_stream() {
+        let said = route
+            .rule
+            .body_bytes_max
+            .unwrap_or(worker.client_limit.body_bytes_max());
+        body_bytes_max = if said == 0 { u64::MAX } else { said };
+        if incoming.size_hint().lower() > body_bytes_max {
+            return Err(Failure::BodyTooLarge);
+        }
+    }
     match destination {
-        Destination::Backend(slot) => Ok((worker.pool.backend(slot, worker.timers.now()), shown)),
+        Destination::Backend(slot) => Ok(Aim {
+            backend: worker.pool.backend(slot, worker.timers.now()),
+            shown,
+            body_bytes_max,
+        }),
         Destination::Unavailable => Err(Failure::Unavailable),
     }
 }

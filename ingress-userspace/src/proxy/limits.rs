@@ -3,6 +3,7 @@
 //! Durations are those of ingress-nginx, so that a workload behaves after a move as it did before.
 //! Sizes are constants: each names what it bounds and why it is as large as it is.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// How long a worker waits for each step of a request.
@@ -50,6 +51,15 @@ impl Default for Timeouts {
             upstream_idle: Duration::from_mins(1),
         }
     }
+}
+
+/// How much one client may have. By default, as much as there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Connections on one worker.
+    pub connections_max: Option<NonZeroU32>,
+    /// Bytes of a request body where no Ingress says otherwise; 0: any number.
+    pub body_bytes_max: u64,
 }
 
 /// How many UDP sessions one worker has, and for how long.

@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::UdpSocket;
-use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -28,7 +27,7 @@ use super::dial::Dial;
 use super::drain::Drain;
 use super::endpoint::Endpoint;
 use super::lend::{Lender, Peers};
-use super::limits::{CONNECTIONS_MAX, DatagramLimits, Timeouts};
+use super::limits::{CONNECTIONS_MAX, ClientLimits, DatagramLimits, Timeouts};
 use super::listen::{Datapath, Listener, Transport};
 use super::metrics::RequestMetrics;
 use super::metrics::series::{SharedSeries, Shelf};
@@ -73,8 +72,8 @@ pub struct WorkerOptions {
     pub timeouts: Timeouts,
     /// Who is believed about clients.
     pub clients: ClientPolicy,
-    /// Connections that one client may have open on a worker.
-    pub client_connections_max: Option<NonZeroU32>,
+    /// How much a client may have.
+    pub client_limits: ClientLimits,
     /// How many UDP sessions there may be, and for how long.
     pub datagrams: DatagramLimits,
     /// How endpoints share requests where no Ingress says otherwise.
@@ -351,7 +350,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
     let WorkerOptions {
         timeouts,
         clients,
-        client_connections_max,
+        client_limits,
         datagrams: datagram_limits,
         balancing,
         request_metrics,
@@ -381,7 +380,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         timeouts,
         datagram_limits,
         clients,
-        client_limit: ClientLimit::new(client_connections_max),
+        client_limit: ClientLimit::new(client_limits),
         timers: Timers::new(),
         pool: Pool::new(balancing, &reader.counters),
         counters: Arc::clone(&reader.counters),

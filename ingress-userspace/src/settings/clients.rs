@@ -5,9 +5,10 @@ use std::num::NonZeroU32;
 
 use clap::Args;
 use http::HeaderName;
+use ingress_core::annotation::read_size;
 use ipnet::IpNet;
 
-use crate::proxy::{ClientPolicy, ForwardedFor};
+use crate::proxy::{ClientLimits, ClientPolicy, ForwardedFor};
 
 /// Flags of who is believed.
 #[derive(Debug, Args)]
@@ -67,6 +68,17 @@ pub struct Clients {
     )]
     pub client_connections_max: Option<u32>,
 
+    /// Bytes of a request body, as in 512k, 8m or 1g; 0: any number. Larger ones are answered with
+    /// 413. The annotation proxy-body-size counts before it.
+    #[arg(
+        long,
+        env = "SLUICE_PROXY_BODY_SIZE",
+        value_name = "SIZE",
+        default_value = "1m",
+        value_parser = read_size
+    )]
+    pub proxy_body_size: u64,
+
     /// Seconds for that header.
     #[arg(
         long,
@@ -94,11 +106,15 @@ impl Clients {
         }
     }
 
-    /// Connections that one client may have on one of so many workers, of a process that may have so
-    /// many descriptors.
-    pub fn connections_max(&self, workers: u32, descriptors: u32) -> Option<NonZeroU32> {
+    /// How much a client may have of one of so many workers, of a process that may have so many
+    /// descriptors.
+    pub fn limits(&self, workers: u32, descriptors: u32) -> ClientLimits {
         let share = || (descriptors / CLIENT_PART / workers.max(1)).max(1);
-        NonZeroU32::new(self.client_connections_max.unwrap_or_else(share))
+        let connections = self.client_connections_max.unwrap_or_else(share);
+        ClientLimits {
+            connections_max: NonZeroU32::new(connections),
+            body_bytes_max: self.proxy_body_size,
+        }
     }
 }
 
@@ -131,8 +147,8 @@ mod tests {
         let max = |flags: &[&str], workers, descriptors| {
             let flags = ["sluice"].iter().chain(flags);
             let flags = Flags::try_parse_from(flags).unwrap();
-            let max = flags.clients.connections_max(workers, descriptors);
-            max.map(NonZeroU32::get)
+            let limits = flags.clients.limits(workers, descriptors);
+            limits.connections_max.map(NonZeroU32::get)
         };
         assert_eq!(max(&[], 2, 20_000), Some(2_500));
         assert_eq!(max(&[], 64, 100), Some(1));

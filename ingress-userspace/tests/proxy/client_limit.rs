@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
-use ingress_userspace::proxy::{ClientPolicy, WorkerOptions};
+use ingress_userspace::proxy::{ClientLimits, ClientPolicy, WorkerOptions};
 
 use crate::relay::service;
 use crate::rig::{Client, Options, Origin, Proxy, config, wait_until};
@@ -13,7 +13,10 @@ use crate::rig::{Client, Options, Origin, Proxy, config, wait_until};
 fn bounded(max: u32, clients: ClientPolicy) -> Options {
     Options::worker(WorkerOptions {
         clients,
-        client_connections_max: NonZeroU32::new(max),
+        client_limits: ClientLimits {
+            connections_max: NonZeroU32::new(max),
+            ..ClientLimits::default()
+        },
         ..WorkerOptions::default()
     })
 }

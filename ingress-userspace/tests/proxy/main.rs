@@ -6,6 +6,7 @@ mod access_log;
 mod asleep;
 mod balancing;
 mod bodies;
+mod body_size;
 mod client;
 mod client_auth;
 mod client_limit;

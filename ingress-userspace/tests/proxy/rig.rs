@@ -225,6 +225,7 @@ pub(crate) fn rule(prefix: &str, target: Target) -> Rule {
         name: "test".into(),
     };
     Rule {
+        body_bytes_max: None,
         path: PathPattern::Prefix(prefix.trim_end_matches('/').into()),
         target,
         origin: RuleOrigin {

@@ -186,6 +186,7 @@ fn route_compilation() -> Vec<f64> {
     let host = |number: usize| HostPattern::parse(&format!("host{number}.example.com"));
     let rules = |path: &str| {
         let rule = Rule {
+            body_bytes_max: None,
             path: PathPattern::prefix(path),
             target: Target::Unavailable,
             origin: RuleOrigin {

@@ -126,8 +126,11 @@ impl Account {
         let _ = self.route.set(self.worker.shelf.open(labels, slot));
     }
 
-    pub(in super::super) fn uploads(&self, upload: &Rc<Upload>) {
-        let _ = self.upload.set(Rc::clone(upload));
+    /// Counts a body that the client sends, if it does.
+    pub(in super::super) fn uploads(&self, upload: Option<&Rc<Upload>>) {
+        if let Some(upload) = upload {
+            let _ = self.upload.set(Rc::clone(upload));
+        }
     }
 
     /// An endpoint was picked; the first of them, right after the request has come.

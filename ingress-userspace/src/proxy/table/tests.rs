@@ -40,6 +40,7 @@ fn config(services: &[(&str, &[u8])]) -> Arc<Config> {
             name: "test".into(),
         };
         let rule = Rule {
+            body_bytes_max: None,
             path: PathPattern::Prefix("".into()),
             target: Target::Backend(key(service)),
             origin: RuleOrigin {
