@@ -9,6 +9,7 @@
 mod balance;
 pub mod client_auth;
 mod size;
+mod timeout;
 
 use std::collections::BTreeMap;
 
@@ -118,6 +119,18 @@ const REGISTRY: &[Setting] = &[
     Setting {
         key: "proxy-body-size",
         read: size::proxy_body_size,
+    },
+    Setting {
+        key: "proxy-connect-timeout",
+        read: timeout::connect,
+    },
+    Setting {
+        key: "proxy-send-timeout",
+        read: timeout::send,
+    },
+    Setting {
+        key: "proxy-read-timeout",
+        read: timeout::read,
     },
     // The hash comes after what it counts more than.
     Setting {

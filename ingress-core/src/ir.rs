@@ -19,7 +19,8 @@ use crate::shared::Shared;
 use crate::sorted::SortedMap;
 
 pub use backend::{
-    Backend, BackendKey, BackendKeyError, BackendPolicy, Endpoint, ServicePort, UpstreamProtocol,
+    Backend, BackendKey, BackendKeyError, BackendPolicy, BackendTimeouts, Endpoint, ServicePort,
+    UpstreamProtocol,
 };
 pub use balance::{Affinity, AffinityMode, Balance, HashBy};
 pub use certificate::Certificate;

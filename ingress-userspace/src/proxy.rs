@@ -60,6 +60,7 @@ mod trace;
 mod tunnel;
 mod upgrade;
 mod upstream;
+mod waits;
 mod websocket;
 mod worker;
 

@@ -322,7 +322,7 @@ impl Run {
         WorkerOptions {
             timeouts: Timeouts {
                 proxy_header: Duration::from_secs(header_timeout),
-                ..Timeouts::default()
+                ..self.upstream.timeouts()
             },
             clients: self.clients.policy(),
             client_limits: self.clients.limits(self.worker_count(), descriptors),

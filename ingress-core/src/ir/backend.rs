@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -34,6 +35,19 @@ pub struct BackendPolicy {
     pub passthrough: bool,
     /// Whether sessions stay with an endpoint.
     pub affinity: Option<Arc<Affinity>>,
+    /// How long its endpoints are waited for.
+    pub timeouts: BackendTimeouts,
+}
+
+/// How long endpoints are waited for, in seconds. `None`: as for all backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendTimeouts {
+    /// For a connection.
+    pub connect: Option<NonZeroU32>,
+    /// Without a byte while a request is sent.
+    pub send: Option<NonZeroU32>,
+    /// Without a byte of the response, or in a tunnel.
+    pub read: Option<NonZeroU32>,
 }
 
 impl BackendKey {

@@ -100,7 +100,7 @@ async fn judge<T>(
     endpoint: &Endpoint,
     opening: impl Future<Output = io::Result<T>>,
 ) -> Result<T, Failure> {
-    let limit = worker.timeouts.upstream_connect;
+    let limit = backend.waits.connect;
     // A pod that has gone answers nothing, and who removes it knows before the timeout does.
     let opening = async {
         tokio::select! {

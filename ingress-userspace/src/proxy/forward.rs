@@ -31,6 +31,7 @@ use super::request::Rewritten;
 use super::response::Dialect;
 use super::upgrade::Upgrade;
 use super::upstream::Patience;
+use super::waits::Waits;
 use super::worker::WorkerState;
 use super::{request as head, response as answer};
 
@@ -156,7 +157,7 @@ async fn forward(
     let (upgrade, lines) = asked.rewrite(&mut head, load.protocol)?;
     body.introduce(lines);
     let request = Request::from_parts(head, body);
-    let mut patience = Patience::new(&worker.timers, worker.timeouts.response_head, deadline);
+    let mut patience = Patience::new(&worker.timers, &backend.waits, deadline, upload.clone());
     let exchange = Exchange {
         worker,
         account,
@@ -180,11 +181,12 @@ async fn forward(
     let took = account.answered(response.status());
     judge(worker, &exchange.backend, endpoint, response.status(), took);
     let session = session.map(|session| session.cookie(&exchange.backend, endpoint.address));
+    let Waits { body, tunnel, .. } = exchange.backend.waits;
     if let Some(upgrade) = Upgrade::agreed(upgrade, response.status())? {
-        let head = upgrade.accept(response, carrier, connection, account)?;
+        let head = upgrade.accept(response, carrier, connection, account, tunnel)?;
         return Ok(Answer::Switched(head));
     }
-    patience.set_limit(worker.timeouts.body_idle);
+    patience.set_limit(body);
     Ok(Answer::Response {
         response,
         carrier,

@@ -22,6 +22,8 @@ pub struct Timeouts {
     pub downstream_write: Duration,
     /// For a connection to an endpoint.
     pub upstream_connect: Duration,
+    /// Without a byte from or to the endpoint while a client sends a body.
+    pub upstream_send: Duration,
     /// Without a byte from or to the endpoint before its response head.
     pub response_head: Duration,
     /// Without a byte from or to the endpoint after its response head.
@@ -44,6 +46,7 @@ impl Default for Timeouts {
             buffers_idle: Duration::from_secs(1),
             downstream_write: Duration::from_mins(1),
             upstream_connect: Duration::from_secs(5),
+            upstream_send: Duration::from_mins(1),
             response_head: Duration::from_mins(1),
             body_idle: Duration::from_mins(1),
             tunnel_idle: Duration::from_mins(1),

@@ -20,8 +20,9 @@ use super::backend::{BackendSlot, Endpoints};
 use super::balancing::Balancing;
 use super::counters::Counters;
 use super::endpoint::{Endpoint, Freed, IdleCount, Load, WARM};
-use super::limits::IDLE_MAX;
+use super::limits::{IDLE_MAX, Timeouts};
 use super::upstream::Upstream;
+use super::waits::Waits;
 use super::worker::WorkerState;
 
 /// The backends and endpoints that one worker has to do with.
@@ -30,6 +31,7 @@ pub(super) struct Pool {
     endpoints: RefCell<HashMap<EndpointKey, Rc<Endpoint>, RandomState>>,
     idle: IdleCount,
     balancing: Balancing,
+    timeouts: Timeouts,
     freed: Rc<Freed>,
 }
 
@@ -41,6 +43,7 @@ pub(super) struct Backend {
     members: RefCell<Members>,
     balance: Balance,
     affinity: Option<Arc<Affinity>>,
+    pub(super) waits: Waits,
     turn: Cell<u64>,
     budget: Cell<RetryBudget>,
 }
@@ -77,12 +80,13 @@ pub(super) struct Wish {
 }
 
 impl Pool {
-    pub(super) fn new(balancing: Balancing, counters: &Arc<Counters>) -> Self {
+    pub(super) fn new(balancing: Balancing, timeouts: Timeouts, counters: &Arc<Counters>) -> Self {
         Self {
             backends: RefCell::default(),
             endpoints: RefCell::default(),
             idle: IdleCount::new(counters),
             balancing,
+            timeouts,
             freed: Rc::default(),
         }
     }
@@ -99,6 +103,7 @@ impl Pool {
                 members: RefCell::default(),
                 balance: slot.policy.balance.clone().unwrap_or_else(usual),
                 affinity: slot.policy.affinity.clone(),
+                waits: Waits::new(&self.timeouts, slot.policy.timeouts),
                 turn: Cell::new(slot.id),
                 budget: Cell::new(RetryBudget::new(now)),
             })

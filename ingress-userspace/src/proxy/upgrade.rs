@@ -9,6 +9,7 @@
 //! has agreed to that one. `h2c` is never passed on: it would let a client speak HTTP/2 past us.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{
     CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
@@ -142,6 +143,7 @@ impl Upgrade {
         carrier: Carrier,
         connection: &Rc<Connection>,
         account: &Rc<Account>,
+        limit: Duration,
     ) -> Result<response::Parts, Failure> {
         let (mut head, ()) = agreed.into_parts();
         let chosen = if self.by_connect {
@@ -164,7 +166,11 @@ impl Upgrade {
                     head.headers.insert(SEC_WEBSOCKET_ACCEPT, proof.into());
                 }
                 // Taken up when the head has been written.
-                connection.switch(Switched { endpoint, account });
+                connection.switch(Switched {
+                    endpoint,
+                    account,
+                    limit,
+                });
             }
             Asked::Http2 { stream, accept } => {
                 let proof = head.headers.remove(SEC_WEBSOCKET_ACCEPT);
@@ -172,7 +178,11 @@ impl Upgrade {
                     return Err(Failure::Switched);
                 }
                 head.status = StatusCode::OK;
-                let switched = Switched { endpoint, account };
+                let switched = Switched {
+                    endpoint,
+                    account,
+                    limit,
+                };
                 let connection = Rc::clone(connection);
                 let executor = LocalExecutor::new(&connection.worker);
                 executor.execute(async move {
@@ -205,6 +215,8 @@ pub(super) struct Switched {
     endpoint: FarEnd,
     /// The request that asked for it.
     account: Rc<Account>,
+    /// Without a byte in either direction.
+    limit: Duration,
 }
 
 /// Where it leads.
@@ -234,7 +246,7 @@ impl Switched {
     {
         let in_flight = connection.begin(self.account);
         let worker = &connection.worker;
-        let limit = worker.timeouts.tunnel_idle;
+        let limit = self.limit;
         let tunnelled = match self.endpoint {
             FarEnd::Connection(endpoint) => tunnel::run(client, endpoint, limit, worker).await,
             FarEnd::Stream(stream, _carrier) => {

@@ -31,12 +31,13 @@ use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
-use super::body::RequestBody;
+use super::body::{Progress, RequestBody, Upload};
 use super::io::Activity;
 use super::limits::CONNECTION_BUFFER_BYTES_MAX;
 use super::stream::{Stream as _, UpstreamStream};
 use super::timer::{Alarm, Timers};
 use super::tunnel::Side;
+use super::waits::Waits;
 use decode::{BadBody, Decoded, Decoder};
 use encode::{Size, encode};
 use head::{BadHead, HeadReader};
@@ -368,6 +369,8 @@ fn parse_request(bytes: &[u8]) -> Option<Request<RequestBody>> {
 pub(super) struct Patience {
     timers: Rc<Timers>,
     limit: Duration,
+    /// What counts in its place while the client still sends a body.
+    sending: Option<(Rc<Upload>, Duration)>,
     /// When it is over whatever moves.
     deadline: Option<Instant>,
     /// Set when there is something to wait for.
@@ -375,10 +378,16 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    pub(super) fn new(timers: &Rc<Timers>, limit: Duration, deadline: Option<Instant>) -> Self {
+    pub(super) fn new(
+        timers: &Rc<Timers>,
+        waits: &Waits,
+        deadline: Option<Instant>,
+        upload: Option<Rc<Upload>>,
+    ) -> Self {
         Self {
             timers: Rc::clone(timers),
-            limit,
+            limit: waits.head,
+            sending: upload.map(|upload| (upload, waits.send)),
             deadline,
             alarm: None,
         }
@@ -399,11 +408,24 @@ impl Patience {
         self.deadline.map_or(Duration::MAX, left)
     }
 
+    fn limit(&self) -> Duration {
+        match &self.sending {
+            Some((upload, limit)) if upload.progress() == Progress::Streaming => *limit,
+            Some(_) | None => self.limit,
+        }
+    }
+
+    /// How long at least, whoever has his turn meanwhile.
+    fn shortest(&self) -> Duration {
+        let sending = self.sending.as_ref();
+        sending.map_or(self.limit, |(_, limit)| self.limit.min(*limit))
+    }
+
     pub(super) fn is_over(&mut self, activity: &Activity, cx: &Context<'_>) -> bool {
         let Some(alarm) = &self.alarm else {
             // The wait begins now, however long the connection was idle before.
             activity.touch();
-            let limit = self.limit.min(self.until_deadline());
+            let limit = self.shortest().min(self.until_deadline());
             self.alarm = Some(self.timers.alarm(limit, cx.waker()));
             return false;
         };
@@ -411,7 +433,7 @@ impl Patience {
             return false;
         }
         let quiet = self.timers.now().saturating_duration_since(activity.last());
-        let left = self.limit.saturating_sub(quiet);
+        let left = self.limit().saturating_sub(quiet);
         let left = left.min(self.until_deadline());
         if !left.is_zero() {
             alarm.set(left);

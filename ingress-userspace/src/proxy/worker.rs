@@ -382,7 +382,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         clients,
         client_limit: ClientLimit::new(client_limits),
         timers: Timers::new(),
-        pool: Pool::new(balancing, &reader.counters),
+        pool: Pool::new(balancing, timeouts, &reader.counters),
         counters: Arc::clone(&reader.counters),
         shelf: Shelf::new(Arc::clone(&reader.series), request_metrics),
         tracer,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ingress_core::ir::Balance;
 
-use crate::proxy::Balancing;
+use crate::proxy::{Balancing, Timeouts};
 
 /// Flags of how endpoints share requests.
 #[derive(Debug, Args)]
@@ -18,6 +18,22 @@ pub struct Upstream {
         default_value = "least_request"
     )]
     pub load_balance: LoadBalance,
+
+    /// Seconds for a connection to an endpoint, where no Ingress says otherwise.
+    #[arg(long, env = "SLUICE_PROXY_CONNECT_TIMEOUT", value_name = "SECONDS", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub proxy_connect_timeout: u32,
+
+    /// Seconds without a byte from or to an endpoint while a client sends a body.
+    #[arg(long, env = "SLUICE_PROXY_SEND_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub proxy_send_timeout: u32,
+
+    /// Seconds without a byte from or to an endpoint that has the request, or in a tunnel such as a
+    /// WebSocket.
+    #[arg(long, env = "SLUICE_PROXY_READ_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub proxy_read_timeout: u32,
 
     /// Seconds in which an endpoint that has come gets more and more of its share.
     #[arg(
@@ -66,6 +82,20 @@ pub enum LoadBalance {
 }
 
 impl Upstream {
+    /// How long endpoints are waited for.
+    pub fn timeouts(&self) -> Timeouts {
+        let seconds = |number: u32| Duration::from_secs(number.into());
+        let read = seconds(self.proxy_read_timeout);
+        Timeouts {
+            upstream_connect: seconds(self.proxy_connect_timeout),
+            upstream_send: seconds(self.proxy_send_timeout),
+            response_head: read,
+            body_idle: read,
+            tunnel_idle: read,
+            ..Timeouts::default()
+        }
+    }
+
     /// What the proxy has to know.
     pub fn balancing(&self) -> Balancing {
         Balancing {

@@ -14,7 +14,7 @@ use ingress_userspace::proxy::{Balancing, WorkerOptions};
 use crate::rig::{Client, Options, Origin, PATIENCE, Proxy, Reply, config, dead, wait_until};
 
 /// The usual configuration, with something else for its one backend.
-fn config_with(endpoints: &[SocketAddr], change: impl Fn(&mut Backend)) -> Config {
+pub(crate) fn config_with(endpoints: &[SocketAddr], change: impl Fn(&mut Backend)) -> Config {
     let mut config = config(&[("one.test", "/", endpoints)]);
     let backends = std::mem::take(&mut config.backends);
     let mut backend = (**backends.values().next().unwrap()).clone();

@@ -22,6 +22,7 @@ fn assert_answer(reply: &Reply, status: u16, text: &str) {
 fn short() -> Options {
     let brief = Duration::from_millis(100);
     let timeouts = Timeouts {
+        upstream_send: brief,
         response_head: brief,
         body_idle: brief,
         upstream_connect: brief,

@@ -38,3 +38,4 @@ mod tls;
 mod trace;
 mod tunnels;
 mod upgrade;
+mod waits;

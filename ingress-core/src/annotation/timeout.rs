@@ -1,0 +1,75 @@
+//! How long endpoints are waited for.
+//!
+//! Source: ingress-nginx, annotations `proxy-connect-timeout`, `proxy-send-timeout` and
+//! `proxy-read-timeout`: whole seconds, without a unit.
+
+use std::num::NonZeroU32;
+
+use super::Settings;
+
+pub(super) fn connect(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.backend.timeouts.connect = Some(seconds(value)?);
+    Ok(())
+}
+
+pub(super) fn send(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.backend.timeouts.send = Some(seconds(value)?);
+    Ok(())
+}
+
+pub(super) fn read(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.backend.timeouts.read = Some(seconds(value)?);
+    Ok(())
+}
+
+fn seconds(value: &str) -> Result<NonZeroU32, String> {
+    let number = value.trim().parse();
+    number.map_err(|_| format!("`{value}` is no number of seconds from 1; ignored"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::annotation::of_ingress;
+    use crate::ir::BackendTimeouts;
+
+    #[test]
+    fn each_is_a_number_of_seconds() {
+        let read = |key: &str, value: &str| {
+            let key = format!("nginx.ingress.kubernetes.io/{key}");
+            let annotations = BTreeMap::from([(key, value.to_owned())]);
+            let (settings, mistakes) = of_ingress(&annotations, Settings::default());
+            assert_eq!(
+                mistakes.len(),
+                usize::from(NonZeroU32::new(7) != number(value))
+            );
+            settings.backend.timeouts
+        };
+        let seven = NonZeroU32::new(7);
+        let none = BackendTimeouts::default();
+        let connect = BackendTimeouts {
+            connect: seven,
+            ..none
+        };
+        let send = BackendTimeouts {
+            send: seven,
+            ..none
+        };
+        let answer = BackendTimeouts {
+            read: seven,
+            ..none
+        };
+        assert_eq!(read("proxy-connect-timeout", "7"), connect);
+        assert_eq!(read("proxy-send-timeout", " 7 "), send);
+        assert_eq!(read("proxy-read-timeout", "7"), answer);
+        for value in ["", "0", "-1", "7s", "1.5", "99999999999"] {
+            assert_eq!(read("proxy-read-timeout", value), none, "{value}");
+        }
+    }
+
+    fn number(value: &str) -> Option<NonZeroU32> {
+        value.trim().parse().ok()
+    }
+}

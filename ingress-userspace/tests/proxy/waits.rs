@@ -1,0 +1,52 @@
+//! How long an Ingress has the endpoints of its backends waited for.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use ingress_core::ir::{BackendTimeouts, Config};
+
+use crate::balancing::config_with;
+use crate::rig::{Origin, Proxy};
+
+/// A configuration of one route, with these timeouts for its backend.
+fn waiting(origin: &Origin, timeouts: BackendTimeouts) -> Config {
+    config_with(&[origin.address], |backend| {
+        Arc::make_mut(&mut backend.key).policy.timeouts = timeouts;
+    })
+}
+
+fn read(seconds: u32) -> BackendTimeouts {
+    BackendTimeouts {
+        read: NonZeroU32::new(seconds),
+        ..BackendTimeouts::default()
+    }
+}
+
+#[test]
+fn an_endpoint_that_says_nothing_is_waited_for_as_long_as_is_said() {
+    let silent = Origin::start(|mut connection| while connection.read_head().is_some() {});
+    let proxy = Proxy::start(waiting(&silent, read(1)));
+    assert_eq!(proxy.get("one.test", "/").status, 504);
+}
+
+#[test]
+fn a_client_that_sends_is_waited_for_by_its_own_time() {
+    let origin = Origin::echo("origin");
+    let proxy = Proxy::start(waiting(&origin, read(1)));
+    let mut client = proxy.client();
+    client.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 8\r\n\r\nhalf");
+    thread::sleep(Duration::from_secs(2));
+    client.write("half");
+    assert_eq!(client.read_reply().status, 200);
+
+    let send = BackendTimeouts {
+        send: NonZeroU32::new(1),
+        ..BackendTimeouts::default()
+    };
+    proxy.publish(waiting(&origin, send));
+    let mut slow = proxy.client();
+    slow.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 8\r\n\r\nhalf");
+    assert_eq!(slow.read_reply().status, 408);
+}
