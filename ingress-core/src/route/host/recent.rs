@@ -264,6 +264,19 @@ mod tests {
         assert!(copied.count() > 475);
     }
 
+    #[test]
+    fn another_host_of_the_same_parts_is_not_taken_for_it() {
+        let (map, mut recent) = (map(MANY), Recent::default());
+        let home = |n: usize| home(map.hasher.hash_one(name(n).as_str()));
+        let (set, tag) = home(0);
+        let other = (1..MANY).find(|n| home(*n).0 == set).unwrap();
+        map.get_recent(&mut recent, name(0).as_str());
+        let way = recent.sets[set].way(tag).unwrap();
+        recent.sets[set].present[way] = home(other).1;
+        let found = map.get_recent(&mut recent, name(other).as_str());
+        assert_eq!(found.map(|found| **found), Some(other));
+    }
+
     proptest! {
         #[test]
         fn it_answers_as_the_map_does(
