@@ -85,14 +85,11 @@ fn connected(daemon: &Daemon) -> Option<TcpStream> {
 #[test]
 fn an_annotation_gives_sessions_a_cookie() {
     let place = Place::new(origin());
-    place.change(|manifest| {
-        let annotations = "{nginx.ingress.kubernetes.io/affinity: cookie, \
-                           nginx.ingress.kubernetes.io/session-cookie-name: route}";
-        manifest.replace(
-            "metadata: {name: shop, namespace: web}",
-            &format!("metadata: {{name: shop, namespace: web, annotations: {annotations}}}"),
-        )
-    });
+    annotate(
+        &place,
+        "{nginx.ingress.kubernetes.io/affinity: cookie, \
+         nginx.ingress.kubernetes.io/session-cookie-name: route}",
+    );
     let daemon = place.start("a", &["--load-balance=ewma", "--slow-start=10"]);
     let first = get(&daemon, "").head;
     let cookie = first
@@ -104,6 +101,33 @@ fn an_annotation_gives_sessions_a_cookie() {
     assert!(cookie.starts_with("route="), "{cookie}");
     let next = get(&daemon, &format!("Cookie: {cookie}\r\n")).head;
     assert!(!next.contains("set-cookie"), "{next}");
+}
+
+/// Gives the place's Ingress annotations.
+fn annotate(place: &Place, annotations: &str) {
+    place.change(|manifest| {
+        manifest.replace(
+            "metadata: {name: shop, namespace: web}",
+            &format!("metadata: {{name: shop, namespace: web, annotations: {annotations}}}"),
+        )
+    });
+}
+
+#[test]
+fn bodies_are_as_large_as_a_flag_or_an_annotation_says() {
+    let place = Place::new(origin());
+    let post = |daemon: &Daemon, length: usize| {
+        get(daemon, &format!("Content-Length: {length}\r\n")).status
+    };
+    // The origin answers a head, and nothing of the body is sent.
+    let usual = place.start("a", &[]);
+    assert_eq!(post(&usual, 1 << 20), 200);
+    assert_eq!(post(&usual, (1 << 20) + 1), 413);
+    drop(usual);
+    annotate(&place, "{nginx.ingress.kubernetes.io/proxy-body-size: 2m}");
+    let annotated = place.start("b", &["--proxy-body-size=8k"]);
+    assert_eq!(post(&annotated, 2 << 20), 200);
+    assert_eq!(post(&annotated, (2 << 20) + 1), 413);
 }
 
 #[test]

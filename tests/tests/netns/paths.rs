@@ -104,7 +104,7 @@ fn endpoints_are_reached_over_ipv6_too() -> Result<()> {
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
 fn large_answers_and_uploads_cross_a_smaller_mtu() -> Result<()> {
-    let scene = Scene::set()?;
+    let scene = Scene::set_with(|daemon| daemon.with("--proxy-body-size=0"))?;
     let far = &scene.rig.far;
     let upload = scene.rig.path("upload");
     std::fs::write(&upload, vec![b'u'; LARGE])?;
