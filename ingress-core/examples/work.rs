@@ -43,9 +43,9 @@ fn rules(path: &str) -> Arc<HostRules> {
         name: "work".into(),
     };
     let rule = Rule {
-        body_bytes_max: None,
         path: PathPattern::prefix(path),
         target: Target::Unavailable,
+        body_bytes_max: None,
         origin: RuleOrigin {
             ingress,
             path: path.into(),

@@ -102,9 +102,9 @@ mod tests {
                 };
                 let target = Target::Unavailable;
                 Arc::new(Rule {
-                    body_bytes_max: None,
                     path: PathPattern::prefix("/"),
                     target,
+                    body_bytes_max: None,
                     origin,
                 })
             });

@@ -138,7 +138,7 @@ impl<T: Clone> RouteTable<T> {
         }
     }
 
-    /// Drops what `recent` has of other tables.
+    /// Drops what `recent` has of other tables, and makes room for what it will have of this one.
     pub fn adopt(&self, recent: &mut Recent<T>) {
         self.exact.adopt(&mut recent.0);
     }

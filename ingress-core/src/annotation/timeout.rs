@@ -41,11 +41,7 @@ mod tests {
             let key = format!("nginx.ingress.kubernetes.io/{key}");
             let annotations = BTreeMap::from([(key, value.to_owned())]);
             let (settings, mistakes) = of_ingress(&annotations, Settings::default());
-            assert_eq!(
-                mistakes.len(),
-                usize::from(NonZeroU32::new(7) != number(value))
-            );
-            settings.backend.timeouts
+            (settings.backend.timeouts, mistakes.len())
         };
         let seven = NonZeroU32::new(7);
         let none = BackendTimeouts::default();
@@ -61,15 +57,11 @@ mod tests {
             read: seven,
             ..none
         };
-        assert_eq!(read("proxy-connect-timeout", "7"), connect);
-        assert_eq!(read("proxy-send-timeout", " 7 "), send);
-        assert_eq!(read("proxy-read-timeout", "7"), answer);
+        assert_eq!(read("proxy-connect-timeout", "7"), (connect, 0));
+        assert_eq!(read("proxy-send-timeout", " 7 "), (send, 0));
+        assert_eq!(read("proxy-read-timeout", "7"), (answer, 0));
         for value in ["", "0", "-1", "7s", "1.5", "99999999999"] {
-            assert_eq!(read("proxy-read-timeout", value), none, "{value}");
+            assert_eq!(read("proxy-read-timeout", value), (none, 1), "{value}");
         }
-    }
-
-    fn number(value: &str) -> Option<NonZeroU32> {
-        value.trim().parse().ok()
     }
 }

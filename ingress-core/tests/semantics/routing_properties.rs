@@ -90,9 +90,9 @@ fn rule(path: PathPattern, number: u16) -> Arc<Rule> {
         policy: BackendPolicy::default(),
     }));
     Arc::new(Rule {
-        body_bytes_max: None,
         path,
         target,
+        body_bytes_max: None,
         origin: RuleOrigin {
             ingress,
             path: "".into(),

@@ -47,7 +47,7 @@ pub(super) struct Upload {
 pub(super) enum UploadError {
     /// The client broke off, or sent what is no body.
     #[error(transparent)]
-    Client(#[from] hyper::Error),
+    Client(hyper::Error),
     /// It has more bytes than it may have.
     #[error("request body is too large")]
     TooLarge,

@@ -436,7 +436,8 @@ impl Patience {
         let left = self.limit().saturating_sub(quiet);
         let left = left.min(self.until_deadline());
         if !left.is_zero() {
-            alarm.set(left);
+            // The client may end its body before, and it is the endpoint's turn then.
+            alarm.set(left.min(self.shortest()));
         }
         left.is_zero()
     }

@@ -271,7 +271,7 @@ impl WorkerState {
         self.random.bytes()
     }
 
-    /// A number that tells nothing of the next.
+    /// A number for a choice, not for a secret.
     pub(super) fn random(&self) -> u64 {
         self.random.number()
     }

@@ -225,9 +225,9 @@ pub(crate) fn rule(prefix: &str, target: Target) -> Rule {
         name: "test".into(),
     };
     Rule {
-        body_bytes_max: None,
         path: PathPattern::Prefix(prefix.trim_end_matches('/').into()),
         target,
+        body_bytes_max: None,
         origin: RuleOrigin {
             ingress,
             path: prefix.into(),

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ingress_core::ir::{BackendTimeouts, Config};
 
@@ -49,4 +49,20 @@ fn a_client_that_sends_is_waited_for_by_its_own_time() {
     let mut slow = proxy.client();
     slow.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 8\r\n\r\nhalf");
     assert_eq!(slow.read_reply().status, 408);
+}
+
+#[test]
+fn an_endpoint_has_its_own_time_as_soon_as_the_client_has_sent_all() {
+    let silent = Origin::start(|mut connection| {
+        let mut all = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut connection.stream, &mut all);
+    });
+    let proxy = Proxy::start(waiting(&silent, read(1)));
+    let mut client = proxy.client();
+    client.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 8\r\n\r\nhalf");
+    thread::sleep(Duration::from_secs(2));
+    client.write("half");
+    let begun = Instant::now();
+    assert_eq!(client.read_reply().status, 504);
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }

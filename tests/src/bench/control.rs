@@ -186,9 +186,9 @@ fn route_compilation() -> Vec<f64> {
     let host = |number: usize| HostPattern::parse(&format!("host{number}.example.com"));
     let rules = |path: &str| {
         let rule = Rule {
-            body_bytes_max: None,
             path: PathPattern::prefix(path),
             target: Target::Unavailable,
+            body_bytes_max: None,
             origin: RuleOrigin {
                 ingress: ObjectRef {
                     kind: "Ingress",

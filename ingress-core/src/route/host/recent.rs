@@ -78,8 +78,13 @@ impl<V> Recent<V> {
     /// Becomes that of another map, and forgets the last one's.
     fn begin(&mut self, shards: &Arc<[Shard<V>]>) {
         self.of = Some(Arc::clone(shards));
-        self.sets = vec![Set::default(); SETS].into();
-        self.copies = (0..SETS * WAYS).map(|_| Place(None)).collect();
+        if self.sets.is_empty() {
+            self.sets = vec![Set::default(); SETS].into();
+            self.copies = (0..SETS * WAYS).map(|_| Place(None)).collect();
+        } else {
+            self.sets.fill(Set::default());
+            self.copies.fill_with(|| Place(None));
+        }
     }
 
     /// How many hosts it has.
@@ -127,10 +132,12 @@ impl<V: Clone> HostMap<V> {
         }
     }
 
-    /// Drops the copies of other maps.
+    /// Drops the copies of other maps, and makes room for this one's.
     pub(in super::super) fn adopt(&self, recent: &mut Recent<V>) {
-        if !recent.is_of(&self.shards) {
+        if self.hosts < HOSTS_MIN {
             *recent = Recent::default();
+        } else if !recent.is_of(&self.shards) {
+            recent.begin(&self.shards);
         }
     }
 
@@ -205,9 +212,15 @@ mod tests {
         let next = edit.finish();
         assert_eq!(next.get_recent(&mut recent, host.as_str()), None);
         assert_eq!(Arc::strong_count(&value), 2, "the first map and `value`");
-        next.adopt(&mut recent);
-        map.adopt(&mut recent);
-        assert!(recent.of.is_none());
+        for _ in 0..2 {
+            map.get_recent(&mut recent, host.as_str());
+            assert_eq!(Arc::strong_count(&value), 3);
+            next.adopt(&mut recent);
+            assert_eq!(Arc::strong_count(&value), 2);
+            assert!(recent.len() == 0 && recent.is_of(&next.shards));
+        }
+        HostMap::default().adopt(&mut recent);
+        assert!(recent.of.is_none() && recent.copies.is_empty());
     }
 
     #[test]

@@ -84,11 +84,8 @@ impl Entry {
             ends: [0; PARTS],
         };
         entry.push(Part::Client, client.address.as_bytes());
-        if log.template().has_port {
-            entry.push(Part::Port, connection.port.as_bytes());
-        } else {
-            entry.push(Part::Port, b"");
-        }
+        let port = log.template().has_port.then(|| connection.port.as_bytes());
+        entry.push(Part::Port, port.unwrap_or_default());
         entry.push(Part::Host, uri.host().unwrap_or_default().as_bytes());
         entry.push(Part::Target, target.as_bytes());
         let mut id = None;

@@ -40,9 +40,9 @@ fn config(services: &[(&str, &[u8])]) -> Arc<Config> {
             name: "test".into(),
         };
         let rule = Rule {
-            body_bytes_max: None,
             path: PathPattern::Prefix("".into()),
             target: Target::Backend(key(service)),
+            body_bytes_max: None,
             origin: RuleOrigin {
                 ingress,
                 path: "/".into(),
