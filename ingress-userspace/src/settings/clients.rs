@@ -1,4 +1,4 @@
-//! Flags of who is believed about clients.
+//! Flags of who is believed about clients, and of how much one of them may have.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use crate::proxy::{ClientLimits, ClientPolicy, ForwardedFor};
 
-/// Flags of who is believed.
+/// Flags of who is believed about clients, and of how much one of them may have.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Clients {
