@@ -48,12 +48,8 @@ fn hold(what: &str, counted: u64, bound: u64) -> Result<()> {
 #[test]
 #[ignore = "needs root: installs valgrind"]
 fn a_route_is_found() -> Result<()> {
-    hold(
-        "route among 10 hosts",
-        once("find-in-10", 1_000, 11_000)?,
-        FIND,
-    )?;
-    let among_many = once("find-in-100000", 1_000, 11_000)?;
+    hold("route among 10 hosts", once("find-in-10", FEW, MANY)?, FIND)?;
+    let among_many = once("find-in-100000", FEW, MANY)?;
     hold("route among 100,000 hosts", among_many, FIND)
 }
 
@@ -210,6 +206,9 @@ const START_MAX: Duration = Duration::from_mins(3);
 const WARM_UP: u64 = 200;
 const REQUESTS: u64 = 1_000;
 
+/// So many that a table which takes a percent more to build is no part of the figure.
+const MANY: u32 = 401_000;
+const FEW: u32 = 1_000;
 const FIND: u64 = 800;
 const CHANGE_HOST: u64 = 42_000;
 const TRANSLATE: u64 = 25_000;
