@@ -1,6 +1,8 @@
 //! Where a line is put together: from the beginning of what is left of a block, without asking
 //! first whether it fits.
 
+use std::time::Duration;
+
 /// Writes bytes one after the other. What comes after the block's end is counted only, so that
 /// whoever wrote learns how large a block it takes.
 pub(super) struct Cursor<'a> {
@@ -47,34 +49,59 @@ impl<'a> Cursor<'a> {
     }
 
     /// In decimal.
+    #[inline]
     pub(super) fn number(&mut self, number: u64) {
-        let number = match u32::try_from(number) {
-            Ok(number) if number < 1000 => number,
-            _ => {
-                self.number(number / 1000);
-                return self.last_digits(u32::try_from(number % 1000).unwrap_or(0));
+        match SPELLED.get(usize::try_from(number).unwrap_or(usize::MAX)) {
+            Some(word) => {
+                let zeros = word >> 24;
+                self.copy_piece((word >> (8 * zeros)).to_le_bytes(), 3 - zeros as usize);
             }
-        };
-        let zeros = usize::from(number < 100) + usize::from(number < 10);
-        let digits = u32::from_le_bytes(three_digits(number)) >> (8 * zeros);
-        self.copy_piece(digits.to_le_bytes(), 3 - zeros);
+            None => self.large_number(number),
+        }
     }
 
-    /// The three digits of a number below 1,000.
-    pub(super) fn last_digits(&mut self, number: u32) {
-        self.copy_piece(three_digits(number), 3);
+    /// A small number in decimal, and a byte after it.
+    #[inline]
+    pub(super) fn number_and(&mut self, number: u8, after: u8) {
+        let word = SPELLED[usize::from(number)];
+        let zeros = word >> 24;
+        let length = 3 - zeros;
+        let digits = (word & 0xff_ffff) >> (8 * zeros);
+        let piece = digits | u32::from(after) << (8 * length);
+        self.copy_piece(piece.to_le_bytes(), length as usize + 1);
+    }
+
+    /// Seconds with three digits after the point.
+    #[inline]
+    pub(super) fn seconds(&mut self, time: Duration) {
+        self.number(time.as_secs());
+        let [hundreds, tens, ones, _] = SPELLED[time.subsec_millis() as usize].to_le_bytes();
+        self.copy_piece([b'.', hundreds, tens, ones], 4);
+    }
+
+    fn large_number(&mut self, number: u64) {
+        self.number(number / 1000);
+        let last = usize::try_from(number % 1000).unwrap_or(0);
+        self.copy_piece(SPELLED[last].to_le_bytes(), 3);
     }
 }
+
+/// The numbers below 1,000, each as a little-endian word: its three digits, and how many of them
+/// are zeros at the beginning.
+static SPELLED: [u32; 1000] = {
+    let mut spelled = [0; 1000];
+    let mut number = 0;
+    while number < 1000 {
+        let digits = number / 100 | number / 10 % 10 << 8 | number % 10 << 16;
+        let zeros = (number < 100) as u32 + (number < 10) as u32;
+        spelled[number as usize] = digits + 0x30_3030 | zeros << 24;
+        number += 1;
+    }
+    spelled
+};
 
 /// Bytes that are copied at once, however few of them count; so many are left free at the end.
 pub(super) const PIECE_BYTES: usize = 32;
-
-/// And a byte that does not count.
-fn three_digits(number: u32) -> [u8; 4] {
-    let (hundreds, tens) = (number / 100, number / 10);
-    let digits = hundreds | (tens - 10 * hundreds) << 8 | (number - 10 * tens) << 16;
-    (digits | u32::from_le_bytes(*b"000\0")).to_le_bytes()
-}
 
 #[cfg(test)]
 pub(super) fn written(write: impl FnOnce(&mut Cursor<'_>)) -> Vec<u8> {
@@ -98,6 +125,21 @@ mod tests {
             let number = number >> shift;
             let text = written(|cursor| cursor.number(number));
             prop_assert_eq!(text, number.to_string().into_bytes());
+        }
+
+        #[test]
+        fn what_follows_a_small_number_follows_it(number in any::<u8>(), after in any::<u8>()) {
+            let text = written(|cursor| cursor.number_and(number, after));
+            let mut expected = number.to_string().into_bytes();
+            expected.push(after);
+            prop_assert_eq!(text, expected);
+        }
+
+        #[test]
+        fn seconds_have_three_digits_after_the_point(milliseconds in 0_u64..10_000_000) {
+            let text = written(|cursor| cursor.seconds(Duration::from_millis(milliseconds)));
+            let expected = format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000);
+            prop_assert_eq!(text, expected.into_bytes());
         }
 
         /// Whatever the block's size, a line is whole or the size that it takes is told.

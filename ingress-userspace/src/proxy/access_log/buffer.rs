@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use ingress_core::prefetch::prefetch;
 use tokio::sync::Notify;
 
 use super::block::TooLong;
-use super::entry::Record;
+use super::entry::Entry;
 use super::line;
 use super::sink::{AccessLog, BLOCK_BYTES, Lines};
 use super::template::Template;
@@ -19,9 +20,11 @@ use crate::proxy::counters::Counters;
 pub(in super::super) struct LogBuffer {
     log: AccessLog,
     counters: Arc<Counters>,
-    /// Without their lines yet, which are written many at a time.
-    records: RefCell<Vec<Record>>,
+    /// Requests without their lines yet, which are written many at a time.
+    ended: RefCell<Vec<Box<Entry>>>,
     page: RefCell<Page>,
+    /// Blank ones, for requests to come.
+    blank: RefCell<Vec<Box<Entry>>>,
     returned: Receiver<Box<[u8]>>,
     returns: SyncSender<Box<[u8]>>,
     begun: Notify,
@@ -44,8 +47,9 @@ impl LogBuffer {
         Self {
             log,
             counters,
-            records: RefCell::new(Vec::with_capacity(RECORDS_MAX)),
+            ended: RefCell::new(Vec::with_capacity(ENTRIES_MAX)),
             page: RefCell::default(),
+            blank: RefCell::default(),
             returned,
             returns,
             begun: Notify::new(),
@@ -56,32 +60,49 @@ impl LogBuffer {
         self.log.template()
     }
 
+    /// For a request that has come.
+    pub(super) fn blank(&self) -> Box<Entry> {
+        let blank = self.blank.borrow_mut().pop();
+        blank.unwrap_or_else(Entry::blank)
+    }
+
     /// Adds a request that has just ended.
-    pub(in super::super) fn push(&self, record: Record) {
-        let mut records = self.records.borrow_mut();
-        records.push(record);
-        match records.len() {
+    pub(in super::super) fn push(&self, entry: Box<Entry>) {
+        let mut ended = self.ended.borrow_mut();
+        ended.push(entry);
+        match ended.len() {
             1 => self.begun.notify_one(),
-            RECORDS_MAX.. => self.write(&mut records),
+            ENTRIES_MAX.. => self.write(&mut ended),
             _ => {}
         }
     }
 
     /// Writes the lines of what has ended.
-    fn write(&self, records: &mut Vec<Record>) {
+    fn write(&self, ended: &mut Vec<Box<Entry>>) {
         let mut page = self.page.borrow_mut();
-        for record in &*records {
+        for (index, entry) in ended.iter().enumerate() {
+            if let Some(next) = ended.get(index + 2) {
+                prefetch(&**next);
+            }
+            if let Some(next) = ended.get(index + 1) {
+                next.prefetch();
+            }
             if page.block.is_empty() {
                 self.begin(&mut page, BLOCK_BYTES);
             }
-            if let Err(TooLong { needed }) = page.push(self.template(), record) {
+            if let Err(TooLong { needed }) = page.push(self.template(), entry) {
                 self.hand_over(&mut page);
                 self.begin(&mut page, needed);
                 // It fits now.
-                let _ = page.push(self.template(), record);
+                let _ = page.push(self.template(), entry);
             }
         }
-        records.clear();
+        let mut blank = self.blank.borrow_mut();
+        for mut entry in ended.drain(..) {
+            if entry.wipe() && blank.len() < ENTRIES_MAX {
+                blank.push(entry);
+            }
+        }
     }
 
     /// Has an empty block of at least so many bytes.
@@ -112,7 +133,7 @@ impl LogBuffer {
 
     /// Writes and hands over all that there is.
     pub(in super::super) fn flush(&self) {
-        self.write(&mut self.records.borrow_mut());
+        self.write(&mut self.ended.borrow_mut());
         self.hand_over(&mut self.page.borrow_mut());
     }
 
@@ -127,17 +148,20 @@ impl LogBuffer {
 }
 
 impl Page {
-    fn push(&mut self, template: &Template, record: &Record) -> Result<(), TooLong> {
-        let now = self.clock.follow(record.ended);
+    fn push(&mut self, template: &Template, entry: &Entry) -> Result<(), TooLong> {
+        let Some(outcome) = &entry.outcome else {
+            return Ok(());
+        };
+        self.clock.follow(outcome.ended);
         let rest = &mut self.block[self.length..];
-        self.length += line::write(template, record, &self.clock, now, rest)?;
+        self.length += line::write(template, entry, outcome, &self.clock, rest)?;
         self.count += 1;
         Ok(())
     }
 }
 
 /// Requests that wait for their lines to be written.
-const RECORDS_MAX: usize = 64;
+const ENTRIES_MAX: usize = 64;
 
 /// Blocks that a worker keeps beside the one that it fills, to use again what its caches know.
 const BLOCKS_KEPT: usize = 1;

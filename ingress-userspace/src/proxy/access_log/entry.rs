@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
 use http::{Method, Request, Version};
+use ingress_core::prefetch::prefetch;
 
 use super::buffer::LogBuffer;
 use crate::proxy::client::Client;
@@ -14,8 +15,10 @@ use crate::proxy::listen::Scheme;
 use crate::proxy::metrics::series::RouteSeries;
 use crate::proxy::request::X_REQUEST_ID;
 
-/// What of a request's head is said later: a copy, so that the buffer that the head was read into
-/// is free for the next one.
+/// One request: what of its head is said later, and what came of it.
+///
+/// A copy of the head's parts, so that the buffer that the head was read into is free for the next
+/// one. Boxed, as it moves from the request to the log and back to the next request.
 pub(in super::super) struct Entry {
     pub(super) scheme: Scheme,
     pub(super) version: Version,
@@ -23,6 +26,8 @@ pub(in super::super) struct Entry {
     bytes: Vec<u8>,
     /// Where each of them ends.
     ends: [u32; PARTS],
+    /// Once it has ended.
+    pub(super) outcome: Option<Outcome>,
 }
 
 /// What is kept of each request.
@@ -40,9 +45,8 @@ enum Part {
 
 const PARTS: usize = Part::RequestId as usize + 1;
 
-/// A request that has ended.
-pub(in super::super) struct Record {
-    pub(in super::super) entry: Entry,
+/// What came of a request.
+pub(in super::super) struct Outcome {
     pub(in super::super) method: Method,
     pub(in super::super) route: Rc<RouteSeries>,
     pub(in super::super) ended: Instant,
@@ -74,15 +78,12 @@ impl Entry {
         connection: &Connection,
         client: &Client,
         request: &Request<B>,
-    ) -> Self {
+    ) -> Box<Self> {
         let uri = request.uri();
         let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
-        let mut entry = Self {
-            scheme: connection.scheme,
-            version: request.version(),
-            bytes: Vec::with_capacity(USUAL_BYTES),
-            ends: [0; PARTS],
-        };
+        let mut entry = log.blank();
+        entry.scheme = connection.scheme;
+        entry.version = request.version();
         entry.push(Part::Client, client.address.as_bytes());
         let port = log.template().has_port.then(|| connection.port.as_bytes());
         entry.push(Part::Port, port.unwrap_or_default());
@@ -106,6 +107,36 @@ impl Entry {
             None => entry.push(Part::RequestId, &connection.worker.request_id()),
         }
         entry
+    }
+
+    /// A blank one, with room for what most heads have in the log.
+    pub(super) fn blank() -> Box<Self> {
+        Box::new(Self {
+            scheme: Scheme::Http,
+            version: Version::default(),
+            bytes: Vec::with_capacity(USUAL_BYTES),
+            ends: [0; PARTS],
+            outcome: None,
+        })
+    }
+
+    /// Makes it blank again. Whether that is worth it: one that has become large is not kept.
+    pub(super) fn wipe(&mut self) -> bool {
+        self.outcome = None;
+        self.bytes.clear();
+        self.bytes.capacity() <= KEPT_BYTES_MAX
+    }
+
+    /// Notes what came of it.
+    pub(in super::super) fn end(&mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+    }
+
+    /// Asks for the memory of what it says.
+    pub(super) fn prefetch(&self) {
+        for line in self.bytes.chunks(LINE_BYTES) {
+            prefetch(&line[0]);
+        }
     }
 
     fn push(&mut self, part: Part, value: &[u8]) {
@@ -180,3 +211,9 @@ fn split_numbers(bytes: &[u8]) -> Option<([usize; 2], &[u8])> {
 
 /// Bytes that most heads have in the log.
 const USUAL_BYTES: usize = 320;
+
+/// Bytes that are used again for other requests.
+const KEPT_BYTES_MAX: usize = 4 * USUAL_BYTES;
+
+/// Bytes of a line of the processor's cache.
+const LINE_BYTES: usize = 64;

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use http::Version;
 
 use super::block::{Cursor, TooLong};
-use super::entry::{AttemptOutcome, Entry, Record};
+use super::entry::{AttemptOutcome, Entry, Outcome};
 use super::escape;
 use super::template::{Escape, Template, Variable};
 use super::time::Clock;
@@ -18,17 +18,16 @@ use crate::proxy::listen::Scheme;
 /// length in bytes.
 pub(super) fn write(
     template: &Template,
-    record: &Record,
+    entry: &Entry,
+    outcome: &Outcome,
     clock: &Clock,
-    now: Duration,
     block: &mut [u8],
 ) -> Result<usize, TooLong> {
     let mut writer = Writer {
         escape: template.escape,
-        entry: &record.entry,
-        record,
+        entry,
+        outcome,
         clock,
-        now,
         line: Cursor::new(block),
     };
     for segment in &template.segments {
@@ -41,9 +40,8 @@ pub(super) fn write(
 struct Writer<'a> {
     escape: Escape,
     entry: &'a Entry,
-    record: &'a Record,
+    outcome: &'a Outcome,
     clock: &'a Clock,
-    now: Duration,
     line: Cursor<'a>,
 }
 
@@ -56,25 +54,22 @@ impl Writer<'_> {
         self.line.number(number);
     }
 
-    /// Seconds with three digits after the point.
     fn seconds(&mut self, time: Duration) {
-        self.number(time.as_secs());
-        self.line.copy_piece(*b".", 1);
-        self.line.last_digits(time.subsec_millis());
+        self.line.seconds(time);
     }
 
     fn variable(&mut self, variable: Variable) {
-        let Self { entry, record, .. } = *self;
-        let key = &record.route.labels.key;
+        let Self { entry, outcome, .. } = *self;
+        let key = &outcome.route.labels.key;
         match variable {
             // An address that we spelled, and a token (RFC 9110 §9.1), have nothing to escape.
             Variable::RemoteAddr => self.line.copy(entry.client()),
             Variable::RemoteUser(place) => self.remote_user(place),
             Variable::TimeLocal => self.line.copy(self.clock.local().as_bytes()),
             Variable::TimeIso8601 => self.line.copy(self.clock.iso().as_bytes()),
-            Variable::Msec => self.seconds(self.now),
+            Variable::Msec => self.seconds(self.clock.since_1970(outcome.ended)),
             Variable::Request => self.request_line(),
-            Variable::RequestMethod => self.line.copy(record.method.as_str().as_bytes()),
+            Variable::RequestMethod => self.line.copy(outcome.method.as_str().as_bytes()),
             Variable::RequestUri => self.target(),
             Variable::Uri => self.value(path_and_query(entry.target()).0),
             Variable::Args => self.value(path_and_query(entry.target()).1),
@@ -90,11 +85,11 @@ impl Writer<'_> {
                 [] => self.value(without_port(entry.field(place))),
                 host => self.value(host),
             },
-            Variable::Status => self.number(record.status.into()),
-            Variable::BodyBytesSent => self.number(record.body_sent),
-            Variable::BytesSent => self.number(record.sent),
-            Variable::RequestLength => self.number(record.received),
-            Variable::RequestTime => self.seconds(record.took),
+            Variable::Status => self.number(outcome.status.into()),
+            Variable::BodyBytesSent => self.number(outcome.body_sent),
+            Variable::BytesSent => self.number(outcome.sent),
+            Variable::RequestLength => self.number(outcome.received),
+            Variable::RequestTime => self.seconds(outcome.took),
             Variable::UpstreamName => self.upstream_name(),
             Variable::UpstreamAddr => self.attempts(Self::endpoint),
             Variable::UpstreamStatus => self.attempts(|this, one| this.number(one.status.into())),
@@ -121,7 +116,7 @@ impl Writer<'_> {
     }
 
     fn request_line(&mut self) {
-        self.line.copy(self.record.method.as_str().as_bytes());
+        self.line.copy(self.outcome.method.as_str().as_bytes());
         self.line.copy_piece(*b" ", 1);
         self.target();
         self.line.copy_piece(*b" ", 1);
@@ -143,7 +138,7 @@ impl Writer<'_> {
     }
 
     fn upstream_name(&mut self) {
-        let upstream = &self.record.route.labels.upstream;
+        let upstream = &self.outcome.route.labels.upstream;
         self.line.copy(upstream.as_bytes());
     }
 
@@ -151,13 +146,9 @@ impl Writer<'_> {
         match attempt.endpoint {
             // By hand: formatting it takes as long as half of the line.
             SocketAddr::V4(endpoint) => {
-                for (index, octet) in endpoint.ip().octets().into_iter().enumerate() {
-                    if index > 0 {
-                        self.line.copy_piece(*b".", 1);
-                    }
-                    self.number(octet.into());
+                for (octet, after) in endpoint.ip().octets().into_iter().zip(*b"...:") {
+                    self.line.number_and(octet, after);
                 }
-                self.line.copy_piece(*b":", 1);
                 self.number(endpoint.port().into());
             }
             SocketAddr::V6(endpoint) => {
@@ -168,9 +159,13 @@ impl Writer<'_> {
 
     /// One value for each try, as nginx lists them.
     fn attempts(&mut self, mut push: impl FnMut(&mut Self, &AttemptOutcome)) {
-        let Record { failed, last, .. } = self.record;
-        if failed.is_empty() && last.is_none() {
-            return self.value(b"");
+        let Outcome { failed, last, .. } = self.outcome;
+        // Nearly always.
+        if failed.is_empty() {
+            return match last {
+                Some(last) => push(self, last),
+                None => self.value(b""),
+            };
         }
         for (index, attempt) in failed.iter().chain(last).enumerate() {
             if index > 0 {

@@ -8,37 +8,56 @@ use jiff::tz::TimeZone;
 /// The last second that was asked for, spelled out.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
-    /// One moment on both clocks; the second in time since 1970.
-    read: Option<(Instant, Duration)>,
-    second: Option<u64>,
+    reading: Option<Reading>,
     local: String,
     iso: String,
 }
 
+/// One moment on both clocks, and for which moments the texts are right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reading {
+    moment: Instant,
+    /// Since 1970.
+    time: Duration,
+    from: Instant,
+    until: Instant,
+}
+
 impl Clock {
-    /// Brings the texts up to date with a moment just past; what is returned is the time since
-    /// 1970. The time of day is read once a second, which is as late as it follows a change.
-    pub(super) fn follow(&mut self, moment: Instant) -> Duration {
-        let is_fresh = |(at, _): &(Instant, Duration)| moment < *at + READ_INTERVAL;
-        let read = self.read.filter(is_fresh).unwrap_or_else(read);
-        self.read = Some(read);
-        let (at, time) = read;
-        self.set(match moment.checked_duration_since(at) {
-            Some(later) => time + later,
-            None => time.saturating_sub(at.duration_since(moment)),
-        })
+    /// Brings the texts up to date with a moment just past. The time of day is read once a second,
+    /// which is as late as it follows a change.
+    #[inline]
+    pub(super) fn follow(&mut self, moment: Instant) {
+        match &self.reading {
+            Some(reading) if reading.from <= moment && moment < reading.until => {}
+            reading => {
+                let reading = reading.filter(|reading| moment < reading.moment + READ_INTERVAL);
+                self.set(reading.unwrap_or_else(Reading::new), moment);
+            }
+        }
     }
 
-    fn set(&mut self, since: Duration) -> Duration {
-        if self.second != Some(since.as_secs()) {
-            self.second = Some(since.as_secs());
-            let second = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-            let timestamp = Timestamp::from_second(second).unwrap_or_default();
-            let zoned = timestamp.to_zoned(TimeZone::UTC);
-            self.local = zoned.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string();
-            self.iso = zoned.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string();
-        }
-        since
+    fn set(&mut self, reading: Reading, moment: Instant) {
+        let time = reading.time_of(moment);
+        let into_second = Duration::from_nanos(time.subsec_nanos().into());
+        let next = moment + (Duration::from_secs(1) - into_second);
+        self.reading = Some(Reading {
+            from: moment.checked_sub(into_second).unwrap_or(moment),
+            until: next.min(reading.moment + READ_INTERVAL),
+            ..reading
+        });
+        let second = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let zoned = Timestamp::from_second(second)
+            .unwrap_or_default()
+            .to_zoned(TimeZone::UTC);
+        self.local = zoned.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string();
+        self.iso = zoned.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string();
+    }
+
+    /// The time since 1970 of a moment, by the last reading.
+    pub(super) fn since_1970(&self, moment: Instant) -> Duration {
+        let time = self.reading.map(|reading| reading.time_of(moment));
+        time.unwrap_or_default()
     }
 
     /// As nginx's `$time_local`, in UTC.
@@ -52,10 +71,25 @@ impl Clock {
     }
 }
 
-/// This moment on both clocks.
-fn read() -> (Instant, Duration) {
-    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    (Instant::now(), time.unwrap_or_default())
+impl Reading {
+    /// This moment on both clocks.
+    fn new() -> Self {
+        let (moment, time) = (Instant::now(), SystemTime::now());
+        let time = time.duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            moment,
+            time: time.unwrap_or_default(),
+            from: moment,
+            until: moment,
+        }
+    }
+
+    fn time_of(&self, moment: Instant) -> Duration {
+        match moment.checked_duration_since(self.moment) {
+            Some(later) => self.time + later,
+            None => self.time.saturating_sub(self.moment.duration_since(moment)),
+        }
+    }
 }
 
 /// How long a reading of the time of day is good for.
@@ -65,30 +99,67 @@ const READ_INTERVAL: Duration = Duration::from_secs(1);
 mod tests {
     use super::*;
 
+    /// A clock that was read at a moment, at so many milliseconds after 1970.
+    fn clock(moment: Instant, milliseconds: u64) -> Clock {
+        let time = Duration::from_millis(milliseconds);
+        let reading = Reading {
+            moment,
+            time,
+            from: moment,
+            until: moment,
+        };
+        Clock {
+            reading: Some(reading),
+            ..Clock::default()
+        }
+    }
+
     #[test]
     fn times_are_spelled_as_nginx_spells_them() {
-        let mut clock = Clock::default();
-        let at = |seconds: u64| Duration::from_millis(seconds * 1000 + 7);
-        assert_eq!(clock.set(at(951_827_696)).subsec_millis(), 7);
+        let moment = Instant::now();
+        let mut clock = clock(moment, 951_827_696_007);
+        clock.follow(moment);
         assert_eq!(clock.local(), "29/Feb/2000:12:34:56 +0000");
         assert_eq!(clock.iso(), "2000-02-29T12:34:56+00:00");
-        clock.set(at(951_827_697));
-        assert_eq!(clock.local(), "29/Feb/2000:12:34:57 +0000");
+    }
+
+    #[test]
+    fn a_second_has_its_own_moments() {
+        let moment = Instant::now() + Duration::from_mins(1);
+        let mut clock = clock(moment, 951_827_696_400);
+        let after = Duration::from_millis;
+        for (at, second) in [
+            (moment, 56),
+            (moment + after(599), 56),
+            (moment + after(600), 57),
+            (moment + after(999), 57),
+            // Before what was asked for last.
+            (moment, 56),
+            (moment - after(400), 56),
+            (moment - after(401), 55),
+        ] {
+            clock.follow(at);
+            let expected = format!("29/Feb/2000:12:34:{second} +0000");
+            assert_eq!(clock.local(), expected, "{:?}", at - moment);
+        }
     }
 
     #[test]
     fn moments_become_times_of_day() {
         let mut clock = Clock::default();
         let (now, time) = (Instant::now(), SystemTime::now());
-        let first = clock.follow(now);
+        clock.follow(now);
+        let first = clock.since_1970(now);
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let apart = first.abs_diff(since);
         assert!(apart < PATIENCE, "{first:?} {since:?}");
-        let later = clock.follow(now + READ_INTERVAL / 2);
-        assert_eq!(later, first + READ_INTERVAL / 2);
-        let read = clock.read;
+        let later = now + READ_INTERVAL / 2;
+        clock.follow(later);
+        assert_eq!(clock.since_1970(later), first + READ_INTERVAL / 2);
+        let read = clock.reading.map(|reading| reading.time);
         clock.follow(now + 2 * READ_INTERVAL);
-        assert_ne!(clock.read, read, "read again");
+        let read_again = clock.reading.map(|reading| reading.time);
+        assert_ne!(read_again, read, "read again");
     }
 
     const PATIENCE: Duration = Duration::from_secs(10);

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use super::labels::{Labels, SlotKey};
 use super::series::RouteSeries;
 use super::tally::Ended;
-use crate::proxy::access_log::entry::{AttemptOutcome, Entry, Record};
+use crate::proxy::access_log::entry::{AttemptOutcome, Entry, Outcome};
 use crate::proxy::body::Upload;
 use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
@@ -43,7 +43,7 @@ pub(in super::super) struct Account {
     /// Those before, which have failed.
     failed: RefCell<Vec<AttemptOutcome>>,
     /// What the access log wants to know.
-    entry: Option<Entry>,
+    entry: Option<Box<Entry>>,
     span: Option<Box<Span>>,
 }
 
@@ -248,10 +248,9 @@ impl Account {
         });
     }
 
-    fn log(&mut self, entry: Entry, route: Rc<RouteSeries>, end: End, now: Instant) {
+    fn log(&mut self, mut entry: Box<Entry>, route: Rc<RouteSeries>, end: End, now: Instant) {
         let status = self.status.get().unwrap_or(StatusCode::BAD_GATEWAY);
-        let record = Record {
-            entry,
+        entry.end(Outcome {
             method: mem::take(&mut self.method),
             route,
             ended: now,
@@ -262,9 +261,9 @@ impl Account {
             body_sent: end.body_sent,
             failed: self.failed.take(),
             last: (self.attempt.get()).map(|last| last.outcome(status, now, end.body_sent)),
-        };
+        });
         if let Some(log) = &self.worker.log {
-            log.push(record);
+            log.push(entry);
         }
     }
 }
