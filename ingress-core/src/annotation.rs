@@ -8,6 +8,7 @@
 
 mod balance;
 pub mod client_auth;
+mod retry;
 mod size;
 mod timeout;
 
@@ -131,6 +132,18 @@ const REGISTRY: &[Setting] = &[
     Setting {
         key: "proxy-read-timeout",
         read: timeout::read,
+    },
+    Setting {
+        key: "proxy-next-upstream",
+        read: retry::next_upstream,
+    },
+    Setting {
+        key: "proxy-next-upstream-tries",
+        read: retry::tries,
+    },
+    Setting {
+        key: "proxy-next-upstream-timeout",
+        read: retry::timeout,
     },
     // The hash comes after what it counts more than.
     Setting {

@@ -9,6 +9,7 @@ mod balance;
 mod certificate;
 mod client_auth;
 mod host;
+mod retry;
 mod rule;
 mod stream;
 
@@ -26,6 +27,7 @@ pub use balance::{Affinity, AffinityMode, Balance, HashBy};
 pub use certificate::Certificate;
 pub use client_auth::{Authorities, ClientAuth, CommonName, CommonNameError, VerifyMode};
 pub use host::{Host, HostError, HostPattern};
+pub use retry::{Retries, RetryAfter, RetryCause};
 pub use rule::{HostRules, ObjectRef, PathPattern, Rule, RuleOrigin, Target};
 pub use stream::{ProxyVersion, TcpService, TcpServiceError, UdpService};
 

@@ -27,7 +27,7 @@ use self::relay::Relay;
 use self::tls::Tls;
 use self::upstream::Upstream;
 use crate::datapath::{GuardMode, PortRange, Settings as DatapathSettings, TcMode};
-use crate::proxy::{AccessLog, Timeouts, Tracer, WorkerOptions};
+use crate::proxy::{AccessLog, Tracer, WorkerOptions};
 
 /// A node-local Kubernetes ingress: two hops from client to pod.
 #[derive(Debug, Parser)]
@@ -318,12 +318,8 @@ impl Run {
         access_log: Option<AccessLog>,
         tracer: Option<Tracer>,
     ) -> WorkerOptions {
-        let header_timeout = self.clients.proxy_protocol_header_timeout;
         WorkerOptions {
-            timeouts: Timeouts {
-                proxy_header: Duration::from_secs(header_timeout),
-                ..self.upstream.timeouts()
-            },
+            timeouts: self.clients.timeouts(self.upstream.timeouts()),
             clients: self.clients.policy(),
             client_limits: self.clients.limits(self.worker_count(), descriptors),
             datagrams: self.relay.datagram_limits(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{Affinity, Balance};
+use super::{Affinity, Balance, Retries};
 
 /// Names a backend: a Service and one of its ports, as the Ingress spells the port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +37,8 @@ pub struct BackendPolicy {
     pub affinity: Option<Arc<Affinity>>,
     /// How long its endpoints are waited for.
     pub timeouts: BackendTimeouts,
+    /// When its requests go on to another endpoint.
+    pub retries: Retries,
 }
 
 /// How long endpoints are waited for, in seconds. `None`: as for all backends.

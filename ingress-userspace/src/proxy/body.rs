@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::connection::InFlight;
 use super::endpoint::{Endpoint, Load};
 use super::io::Activity;
+use super::kept::{Copied, Kept};
 use super::lines::Lines;
 use super::multiplex::Place;
 use super::upstream::{Fault, Patience, Upstream};
@@ -24,8 +25,18 @@ use super::worker::WorkerState;
 /// The body of a request on its way to an endpoint, and what is written beside its head.
 #[derive(Default)]
 pub(super) struct RequestBody {
-    uploading: Option<Uploading>,
+    source: RequestSource,
     lines: Option<Lines>,
+}
+
+#[derive(Default)]
+enum RequestSource {
+    #[default]
+    Nothing,
+    /// The client.
+    Uploading(Uploading),
+    /// A copy of what the client has sent.
+    Again(Box<Copied>),
 }
 
 struct Uploading {
@@ -33,6 +44,8 @@ struct Uploading {
     upload: Rc<Upload>,
     /// Notes down what moves, where no socket can tell.
     activity: Option<Rc<Activity>>,
+    /// Where it is copied to, if it may have to be sent again.
+    kept: Option<Rc<Kept>>,
 }
 
 /// What has come of a request body.
@@ -56,6 +69,11 @@ pub(super) enum UploadError {
 impl Upload {
     pub(super) fn progress(&self) -> Progress {
         self.progress.get()
+    }
+
+    /// Whether all of it was read.
+    pub(super) fn is_done(&self) -> bool {
+        self.progress() == Progress::Done
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -104,6 +122,23 @@ impl RequestBody {
         self.lines = lines;
     }
 
+    /// Keeps a copy of what is sent, unless it is known to be too large for that.
+    pub(super) fn keep(&mut self) -> Option<Rc<Kept>> {
+        let kept = Kept::new(&self.size_hint())?;
+        if let RequestSource::Uploading(uploading) = &mut self.source {
+            uploading.kept = Some(Rc::clone(&kept));
+        }
+        Some(kept)
+    }
+
+    /// What was sent before, once more.
+    pub(super) fn again(copied: Copied) -> Self {
+        Self {
+            source: RequestSource::Again(Box::new(copied)),
+            lines: None,
+        }
+    }
+
     /// What is written after the fields of the head.
     pub(super) fn lines(&self) -> Option<&Lines> {
         self.lines.as_ref()
@@ -128,9 +163,10 @@ impl RequestBody {
             incoming,
             upload: Rc::clone(&upload),
             activity: activity.map(Rc::clone),
+            kept: None,
         };
         let body = Self {
-            uploading: Some(uploading),
+            source: RequestSource::Uploading(uploading),
             lines: None,
         };
         (body, Some(upload))
@@ -145,8 +181,10 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let Some(uploading) = &mut self.uploading else {
-            return Poll::Ready(None);
+        let uploading = match &mut self.source {
+            RequestSource::Nothing => return Poll::Ready(None),
+            RequestSource::Uploading(uploading) => uploading,
+            RequestSource::Again(copied) => return Poll::Ready(copied.next().map(Ok)),
         };
         let poll = Pin::new(&mut uploading.incoming).poll_frame(cx);
         if let Some(activity) = &uploading.activity
@@ -159,20 +197,26 @@ impl Body for RequestBody {
         if uploading.upload.progress() == Progress::TooLarge {
             return Poll::Ready(Some(Err(UploadError::TooLarge)));
         }
+        if let (Some(kept), Poll::Ready(Some(Ok(frame)))) = (&uploading.kept, &poll) {
+            kept.add(frame);
+        }
         poll.map_err(UploadError::Client)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.uploading
-            .as_ref()
-            .is_none_or(|upload| upload.incoming.is_end_stream())
+        match &self.source {
+            RequestSource::Nothing => true,
+            RequestSource::Uploading(uploading) => uploading.incoming.is_end_stream(),
+            RequestSource::Again(copied) => copied.is_over(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let hint = |upload: &Uploading| upload.incoming.size_hint();
-        self.uploading
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), hint)
+        match &self.source {
+            RequestSource::Nothing => SizeHint::with_exact(0),
+            RequestSource::Uploading(uploading) => uploading.incoming.size_hint(),
+            RequestSource::Again(copied) => copied.size_hint(),
+        }
     }
 }
 
@@ -331,7 +375,7 @@ impl Carrier {
     }
 
     /// Whether nothing more comes over it.
-    fn is_body_over(&self) -> bool {
+    pub(super) fn is_body_over(&self) -> bool {
         match self {
             Self::Own { upstream, .. } => upstream.as_ref().is_none_or(|one| one.is_body_over()),
             Self::Shared(shared) => shared.incoming.is_end_stream(),
@@ -356,7 +400,7 @@ impl Carrier {
     }
 
     /// Hands a connection back whose exchange is over.
-    fn release(&mut self, worker: &WorkerState) {
+    pub(super) fn release(&mut self, worker: &WorkerState) {
         if let Self::Own { upstream, load } = self
             && let Some(upstream) = upstream.take()
         {

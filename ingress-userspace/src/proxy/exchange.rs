@@ -1,9 +1,10 @@
 //! One request and the endpoints that it is tried on, until one has answered.
 //!
-//! Invariant: no endpoint is asked twice for a request that another may have executed. A request
-//! moves on if nothing of it was sent, if the endpoint says that it has done nothing about it, or,
-//! when it is idempotent and has no body (RFC 9110 §9.2.2), if the kept connection that it was
-//! sent on broke: closing those is an endpoint's right, and no request's fault.
+//! Invariant: unless an Ingress asks for it, no endpoint is asked for a request that another may
+//! have executed. A request moves on if nothing of it was sent, if the endpoint says that it has
+//! done nothing about it, or, when it is idempotent and has no body (RFC 9110 §9.2.2), if the kept
+//! connection that it was sent on broke: closing those is an endpoint's right, and no request's
+//! fault.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,14 +15,15 @@ use ingress_core::ir::UpstreamProtocol;
 
 use super::body::{Carrier, Progress, RequestBody, Upload};
 use super::dial;
-use super::endpoint::{Endpoint, Load};
+use super::endpoint::Load;
 use super::error::Failure;
 use super::io::Activity;
 use super::lend;
-use super::limits::{REFUSALS_MAX, STALE_MAX, TRIES_MAX};
+use super::limits::STALE_MAX;
 use super::metrics::account::Account;
 use super::multiplex::{Room, is_reset};
-use super::pool::{Backend, Pick, Wish};
+use super::pool::{Backend, Wish};
+use super::retry::{Again, Miss};
 use super::upstream::{Fault, Patience, SendError, Upstream};
 use super::worker::WorkerState;
 
@@ -35,6 +37,12 @@ pub(super) struct Exchange<'a> {
     pub(super) upload: Option<Rc<Upload>>,
     /// Whether it asks to leave HTTP.
     pub(super) may_switch: bool,
+    /// The endpoint that it is tried on first.
+    pub(super) first: SocketAddr,
+    /// What every endpoint that it is tried on has to speak.
+    pub(super) protocol: UpstreamProtocol,
+    /// Set if it may go on though an endpoint may have executed it.
+    pub(super) again: Option<Box<Again>>,
     /// What has moved of it on a connection that it shares with others.
     pub(super) activity: Option<Rc<Activity>>,
 }
@@ -45,94 +53,7 @@ pub(super) struct Reply {
     pub(super) carrier: Carrier,
 }
 
-/// Why an endpoint gave no answer, and the request if it may go to another one.
-pub(super) struct Miss {
-    failure: Failure,
-    unsent: Option<Box<Unsent>>,
-}
-
-/// A request that has had no effect, and the endpoint that it was for.
-struct Unsent {
-    request: Request<RequestBody>,
-    address: SocketAddr,
-    protocol: UpstreamProtocol,
-}
-
-impl From<Failure> for Miss {
-    fn from(failure: Failure) -> Self {
-        Self {
-            failure,
-            unsent: None,
-        }
-    }
-}
-
 impl Exchange<'_> {
-    /// Sends a request to other endpoints, which the first one has failed.
-    pub(super) async fn elsewhere(
-        &self,
-        mut miss: Miss,
-        patience: &mut Patience,
-    ) -> Result<Reply, Failure> {
-        let mut tried = Vec::new();
-        let mut counted = 0;
-        for _ in 0..REFUSALS_MAX {
-            let Some(unsent) = miss.unsent else {
-                break;
-            };
-            // Who refuses a connection has cost next to nothing: when most pods of a backend end
-            // at once, the one that stays has to be found.
-            let is_free = matches!(miss.failure, Failure::Connect(_) | Failure::Left);
-            counted += usize::from(!is_free);
-            let Unsent {
-                request,
-                address,
-                protocol,
-            } = *unsent;
-            // One that has gone has failed nobody, and may be there again.
-            let has_left = matches!(miss.failure, Failure::Left);
-            if !has_left {
-                tried.push(address);
-            }
-            let next = self
-                .next(&tried, counted, !has_left)
-                .filter(|next| next.protocol == protocol);
-            let Some(load) = next else {
-                break;
-            };
-            let outcome = if protocol.is_multiplexed() {
-                self.over_http2(load, request, patience).await
-            } else {
-                self.over_http1(load, request, patience).await
-            };
-            match outcome {
-                Ok(reply) => return Ok(reply),
-                Err(next) => miss = next,
-            }
-        }
-        Err(miss.failure)
-    }
-
-    /// An endpoint that was not tried, if one more try is within bounds.
-    fn next(&self, tried: &[SocketAddr], counted: usize, is_charged: bool) -> Option<Load> {
-        let worker = self.worker;
-        let now = worker.timers.now();
-        if counted >= TRIES_MAX {
-            return None;
-        }
-        let pool = &worker.pool;
-        let Pick::Endpoint(next) = pool.pick(&self.backend, self.wish, tried, worker.random(), now)
-        else {
-            return None;
-        };
-        if tried.contains(&next.address) || is_charged && !self.backend.may_retry(now) {
-            return None;
-        }
-        worker.counters.upstream_retries.increment();
-        self.account.try_next(next.address);
-        Some(next)
-    }
-
     /// Sends the request over an idle connection if there is one that works, else over a new one.
     pub(super) async fn over_http1(
         &self,
@@ -165,13 +86,15 @@ impl Exchange<'_> {
                     // Once is enough: a new connection is not closed for having been idle.
                     break;
                 }
-                Err(SendError::TimedOut) => return Err(self.timed_out(patience).into()),
+                Err(SendError::TimedOut) => {
+                    return Err(self.timed_out(patience, upstream.is_clogged()).into());
+                }
             }
         }
         // Boxed, as all that is rare: requests are moved, and a handshake is large.
         let mut upstream = match Box::pin(dial::http1(worker, &self.backend, &load)).await {
             Ok(upstream) => upstream,
-            Err(failure) => return Err(Miss::before(failure, request, &load)),
+            Err(failure) => return Err(Miss::before(failure, request)),
         };
         self.account.connected();
         match upstream.send(request, patience).await {
@@ -179,11 +102,11 @@ impl Exchange<'_> {
                 let carrier = Carrier::own(upstream, load);
                 Ok(Reply { response, carrier })
             }
-            Err(SendError::Unsent(unsent)) => Err(Miss::before(Failure::Unsent, *unsent, &load)),
+            Err(SendError::Unsent(unsent)) => Err(Miss::before(Failure::Unsent, *unsent)),
             Err(SendError::Broken(error) | SendError::Refused(error)) => {
                 Err(self.broken(error).into())
             }
-            Err(SendError::TimedOut) => Err(self.timed_out(patience).into()),
+            Err(SendError::TimedOut) => Err(self.timed_out(patience, upstream.is_clogged()).into()),
         }
     }
 
@@ -209,13 +132,13 @@ impl Exchange<'_> {
                         if !matches!(failure, Failure::Left) {
                             dialling.fail();
                         }
-                        return Err(Miss::before(failure, request, &load));
+                        return Err(Miss::before(failure, request));
                     }
                     self.account.connected();
                     continue;
                 }
-                Room::Failed => return Err(Miss::before(Failure::Unsent, request, &load)),
-                Room::Full => return Err(Miss::before(Failure::Full, request, &load)),
+                Room::Failed => return Err(Miss::before(Failure::Unsent, request)),
+                Room::Full => return Err(Miss::before(Failure::Full, request)),
             };
             if self.may_switch && !place.takes_tunnels() {
                 return Err(Failure::NoTunnel.into());
@@ -238,7 +161,7 @@ impl Exchange<'_> {
             request = match (error, copy) {
                 (SendError::Unsent(unsent), _) => *unsent,
                 (SendError::Refused(error), Some(copy)) => {
-                    return Err(Miss::before(self.broken(error), copy, &load));
+                    return Err(Miss::before(self.broken(error), copy));
                 }
                 (SendError::Broken(error), Some(copy)) if is_repeatable && !is_reset(&error) => {
                     copy
@@ -246,12 +169,14 @@ impl Exchange<'_> {
                 (SendError::Broken(error) | SendError::Refused(error), _) => {
                     return Err(self.broken(error).into());
                 }
-                (SendError::TimedOut, _) => return Err(self.timed_out(patience).into()),
+                (SendError::TimedOut, _) => {
+                    return Err(self.timed_out(patience, false).into());
+                }
             };
             worker.counters.upstream_replays.increment();
             stale += 1;
             if stale == STALE_MAX {
-                return Err(Miss::before(Failure::Unsent, request, &load));
+                return Err(Miss::before(Failure::Unsent, request));
             }
         }
     }
@@ -278,15 +203,17 @@ impl Exchange<'_> {
         }
     }
 
-    fn timed_out(&self, patience: &Patience) -> Failure {
+    /// Nothing moved for too long. Whose fault that was: `is_clogged` if there was something to
+    /// send.
+    fn timed_out(&self, patience: &Patience, is_clogged: bool) -> Failure {
         if patience.is_past_deadline() {
             return Failure::DeadlineExceeded;
         }
         match self.progress() {
-            Progress::Streaming => Failure::RequestTimedOut,
+            Progress::Streaming if !is_clogged => Failure::RequestTimedOut,
             Progress::Failed => Failure::BadRequestBody,
             Progress::TooLarge => Failure::BodyTooLarge,
-            Progress::Done => Failure::ResponseTimedOut,
+            Progress::Streaming | Progress::Done => Failure::ResponseTimedOut,
         }
     }
 
@@ -297,23 +224,8 @@ impl Exchange<'_> {
     }
 }
 
-impl Miss {
-    /// Nothing of the request has had an effect.
-    fn before(failure: Failure, request: Request<RequestBody>, endpoint: &Endpoint) -> Self {
-        let unsent = Unsent {
-            request,
-            address: endpoint.address,
-            protocol: endpoint.protocol,
-        };
-        Self {
-            failure,
-            unsent: Some(Box::new(unsent)),
-        }
-    }
-}
-
 /// A request without a body, once more.
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
+pub(super) fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     let mut copy = Request::new(RequestBody::empty());
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();

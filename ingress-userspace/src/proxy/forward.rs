@@ -29,6 +29,7 @@ use super::metrics::account::Account;
 use super::pool::{Backend, Pick, Wish};
 use super::request::Rewritten;
 use super::response::Dialect;
+use super::retry::Again;
 use super::upgrade::Upgrade;
 use super::upstream::Patience;
 use super::waits::Waits;
@@ -127,11 +128,8 @@ async fn forward(
     let worker = &connection.worker;
     let deadline = deadline::of(&request, worker.timers.now());
     let (mut head, incoming) = request.into_parts();
-    let Aim {
-        backend,
-        shown,
-        body_bytes_max,
-    } = aim(connection, &head, &incoming, account)?;
+    let aim = aim(connection, &head, &incoming, account)?;
+    let backend = aim.backend;
     let session = Session::of(&backend, &head.headers, worker);
     let wish = wish(&backend, session.as_ref(), &head, client);
     let now = worker.timers.now();
@@ -144,27 +142,29 @@ async fn forward(
     account.try_first(load.address);
     let is_multiplexed = load.protocol.is_multiplexed();
     let activity = is_multiplexed.then(|| Activity::new(Rc::clone(&worker.timers)));
-    let (mut body, upload) = RequestBody::new(incoming, activity.as_ref(), body_bytes_max);
+    let (mut body, upload) = RequestBody::new(incoming, activity.as_ref(), aim.body_bytes_max);
     account.uploads(upload.as_ref());
-    let is_bodyless = upload.is_none();
     let asked = Asked {
         connection,
         client,
         account,
-        is_bodyless,
-        shown,
+        is_bodyless: upload.is_none(),
+        shown: aim.shown,
     };
     let (upgrade, lines) = asked.rewrite(&mut head, load.protocol)?;
     body.introduce(lines);
-    let request = Request::from_parts(head, body);
+    let mut request = Request::from_parts(head, body);
     let mut patience = Patience::new(&worker.timers, &backend.waits, deadline, upload.clone());
     let exchange = Exchange {
         worker,
         account,
+        again: Again::new(backend.retries, &mut request, upgrade.is_some()),
         backend,
         wish,
         upload,
         may_switch: upgrade.is_some(),
+        first: load.address,
+        protocol: load.protocol,
         activity,
     };
     // What is rare is boxed: requests are moved, and their futures with them.
@@ -174,8 +174,8 @@ async fn forward(
         exchange.over_http1(load, request, &mut patience).await
     };
     let Reply { response, carrier } = match outcome {
-        Ok(reply) => reply,
-        Err(miss) => Box::pin(exchange.elsewhere(miss, &mut patience)).await?,
+        Ok(reply) if exchange.again.is_none() => reply,
+        outcome => Box::pin(exchange.elsewhere(outcome, &mut patience)).await?,
     };
     let endpoint = carrier.endpoint();
     let took = account.answered(response.status());
@@ -223,7 +223,7 @@ async fn wait(worker: &WorkerState, backend: &Backend, wish: Wish) -> Result<Loa
 }
 
 /// Draws conclusions from an answer.
-fn judge(
+pub(super) fn judge(
     worker: &WorkerState,
     backend: &Backend,
     endpoint: &Endpoint,

@@ -166,6 +166,10 @@ pub(super) const MULTIPLEXED_PER_ENDPOINT_MAX: usize = 64;
 /// that refuse the connection do not count.
 pub(super) const TRIES_MAX: usize = 3;
 
+/// Bytes of a request body that are kept so that it can be sent again, where an Ingress asks for
+/// that.
+pub(super) const KEPT_BYTES_MAX: usize = 64 * 1024;
+
 /// Endpoints that may refuse the connection for one request.
 pub(super) const REFUSALS_MAX: usize = 16;
 

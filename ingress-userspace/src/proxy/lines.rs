@@ -15,6 +15,7 @@ use super::request::{
 
 /// Fields that tell an endpoint who asks and how, as they are written after those of a head. Most of
 /// them are the same for all requests of a connection, and none has to pass through a map.
+#[derive(Clone)]
 pub(super) struct Lines {
     /// [`of_connection`](Self::of_connection).
     pub(super) connection: Rc<[u8]>,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use ingress_core::balance::{self, Draw, Policy, RetryBudget, Ring, Standing};
-use ingress_core::ir::{Affinity, AffinityMode, Balance, UpstreamProtocol};
+use ingress_core::ir::{Affinity, AffinityMode, Balance, Retries, UpstreamProtocol};
 
 use super::backend::{BackendSlot, Endpoints};
 use super::balancing::Balancing;
@@ -44,6 +44,7 @@ pub(super) struct Backend {
     balance: Balance,
     affinity: Option<Arc<Affinity>>,
     pub(super) waits: Waits,
+    pub(super) retries: Retries,
     turn: Cell<u64>,
     budget: Cell<RetryBudget>,
 }
@@ -104,6 +105,7 @@ impl Pool {
                 balance: slot.policy.balance.clone().unwrap_or_else(usual),
                 affinity: slot.policy.affinity.clone(),
                 waits: Waits::new(&self.timeouts, slot.policy.timeouts),
+                retries: slot.policy.retries,
                 turn: Cell::new(slot.id),
                 budget: Cell::new(RetryBudget::new(now)),
             })

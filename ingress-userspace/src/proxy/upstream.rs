@@ -310,6 +310,11 @@ impl Upstream {
         }
     }
 
+    /// Whether there is something of the request that the endpoint does not take.
+    pub(super) fn is_clogged(&self) -> bool {
+        !self.sender.is_written()
+    }
+
     /// Whether all of the response body was read.
     pub(super) fn is_body_over(&self) -> bool {
         self.received.body.is_over()
@@ -396,6 +401,11 @@ impl Patience {
     /// Changes how long; takes effect with the next look.
     pub(super) fn set_limit(&mut self, limit: Duration) {
         self.limit = limit;
+    }
+
+    /// Waits as long once more, for another endpoint. The deadline stays.
+    pub(super) fn begin_again(&mut self) {
+        self.alarm = None;
     }
 
     /// Whether it is over because of the deadline, and nobody's fault.

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use clap::Args;
 use http::HeaderName;
 use ingress_core::annotation::read_size;
 use ipnet::IpNet;
 
-use crate::proxy::{ClientLimits, ClientPolicy, ForwardedFor};
+use crate::proxy::{ClientLimits, ClientPolicy, ForwardedFor, Timeouts};
 
 /// Flags of who is believed about clients, and of how much one of them may have.
 #[derive(Debug, Args)]
@@ -57,6 +58,15 @@ pub struct Clients {
     )]
     pub use_proxy_protocol: bool,
 
+    /// Seconds for that header.
+    #[arg(
+        long,
+        env = "SLUICE_PROXY_PROTOCOL_HEADER_TIMEOUT",
+        value_name = "SECONDS",
+        default_value_t = 5
+    )]
+    pub proxy_protocol_header_timeout: u64,
+
     /// Connections that one client (an address, or of IPv6 a network of 64 bits) may have open on
     /// one worker; more are reset. 0: any number. Unless given, the workers' shares of a quarter of
     /// the file descriptors that the process may have. Networks of --proxy-real-ip-cidr speak for
@@ -79,14 +89,11 @@ pub struct Clients {
     )]
     pub proxy_body_size: u64,
 
-    /// Seconds for that header.
-    #[arg(
-        long,
-        env = "SLUICE_PROXY_PROTOCOL_HEADER_TIMEOUT",
-        value_name = "SECONDS",
-        default_value_t = 5
-    )]
-    pub proxy_protocol_header_timeout: u64,
+    /// Seconds that a client has from connecting, or from the end of a response, to the end of its
+    /// next request's head; then its connection is closed.
+    #[arg(long, env = "SLUICE_KEEP_ALIVE", value_name = "SECONDS", default_value_t = 75,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_alive: u32,
 }
 
 impl Clients {
@@ -103,6 +110,15 @@ impl Clients {
             },
             add_forwarded: self.add_forwarded_header,
             use_proxy_protocol: self.use_proxy_protocol,
+        }
+    }
+
+    /// How long clients are waited for; `others` for everything else.
+    pub fn timeouts(&self, others: Timeouts) -> Timeouts {
+        Timeouts {
+            proxy_header: Duration::from_secs(self.proxy_protocol_header_timeout),
+            request_head: Duration::from_secs(self.keep_alive.into()),
+            ..others
         }
     }
 

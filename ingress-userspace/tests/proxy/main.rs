@@ -25,6 +25,7 @@ mod https;
 mod lending;
 mod linger;
 mod metrics;
+mod next_upstream;
 mod ports;
 mod relay;
 mod reload;

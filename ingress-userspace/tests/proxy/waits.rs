@@ -66,3 +66,26 @@ fn an_endpoint_has_its_own_time_as_soon_as_the_client_has_sent_all() {
     assert_eq!(client.read_reply().status, 504);
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
+
+#[test]
+fn an_endpoint_that_takes_no_bytes_is_not_the_clients_fault() {
+    let deaf = Origin::start(|_connection| thread::sleep(Duration::from_secs(20)));
+    let send = BackendTimeouts {
+        send: NonZeroU32::new(1),
+        ..BackendTimeouts::default()
+    };
+    let proxy = Proxy::start(waiting(&deaf, send));
+    let mut client = proxy.client();
+    let length = 64 << 20;
+    client.write(&format!(
+        "POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: {length}\r\n\r\n"
+    ));
+    let mut stream = client
+        .stream
+        .get_ref()
+        .try_clone()
+        .expect("one more descriptor");
+    // Most of it stays here.
+    thread::spawn(move || std::io::Write::write_all(&mut stream, &vec![b'x'; length]));
+    assert_eq!(client.read_reply().status, 504);
+}

@@ -1,9 +1,13 @@
 //! Flags and annotations reach the proxy.
 
 use std::fs;
-use std::io::{BufReader, Write};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, Read as _, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::daemon::{Daemon, PATIENCE, Place, origin, read_answer, wait_for};
 
@@ -128,6 +132,49 @@ fn bodies_are_as_large_as_a_flag_or_an_annotation_says() {
     let annotated = place.start("b", &["--proxy-body-size=8k"]);
     assert_eq!(post(&annotated, 2 << 20), 200);
     assert_eq!(post(&annotated, (2 << 20) + 1), 413);
+}
+
+#[test]
+fn an_idle_client_is_waited_for_as_long_as_a_flag_says() {
+    let place = Place::new(origin());
+    let daemon = place.start("a", &["--keep-alive=1"]);
+    let mut idle = TcpStream::connect(daemon.http).unwrap();
+    idle.set_read_timeout(Some(PATIENCE)).unwrap();
+    let begun = Instant::now();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+#[test]
+fn requests_go_on_after_what_an_annotation_names() {
+    let good = origin();
+    let place = Place::new(good);
+    let breaking = TcpListener::bind(("127.0.0.2", good.port())).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    thread::spawn(move || {
+        for stream in breaking.incoming() {
+            let mut line = String::new();
+            let _ = BufReader::new(stream.unwrap()).read_line(&mut line);
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    place.change(|manifest| {
+        manifest.replace(
+            "[{addresses: [127.0.0.1]}]",
+            "[{addresses: [127.0.0.1]}, {addresses: [127.0.0.2]}]",
+        )
+    });
+    annotate(
+        &place,
+        "{nginx.ingress.kubernetes.io/proxy-next-upstream: error timeout}",
+    );
+    let daemon = place.start("a", &[]);
+    wait_for("the one that breaks to be asked", || {
+        assert_eq!(get(&daemon, "").status, 200);
+        asked.load(Ordering::Relaxed) > 0
+    });
 }
 
 #[test]

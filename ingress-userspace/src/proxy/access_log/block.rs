@@ -92,9 +92,10 @@ static SPELLED: [u32; 1000] = {
     let mut spelled = [0; 1000];
     let mut number = 0;
     while number < 1000 {
-        let digits = number / 100 | number / 10 % 10 << 8 | number % 10 << 16;
+        let (hundreds, tens, ones) = (number / 100, number / 10 % 10, number % 10);
         let zeros = (number < 100) as u32 + (number < 10) as u32;
-        spelled[number as usize] = digits + 0x30_3030 | zeros << 24;
+        spelled[number as usize] =
+            hundreds + tens * 0x100 + ones * 0x1_0000 + 0x30_3030 + zeros * 0x100_0000;
         number += 1;
     }
     spelled

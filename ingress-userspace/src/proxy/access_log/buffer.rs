@@ -21,14 +21,17 @@ pub(in super::super) struct LogBuffer {
     log: AccessLog,
     counters: Arc<Counters>,
     /// Requests without their lines yet, which are written many at a time.
-    ended: RefCell<Vec<Box<Entry>>>,
+    ended: RefCell<Entries>,
     page: RefCell<Page>,
     /// Blank ones, for requests to come.
-    blank: RefCell<Vec<Box<Entry>>>,
+    blank: RefCell<Entries>,
     returned: Receiver<Box<[u8]>>,
     returns: SyncSender<Box<[u8]>>,
     begun: Notify,
 }
+
+/// Boxed, because entries move in and out: by their pointers.
+type Entries = Vec<Box<Entry>>;
 
 /// Lines that are not handed over yet, in a block that has none before the first of them.
 #[derive(Default)]
@@ -47,7 +50,7 @@ impl LogBuffer {
         Self {
             log,
             counters,
-            ended: RefCell::new(Vec::with_capacity(ENTRIES_MAX)),
+            ended: RefCell::new(Entries::with_capacity(ENTRIES_MAX)),
             page: RefCell::default(),
             blank: RefCell::default(),
             returned,
@@ -78,7 +81,7 @@ impl LogBuffer {
     }
 
     /// Writes the lines of what has ended.
-    fn write(&self, ended: &mut Vec<Box<Entry>>) {
+    fn write(&self, ended: &mut Entries) {
         let mut page = self.page.borrow_mut();
         for (index, entry) in ended.iter().enumerate() {
             if let Some(next) = ended.get(index + 2) {

@@ -40,7 +40,7 @@ impl Clock {
     fn set(&mut self, reading: Reading, moment: Instant) {
         let time = reading.time_of(moment);
         let into_second = Duration::from_nanos(time.subsec_nanos().into());
-        let next = moment + (Duration::from_secs(1) - into_second);
+        let next = moment + Duration::from_secs(1).saturating_sub(into_second);
         self.reading = Some(Reading {
             from: moment.checked_sub(into_second).unwrap_or(moment),
             until: next.min(reading.moment + READ_INTERVAL),
@@ -125,22 +125,22 @@ mod tests {
 
     #[test]
     fn a_second_has_its_own_moments() {
-        let moment = Instant::now() + Duration::from_mins(1);
-        let mut clock = clock(moment, 951_827_696_400);
-        let after = Duration::from_millis;
-        for (at, second) in [
-            (moment, 56),
-            (moment + after(599), 56),
-            (moment + after(600), 57),
-            (moment + after(999), 57),
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let mut clock = clock(at(10_000), 951_827_696_400);
+        for (milliseconds, second) in [
+            (10_000, 56),
+            (10_599, 56),
+            (10_600, 57),
+            (10_999, 57),
             // Before what was asked for last.
-            (moment, 56),
-            (moment - after(400), 56),
-            (moment - after(401), 55),
+            (10_000, 56),
+            (9_600, 56),
+            (9_599, 55),
         ] {
-            clock.follow(at);
+            clock.follow(at(milliseconds));
             let expected = format!("29/Feb/2000:12:34:{second} +0000");
-            assert_eq!(clock.local(), expected, "{:?}", at - moment);
+            assert_eq!(clock.local(), expected, "{milliseconds}");
         }
     }
 

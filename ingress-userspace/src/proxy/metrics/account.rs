@@ -111,6 +111,11 @@ impl Account {
             .unwrap_or(HeaderValue::from_static(""))
     }
 
+    /// How long ago it came.
+    pub(in super::super) fn age(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
     /// Its place in a trace, if there are traces.
     pub(in super::super) fn span(&self) -> Option<&Span> {
         self.span.as_deref()

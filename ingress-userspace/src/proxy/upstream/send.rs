@@ -94,7 +94,8 @@ impl Sender {
         }
     }
 
-    fn is_written(&self) -> bool {
+    /// Whether all that was taken of it has left.
+    pub(super) fn is_written(&self) -> bool {
         self.text_written == self.text.len() && self.data.is_empty() && self.after.is_empty()
     }
 
