@@ -8,6 +8,7 @@
 //! Invariant: what clients send is escaped, so that nobody writes lines but us, and a template
 //! only names what is to be said: nothing of it is executed.
 
+mod address;
 mod block;
 mod buffer;
 pub(super) mod entry;

@@ -7,7 +7,8 @@ use std::time::Duration;
 /// whoever wrote learns how large a block it takes.
 pub(super) struct Cursor<'a> {
     block: &'a mut [u8],
-    length: usize,
+    /// Of 32 bits, so that the processor need not ask whether a sum is one of 64.
+    length: u32,
 }
 
 /// A line is longer than what was left of the block.
@@ -24,28 +25,38 @@ impl<'a> Cursor<'a> {
 
     /// How many bytes were written.
     pub(super) fn end(self) -> Result<usize, TooLong> {
-        let needed = self.length + PIECE_BYTES;
+        let needed = self.length as usize + PIECE_BYTES;
         let is_whole = needed <= self.block.len();
-        is_whole.then_some(self.length).ok_or(TooLong { needed })
+        let length = needed - PIECE_BYTES;
+        is_whole.then_some(length).ok_or(TooLong { needed })
     }
 
     pub(super) fn copy(&mut self, bytes: &[u8]) {
-        let end = self.length + bytes.len();
-        if let Some(place) = self.block.get_mut(self.length..end) {
+        let begin = self.length as usize;
+        if let Some(place) = self.block.get_mut(begin..begin + bytes.len()) {
             place.copy_from_slice(bytes);
         }
-        self.length = end;
+        let bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.length = self.length.saturating_add(bytes);
     }
 
     /// The first bytes of a piece, at most `PIECE_BYTES`. All of it is copied, as a size that is
     /// known beforehand takes a few instructions and no call; what comes next covers the rest.
-    pub(super) fn copy_piece<const SIZE: usize>(&mut self, piece: [u8; SIZE], length: usize) {
+    #[inline]
+    pub(super) fn copy_piece<const SIZE: usize>(&mut self, piece: [u8; SIZE], length: u8) {
         const { assert!(SIZE <= PIECE_BYTES) };
-        let rest = self.block.get_mut(self.length..).unwrap_or_default();
-        if let Some(place) = rest.first_chunk_mut() {
+        let begin = self.length as usize;
+        let place = self.block.get_mut(begin..begin + SIZE);
+        if let Some(place) = place.and_then(<[u8]>::as_mut_array) {
             *place = piece;
         }
-        self.length += length;
+        self.length += u32::from(length);
+    }
+
+    /// All of a piece.
+    #[inline]
+    pub(super) fn copy_array<const SIZE: usize>(&mut self, piece: [u8; SIZE]) {
+        self.copy_piece(piece, u8::try_from(SIZE).unwrap_or(0));
     }
 
     /// In decimal.
@@ -53,22 +64,11 @@ impl<'a> Cursor<'a> {
     pub(super) fn number(&mut self, number: u64) {
         match SPELLED.get(usize::try_from(number).unwrap_or(usize::MAX)) {
             Some(word) => {
-                let zeros = word >> 24;
-                self.copy_piece((word >> (8 * zeros)).to_le_bytes(), 3 - zeros as usize);
+                let [.., zeros] = word.to_le_bytes();
+                self.copy_piece((word >> (8 * zeros)).to_le_bytes(), 3 - zeros);
             }
             None => self.large_number(number),
         }
-    }
-
-    /// A small number in decimal, and a byte after it.
-    #[inline]
-    pub(super) fn number_and(&mut self, number: u8, after: u8) {
-        let word = SPELLED[usize::from(number)];
-        let zeros = word >> 24;
-        let length = 3 - zeros;
-        let digits = (word & 0xff_ffff) >> (8 * zeros);
-        let piece = digits | u32::from(after) << (8 * length);
-        self.copy_piece(piece.to_le_bytes(), length as usize + 1);
     }
 
     /// Seconds with three digits after the point.
@@ -76,7 +76,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn seconds(&mut self, time: Duration) {
         self.number(time.as_secs());
         let [hundreds, tens, ones, _] = SPELLED[time.subsec_millis() as usize].to_le_bytes();
-        self.copy_piece([b'.', hundreds, tens, ones], 4);
+        self.copy_array([b'.', hundreds, tens, ones]);
     }
 
     fn large_number(&mut self, number: u64) {
@@ -126,14 +126,6 @@ mod tests {
             let number = number >> shift;
             let text = written(|cursor| cursor.number(number));
             prop_assert_eq!(text, number.to_string().into_bytes());
-        }
-
-        #[test]
-        fn what_follows_a_small_number_follows_it(number in any::<u8>(), after in any::<u8>()) {
-            let text = written(|cursor| cursor.number_and(number, after));
-            let mut expected = number.to_string().into_bytes();
-            expected.push(after);
-            prop_assert_eq!(text, expected);
         }
 
         #[test]

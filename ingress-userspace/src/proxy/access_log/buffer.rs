@@ -8,6 +8,7 @@ use std::time::Duration;
 use ingress_core::prefetch::prefetch;
 use tokio::sync::Notify;
 
+use super::address::Addresses;
 use super::block::TooLong;
 use super::entry::Entry;
 use super::line;
@@ -42,6 +43,7 @@ struct Page {
     /// Lines.
     count: u64,
     clock: Clock,
+    addresses: Addresses,
 }
 
 impl LogBuffer {
@@ -157,7 +159,14 @@ impl Page {
         };
         self.clock.follow(outcome.ended);
         let rest = &mut self.block[self.length..];
-        self.length += line::write(template, entry, outcome, &self.clock, rest)?;
+        self.length += line::write(
+            template,
+            entry,
+            outcome,
+            &self.clock,
+            &mut self.addresses,
+            rest,
+        )?;
         self.count += 1;
         Ok(())
     }

@@ -26,6 +26,8 @@ pub(in super::super) struct Entry {
     bytes: Vec<u8>,
     /// Where each of them ends.
     ends: [u32; PARTS],
+    /// Whether the request's id is one that we made.
+    has_own_id: bool,
     /// Once it has ended.
     pub(super) outcome: Option<Outcome>,
 }
@@ -102,6 +104,7 @@ impl Entry {
             }
         }
         entry.push(Part::Fields, b"");
+        entry.has_own_id = id.is_none();
         match id {
             Some(id) => entry.push(Part::RequestId, id),
             None => entry.push(Part::RequestId, &connection.worker.request_id()),
@@ -116,6 +119,7 @@ impl Entry {
             version: Version::default(),
             bytes: Vec::with_capacity(USUAL_BYTES),
             ends: [0; PARTS],
+            has_own_id: false,
             outcome: None,
         })
     }
@@ -180,6 +184,12 @@ impl Entry {
         self.part(Part::Target)
     }
 
+    /// Our own, which has nothing to escape.
+    pub(super) fn own_request_id(&self) -> Option<&[u8; REQUEST_ID_BYTES]> {
+        let id = self.has_own_id.then(|| self.request_id())?;
+        id.as_array()
+    }
+
     /// The client's, or our own.
     pub(in super::super) fn request_id(&self) -> &[u8] {
         self.part(Part::RequestId)
@@ -214,6 +224,9 @@ const USUAL_BYTES: usize = 320;
 
 /// Bytes that are used again for other requests.
 const KEPT_BYTES_MAX: usize = 4 * USUAL_BYTES;
+
+/// Bytes of a request's id that we make.
+const REQUEST_ID_BYTES: usize = 32;
 
 /// Bytes of a line of the processor's cache.
 const LINE_BYTES: usize = 64;

@@ -4,13 +4,18 @@ use super::block::Cursor;
 use super::template::Escape;
 
 /// Appends a value.
+#[inline]
 pub(super) fn push(escape: Escape, value: &[u8], line: &mut Cursor<'_>) {
     if value.is_empty() {
         if escape == Escape::Text {
-            line.copy_piece([b'-'], 1);
+            line.copy_array([b'-']);
         }
         return;
     }
+    push_some(escape, value, line);
+}
+
+fn push_some(escape: Escape, value: &[u8], line: &mut Cursor<'_>) {
     let mut rest = value;
     loop {
         let at = plain_bytes(rest);
@@ -61,7 +66,7 @@ fn is_plain(byte: u8) -> bool {
 /// valid JSON whatever a client sends.
 fn push_json(byte: u8, line: &mut Cursor<'_>) {
     match byte {
-        b'"' | b'\\' => line.copy_piece([b'\\', byte], 2),
+        b'"' | b'\\' => line.copy_array([b'\\', byte]),
         _ => push_hexadecimal(b"\\u00", byte, line),
     }
 }
@@ -70,7 +75,7 @@ fn push_hexadecimal(prefix: &[u8], byte: u8, line: &mut Cursor<'_>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let [high, low] = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
     line.copy(prefix);
-    line.copy_piece([high, low], 2);
+    line.copy_array([high, low]);
 }
 
 #[cfg(test)]

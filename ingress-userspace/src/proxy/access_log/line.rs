@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::Version;
 
+use super::address::Addresses;
 use super::block::{Cursor, TooLong};
 use super::entry::{AttemptOutcome, Entry, Outcome};
 use super::escape;
@@ -21,6 +22,7 @@ pub(super) fn write(
     entry: &Entry,
     outcome: &Outcome,
     clock: &Clock,
+    addresses: &mut Addresses,
     block: &mut [u8],
 ) -> Result<usize, TooLong> {
     let mut writer = Writer {
@@ -28,6 +30,7 @@ pub(super) fn write(
         entry,
         outcome,
         clock,
+        addresses,
         line: Cursor::new(block),
     };
     for segment in &template.segments {
@@ -42,10 +45,12 @@ struct Writer<'a> {
     entry: &'a Entry,
     outcome: &'a Outcome,
     clock: &'a Clock,
+    addresses: &'a mut Addresses,
     line: Cursor<'a>,
 }
 
 impl Writer<'_> {
+    #[inline]
     fn value(&mut self, value: &[u8]) {
         escape::push(self.escape, value, &mut self.line);
     }
@@ -60,7 +65,7 @@ impl Writer<'_> {
 
     fn variable(&mut self, variable: Variable) {
         let Self { entry, outcome, .. } = *self;
-        let key = &outcome.route.labels.key;
+        let key = || &outcome.route.labels.key;
         match variable {
             // An address that we spelled, and a token (RFC 9110 §9.1), have nothing to escape.
             Variable::RemoteAddr => self.line.copy(entry.client()),
@@ -73,9 +78,7 @@ impl Writer<'_> {
             Variable::RequestUri => self.target(),
             Variable::Uri => self.value(path_and_query(entry.target()).0),
             Variable::Args => self.value(path_and_query(entry.target()).1),
-            Variable::ServerProtocol => self
-                .line
-                .copy_piece(protocol(entry.version), PROTOCOL_BYTES),
+            Variable::ServerProtocol => self.line.copy_array(protocol(entry.version)),
             Variable::ServerPort => self.value(entry.port()),
             Variable::Scheme => self.value(match entry.scheme {
                 Scheme::Http => b"http",
@@ -100,16 +103,19 @@ impl Writer<'_> {
                 None => this.value(b""),
             }),
             Variable::UpstreamConnectTime => self.attempts(|this, one| this.seconds(one.connected)),
-            Variable::RequestId => self.value(entry.request_id()),
+            Variable::RequestId => match entry.own_request_id() {
+                Some(id) => self.line.copy_array(*id),
+                None => self.value(entry.request_id()),
+            },
             Variable::TraceId(place) => self.value(trace_id(entry.field(place))),
-            Variable::Namespace => self.value(key.namespace.as_bytes()),
-            Variable::Ingress => self.value(key.ingress.as_bytes()),
-            Variable::Service => self.value(key.service.as_bytes()),
-            Variable::ServicePort => match &key.port {
+            Variable::Namespace => self.value(key().namespace.as_bytes()),
+            Variable::Ingress => self.value(key().ingress.as_bytes()),
+            Variable::Service => self.value(key().service.as_bytes()),
+            Variable::ServicePort => match &key().port {
                 Some(port) => self.value(port.to_string().as_bytes()),
                 None => self.value(b""),
             },
-            Variable::Path => self.value(key.path.as_bytes()),
+            Variable::Path => self.value(key().path.as_bytes()),
             Variable::Field(place) => self.value(entry.field(place)),
             Variable::Nothing => {}
         }
@@ -117,16 +123,15 @@ impl Writer<'_> {
 
     fn request_line(&mut self) {
         self.line.copy(self.outcome.method.as_str().as_bytes());
-        self.line.copy_piece(*b" ", 1);
+        self.line.copy_array(*b" ");
         self.target();
-        self.line.copy_piece(*b" ", 1);
-        self.line
-            .copy_piece(protocol(self.entry.version), PROTOCOL_BYTES);
+        self.line.copy_array(*b" ");
+        self.line.copy_array(protocol(self.entry.version));
     }
 
     fn target(&mut self) {
         match self.entry.target() {
-            [] => self.line.copy_piece(*b"*", 1),
+            [] => self.line.copy_array(*b"*"),
             target => self.value(target),
         }
     }
@@ -144,13 +149,7 @@ impl Writer<'_> {
 
     fn endpoint(&mut self, attempt: &AttemptOutcome) {
         match attempt.endpoint {
-            // By hand: formatting it takes as long as half of the line.
-            SocketAddr::V4(endpoint) => {
-                for (octet, after) in endpoint.ip().octets().into_iter().zip(*b"...:") {
-                    self.line.number_and(octet, after);
-                }
-                self.number(endpoint.port().into());
-            }
+            SocketAddr::V4(endpoint) => self.addresses.write(endpoint, &mut self.line),
             SocketAddr::V6(endpoint) => {
                 self.line.copy(endpoint.to_string().as_bytes());
             }
@@ -169,22 +168,20 @@ impl Writer<'_> {
         }
         for (index, attempt) in failed.iter().chain(last).enumerate() {
             if index > 0 {
-                self.line.copy_piece(*b", ", 2);
+                self.line.copy_array(*b", ");
             }
             push(self, attempt);
         }
     }
 }
 
-fn protocol(version: Version) -> [u8; PROTOCOL_BYTES] {
+fn protocol(version: Version) -> [u8; 8] {
     *match version {
         Version::HTTP_10 => b"HTTP/1.0",
         Version::HTTP_2 => b"HTTP/2.0",
         _ => b"HTTP/1.1",
     }
 }
-
-const PROTOCOL_BYTES: usize = "HTTP/1.1".len();
 
 /// A target's two parts, without the `?` between them.
 fn path_and_query(target: &[u8]) -> (&[u8], &[u8]) {

@@ -32,7 +32,7 @@ pub enum Escape {
 pub(super) struct Segment {
     /// Only its beginning counts.
     pub(super) text: [u8; PIECE_BYTES],
-    pub(super) length: usize,
+    pub(super) length: u8,
     pub(super) variable: Variable,
 }
 
@@ -127,15 +127,21 @@ impl Template {
             return Err(TemplateError::TooLong(format.len()));
         }
         let mut template = Self::empty(escape);
-        let mut rest = format;
+        let (mut rest, mut text) = (format, String::new());
         while let Some(at) = rest.find('$') {
             let place = format.len() - rest.len() + at;
             let (name, after) = split_name(&rest[at + 1..], place)?;
-            let variable = template.variable(name)?;
-            template.push(&rest[..at], variable);
+            text.push_str(&rest[..at]);
             rest = after;
+            // What is always empty joins the texts around it.
+            let variable = template.variable(name)?;
+            if variable != Variable::Nothing {
+                template.push(&std::mem::take(&mut text), variable);
+            }
         }
-        template.push(&format!("{rest}\n"), Variable::Nothing);
+        text.push_str(rest);
+        text.push('\n');
+        template.push(&text, Variable::Nothing);
         Ok(template)
     }
 
@@ -143,10 +149,9 @@ impl Template {
         self.has_port |= variable == Variable::ServerPort;
         let mut rest = text.as_bytes();
         while let Some((text, after)) = rest.split_first_chunk() {
-            let length = text.len();
             self.segments.push(Segment {
                 text: *text,
-                length,
+                length: u8::try_from(text.len()).unwrap_or(0),
                 variable: Variable::Nothing,
             });
             rest = after;
@@ -155,7 +160,7 @@ impl Template {
         text[..rest.len()].copy_from_slice(rest);
         self.segments.push(Segment {
             text,
-            length: rest.len(),
+            length: u8::try_from(rest.len()).unwrap_or(0),
             variable,
         });
     }
@@ -298,7 +303,10 @@ mod tests {
             variable,
         } in &template.segments
         {
-            pairs.push((str::from_utf8(&text[..*length]).unwrap(), *variable));
+            pairs.push((
+                str::from_utf8(&text[..usize::from(*length)]).unwrap(),
+                *variable,
+            ));
         }
         pairs
     }
