@@ -134,6 +134,10 @@ const REGISTRY: &[Setting] = &[
         read: timeout::read,
     },
     Setting {
+        key: "request-timeout",
+        read: timeout::request,
+    },
+    Setting {
         key: "proxy-next-upstream",
         read: retry::next_upstream,
     },

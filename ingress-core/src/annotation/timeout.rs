@@ -1,7 +1,7 @@
 //! How long endpoints are waited for.
 //!
 //! Source: ingress-nginx, annotations `proxy-connect-timeout`, `proxy-send-timeout` and
-//! `proxy-read-timeout`: whole seconds, without a unit.
+//! `proxy-read-timeout`: whole seconds, without a unit. `request-timeout` is spelled alike.
 
 use std::num::NonZeroU32;
 
@@ -19,6 +19,12 @@ pub(super) fn send(value: &str, settings: &mut Settings) -> Result<(), String> {
 
 pub(super) fn read(value: &str, settings: &mut Settings) -> Result<(), String> {
     settings.backend.timeouts.read = Some(seconds(value)?);
+    Ok(())
+}
+
+/// Ours: ingress-nginx has none.
+pub(super) fn request(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.backend.timeouts.request = Some(seconds(value)?);
     Ok(())
 }
 
@@ -60,6 +66,11 @@ mod tests {
         assert_eq!(read("proxy-connect-timeout", "7"), (connect, 0));
         assert_eq!(read("proxy-send-timeout", " 7 "), (send, 0));
         assert_eq!(read("proxy-read-timeout", "7"), (answer, 0));
+        let all = BackendTimeouts {
+            request: seven,
+            ..none
+        };
+        assert_eq!(read("request-timeout", "7"), (all, 0));
         for value in ["", "0", "-1", "7s", "1.5", "99999999999"] {
             assert_eq!(read("proxy-read-timeout", value), (none, 1), "{value}");
         }

@@ -50,6 +50,8 @@ pub struct BackendTimeouts {
     pub send: Option<NonZeroU32>,
     /// Without a byte of the response, or in a tunnel.
     pub read: Option<NonZeroU32>,
+    /// From a request's head to the end of its response, whatever moves.
+    pub request: Option<NonZeroU32>,
 }
 
 impl BackendKey {

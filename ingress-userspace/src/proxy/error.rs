@@ -81,8 +81,8 @@ pub(super) enum Failure {
     /// Upstream: no response head in time.
     #[error("upstream response timed out")]
     ResponseTimedOut,
-    /// The client has said how long it would wait, and that is over.
-    #[error("deadline of the client is over")]
+    /// The client, or the Ingress, has said how long the request may take, and that is over.
+    #[error("deadline of the request is over")]
     DeadlineExceeded,
 }
 

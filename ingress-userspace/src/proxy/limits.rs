@@ -28,6 +28,8 @@ pub struct Timeouts {
     pub response_head: Duration,
     /// Without a byte from or to the endpoint after its response head.
     pub body_idle: Duration,
+    /// From a request's head to the end of its response, if there is a limit.
+    pub request: Option<Duration>,
     /// Without a byte in either direction of a tunnel (WebSocket and other upgrades).
     pub tunnel_idle: Duration,
     /// Without a byte in either direction of a TCP connection that is carried as it is:
@@ -49,6 +51,7 @@ impl Default for Timeouts {
             upstream_send: Duration::from_mins(1),
             response_head: Duration::from_mins(1),
             body_idle: Duration::from_mins(1),
+            request: None,
             tunnel_idle: Duration::from_mins(1),
             relay_idle: Duration::from_mins(10),
             upstream_idle: Duration::from_mins(1),

@@ -383,6 +383,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
+    /// For a request that has just come; `deadline` is what its client has said.
     pub(super) fn new(
         timers: &Rc<Timers>,
         waits: &Waits,
@@ -393,7 +394,13 @@ impl Patience {
             timers: Rc::clone(timers),
             limit: waits.head,
             sending: upload.map(|upload| (upload, waits.send)),
-            deadline,
+            deadline: match waits.request {
+                Some(limit) => {
+                    let end = timers.now() + limit;
+                    Some(deadline.map_or(end, |deadline| deadline.min(end)))
+                }
+                None => deadline,
+            },
             alarm: None,
         }
     }

@@ -20,6 +20,8 @@ pub(super) struct Waits {
     pub(super) body: Duration,
     /// Without a byte in either direction of a tunnel.
     pub(super) tunnel: Duration,
+    /// For all of a request and its response, if there is a limit.
+    pub(super) request: Option<Duration>,
 }
 
 impl Waits {
@@ -28,6 +30,7 @@ impl Waits {
             connect,
             send,
             read,
+            request,
         } = said;
         let or = |said: Option<NonZeroU32>, usual| said.map_or(usual, seconds);
         Self {
@@ -36,6 +39,7 @@ impl Waits {
             head: or(read, usual.response_head),
             body: or(read, usual.body_idle),
             tunnel: or(read, usual.tunnel_idle),
+            request: request.map(seconds).or(usual.request),
         }
     }
 }
@@ -53,6 +57,7 @@ mod tests {
         let usual = Timeouts::default();
         let waits = Waits::new(&usual, BackendTimeouts::default());
         assert_eq!(waits.connect, Duration::from_secs(5));
+        assert_eq!(waits.request, None);
         for other in [waits.send, waits.head, waits.body, waits.tunnel] {
             assert_eq!(other, Duration::from_mins(1));
         }

@@ -35,6 +35,17 @@ pub struct Upstream {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub proxy_read_timeout: u32,
 
+    /// Seconds from a request's head to the end of its response, whatever moves; the annotation
+    /// request-timeout counts before it [default: any number].
+    #[arg(long, env = "SLUICE_REQUEST_TIMEOUT", value_name = "SECONDS",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub request_timeout: Option<u32>,
+
+    /// Seconds that an idle connection to an endpoint is kept.
+    #[arg(long, env = "SLUICE_UPSTREAM_KEEPALIVE_TIMEOUT", value_name = "SECONDS",
+          default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub upstream_keepalive_timeout: u32,
+
     /// Seconds in which an endpoint that has come gets more and more of its share.
     #[arg(
         long,
@@ -92,6 +103,8 @@ impl Upstream {
             response_head: read,
             body_idle: read,
             tunnel_idle: read,
+            request: self.request_timeout.map(seconds),
+            upstream_idle: seconds(self.upstream_keepalive_timeout),
             ..Timeouts::default()
         }
     }

@@ -68,6 +68,39 @@ fn an_endpoint_has_its_own_time_as_soon_as_the_client_has_sent_all() {
 }
 
 #[test]
+fn a_request_ends_with_its_time_whatever_moves() {
+    let dripping = Origin::start(|mut connection| {
+        while let Some(head) = connection.read_head() {
+            connection.read_body(&head);
+            connection.write("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+            for _ in 0..100 {
+                if std::io::Write::write_all(connection.stream.get_mut(), b"x").is_err() {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+    });
+    let silent = Origin::start(|mut connection| while connection.read_head().is_some() {});
+    let request = BackendTimeouts {
+        request: NonZeroU32::new(1),
+        ..BackendTimeouts::default()
+    };
+    let proxy = Proxy::start(waiting(&silent, request));
+    assert_eq!(proxy.get("one.test", "/").status, 504);
+    let proxy = Proxy::start(waiting(&dripping, request));
+    let mut client = proxy.client();
+    client.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
+    let begun = Instant::now();
+    let head = client.read_head().expect("it begins");
+    assert_eq!(head.status(), 200);
+    let mut body = Vec::new();
+    std::io::Read::read_to_end(&mut client.stream, &mut body).expect("it is closed");
+    assert!((5..50).contains(&body.len()), "{}", body.len());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn an_endpoint_that_takes_no_bytes_is_not_the_clients_fault() {
     let deaf = Origin::start(|_connection| thread::sleep(Duration::from_secs(20)));
     let send = BackendTimeouts {
