@@ -4,7 +4,9 @@
 //! ingress-nginx's, and a key of the ConfigMap that an IngressClass names as its parameters. The
 //! annotation counts before the parameter, our own prefix before ingress-nginx's.
 //!
-//! A value that means nothing is told and counts as if it were not there.
+//! A value that means nothing is told and counts as if it were not there. So is a key under one of
+//! the two prefixes that is not known: who has moved from ingress-nginx has to learn that a list of
+//! allowed networks, say, does nothing here.
 
 mod balance;
 pub mod client_auth;
@@ -48,7 +50,7 @@ pub fn has_a_say(key: &str) -> bool {
 
 /// Reads the annotations of an Ingress on top of what its class says.
 ///
-/// Annotations that are not known are left alone: they may be somebody else's.
+/// Annotations under other prefixes are left alone: they are somebody else's.
 pub fn of_ingress(
     annotations: &BTreeMap<String, String>,
     class: Settings,
@@ -76,7 +78,21 @@ pub fn of_ingress(
         }
     }
     settings.backend.affinity = settings.session.affinity();
+    let unknown = annotations.keys().filter(|key| is_unknown(key));
+    mistakes.extend(unknown.map(|key| Mistake {
+        key: key.clone(),
+        message: "is not a known annotation; ignored".to_owned(),
+        is_unknown_key: true,
+    }));
     (settings, mistakes)
+}
+
+/// Whether an annotation has one of our prefixes and a name that says nothing to us.
+fn is_unknown(annotation: &str) -> bool {
+    let name = PREFIXES
+        .iter()
+        .find_map(|prefix| annotation.strip_prefix(prefix));
+    name.is_some_and(|name| REGISTRY.iter().all(|setting| setting.key != name))
 }
 
 /// Reads the parameters of a class: the `data` of its ConfigMap.
@@ -258,6 +274,36 @@ const PREFIXES: [&str; 2] = ["sluice.dev/", "nginx.ingress.kubernetes.io/"];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_readme_lists_every_key() {
+        let readme = include_str!("../../README.md");
+        for setting in REGISTRY {
+            let key = setting.key;
+            assert!(readme.contains(&format!("| `{key}` |")), "{key}");
+        }
+    }
+
+    #[test]
+    fn an_annotation_that_is_ours_and_unknown_is_told() {
+        let annotations = map(&[
+            (
+                "nginx.ingress.kubernetes.io/whitelist-source-range",
+                "10.0.0.0/8",
+            ),
+            ("sluice.dev/proxy-body-szie", "1m"),
+            ("sluice.dev/proxy-body-size", "1m"),
+            ("example.com/anything", "1m"),
+        ]);
+        let (_, mistakes) = of_ingress(&annotations, Settings::default());
+        let unknown = mistakes.iter().filter(|mistake| mistake.is_unknown_key);
+        let keys: Vec<_> = unknown.map(|mistake| &*mistake.key).collect();
+        let expected = [
+            "nginx.ingress.kubernetes.io/whitelist-source-range",
+            "sluice.dev/proxy-body-szie",
+        ];
+        assert_eq!((keys, mistakes.len()), (expected.to_vec(), 2));
+    }
 
     fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());

@@ -111,6 +111,8 @@ pub enum Reason {
     InvalidParameters,
     /// An annotation, or a key of a class's parameters, has a value that means nothing.
     InvalidAnnotation,
+    /// An annotation that is not known has a prefix of ours or ingress-nginx's.
+    UnknownAnnotation,
     /// A key of a class's parameters that is not known.
     UnknownParameter,
     /// A key of a ConfigMap of services is no port.
@@ -152,6 +154,7 @@ impl Reason {
             Self::UnknownClass => "UnknownClass",
             Self::InvalidParameters => "InvalidParameters",
             Self::InvalidAnnotation => "InvalidAnnotation",
+            Self::UnknownAnnotation => "UnknownAnnotation",
             Self::UnknownParameter => "UnknownParameter",
             Self::InvalidPort => "InvalidPort",
             Self::PortConflict => "PortConflict",
@@ -170,6 +173,7 @@ impl Reason {
             | Self::UnknownClass
             | Self::InvalidParameters
             | Self::InvalidAnnotation
+            | Self::UnknownAnnotation
             | Self::UnknownParameter
             | Self::ConfigMapNotFound
             | Self::ServicePortByTargetPort => Severity::Warning,

@@ -198,7 +198,12 @@ impl Reader {
         self.settings = settings;
         for mistake in mistakes {
             let field = format!("metadata.annotations[{}]", mistake.key);
-            self.report(field, Reason::InvalidAnnotation, mistake.message);
+            let reason = if mistake.is_unknown_key {
+                Reason::UnknownAnnotation
+            } else {
+                Reason::InvalidAnnotation
+            };
+            self.report(field, reason, mistake.message);
         }
     }
 
