@@ -1,5 +1,6 @@
 //! What one request has to say in the access log, kept from its head to its end.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -18,14 +19,16 @@ use crate::proxy::request::X_REQUEST_ID;
 /// One request: what of its head is said later, and what came of it.
 ///
 /// A copy of the head's parts, so that the buffer that the head was read into is free for the next
-/// one. Boxed, as it moves from the request to the log and back to the next request.
+/// one. Boxed, as it moves from the request to the log and back to the next request. What is
+/// written of a request when it comes is on one line of the cache.
+#[repr(C, align(64))]
 pub(in super::super) struct Entry {
-    pub(super) scheme: Scheme,
-    pub(super) version: Version,
     /// The parts one after the other.
     bytes: Vec<u8>,
     /// Where each of them ends.
     ends: [u32; PARTS],
+    pub(super) scheme: Scheme,
+    pub(super) version: Version,
     /// Whether the request's id is one that we made.
     has_own_id: bool,
     /// Once it has ended.
@@ -230,3 +233,5 @@ const REQUEST_ID_BYTES: usize = 32;
 
 /// Bytes of a line of the processor's cache.
 const LINE_BYTES: usize = 64;
+
+const _: () = assert!(mem::offset_of!(Entry, outcome) <= LINE_BYTES);
