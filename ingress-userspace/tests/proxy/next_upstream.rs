@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use h2::Reason;
 use http::{Request, Response};
@@ -168,6 +170,45 @@ fn a_body_is_sent_again_as_a_whole_if_it_is_small() {
 }
 
 #[test]
+fn a_body_that_has_not_ended_goes_nowhere_else() {
+    let hasty = Origin::start(|mut connection| {
+        while connection.read_head().is_some() {
+            connection.write(BUSY);
+        }
+    });
+    let good = repeating();
+    let causes = after(&[RetryCause::Http503, RetryCause::NonIdempotent]);
+    let proxy = Proxy::start(retrying(&[hasty.address, good.address], causes));
+    let mut refused = 0;
+    for _ in 0..20 {
+        let mut client = proxy.client();
+        client.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 4\r\n\r\nbo");
+        thread::sleep(Duration::from_millis(50));
+        client.write("dy");
+        let reply = client.read_reply();
+        match reply.status {
+            200 => assert_eq!(reply.text(), "body"),
+            status => assert_eq!(status, 503),
+        }
+        refused += u32::from(reply.status == 503);
+    }
+    assert!(refused > 0);
+    assert_eq!(proxy.snapshot().upstream_retries, 0);
+}
+
+#[test]
+fn an_endpoint_whose_answers_nobody_gets_is_left_alone_in_the_end() {
+    let (failing, good) = (Failing::start(Some(BUSY)), repeating());
+    let endpoints = [failing.origin.address, good.address];
+    let proxy = Proxy::start(retrying(&endpoints, after(&[RetryCause::Http503])));
+    for _ in 0..60 {
+        assert_eq!(proxy.get("one.test", "/").status, 200);
+    }
+    assert!(proxy.snapshot().upstream_ejections > 0);
+    assert!(failing.asked() < 20, "{}", failing.asked());
+}
+
+#[test]
 fn tries_are_as_many_as_is_said_and_the_last_answer_counts() {
     for (tries_max, tries) in [(None, 3), (Some(1), 1), (Some(2), 2), (Some(0), 5)] {
         let failing: Vec<_> = (0..5).map(|_| Failing::start(Some(BUSY))).collect();
@@ -211,10 +252,14 @@ fn off_means_that_nothing_goes_on() {
 }
 
 #[test]
-fn a_stream_that_broke_is_asked_for_elsewhere() {
+fn a_stream_that_broke_or_says_nothing_is_asked_for_elsewhere() {
     let breaking = H2Origin::start(|asked: Asked| async move {
         let mut respond = asked.respond;
-        respond.send_reset(Reason::INTERNAL_ERROR);
+        if asked.request.uri().path() == "/break" {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+        } else {
+            let _ = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+        }
     });
     let serving = H2Origin::start(|asked: Asked| async move {
         let mut respond = asked.respond;
@@ -223,13 +268,17 @@ fn a_stream_that_broke_is_asked_for_elsewhere() {
     let both = [breaking.address, serving.address];
     let config = config_with(&both, |backend| {
         backend.protocol = UpstreamProtocol::Http2;
-        Arc::make_mut(&mut backend.key).policy.retries = after(&[RetryCause::Error]);
+        let policy = &mut Arc::make_mut(&mut backend.key).policy;
+        policy.retries = after(&[RetryCause::Error, RetryCause::Timeout]);
+        policy.timeouts.read = NonZeroU32::new(1);
     });
     let proxy = Proxy::start(config);
     run(async {
         let client = connect(proxy.http).await;
-        for _ in 0..20 {
-            let request = Request::get("http://one.test/").body(()).unwrap();
+        for number in 0..24 {
+            let path = if number % 4 == 0 { "wait" } else { "break" };
+            let uri = format!("http://one.test/{path}");
+            let request = Request::get(uri).body(()).unwrap();
             let mut client = client.clone().ready().await.unwrap();
             let (response, _) = client.send_request(request, true).unwrap();
             assert_eq!(response.await.unwrap().status(), 200);
