@@ -122,6 +122,28 @@ fn a_request_goes_on_after_what_was_named_and_after_nothing_else() {
 }
 
 #[test]
+fn every_endpoint_is_told_the_same() {
+    let (failing, good) = (Failing::start(Some(BUSY)), Origin::echo("good"));
+    let endpoints = [failing.origin.address, good.address];
+    let proxy = Proxy::start(retrying(&endpoints, after(&[RetryCause::Http503])));
+    let fields = [
+        "host",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+    ];
+    while failing.asked() == 0 {
+        let reply = proxy.get("one.test", "/");
+        let seen = fields.map(|field| reply.seen(field));
+        assert_eq!(
+            seen,
+            ["one.test", "127.0.0.1", "one.test", "http"].map(Some)
+        );
+        assert!(reply.seen("x-request-id").is_some());
+    }
+}
+
+#[test]
 fn a_method_that_is_not_idempotent_goes_on_only_if_that_is_said() {
     let good = repeating();
     for (causes, status) in [
