@@ -104,7 +104,7 @@ impl LogBuffer {
         }
         let mut blank = self.blank.borrow_mut();
         for mut entry in ended.drain(..) {
-            if entry.wipe() && blank.len() < ENTRIES_MAX {
+            if entry.wipe() && blank.len() < BLANK_MAX {
                 blank.push(entry);
             }
         }
@@ -174,6 +174,9 @@ impl Page {
 
 /// Requests that wait for their lines to be written.
 const ENTRIES_MAX: usize = 64;
+
+/// Blank entries that a worker keeps: for as many requests at a time.
+const BLANK_MAX: usize = 256;
 
 /// Blocks that a worker keeps beside the one that it fills, to use again what its caches know.
 const BLOCKS_KEPT: usize = 1;
