@@ -10,20 +10,24 @@ use crate::ir::{RetryAfter, RetryCause};
 
 /// Names of causes, with spaces between them.
 pub(super) fn next_upstream(value: &str, settings: &mut Settings) -> Result<(), String> {
-    let mut after = RetryAfter::default();
-    for name in value.split_ascii_whitespace() {
-        let mut names = RetryCause::NAMES.iter();
-        let Some((_, cause)) = names.find(|(known, _)| *known == name) else {
-            let known = RetryCause::NAMES.map(|(known, _)| known).join(", ");
-            return Err(format!("`{name}` is not one of {known}; ignored"));
-        };
-        after = after.with(*cause);
-    }
+    let after: RetryAfter = value
+        .split_ascii_whitespace()
+        .map(cause)
+        .collect::<Result<_, _>>()?;
     if after == RetryAfter::default() {
         return Err("names nothing; ignored".to_owned());
     }
     settings.backend.retries.after = Some(after);
     Ok(())
+}
+
+fn cause(name: &str) -> Result<RetryCause, String> {
+    let mut names = RetryCause::NAMES.iter();
+    let cause = names.find(|(known, _)| *known == name);
+    cause.map(|(_, cause)| *cause).ok_or_else(|| {
+        let known = RetryCause::NAMES.map(|(known, _)| known).join(", ");
+        format!("`{name}` is not one of {known}; ignored")
+    })
 }
 
 pub(super) fn tries(value: &str, settings: &mut Settings) -> Result<(), String> {
@@ -59,15 +63,9 @@ mod tests {
 
     #[test]
     fn causes_are_named() {
-        let causes = |all: &[RetryCause]| {
-            let mut after = RetryAfter::default();
-            for cause in all {
-                after = after.with(*cause);
-            }
-            Retries {
-                after: Some(after),
-                ..Retries::default()
-            }
+        let causes = |all: &[RetryCause]| Retries {
+            after: Some(all.iter().copied().collect()),
+            ..Retries::default()
         };
         let all = [
             RetryCause::Error,

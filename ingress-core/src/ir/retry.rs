@@ -19,7 +19,7 @@ pub struct Retries {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RetryAfter(u16);
 
-/// What has come of a request at one endpoint.
+/// What has come of a request at one endpoint; the last two say something about all of them.
 ///
 /// Source: nginx, directive `proxy_next_upstream`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +51,15 @@ pub enum RetryCause {
 }
 
 impl RetryAfter {
-    /// This set and one cause more.
-    #[must_use]
-    pub fn with(self, cause: RetryCause) -> Self {
-        Self(self.0 | bit(cause))
-    }
-
     /// Whether a cause is one of the set.
     pub fn has(self, cause: RetryCause) -> bool {
         self.0 & bit(cause) != 0
+    }
+}
+
+impl FromIterator<RetryCause> for RetryAfter {
+    fn from_iter<T: IntoIterator<Item = RetryCause>>(causes: T) -> Self {
+        Self(causes.into_iter().map(bit).fold(0, |all, bit| all | bit))
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_set_has_what_was_put_into_it() {
         for (name, cause) in RetryCause::NAMES {
-            let set = RetryAfter::default().with(cause);
+            let set = RetryAfter::from_iter([cause]);
             for (other_name, other) in RetryCause::NAMES {
                 assert_eq!(set.has(other), name == other_name, "{name} {other_name}");
             }

@@ -1,9 +1,10 @@
 //! The access log: one line for each request that has ended, off the request's path.
 //!
 //! `template` is what a line looks like, parsed once; `entry` is what one request has to say in
-//! it; `buffer` collects requests and their `line`s on each worker, and hands them to a thread that
-//! writes, `sink`. A writer that
-//! cannot keep up costs lines, which are counted, and no request any time.
+//! it; `buffer` collects requests and their `line`s on each worker (`block`: where they are put
+//! together; `time` and `address`: texts that are spelled once), and hands them to a thread that
+//! writes, `sink`. A writer that cannot keep up costs lines, which are counted, and no request any
+//! time.
 //!
 //! Invariant: what clients send is escaped, so that nobody writes lines but us, and a template
 //! only names what is to be said: nothing of it is executed.

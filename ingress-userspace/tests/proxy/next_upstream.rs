@@ -9,19 +9,15 @@ use std::time::Duration;
 
 use h2::Reason;
 use http::{Request, Response};
-use ingress_core::ir::{Config, Retries, RetryAfter, RetryCause, UpstreamProtocol};
+use ingress_core::ir::{Config, Retries, RetryCause, UpstreamProtocol};
 
 use crate::balancing::config_with;
 use crate::h2rig::{Asked, H2Origin, connect, run};
 use crate::rig::{Origin, Proxy, dead};
 
 fn after(causes: &[RetryCause]) -> Retries {
-    let mut after = RetryAfter::default();
-    for cause in causes {
-        after = after.with(*cause);
-    }
     Retries {
-        after: Some(after),
+        after: Some(causes.iter().copied().collect()),
         ..Retries::default()
     }
 }
@@ -62,20 +58,6 @@ impl Failing {
     }
 }
 
-/// Answers with what was sent to it.
-fn repeating() -> Origin {
-    Origin::start(|mut connection| {
-        while let Some(head) = connection.read_head() {
-            let body = connection.read_body(&head);
-            let length = body.len();
-            connection.write(&format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
-            ));
-            connection.write(std::str::from_utf8(&body).unwrap());
-        }
-    })
-}
-
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy";
 
 /// Asks until the endpoint that fails was asked as well. Returns the statuses.
@@ -95,7 +77,7 @@ const POST: &str = "POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 4\r\n\r
 
 #[test]
 fn a_request_goes_on_after_what_was_named_and_after_nothing_else() {
-    let good = repeating();
+    let good = Origin::repeating();
     for (cause, answer, status) in [
         (RetryCause::Error, None, 502),
         (RetryCause::Timeout, Some(""), 504),
@@ -145,7 +127,7 @@ fn every_endpoint_is_told_the_same() {
 
 #[test]
 fn a_method_that_is_not_idempotent_goes_on_only_if_that_is_said() {
-    let good = repeating();
+    let good = Origin::repeating();
     for (causes, status) in [
         (vec![RetryCause::Http503], 503),
         (vec![RetryCause::Http503, RetryCause::NonIdempotent], 200),
@@ -160,7 +142,7 @@ fn a_method_that_is_not_idempotent_goes_on_only_if_that_is_said() {
 
 #[test]
 fn a_body_is_sent_again_as_a_whole_if_it_is_small() {
-    let good = repeating();
+    let good = Origin::repeating();
     let causes = after(&[RetryCause::Http503, RetryCause::NonIdempotent]);
     let small = "0123456789".repeat(6_000);
     let large = "0123456789".repeat(7_000);
@@ -198,7 +180,7 @@ fn a_body_that_has_not_ended_goes_nowhere_else() {
             connection.write(BUSY);
         }
     });
-    let good = repeating();
+    let good = Origin::repeating();
     let causes = after(&[RetryCause::Http503, RetryCause::NonIdempotent]);
     let proxy = Proxy::start(retrying(&[hasty.address, good.address], causes));
     let mut refused = 0;
@@ -220,7 +202,7 @@ fn a_body_that_has_not_ended_goes_nowhere_else() {
 
 #[test]
 fn an_endpoint_whose_answers_nobody_gets_is_left_alone_in_the_end() {
-    let (failing, good) = (Failing::start(Some(BUSY)), repeating());
+    let (failing, good) = (Failing::start(Some(BUSY)), Origin::repeating());
     let endpoints = [failing.origin.address, good.address];
     let proxy = Proxy::start(retrying(&endpoints, after(&[RetryCause::Http503])));
     for _ in 0..60 {
@@ -264,7 +246,7 @@ fn tries_end_with_their_time() {
 
 #[test]
 fn off_means_that_nothing_goes_on() {
-    let good = repeating();
+    let good = Origin::repeating();
     let endpoints = [dead(), good.address];
     let off = after(&[RetryCause::Error, RetryCause::Off]);
     let proxy = Proxy::start(retrying(&endpoints, off));

@@ -26,16 +26,7 @@ fn a_dead_endpoint_is_never_noticed_and_soon_left_alone() {
 
 #[test]
 fn a_body_goes_to_the_next_endpoint_as_a_whole() {
-    let origin = Origin::start(|mut connection| {
-        while let Some(head) = connection.read_head() {
-            let body = connection.read_body(&head);
-            let length = body.len();
-            connection.write(&format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
-            ));
-            connection.write(std::str::from_utf8(&body).unwrap());
-        }
-    });
+    let origin = Origin::repeating();
     for _ in 0..10 {
         let endpoints = [dead(), origin.address, dead()];
         let proxy = Proxy::start(config(&[("one.test", "/", &endpoints)]));

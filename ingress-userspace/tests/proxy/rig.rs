@@ -278,6 +278,20 @@ impl Origin {
         })
     }
 
+    /// Answers every request with the body that came with it.
+    pub(crate) fn repeating() -> Self {
+        Self::start(|mut connection| {
+            while let Some(head) = connection.read_head() {
+                let body = connection.read_body(&head);
+                let length = body.len();
+                connection.write(&format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
+                ));
+                connection.write(std::str::from_utf8(&body).unwrap());
+            }
+        })
+    }
+
     /// Answers every request with these bytes.
     pub(crate) fn fixed(answer: &'static str) -> Self {
         Self::start(move |mut connection| {
