@@ -115,6 +115,34 @@ fn the_id_in_the_log_is_the_one_that_the_endpoint_gets() {
     assert_eq!(logged.lines(1), [reply.seen("x-request-id").unwrap()]);
 }
 
+/// What was kept of a request is used again for another one.
+#[test]
+fn a_line_says_nothing_of_requests_before() {
+    let origin = Origin::echo("origin");
+    let format = "$remote_addr $http_x_a \"$request\" $request_id";
+    let template = Template::parse(format, Escape::Text).unwrap();
+    let logged = Logged::start(template, &[origin.address]);
+    let mut client = logged.proxy.client();
+    let id = "0123456789abcdef0123456789abcd\"\"";
+    for number in 1..4 {
+        client.write(&format!(
+            "GET /shop/{number} HTTP/1.1\r\nHost: one.test\r\nX-A: secret\r\nX-Request-ID: {id}\r\n\r\n"
+        ));
+        assert_eq!(client.read_reply().status, 200);
+        client.get("one.test", "/shop");
+        let lines = logged.lines(2 * number);
+        let expected = format!(
+            "127.0.0.1 secret \"GET /shop/{number} HTTP/1.1\" 0123456789abcdef0123456789abcd\\x22\\x22"
+        );
+        assert_eq!(lines[2 * number - 2], expected);
+        let last = &lines[2 * number - 1];
+        let own = last.strip_prefix("127.0.0.1 - \"GET /shop HTTP/1.1\" ");
+        let own = own.unwrap_or_else(|| panic!("{last}"));
+        let is_own = own.len() == 32 && own.bytes().all(|byte| byte.is_ascii_hexdigit());
+        assert!(is_own, "{last}");
+    }
+}
+
 #[test]
 fn whatever_a_client_sends_a_line_is_one_json_object() {
     let origin = Origin::echo("origin");
