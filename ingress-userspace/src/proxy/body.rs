@@ -8,12 +8,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
 
-use super::connection::InFlight;
+use super::conduit::{Chunk, Conduit};
+use super::connection::{Connection, InFlight};
 use super::endpoint::{Endpoint, Load};
 use super::io::Activity;
 use super::kept::{Copied, Kept};
@@ -251,8 +252,14 @@ impl ResponseBody {
         Self::new(Source::Text(text), in_flight)
     }
 
-    /// What an endpoint sends; its connection goes back to the pool at the end.
-    pub(super) fn upstream(mut carrier: Carrier, patience: Patience, in_flight: InFlight) -> Self {
+    /// What an endpoint sends; its connection goes back to the pool at the end. `is_http1` is how
+    /// the client is answered.
+    pub(super) fn upstream(
+        mut carrier: Carrier,
+        patience: Patience,
+        in_flight: InFlight,
+        is_http1: bool,
+    ) -> Self {
         if carrier.is_body_over() {
             carrier.release(&in_flight.connection().worker);
             return Self::text("", in_flight);
@@ -261,6 +268,7 @@ impl ResponseBody {
             error: None,
             carrier,
             patience,
+            may_be_piped: is_http1,
         };
         Self::new(Source::Upstream(body), in_flight)
     }
@@ -274,30 +282,32 @@ impl ResponseBody {
 }
 
 impl Body for ResponseBody {
-    type Data = Bytes;
+    type Data = Chunk;
     type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
         let this = &mut *self;
         let body = match &mut this.source {
             Source::Text(text) => {
                 let text = std::mem::take(text);
                 this.in_flight.account().add_response_body(text.len());
-                let frame = (!text.is_empty())
-                    .then(|| Ok(Frame::data(Bytes::from_static(text.as_bytes()))));
+                let text = Chunk::Bytes(Bytes::from_static(text.as_bytes()));
+                let frame = text.has_remaining().then(|| Ok(Frame::data(text)));
                 return Poll::Ready(frame);
             }
             Source::Upstream(body) => body,
         };
-        let poll = body.poll(cx);
+        let conduit = body.conduit(this.in_flight.connection());
+        let poll = body.poll(conduit, cx);
         if let Poll::Ready(Some(Ok(frame))) = &poll {
-            let length = frame.data_ref().map_or(0, Bytes::len);
+            let length = frame.data_ref().map_or(0, Chunk::remaining);
             this.in_flight.account().add_response_body(length);
         }
-        this.in_flight.wait(poll.is_pending());
+        let is_clients_turn = conduit.is_some_and(Conduit::is_full);
+        this.in_flight.wait(poll.is_pending() && !is_clients_turn);
         if body.is_over(&poll) {
             body.carrier.release(&this.in_flight.connection().worker);
         }
@@ -324,6 +334,8 @@ struct UpstreamBody {
     error: Option<BodyError>,
     carrier: Carrier,
     patience: Patience,
+    /// Whether its client takes what is no memory of ours.
+    may_be_piped: bool,
 }
 
 /// What a response body comes over, and the load that it is on its endpoint.
@@ -382,6 +394,14 @@ impl Carrier {
         }
     }
 
+    /// Whether there is so much of the body to come that it is worth a pipe.
+    fn may_be_piped(&self) -> bool {
+        match self {
+            Self::Own { upstream, .. } => upstream.as_ref().is_some_and(|one| one.may_be_piped()),
+            Self::Shared(_) => false,
+        }
+    }
+
     fn body_size(&self) -> SizeHint {
         match self {
             Self::Own { upstream, .. } => upstream
@@ -410,11 +430,21 @@ impl Carrier {
 }
 
 impl UpstreamBody {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    /// What it may go through to the client.
+    fn conduit<'a>(&self, connection: &'a Connection) -> Option<&'a Conduit> {
+        let is_worth_it = self.may_be_piped && self.carrier.may_be_piped();
+        is_worth_it.then(|| connection.conduit()).flatten()
+    }
+
+    fn poll(
+        &mut self,
+        conduit: Option<&Conduit>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
         if let Some(error) = self.error.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        let poll = self.poll_upstream(cx);
+        let poll = self.poll_upstream(conduit, cx);
         if let Poll::Ready(Some(Err(error))) = poll {
             // hyper drops what it has buffered when a body fails, even the head. Pending lets it
             // flush first: the client gets all that the endpoint sent.
@@ -427,8 +457,9 @@ impl UpstreamBody {
 
     fn poll_upstream(
         &mut self,
+        conduit: Option<&Conduit>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
         let Self {
             carrier, patience, ..
         } = self;
@@ -437,8 +468,9 @@ impl UpstreamBody {
                 let Some(upstream) = upstream else {
                     return Poll::Ready(None);
                 };
-                let poll = upstream.poll_body(cx);
-                if poll.is_pending() && upstream.is_stuck(patience, cx) {
+                let poll = upstream.poll_body(conduit, cx);
+                let is_clients_turn = conduit.is_some_and(Conduit::is_full);
+                if poll.is_pending() && !is_clients_turn && upstream.is_stuck(patience, cx) {
                     return Poll::Ready(Some(Err(BodyError::TimedOut)));
                 }
                 poll.map_err(BodyError::Upstream)
@@ -450,13 +482,14 @@ impl UpstreamBody {
                 } else if patience.is_over(&shared.activity, cx) {
                     return Poll::Ready(Some(Err(BodyError::TimedOut)));
                 }
-                poll.map_err(|error| BodyError::Upstream(Fault::Http2(error)))
+                poll.map_ok(|frame| frame.map_data(Chunk::Bytes))
+                    .map_err(|error| BodyError::Upstream(Fault::Http2(error)))
             }
         }
     }
 
     /// Whether this was the last frame, so that the connection is free.
-    fn is_over(&self, poll: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) -> bool {
+    fn is_over(&self, poll: &Poll<Option<Result<Frame<Chunk>, BodyError>>>) -> bool {
         match poll {
             Poll::Ready(Some(Ok(_))) => self.carrier.is_body_over(),
             Poll::Ready(None) => true,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::client_auth::Presented;
+use super::conduit::Conduit;
 use super::counters::DatapathCounters;
 use super::io::Activity;
 use super::lines::Lines;
@@ -81,6 +82,12 @@ impl Connection {
     pub(super) fn lines(&self) -> Rc<[u8]> {
         let make = || Lines::of_connection(&self.client, &self.port, self.scheme);
         Rc::clone(self.lines.get_or_init(make))
+    }
+
+    /// What large bodies go through to the client of an HTTP/1 connection; `None` over TLS.
+    pub(super) fn conduit(&self) -> Option<&Conduit> {
+        let is_plain = self.scheme == Scheme::Http;
+        is_plain.then(|| self.activity.conduit(&self.worker.pipes))
     }
 
     /// Begins a request; it ends when the guard is dropped.

@@ -69,6 +69,7 @@ pub(super) struct Counters {
     pub(super) tunnels_open: Counter,
     pub(super) relay_failures: Counter,
     pub(super) relayed_bytes: Counter,
+    pub(super) spliced_bytes: Counter,
     pub(super) udp_sessions: Counter,
     pub(super) udp_sessions_open: Counter,
     pub(super) udp_datagrams: Counter,
@@ -112,6 +113,7 @@ impl Counters {
             tunnels_open: self.tunnels_open.value(),
             relay_failures: self.relay_failures.value(),
             relayed_bytes: self.relayed_bytes.value(),
+            spliced_bytes: self.spliced_bytes.value(),
             udp_sessions: self.udp_sessions.value(),
             udp_sessions_open: self.udp_sessions_open.value(),
             udp_datagrams: self.udp_datagrams.value(),
@@ -218,6 +220,8 @@ pub struct WorkerSnapshot {
     pub relay_failures: u64,
     /// Bytes of those that were, in both directions.
     pub relayed_bytes: u64,
+    /// Bytes of responses and tunnels that went through a pipe, and through no memory of ours.
+    pub spliced_bytes: u64,
     /// Sessions of UDP services.
     pub udp_sessions: u64,
     /// Those that are open now.

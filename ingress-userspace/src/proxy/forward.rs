@@ -54,7 +54,7 @@ pub(super) async fn respond(
     let mut is_last = asks_upgrade(&request);
     let mut response = match forward(&connection, request, &client, &account).await {
         Ok(answer) => {
-            let response = answer.into_response(in_flight);
+            let response = answer.into_response(in_flight, is_http1);
             counters.respond(response.status());
             response
         }
@@ -98,7 +98,7 @@ enum Answer {
 }
 
 impl Answer {
-    fn into_response(self, in_flight: InFlight) -> Response<ResponseBody> {
+    fn into_response(self, in_flight: InFlight, is_http1: bool) -> Response<ResponseBody> {
         match self {
             Self::Response {
                 response,
@@ -111,7 +111,7 @@ impl Answer {
                 if let Some(cookie) = cookie {
                     head.headers.append(SET_COOKIE, cookie);
                 }
-                let body = ResponseBody::upstream(carrier, patience, in_flight);
+                let body = ResponseBody::upstream(carrier, patience, in_flight, is_http1);
                 Response::from_parts(head, body)
             }
             Self::Switched(head) => Response::from_parts(head, ResponseBody::text("", in_flight)),

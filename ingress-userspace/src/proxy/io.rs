@@ -3,7 +3,7 @@
 //! All timeouts of bodies rest on this: they ask the socket, so that no body and no protocol
 //! needs a timer for each of its frames.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,7 +14,9 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::conduit::Conduit;
 use super::linger::OverTcp;
+use super::pipe::Pipes;
 use super::stream::Stream;
 use super::timer::Timers;
 
@@ -25,6 +27,8 @@ pub(super) struct Activity {
     last_write: Cell<Instant>,
     write_blocked_since: Cell<Option<Instant>>,
     is_amid_request: Cell<bool>,
+    /// For large bodies, if there were any.
+    conduit: OnceCell<Box<Conduit>>,
 }
 
 impl Activity {
@@ -36,6 +40,7 @@ impl Activity {
             last_write: Cell::new(now),
             write_blocked_since: Cell::new(None),
             is_amid_request: Cell::new(false),
+            conduit: OnceCell::new(),
         })
     }
 
@@ -67,6 +72,17 @@ impl Activity {
     /// Whether it does.
     pub(super) fn is_amid_request(&self) -> bool {
         self.is_amid_request.get()
+    }
+
+    /// What large bodies go through to this socket, which must be one of TCP without TLS.
+    pub(super) fn conduit(&self, pipes: &Rc<Pipes>) -> &Conduit {
+        self.conduit.get_or_init(|| Box::new(Conduit::new(pipes)))
+    }
+
+    /// The same, while there are bytes in it.
+    fn full_conduit(&self) -> Option<&Conduit> {
+        let conduit = self.conduit.get().map(|conduit| &**conduit);
+        conduit.filter(|conduit| conduit.is_full())
     }
 
     fn note_write(&self, poll: &Poll<io::Result<usize>>) {
@@ -137,7 +153,10 @@ impl<S: Stream> Write for Monitored<S> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        let poll = match self.activity.full_conduit() {
+            Some(conduit) => conduit.poll_write(self.stream.inner().tcp(), buffers, cx),
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, buffers),
+        };
         self.activity.note_write(&poll);
         poll
     }

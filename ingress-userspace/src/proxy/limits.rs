@@ -112,6 +112,19 @@ pub(super) const CONNECTION_BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// that does not read.
 pub(super) const TUNNEL_READ_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes that a pipe between two sockets has room for, and the most that it holds for a client who
+/// does not read.
+pub(super) const PIPE_BYTES: usize = 256 * 1024;
+
+/// Pipes of one worker: each costs two file descriptors. What would be one more is copied.
+pub(super) const PIPES_MAX: usize = 256;
+
+/// Idle pipes that one worker keeps.
+pub(super) const PIPES_KEPT: usize = 16;
+
+/// Bytes that are worth the way through a pipe, and not a copy.
+pub(super) const PIPED_BYTES_MIN: usize = 16 * 1024;
+
 /// Bytes of the message that begins TLS, with room for keys that quantum computers can't guess.
 pub(super) const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
 

@@ -4,27 +4,54 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
 /// The streams that a worker serves.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Whether its bytes are those of the TCP connection: without TLS.
+    fn is_plain(&self) -> bool;
+
     /// Whether the kernel says all that there is to say when the socket is closed: hyper closes
     /// right after it shuts down, so that `shutdown(2)` would be one system call for nothing.
-    fn closes_silently(&self) -> bool;
+    /// Over TLS, `close_notify` (RFC 8446 §6.1) tells an end from a truncation.
+    fn closes_silently(&self) -> bool {
+        self.is_plain()
+    }
 
     /// Whether there may be bytes in it that have left the socket.
     fn may_hold_bytes(&self) -> bool {
-        !self.closes_silently()
+        !self.is_plain()
     }
 
     /// The TCP connection underneath.
     fn tcp(&self) -> &TcpStream;
 }
 
+/// Streams that a tunnel joins.
+pub(super) trait Joined: AsyncRead + AsyncWrite + Unpin {
+    /// The TCP connection, where its bytes are the stream's.
+    fn plain(&self) -> Option<&TcpStream>;
+}
+
+impl<S: Stream> Joined for S {
+    fn plain(&self) -> Option<&TcpStream> {
+        self.is_plain().then(|| self.tcp())
+    }
+}
+
+/// A stream among others of HTTP/2.
+impl Joined for TokioIo<Upgraded> {
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
 impl Stream for TcpStream {
-    fn closes_silently(&self) -> bool {
+    fn is_plain(&self) -> bool {
         true
     }
 
@@ -34,8 +61,8 @@ impl Stream for TcpStream {
 }
 
 impl<S: Stream> Stream for Box<S> {
-    fn closes_silently(&self) -> bool {
-        (**self).closes_silently()
+    fn is_plain(&self) -> bool {
+        (**self).is_plain()
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -44,8 +71,7 @@ impl<S: Stream> Stream for Box<S> {
 }
 
 impl Stream for server::TlsStream<TcpStream> {
-    /// `close_notify` (RFC 8446 §6.1) tells an end from a truncation.
-    fn closes_silently(&self) -> bool {
+    fn is_plain(&self) -> bool {
         false
     }
 
@@ -62,7 +88,7 @@ pub(super) enum UpstreamStream {
 }
 
 impl Stream for UpstreamStream {
-    fn closes_silently(&self) -> bool {
+    fn is_plain(&self) -> bool {
         matches!(self, Self::Tcp(_))
     }
 

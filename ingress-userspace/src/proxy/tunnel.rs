@@ -2,7 +2,8 @@
 //!
 //! A quiet tunnel holds no buffer: what is read into the worker's scratch is written at once, and
 //! only what the other side does not take is kept, at most one read for each direction. While
-//! there is some, nothing more is read. The end of one direction is passed on as such; the tunnel
+//! there is some, nothing more is read. Where much comes at once and neither side has TLS, it goes
+//! through a pipe of the kernel and not through memory of ours. The end of one direction is passed on as such; the tunnel
 //! ends with the second, or when nothing has moved for too long.
 
 use std::cell::RefCell;
@@ -13,10 +14,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
 
-use super::limits::TUNNEL_READ_BYTES_MAX;
+use super::limits::{PIPED_BYTES_MIN, TUNNEL_READ_BYTES_MAX};
 use super::metrics::account::Tunnelled;
+use super::pipe::{Pipe, Pipes};
+use super::stream::Joined;
 use super::timer::Alarm;
 use super::worker::WorkerState;
 
@@ -44,20 +48,20 @@ pub(super) async fn run<D, U>(
     worker: &Rc<WorkerState>,
 ) -> Tunnelled
 where
-    D: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
+    D: Joined,
+    U: Joined,
 {
     let _open = OpenTunnel::new(worker);
     let mut client = downstream.stream;
     let mut endpoint = upstream.stream;
-    let mut up = Direction::new(downstream.early);
-    let mut down = Direction::new(upstream.early);
+    let mut up = Direction::new(downstream.early, worker);
+    let mut down = Direction::new(upstream.early, worker);
     let timers = &worker.timers;
     let mut last = timers.now();
     let mut alarm: Option<Alarm> = None;
     let ended: io::Result<()> = std::future::poll_fn(|cx| {
-        let up_poll = up.poll(cx, &mut client, &mut endpoint, &worker.scratch)?;
-        let down_poll = down.poll(cx, &mut endpoint, &mut client, &worker.scratch)?;
+        let up_poll = up.poll(cx, &mut client, &mut endpoint)?;
+        let down_poll = down.poll(cx, &mut endpoint, &mut client)?;
         if up_poll.is_ready() && down_poll.is_ready() {
             return Poll::Ready(Ok(()));
         }
@@ -88,9 +92,15 @@ where
 pub(super) type Scratch = RefCell<Vec<u8>>;
 
 /// One direction of a tunnel.
-struct Direction {
+struct Direction<'a> {
+    scratch: &'a Scratch,
+    pipes: &'a Rc<Pipes>,
     /// Read and not yet written.
     kept: Bytes,
+    /// The same, and after that.
+    pipe: Option<Pipe>,
+    /// Whether so much comes at once that it is worth a pipe.
+    is_bulk: bool,
     stage: Stage,
     /// Whether bytes have moved since this was last reset.
     moved: bool,
@@ -108,10 +118,14 @@ enum Stage {
     Ended,
 }
 
-impl Direction {
-    fn new(early: Bytes) -> Self {
+impl<'a> Direction<'a> {
+    fn new(early: Bytes, worker: &'a WorkerState) -> Self {
         Self {
+            scratch: &worker.scratch,
+            pipes: &worker.pipes,
             kept: early,
+            pipe: None,
+            is_bulk: false,
             stage: Stage::Open,
             moved: false,
             bytes: 0,
@@ -125,17 +139,19 @@ impl Direction {
         cx: &mut Context<'_>,
         source: &mut R,
         sink: &mut W,
-        scratch: &Scratch,
     ) -> Poll<io::Result<()>>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: Joined,
+        W: Joined,
     {
         loop {
             while !self.kept.is_empty() {
                 let written = ready!(Pin::new(&mut *sink).poll_write(cx, &self.kept))?;
                 self.wrote(written)?;
                 self.kept.advance(written);
+            }
+            if let Some(sink) = sink.plain() {
+                ready!(self.poll_drain(cx, sink))?;
             }
             match self.stage {
                 Stage::Open => {}
@@ -146,7 +162,7 @@ impl Direction {
                 }
                 Stage::Ended => return Poll::Ready(Ok(())),
             }
-            if self.poll_pass_on(cx, source, sink, scratch)?.is_pending() {
+            if self.poll_pass_on(cx, source, sink)?.is_pending() {
                 if self.unflushed {
                     ready!(Pin::new(&mut *sink).poll_flush(cx))?;
                     self.unflushed = false;
@@ -156,19 +172,25 @@ impl Direction {
         }
     }
 
-    /// Reads once and writes what the sink takes; the rest is kept.
+    /// Moves what has come into a pipe or reads it, and writes what the sink takes; the rest is
+    /// kept.
     fn poll_pass_on<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut R,
         sink: &mut W,
-        scratch: &Scratch,
     ) -> Poll<io::Result<()>>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: Joined,
+        W: Joined,
     {
-        let mut scratch = scratch.borrow_mut();
+        if self.is_bulk
+            && let (Some(source), Some(sink)) = (source.plain(), sink.plain())
+            && let Some(pipe) = self.pipes.take()
+        {
+            return self.poll_splice(cx, source, sink, pipe);
+        }
+        let mut scratch = self.scratch.borrow_mut();
         scratch.resize(TUNNEL_READ_BYTES_MAX, 0);
         let mut buffer = ReadBuf::new(&mut scratch);
         ready!(Pin::new(source).poll_read(cx, &mut buffer))?;
@@ -178,6 +200,7 @@ impl Direction {
             return Poll::Ready(Ok(()));
         }
         self.moved = true;
+        self.is_bulk = read.len() >= PIPED_BYTES_MIN;
         let written = match Pin::new(sink).poll_write(cx, read)? {
             Poll::Ready(written) => {
                 self.wrote(written)?;
@@ -187,6 +210,37 @@ impl Direction {
         };
         if written < read.len() {
             self.kept = Bytes::copy_from_slice(&read[written..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Fills a pipe, and drains it as far as the sink takes it.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &TcpStream,
+        sink: &TcpStream,
+        mut pipe: Pipe,
+    ) -> Poll<io::Result<()>> {
+        let filled = ready!(pipe.poll_fill(source, usize::MAX, cx))?;
+        if filled == 0 {
+            self.stage = Stage::Ending;
+            return Poll::Ready(Ok(()));
+        }
+        self.moved = true;
+        self.is_bulk = filled >= PIPED_BYTES_MIN;
+        self.pipe = Some(pipe);
+        self.poll_drain(cx, sink)
+    }
+
+    /// Writes what is in the pipe, if there is one.
+    fn poll_drain(&mut self, cx: &mut Context<'_>, sink: &TcpStream) -> Poll<io::Result<()>> {
+        while let Some(pipe) = &mut self.pipe {
+            let drained = ready!(pipe.poll_drain(sink, usize::MAX, cx))?;
+            if pipe.length() == 0 {
+                self.pipe = None;
+            }
+            self.wrote(drained)?;
         }
         Poll::Ready(Ok(()))
     }

@@ -19,7 +19,6 @@ use hyper::ext::Protocol;
 use hyper::rt::Executor as _;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Carrier;
 use super::connection::Connection;
@@ -27,7 +26,7 @@ use super::error::Failure;
 use super::executor::LocalExecutor;
 use super::metrics::account::Account;
 use super::response::rewrite;
-use super::stream::UpstreamStream;
+use super::stream::{Joined, UpstreamStream};
 use super::tunnel::{self, Side};
 use super::websocket::{self, Accept};
 
@@ -242,7 +241,7 @@ impl Switched {
     /// Carries bytes between the client and the endpoint to their end.
     pub(super) async fn carry<S>(self, client: Side<S>, connection: &Rc<Connection>)
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Joined,
     {
         let in_flight = connection.begin(self.account);
         let worker = &connection.worker;

@@ -24,16 +24,18 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body::{Body as _, Frame, SizeHint};
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::body::{Progress, RequestBody, Upload};
+use super::conduit::{Chunk, Conduit};
 use super::io::Activity;
-use super::limits::CONNECTION_BUFFER_BYTES_MAX;
+use super::limits::{CONNECTION_BUFFER_BYTES_MAX, PIPED_BYTES_MIN};
 use super::stream::{Stream as _, UpstreamStream};
 use super::timer::{Alarm, Timers};
 use super::tunnel::Side;
@@ -282,22 +284,31 @@ impl Upstream {
     }
 
     /// The next piece of the response body, or its trailer fields; `None` is its end. What is left of
-    /// the request goes on meanwhile.
+    /// the request goes on meanwhile. Where there is a conduit, most of a large body goes through it.
     pub(super) fn poll_body(
         &mut self,
+        conduit: Option<&Conduit>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+    ) -> Poll<Option<Result<Frame<Chunk>, Fault>>> {
         // Who takes no more of a request may go on with its answer.
         let _ = self.poll_send(cx);
         loop {
             let Received { buffer, body, .. } = &mut self.received;
             match body.decode(buffer)? {
-                Decoded::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Decoded::Data(data) => {
+                    return Poll::Ready(Some(Ok(Frame::data(Chunk::Bytes(data)))));
+                }
                 Decoded::Trailers(trailers) => {
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
                 Decoded::End => return Poll::Ready(None),
                 Decoded::Nothing => {}
+            }
+            if let Some(conduit) = conduit
+                && let Some(piped) = ready!(self.poll_pipe(conduit, cx)?)
+            {
+                let chunk = Chunk::Piped(piped);
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
             match ready!(self.poll_read(cx)) {
                 Ok(0) => match self.received.body.close()? {
@@ -308,6 +319,39 @@ impl Upstream {
                 Err(error) => return Poll::Ready(Some(Err(Fault::Broken(error)))),
             }
         }
+    }
+
+    /// Moves what has come of the body into a conduit; `None` where it has to be read.
+    fn poll_pipe(
+        &mut self,
+        conduit: &Conduit,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, Fault>> {
+        let Some((stream, bytes_max)) = self.worth_a_pipe() else {
+            return Poll::Ready(Ok(None));
+        };
+        let filled = ready!(conduit.poll_fill(stream, bytes_max, cx)).map_err(Fault::Broken)?;
+        if let Some(count) = filled {
+            self.activity.touch();
+            self.received.body.skip(count)?;
+        }
+        Poll::Ready(Ok(filled))
+    }
+
+    /// Whether there is so much of the response body to come that it is worth a pipe, and nothing
+    /// keeps it from being moved into one.
+    pub(super) fn may_be_piped(&self) -> bool {
+        self.worth_a_pipe().is_some()
+    }
+
+    /// What is moved into a pipe, and how many bytes of it.
+    fn worth_a_pipe(&self) -> Option<(&TcpStream, usize)> {
+        let UpstreamStream::Tcp(stream) = &self.stream else {
+            return None;
+        };
+        let left = self.received.body.left()?;
+        let bytes_max = usize::try_from(left).unwrap_or(usize::MAX);
+        (bytes_max >= PIPED_BYTES_MIN).then_some((stream, bytes_max))
     }
 
     /// Whether there is something of the request that the endpoint does not take.

@@ -31,6 +31,7 @@ use super::limits::{CONNECTIONS_MAX, ClientLimits, DatagramLimits, Timeouts};
 use super::listen::{Datapath, Listener, Transport};
 use super::metrics::RequestMetrics;
 use super::metrics::series::{SharedSeries, Shelf};
+use super::pipe::Pipes;
 use super::pool::Pool;
 use super::ports::{Order, Ports, Sockets};
 use super::random::Random;
@@ -251,6 +252,7 @@ pub(super) struct WorkerState {
     pub(super) drain: Drain,
     pub(super) departures: Departures,
     pub(super) scratch: Scratch,
+    pub(super) pipes: Rc<Pipes>,
     random: Random,
     open: Cell<u64>,
     closed: Notify,
@@ -390,6 +392,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         drain: Drain::default(),
         departures: Departures::default(),
         scratch: Scratch::default(),
+        pipes: Pipes::new(&reader.counters),
         random: Random::new()?,
         open: Cell::new(0),
         closed: Notify::new(),

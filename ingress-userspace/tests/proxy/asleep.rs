@@ -6,11 +6,8 @@ use std::time::Duration;
 
 use ingress_core::ir::HostPattern;
 use ingress_userspace::proxy::Timeouts;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::rig::{Client, Options, Origin, Proxy, config, wait_until};
+use crate::rig::{Options, Origin, Proxy, config, wait_until};
 
 /// A proxy whose connections are idle soon.
 fn proxy(origin: &Origin) -> Proxy {
@@ -55,24 +52,11 @@ fn a_tls_connection_that_slept_serves_the_next_request() {
     let origin = Origin::fixed("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\norigin");
     let proxy = proxy(&origin);
     let secret = crate::tls::secret("one", "one.test");
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(&secret.chain_pem).unwrap())
-        .unwrap();
     let mut config = config(&[("one.test", "/", &[origin.address])]);
     let host = HostPattern::parse("one.test").unwrap();
-    config.certificates.insert(host, secret);
+    config.certificates.insert(host, Arc::clone(&secret));
     proxy.publish(config);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = "one.test".try_into().unwrap();
-    let connection = ClientConnection::new(Arc::new(client), name).unwrap();
-    let stream = Client::connect(proxy.https).stream.into_inner();
-    let mut client = StreamOwned::new(connection, stream);
+    let mut client = crate::tls::connect(&proxy, &secret);
     for round in 0..3 {
         let request = b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n";
         client.write_all(request).unwrap();

@@ -35,6 +35,7 @@ mod reuse;
 mod rig;
 mod shutdown;
 mod smuggling;
+mod splice;
 mod tls;
 mod trace;
 mod tunnels;

@@ -255,7 +255,7 @@ impl Origin {
             for stream in listener.incoming() {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let serve = Arc::clone(&serve);
-                thread::spawn(move || serve(Client::new(stream.unwrap())));
+                thread::spawn(move || serve(Client::of(stream.unwrap())));
             }
         });
         Self {
@@ -327,7 +327,7 @@ pub(crate) struct Reply {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        Self::new(TcpStream::connect(address).unwrap())
+        Self::of(TcpStream::connect(address).unwrap())
     }
 
     /// From another address of this host.
@@ -335,10 +335,11 @@ impl Client {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
         socket.connect(&address.into()).unwrap();
-        Self::new(socket.into())
+        Self::of(socket.into())
     }
 
-    fn new(stream: TcpStream) -> Self {
+    /// This end of a connection.
+    pub(crate) fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         // A test that would wait for ever fails instead.
         stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -1,14 +1,17 @@
 //! TLS, certificates by SNI, and HTTP/2.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 
 use ingress_core::ir::{self, HostPattern, ObjectRef};
 use ingress_userspace::proxy::{CipherSuites, Table, TicketKeys, Tickets, TlsOptions, TlsVersion};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::rig::{Options, Origin, Proxy, config, wait_until};
+use crate::rig::{Client, Options, Origin, Proxy, config, wait_until};
 
 pub(crate) fn secret(name: &str, host: &str) -> Arc<ir::Certificate> {
     let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).unwrap();
@@ -56,6 +59,26 @@ pub(crate) fn served(address: SocketAddr, name: Option<&str>) -> String {
     let from = text.find(begin).unwrap_or_else(|| panic!("{output:?}"));
     let to = text.find(end).unwrap() + end.len();
     text[from..to].split_whitespace().collect()
+}
+
+/// A connection to `one.test`, whose certificate this is.
+pub(crate) fn connect(
+    proxy: &Proxy,
+    served: &ir::Certificate,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(&served.chain_pem).unwrap();
+    roots.add(root).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "one.test".try_into().unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let stream = Client::connect(proxy.https).stream.into_inner();
+    StreamOwned::new(connection, stream)
 }
 
 fn pem(certificate: &ir::Certificate) -> String {
@@ -249,7 +272,7 @@ fn a_certificate_for_other_hosts_gives_way_to_the_last_good_one_and_is_reported(
 #[test]
 fn a_handshake_that_fails_is_counted() {
     let proxy = Proxy::start(config(&[]));
-    let mut client = crate::rig::Client::connect(proxy.https);
+    let mut client = Client::connect(proxy.https);
     client.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
     while client.read_head().is_some() {}
     wait_until("it is counted", || {

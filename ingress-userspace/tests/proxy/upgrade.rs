@@ -8,14 +8,14 @@ use ingress_userspace::proxy::Timeouts;
 
 use crate::rig::{Client, Options, Origin, PATIENCE, Proxy, config, wait_until};
 
-const ASK: &str =
+pub(crate) const ASK: &str =
     "GET /chat HTTP/1.1\r\nHost: one.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: x/1\r\n";
 
 const AGREE: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x/1\r\nX-A: b\r\n\r\n";
 
 /// Agrees to every upgrade, says what it was asked, and then sends back what it gets.
-fn echo() -> Origin {
+pub(crate) fn echo() -> Origin {
     Origin::start(|mut connection| {
         let head = connection.read_head().unwrap();
         connection.write(AGREE);

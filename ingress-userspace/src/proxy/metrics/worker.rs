@@ -161,6 +161,11 @@ const COUNTERS: &[Number<WorkerSnapshot>] = &[
         |worker| worker.relayed_bytes,
     ),
     (
+        "sluice_spliced_bytes_total",
+        "Bytes of responses and tunnels that the kernel moved between two sockets without a copy",
+        |worker| worker.spliced_bytes,
+    ),
+    (
         "sluice_udp_sessions_total",
         "Sessions of UDP services",
         |worker| worker.udp_sessions,

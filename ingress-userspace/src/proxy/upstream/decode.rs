@@ -124,6 +124,22 @@ impl Decoder {
         }
     }
 
+    /// So many bytes of a body whose length is known went another way; none means that the
+    /// connection was closed.
+    pub(super) fn skip(&mut self, count: usize) -> Result<(), BadBody> {
+        let Self::Length(left) = self else {
+            return Ok(());
+        };
+        if count == 0 {
+            return Err(BadBody::Closed);
+        }
+        *left = left.saturating_sub(count as u64);
+        if *left == 0 {
+            *self = Self::Over;
+        }
+        Ok(())
+    }
+
     /// The connection was closed, and nothing is left to decode.
     pub(super) fn close(&mut self) -> Result<Decoded, BadBody> {
         match self {
