@@ -129,7 +129,10 @@ impl Rig {
         Ok(())
     }
 
-    /// Keeps closed connections from piling up, so that they don't decide a measurement.
+    /// Keeps from deciding a measurement what is no subject's: closed connections that pile up, and
+    /// the congestion control that this machine has chosen. BBR paces, and where no queueing
+    /// discipline does that for it, by a timer for each burst; a virtual machine that sets one
+    /// leaves itself, which takes longer than the bytes. CUBIC is the kernel's default.
     pub fn calm(&self) -> Result<()> {
         for host in [
             &self.client,
@@ -139,6 +142,11 @@ impl Rig {
             &self.pod2,
         ] {
             host.sysctl("net/ipv4/tcp_max_tw_buckets", "64")?;
+            // By route, as a namespace may not choose what its machine does not allow.
+            host.sh(
+                "ip route show | while read -r route; do \
+                 ip route replace $route congctl cubic || exit 1; done",
+            )?;
         }
         Ok(())
     }

@@ -154,10 +154,7 @@ impl Upstream {
     /// Lets go of what an idle connection can do without.
     pub(super) fn settle(&mut self) {
         self.sender.settle();
-        if self.received.buffer.capacity() > ROOM_MIN {
-            self.received.buffer = BytesMut::new();
-        }
-        self.received.room = ROOM_MIN;
+        self.received.shrink();
     }
 
     /// The request sent last, so that it can be sent again. It must have had no body.
@@ -334,6 +331,8 @@ impl Upstream {
         if let Some(count) = filled {
             self.activity.touch();
             self.received.body.skip(count)?;
+            // Reads are for what comes before.
+            self.received.shrink();
         }
         Poll::Ready(Ok(filled))
     }
@@ -412,6 +411,17 @@ fn parse_request(bytes: &[u8]) -> Option<Request<RequestBody>> {
         request.headers_mut().append(name, value);
     }
     Some(request)
+}
+
+impl Received {
+    /// Has the next read be a small one. The buffer must be empty.
+    fn shrink(&mut self) {
+        debug_assert!(self.buffer.is_empty(), "what was read would be lost");
+        if self.buffer.capacity() > ROOM_MIN {
+            self.buffer = BytesMut::new();
+        }
+        self.room = ROOM_MIN;
+    }
 }
 
 /// How long a request waits for a connection on which nothing moves.

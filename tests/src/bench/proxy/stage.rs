@@ -28,7 +28,6 @@ impl Stage {
             origin: programs.origin.clone(),
             sluice: programs.sluice.clone(),
         })?;
-        rig.calm()?;
         for (network, pod, address) in [
             (NETWORKS[0], &rig.pod1, POD1_V4),
             (NETWORKS[1], &rig.pod2, POD2_V4),
@@ -39,6 +38,7 @@ impl Stage {
             ))?;
             pod.ip(&format!("route add local {network}.0.0/16 dev lo"))?;
         }
+        rig.calm()?;
         let stage = Self {
             rig,
             peers: peers.to_owned(),
