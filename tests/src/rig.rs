@@ -143,10 +143,8 @@ impl Rig {
         ] {
             host.sysctl("net/ipv4/tcp_max_tw_buckets", "64")?;
             // By route, as a namespace may not choose what its machine does not allow.
-            host.sh(
-                "ip route show | while read -r route; do \
-                 ip route replace $route congctl cubic || exit 1; done",
-            )?;
+            host.sh("ip route show | while read -r route; do \
+                 ip route replace $route congctl cubic || exit 1; done")?;
         }
         Ok(())
     }

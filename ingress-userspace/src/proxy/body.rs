@@ -13,15 +13,14 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
 
+use super::carrier::Carrier;
 use super::conduit::{Chunk, Conduit};
 use super::connection::{Connection, InFlight};
-use super::endpoint::{Endpoint, Load};
 use super::io::Activity;
 use super::kept::{Copied, Kept};
 use super::lines::Lines;
-use super::multiplex::Place;
-use super::upstream::{Fault, Patience, Upstream};
-use super::worker::WorkerState;
+use super::patience::Patience;
+use super::upstream::Fault;
 
 /// The body of a request on its way to an endpoint, and what is written beside its head.
 #[derive(Default)]
@@ -338,97 +337,6 @@ struct UpstreamBody {
     may_be_piped: bool,
 }
 
-/// What a response body comes over, and the load that it is on its endpoint.
-pub(super) enum Carrier {
-    /// A connection of its own, until the end of the body.
-    Own {
-        upstream: Option<Box<Upstream>>,
-        load: Load,
-    },
-    /// A stream of a connection that others drive.
-    Shared(Box<SharedCarrier>),
-}
-
-pub(super) struct SharedCarrier {
-    incoming: Incoming,
-    activity: Rc<Activity>,
-    _place: Place,
-    load: Load,
-}
-
-impl Carrier {
-    pub(super) fn own(upstream: Box<Upstream>, load: Load) -> Self {
-        Self::Own {
-            upstream: Some(upstream),
-            load,
-        }
-    }
-
-    pub(super) fn shared(
-        incoming: Incoming,
-        place: Place,
-        activity: Rc<Activity>,
-        load: Load,
-    ) -> Self {
-        Self::Shared(Box::new(SharedCarrier {
-            incoming,
-            activity,
-            _place: place,
-            load,
-        }))
-    }
-
-    /// The endpoint at its other end.
-    pub(super) fn endpoint(&self) -> &Endpoint {
-        match self {
-            Self::Own { load, .. } => load,
-            Self::Shared(shared) => &shared.load,
-        }
-    }
-
-    /// Whether nothing more comes over it.
-    pub(super) fn is_body_over(&self) -> bool {
-        match self {
-            Self::Own { upstream, .. } => upstream.as_ref().is_none_or(|one| one.is_body_over()),
-            Self::Shared(shared) => shared.incoming.is_end_stream(),
-        }
-    }
-
-    /// Whether there is so much of the body to come that it is worth a pipe.
-    fn may_be_piped(&self) -> bool {
-        match self {
-            Self::Own { upstream, .. } => upstream.as_ref().is_some_and(|one| one.may_be_piped()),
-            Self::Shared(_) => false,
-        }
-    }
-
-    fn body_size(&self) -> SizeHint {
-        match self {
-            Self::Own { upstream, .. } => upstream
-                .as_ref()
-                .map_or_else(|| SizeHint::with_exact(0), |one| one.body_size()),
-            Self::Shared(shared) => shared.incoming.size_hint(),
-        }
-    }
-
-    /// The connection, if it is no one else's.
-    pub(super) fn into_upstream(self) -> Option<Box<Upstream>> {
-        match self {
-            Self::Own { upstream, .. } => upstream,
-            Self::Shared(_) => None,
-        }
-    }
-
-    /// Hands a connection back whose exchange is over.
-    pub(super) fn release(&mut self, worker: &WorkerState) {
-        if let Self::Own { upstream, load } = self
-            && let Some(upstream) = upstream.take()
-        {
-            worker.release(load, upstream);
-        }
-    }
-}
-
 impl UpstreamBody {
     /// What it may go through to the client.
     fn conduit<'a>(&self, connection: &'a Connection) -> Option<&'a Conduit> {
@@ -444,7 +352,10 @@ impl UpstreamBody {
         if let Some(error) = self.error.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        let poll = self.poll_upstream(conduit, cx);
+        let Self {
+            carrier, patience, ..
+        } = self;
+        let poll = carrier.poll_body(conduit, patience, cx);
         if let Poll::Ready(Some(Err(error))) = poll {
             // hyper drops what it has buffered when a body fails, even the head. Pending lets it
             // flush first: the client gets all that the endpoint sent.
@@ -453,39 +364,6 @@ impl UpstreamBody {
             return Poll::Pending;
         }
         poll
-    }
-
-    fn poll_upstream(
-        &mut self,
-        conduit: Option<&Conduit>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
-        let Self {
-            carrier, patience, ..
-        } = self;
-        match carrier {
-            Carrier::Own { upstream, .. } => {
-                let Some(upstream) = upstream else {
-                    return Poll::Ready(None);
-                };
-                let poll = upstream.poll_body(conduit, cx);
-                let is_clients_turn = conduit.is_some_and(Conduit::is_full);
-                if poll.is_pending() && !is_clients_turn && upstream.is_stuck(patience, cx) {
-                    return Poll::Ready(Some(Err(BodyError::TimedOut)));
-                }
-                poll.map_err(BodyError::Upstream)
-            }
-            Carrier::Shared(shared) => {
-                let poll = Pin::new(&mut shared.incoming).poll_frame(cx);
-                if poll.is_ready() {
-                    shared.activity.touch();
-                } else if patience.is_over(&shared.activity, cx) {
-                    return Poll::Ready(Some(Err(BodyError::TimedOut)));
-                }
-                poll.map_ok(|frame| frame.map_data(Chunk::Bytes))
-                    .map_err(|error| BodyError::Upstream(Fault::Http2(error)))
-            }
-        }
     }
 
     /// Whether this was the last frame, so that the connection is free.

@@ -13,7 +13,8 @@ use http::{Request, Response};
 use hyper::ext::Protocol;
 use ingress_core::ir::UpstreamProtocol;
 
-use super::body::{Carrier, Progress, RequestBody, Upload};
+use super::body::{Progress, RequestBody, Upload};
+use super::carrier::Carrier;
 use super::dial;
 use super::endpoint::Load;
 use super::error::Failure;
@@ -22,9 +23,10 @@ use super::lend;
 use super::limits::STALE_MAX;
 use super::metrics::account::Account;
 use super::multiplex::{Room, is_reset};
+use super::patience::Patience;
 use super::pool::{Backend, Wish};
 use super::retry::{Again, Miss};
-use super::upstream::{Fault, Patience, SendError, Upstream};
+use super::upstream::{Fault, SendError, Upstream};
 use super::worker::WorkerState;
 
 /// One request, apart from its head and body.

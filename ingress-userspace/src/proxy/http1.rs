@@ -20,8 +20,8 @@ use hyper::service::HttpService;
 use super::body::ResponseBody;
 use super::connection::Connection;
 use super::inbound::{Inbound, Replayed};
-use super::io::Monitored;
-use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
+use super::io::{Activity, Monitored};
+use super::limits::{BULK_TURN_BYTES_MAX, CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
 use super::linger::{self, OverTcp as _};
 use super::listen::Scheme;
 use super::serve::{Served, Successor, serve_http2};
@@ -34,6 +34,7 @@ where
     H: HttpService<Incoming>,
 {
     state: State<S, H>,
+    activity: Rc<Activity>,
     make: M,
 }
 
@@ -57,9 +58,11 @@ where
     pub(super) fn new(stream: S, connection: &Connection, make: M) -> Self {
         let holds_bytes = stream.may_hold_bytes();
         let activity = Rc::clone(&connection.activity);
-        let io = Inbound::new(Monitored::new(stream, Rc::clone(&activity)), activity);
+        let io = Monitored::new(stream, Rc::clone(&activity));
+        let io = Inbound::new(io, Rc::clone(&activity));
         let mut this = Self {
             state: State::Asleep(io),
+            activity,
             make,
         };
         if holds_bytes {
@@ -99,13 +102,34 @@ where
     type Output = hyper::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        let this = &mut *self;
         loop {
-            match &mut self.state {
-                State::Awake(served) => return Pin::new(served).poll(cx),
+            match &mut this.state {
+                State::Awake(served) => return poll_turn(served, &this.activity, cx),
                 State::Asleep(io) => ready!(io.poll_woken(cx)),
                 State::Over => return Poll::Ready(Ok(())),
             }
-            self.wake();
+            this.wake();
+        }
+    }
+}
+
+/// Polls a connection until nothing large was read, or enough of it.
+///
+/// hyper hands over one read of a body, and has itself polled again for the next: after all other
+/// connections that are to run, each of which puts its own read into the caches of this one's.
+fn poll_turn<F: Future + Unpin>(
+    mut served: F,
+    activity: &Activity,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
+    let mut left = BULK_TURN_BYTES_MAX;
+    loop {
+        let poll = Pin::new(&mut served).poll(cx);
+        let read = activity.take_bulk();
+        left = left.saturating_sub(read);
+        if poll.is_ready() || read == 0 || left == 0 {
+            return poll;
         }
     }
 }
@@ -184,5 +208,41 @@ where
         Some(Box::pin(async move {
             switched.carry(client, connection).await;
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Waker;
+
+    use super::super::limits::BULK_BYTES_MIN;
+    use super::super::timer::Timers;
+    use super::*;
+
+    /// How often a connection is polled that reads so much each time, and ends with the last.
+    fn polls(reads: &[usize]) -> usize {
+        let activity = Activity::new(Timers::new());
+        let mut polled = 0;
+        let served = poll_fn(|_| {
+            activity.note_read(reads[polled]);
+            polled += 1;
+            if polled == reads.len() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        let _ = poll_turn(served, &activity, &mut Context::from_waker(Waker::noop()));
+        polled
+    }
+
+    #[test]
+    fn bulk_goes_on_for_a_bounded_turn() {
+        let large = BULK_TURN_BYTES_MAX / 4;
+        assert_eq!(polls(&[large, large, 0, 0]), 3);
+        assert_eq!(polls(&[large; 9]), 4);
+        assert_eq!(polls(&[large; 2]), 2);
+        assert_eq!(polls(&[BULK_BYTES_MIN - 1; 9]), 1);
     }
 }

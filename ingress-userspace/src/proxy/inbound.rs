@@ -86,6 +86,7 @@ impl<T: Read + Unpin> Read for Inbound<T> {
             }
             let count = filled.len();
             let offence = this.framing.offence(filled);
+            this.activity.note_read(count);
             this.activity.begin_request(!this.framing.is_between());
             if offence == Some(Offence::Everything) {
                 // Nothing put into the buffer is the end of the stream.

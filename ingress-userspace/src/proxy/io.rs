@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::conduit::Conduit;
+use super::limits::BULK_BYTES_MIN;
 use super::linger::OverTcp;
 use super::pipe::Pipes;
 use super::stream::Stream;
@@ -27,6 +28,8 @@ pub(super) struct Activity {
     last_write: Cell<Instant>,
     write_blocked_since: Cell<Option<Instant>>,
     is_amid_request: Cell<bool>,
+    /// Bytes of large reads since somebody asked.
+    bulk: Cell<usize>,
     /// For large bodies, if there were any.
     conduit: OnceCell<Box<Conduit>>,
 }
@@ -40,6 +43,7 @@ impl Activity {
             last_write: Cell::new(now),
             write_blocked_since: Cell::new(None),
             is_amid_request: Cell::new(false),
+            bulk: Cell::new(0),
             conduit: OnceCell::new(),
         })
     }
@@ -72,6 +76,18 @@ impl Activity {
     /// Whether it does.
     pub(super) fn is_amid_request(&self) -> bool {
         self.is_amid_request.get()
+    }
+
+    /// Notes that so many bytes were read at once.
+    pub(super) fn note_read(&self, count: usize) {
+        if count >= BULK_BYTES_MIN {
+            self.bulk.set(self.bulk.get() + count);
+        }
+    }
+
+    /// Bytes of large reads since this was last asked.
+    pub(super) fn take_bulk(&self) -> usize {
+        self.bulk.take()
     }
 
     /// What large bodies go through to this socket, which must be one of TCP without TLS.

@@ -122,8 +122,12 @@ pub(super) const PIPES_MAX: usize = 256;
 /// Idle pipes that one worker keeps.
 pub(super) const PIPES_KEPT: usize = 16;
 
-/// Bytes that are worth the way through a pipe, and not a copy.
-pub(super) const PIPED_BYTES_MIN: usize = 16 * 1024;
+/// Bytes at once that are bulk, which is worth the way through a pipe: a record of TLS.
+pub(super) const BULK_BYTES_MIN: usize = 16 * 1024;
+
+/// Bytes of bulk that are read from one HTTP/1 connection before others of its worker have their
+/// turn: a fifth of a millisecond.
+pub(super) const BULK_TURN_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of the message that begins TLS, with room for keys that quantum computers can't guess.
 pub(super) const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;

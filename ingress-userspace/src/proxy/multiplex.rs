@@ -27,9 +27,10 @@ use super::limits::{
     HEAD_BYTES_MAX, HTTP2_CONNECTION_BYTES_MAX, HTTP2_STREAM_BYTES_MAX,
     MULTIPLEXED_PER_ENDPOINT_MAX, UPSTREAM_STREAMS_MAX,
 };
+use super::patience::Patience;
 use super::stream::UpstreamStream;
 use super::timer::Timers;
-use super::upstream::{Fault, Patience, SendError};
+use super::upstream::{Fault, SendError};
 use super::worker::WorkerState;
 
 /// The open connections to one endpoint.

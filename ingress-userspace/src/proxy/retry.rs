@@ -20,8 +20,9 @@ use super::exchange::{Exchange, Reply, copy};
 use super::forward::judge;
 use super::kept::Kept;
 use super::limits::{REFUSALS_MAX, TRIES_MAX};
+use super::patience::Patience;
 use super::pool::Pick;
-use super::upstream::{Fault, Patience};
+use super::upstream::Fault;
 
 /// Why an endpoint gave no answer, and the request if nothing has come of it.
 pub(super) struct Miss {

@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
-use super::limits::{PIPED_BYTES_MIN, TUNNEL_READ_BYTES_MAX};
+use super::limits::{BULK_BYTES_MIN, TUNNEL_READ_BYTES_MAX};
 use super::metrics::account::Tunnelled;
 use super::pipe::{Pipe, Pipes};
 use super::stream::Joined;
@@ -200,7 +200,7 @@ impl<'a> Direction<'a> {
             return Poll::Ready(Ok(()));
         }
         self.moved = true;
-        self.is_bulk = read.len() >= PIPED_BYTES_MIN;
+        self.is_bulk = read.len() >= BULK_BYTES_MIN;
         let written = match Pin::new(sink).poll_write(cx, read)? {
             Poll::Ready(written) => {
                 self.wrote(written)?;
@@ -228,7 +228,7 @@ impl<'a> Direction<'a> {
             return Poll::Ready(Ok(()));
         }
         self.moved = true;
-        self.is_bulk = filled >= PIPED_BYTES_MIN;
+        self.is_bulk = filled >= BULK_BYTES_MIN;
         self.pipe = Some(pipe);
         self.poll_drain(cx, sink)
     }

@@ -20,7 +20,7 @@ use hyper::rt::Executor as _;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::body::Carrier;
+use super::carrier::Carrier;
 use super::connection::Connection;
 use super::error::Failure;
 use super::executor::LocalExecutor;

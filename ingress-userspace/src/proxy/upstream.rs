@@ -22,7 +22,7 @@ use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
@@ -32,14 +32,14 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::body::{Progress, RequestBody, Upload};
+use super::body::RequestBody;
 use super::conduit::{Chunk, Conduit};
 use super::io::Activity;
-use super::limits::{CONNECTION_BUFFER_BYTES_MAX, PIPED_BYTES_MIN};
+use super::limits::{BULK_BYTES_MIN, CONNECTION_BUFFER_BYTES_MAX};
+use super::patience::Patience;
 use super::stream::{Stream as _, UpstreamStream};
-use super::timer::{Alarm, Timers};
+use super::timer::Timers;
 use super::tunnel::Side;
-use super::waits::Waits;
 use decode::{BadBody, Decoded, Decoder};
 use encode::{Size, encode};
 use head::{BadHead, HeadReader};
@@ -350,7 +350,7 @@ impl Upstream {
         };
         let left = self.received.body.left()?;
         let bytes_max = usize::try_from(left).unwrap_or(usize::MAX);
-        (bytes_max >= PIPED_BYTES_MIN).then_some((stream, bytes_max))
+        (bytes_max >= BULK_BYTES_MIN).then_some((stream, bytes_max))
     }
 
     /// Whether there is something of the request that the endpoint does not take.
@@ -421,96 +421,6 @@ impl Received {
             self.buffer = BytesMut::new();
         }
         self.room = ROOM_MIN;
-    }
-}
-
-/// How long a request waits for a connection on which nothing moves.
-pub(super) struct Patience {
-    timers: Rc<Timers>,
-    limit: Duration,
-    /// What counts in its place while the client still sends a body.
-    sending: Option<(Rc<Upload>, Duration)>,
-    /// When it is over whatever moves.
-    deadline: Option<Instant>,
-    /// Set when there is something to wait for.
-    alarm: Option<Alarm>,
-}
-
-impl Patience {
-    /// For a request that has just come; `deadline` is what its client has said.
-    pub(super) fn new(
-        timers: &Rc<Timers>,
-        waits: &Waits,
-        deadline: Option<Instant>,
-        upload: Option<Rc<Upload>>,
-    ) -> Self {
-        Self {
-            timers: Rc::clone(timers),
-            limit: waits.head,
-            sending: upload.map(|upload| (upload, waits.send)),
-            deadline: match waits.request {
-                Some(limit) => {
-                    let end = timers.now() + limit;
-                    Some(deadline.map_or(end, |deadline| deadline.min(end)))
-                }
-                None => deadline,
-            },
-            alarm: None,
-        }
-    }
-
-    /// Changes how long; takes effect with the next look.
-    pub(super) fn set_limit(&mut self, limit: Duration) {
-        self.limit = limit;
-    }
-
-    /// Waits as long once more, for another endpoint. The deadline stays.
-    pub(super) fn begin_again(&mut self) {
-        self.alarm = None;
-    }
-
-    /// Whether it is over because of the deadline, and nobody's fault.
-    pub(super) fn is_past_deadline(&self) -> bool {
-        self.until_deadline().is_zero()
-    }
-
-    fn until_deadline(&self) -> Duration {
-        let left = |deadline: Instant| deadline.saturating_duration_since(self.timers.now());
-        self.deadline.map_or(Duration::MAX, left)
-    }
-
-    fn limit(&self) -> Duration {
-        match &self.sending {
-            Some((upload, limit)) if upload.progress() == Progress::Streaming => *limit,
-            Some(_) | None => self.limit,
-        }
-    }
-
-    /// How long at least, whoever has his turn meanwhile.
-    fn shortest(&self) -> Duration {
-        let sending = self.sending.as_ref();
-        sending.map_or(self.limit, |(_, limit)| self.limit.min(*limit))
-    }
-
-    pub(super) fn is_over(&mut self, activity: &Activity, cx: &Context<'_>) -> bool {
-        let Some(alarm) = &self.alarm else {
-            // The wait begins now, however long the connection was idle before.
-            activity.touch();
-            let limit = self.shortest().min(self.until_deadline());
-            self.alarm = Some(self.timers.alarm(limit, cx.waker()));
-            return false;
-        };
-        if !alarm.fired() {
-            return false;
-        }
-        let quiet = self.timers.now().saturating_duration_since(activity.last());
-        let left = self.limit().saturating_sub(quiet);
-        let left = left.min(self.until_deadline());
-        if !left.is_zero() {
-            // The client may end its body before, and it is the endpoint's turn then.
-            alarm.set(left.min(self.shortest()));
-        }
-        left.is_zero()
     }
 }
 

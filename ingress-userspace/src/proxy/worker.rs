@@ -362,9 +362,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
     if let Some(prepare) = prepare {
         prepare()?;
     }
-    if let Some(cpu) = cpu {
-        stay_on(cpu)?;
-    }
+    cpu.map(stay_on).transpose()?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())?;
