@@ -51,6 +51,16 @@ impl ClientLimit {
         self.limits.body_bytes_max
     }
 
+    /// Bytes of a request head.
+    pub(super) fn head_bytes_max(&self) -> u32 {
+        self.limits.head_bytes_max
+    }
+
+    /// Streams of one HTTP/2 connection at a time.
+    pub(super) fn http2_streams_max(&self) -> u32 {
+        self.limits.http2_streams_max
+    }
+
     /// Counts one more, unless there are as many as there may be.
     fn enter(&self, group: Group, max: NonZeroU32) -> bool {
         let mut open = self.open.borrow_mut();

@@ -21,7 +21,7 @@ use super::body::ResponseBody;
 use super::connection::Connection;
 use super::inbound::{Inbound, Replayed};
 use super::io::{Activity, Monitored};
-use super::limits::{BULK_TURN_BYTES_MAX, CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
+use super::limits::{BULK_TURN_BYTES_MAX, CONNECTION_BUFFER_BYTES_MAX};
 use super::linger::{self, OverTcp as _};
 use super::listen::Scheme;
 use super::serve::{Served, Successor, serve_http2};
@@ -35,6 +35,7 @@ where
 {
     state: State<S, H>,
     activity: Rc<Activity>,
+    head_bytes_max: usize,
     make: M,
 }
 
@@ -63,6 +64,7 @@ where
         let mut this = Self {
             state: State::Asleep(io),
             activity,
+            head_bytes_max: connection.worker.client_limit.head_bytes_max() as usize,
             make,
         };
         if holds_bytes {
@@ -75,7 +77,7 @@ where
         if let State::Asleep(io) = mem::replace(&mut self.state, State::Over) {
             let served = http1::Builder::new()
                 .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-                .max_header_size(HEAD_BYTES_MAX)
+                .max_header_size(self.head_bytes_max)
                 // `watch` does this without a timer of its own for every request.
                 .header_read_timeout(None)
                 .serve_connection(io, (self.make)());

@@ -59,13 +59,28 @@ impl Default for Timeouts {
     }
 }
 
-/// How much one client may have. By default, as much as there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How much one client may have. By default, as many connections and bytes as there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientLimits {
     /// Connections on one worker.
     pub connections_max: Option<NonZeroU32>,
     /// Bytes of a request body where no Ingress says otherwise; 0: any number.
     pub body_bytes_max: u64,
+    /// Bytes of a request head.
+    pub head_bytes_max: u32,
+    /// Streams of one HTTP/2 connection at a time.
+    pub http2_streams_max: u32,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: None,
+            body_bytes_max: 0,
+            head_bytes_max: 32 * 1024,
+            http2_streams_max: 128,
+        }
+    }
 }
 
 /// How many UDP sessions one worker has, and for how long.
@@ -92,7 +107,7 @@ pub(super) const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
 /// Reads of one socket for datagrams before others get a turn.
 pub(super) const DATAGRAM_BATCH_MAX: usize = 32;
 
-/// Bytes of a request or response head: `large-client-header-buffers` of ingress-nginx (4 of 8k).
+/// Bytes of a response head.
 pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Fields of a response head, and trailer fields: as many as hyper takes of a request.
@@ -131,9 +146,6 @@ pub(super) const BULK_TURN_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of the message that begins TLS, with room for keys that quantum computers can't guess.
 pub(super) const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
-
-/// Streams of one HTTP/2 connection: `http2-max-concurrent-streams` of ingress-nginx.
-pub(super) const HTTP2_STREAMS_MAX: u32 = 128;
 
 /// Requests of one HTTP/2 connection, after which its client is told to make another: what it has
 /// piled up is let go of, and new endpoints of a load balancer before us get their share.

@@ -28,10 +28,7 @@ use super::executor::{LocalExecutor, PanicCount};
 use super::forward;
 use super::http1::Http1;
 use super::io::Monitored;
-use super::limits::{
-    HEAD_BYTES_MAX, HTTP2_CONNECTION_BYTES_MAX, HTTP2_REQUESTS_MAX, HTTP2_STREAM_BYTES_MAX,
-    HTTP2_STREAMS_MAX,
-};
+use super::limits::{HTTP2_CONNECTION_BYTES_MAX, HTTP2_REQUESTS_MAX, HTTP2_STREAM_BYTES_MAX};
 use super::linger::{self, OverTcp};
 use super::listen::{Datapath, Scheme};
 use super::proxy_protocol::{self, Origin};
@@ -206,11 +203,12 @@ where
     let owned = Rc::clone(connection);
     // In the heap from the start: hyper and the runtime move a stream's task several times.
     let service = service_fn(move |request| Box::pin(answer(Rc::clone(&owned), request)));
+    let limit = &connection.worker.client_limit;
     let mut builder = http2::Builder::new(LocalExecutor::new(&connection.worker));
     builder
         .enable_connect_protocol()
-        .max_concurrent_streams(HTTP2_STREAMS_MAX)
-        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limit.http2_streams_max())
+        .max_header_list_size(limit.head_bytes_max())
         .initial_stream_window_size(HTTP2_STREAM_BYTES_MAX)
         .initial_connection_window_size(HTTP2_CONNECTION_BYTES_MAX)
         .max_send_buf_size(HTTP2_STREAM_BYTES_MAX as usize);

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::Args;
@@ -89,6 +90,22 @@ pub struct Clients {
     )]
     pub proxy_body_size: u64,
 
+    /// Bytes of a request's head, as in 16k or 64k; 8k to 64k. Larger ones, and those of more than
+    /// 100 fields, are answered with 431. Endpoints have bounds of their own.
+    #[arg(
+        long,
+        env = "SLUICE_REQUEST_HEAD_SIZE",
+        value_name = "SIZE",
+        default_value = "32k",
+        value_parser = parse_head_size
+    )]
+    pub request_head_size: u32,
+
+    /// Requests that one HTTP/2 connection may have at a time.
+    #[arg(long, env = "SLUICE_HTTP2_MAX_CONCURRENT_STREAMS", value_name = "STREAMS",
+          default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub http2_max_concurrent_streams: u32,
+
     /// Seconds that a client has from connecting, or from the end of a response, to the end of its
     /// next request's head; then its connection is closed.
     #[arg(long, env = "SLUICE_KEEP_ALIVE", value_name = "SECONDS", default_value_t = 75,
@@ -130,6 +147,8 @@ impl Clients {
         ClientLimits {
             connections_max: NonZeroU32::new(connections),
             body_bytes_max: self.proxy_body_size,
+            head_bytes_max: self.request_head_size,
+            http2_streams_max: self.http2_max_concurrent_streams,
         }
     }
 }
@@ -137,6 +156,16 @@ impl Clients {
 /// The part of descriptors that one client may have: a request that goes round in circles has two
 /// for each connection.
 const CLIENT_PART: u32 = 4;
+
+/// Bytes of a head that fits into a connection's buffer.
+fn parse_head_size(text: &str) -> Result<u32, String> {
+    let size = read_size(text).map_err(|error| error.to_string())?;
+    let size = u32::try_from(size).ok();
+    let size = size.filter(|size| HEAD_BYTES.contains(size));
+    size.ok_or_else(|| "expected 8k to 64k".to_owned())
+}
+
+const HEAD_BYTES: RangeInclusive<u32> = 8 * 1024..=64 * 1024;
 
 /// A network, or one address.
 fn parse_network(text: &str) -> Result<IpNet, String> {
@@ -170,5 +199,28 @@ mod tests {
         assert_eq!(max(&[], 64, 100), Some(1));
         assert_eq!(max(&["--client-connections-max=7"], 2, 20_000), Some(7));
         assert_eq!(max(&["--client-connections-max=0"], 2, 20_000), None);
+    }
+
+    #[test]
+    fn heads_and_streams_are_bounded_as_is_said() {
+        let limits = |flags: &[&str]| {
+            let flags = ["sluice"].iter().chain(flags);
+            let limits = Flags::try_parse_from(flags).ok()?.clients.limits(1, 1);
+            Some((limits.head_bytes_max, limits.http2_streams_max))
+        };
+        assert_eq!(limits(&[]), Some((32_768, 128)));
+        let said = [
+            "--request-head-size=64k",
+            "--http2-max-concurrent-streams=7",
+        ];
+        assert_eq!(limits(&said), Some((65_536, 7)));
+        for wrong in [
+            "--request-head-size=65537",
+            "--request-head-size=4k",
+            "--request-head-size=much",
+            "--http2-max-concurrent-streams=0",
+        ] {
+            assert_eq!(limits(&[wrong]), None, "{wrong}");
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
-use crate::rig::{Client, Origin, Proxy, config};
+use ingress_userspace::proxy::{ClientLimits, WorkerOptions};
+
+use crate::frames::{Raw, SETTINGS};
+use crate::rig::{Client, Options, Origin, Proxy, config};
 
 #[test]
 fn requests_go_where_host_and_path_say() {
@@ -165,6 +168,36 @@ fn heads_beyond_the_bounds_are_refused() {
         assert_eq!(client.read_head().unwrap().status(), 431);
     }
     assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn heads_and_streams_may_have_other_bounds() {
+    let origin = Origin::echo("origin");
+    let client_limits = ClientLimits {
+        head_bytes_max: 64 * 1024,
+        http2_streams_max: 7,
+        ..ClientLimits::default()
+    };
+    let options = WorkerOptions {
+        client_limits,
+        ..WorkerOptions::default()
+    };
+    let config = config(&[("", "/", &[origin.address])]);
+    let proxy = Proxy::start_with(config, Options::worker(options));
+    for (bytes, status) in [(63 * 1024, 200), (65 * 1024, 431)] {
+        let field = format!("X: {}\r\n", "x".repeat(bytes));
+        let mut client = proxy.client();
+        client.write(&format!("GET / HTTP/1.1\r\nHost: a.test\r\n{field}\r\n"));
+        let head = client.read_head();
+        assert_eq!(head.unwrap().status(), status, "{bytes}");
+    }
+    let settings = Raw::connect(proxy.http).read().unwrap();
+    assert_eq!(settings.kind, SETTINGS);
+    // SETTINGS_MAX_CONCURRENT_STREAMS and SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 §6.5.2).
+    for said in [[0, 3, 0, 0, 0, 7], [0, 6, 0, 1, 0, 0]] {
+        let (all, _) = settings.payload.as_chunks();
+        assert!(all.contains(&said), "{all:?}");
+    }
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! Sluice beside itself: what a request costs with many routes, with metrics of requests, and with an
 //! access log.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
-use super::peer::Peer;
+use super::peer::{Peer, Subject};
 use super::scene::Scene;
 use super::workload::{ACCESS_LOG, Load, METRICS, ROUTES, Transport, Workload};
 use super::{Bench, PROXY_CPU, SUITE, cost};
 use crate::bench::report::Measure;
-use crate::bench::rounds::{figures, ratios, take_turns};
+use crate::bench::rounds::{Effort, figures, ratios, take_turns};
 use crate::load::Reuse;
 
 /// Few and many routes.
@@ -60,40 +62,59 @@ struct Variant {
 }
 
 /// What a request costs each of them; the first is what the others are compared with.
+///
+/// Each pair has processes of its own: one start differs from the next by two percent (where memory
+/// happens to lie), so that many pairs of one start are one sample. Who comes first changes too.
 fn side_by_side(bench: &mut Bench<'_>, name: &'static str, variants: &[Variant]) -> Result<()> {
-    let mut subjects = Vec::new();
-    for (number, Variant { scene, load, .. }) in (1..).zip(variants) {
-        let subject = Peer::Sluice.start(bench.stage, bench.core, scene, number)?;
-        let workload = Workload {
-            name,
-            scene: *scene,
-            load: *load,
-        };
-        subjects.push((workload, subject));
+    let effort = Effort {
+        pairs: 1,
+        ..bench.plan.effort
+    };
+    let mut turns: Vec<u16> = (0..).take(variants.len()).collect();
+    let mut rounds = Vec::new();
+    for _ in 0..bench.plan.effort.pairs {
+        let subjects = start(bench, name, variants, &turns)?;
+        rounds.extend(take_turns(&turns, effort, |turn, seconds| {
+            let (workload, subject) = &subjects[&turn];
+            cost(bench.core, bench.stage, subject, workload, seconds)
+        })?);
+        turns.reverse();
     }
-    let turns: Vec<usize> = (0..subjects.len()).collect();
-    let rounds = take_turns(&turns, bench.plan.effort, |turn, seconds| {
-        let (workload, subject) = &subjects[turn];
-        cost(bench.core, bench.stage, subject, workload, seconds)
-    })?;
     let measure = Measure {
         suite: SUITE,
         workload: name,
         metric: PROXY_CPU,
         unit: "µs a request",
     };
-    for turn in turns {
+    for (turn, variant) in (0..).zip(variants) {
         let figures = figures(&rounds, turn, |cost| cost.proxy);
-        bench
-            .report
-            .add_row(measure, &variants[turn].name, &figures);
+        bench.report.add_row(measure, &variant.name, &figures);
         if turn > 0 {
-            let names = (&*variants[turn].name, &*variants[0].name);
+            let names = (&*variant.name, &*variants[0].name);
             let ratios = ratios(&rounds, turn, 0, |cost| cost.proxy);
             bench.report.add_ratio(measure, names, &ratios);
         }
     }
     Ok(())
+}
+
+fn start(
+    bench: &Bench<'_>,
+    name: &'static str,
+    variants: &[Variant],
+    turns: &[u16],
+) -> Result<BTreeMap<u16, (Workload, Subject)>> {
+    let start = |turn: &u16| {
+        let Variant { scene, load, .. } = &variants[usize::from(*turn)];
+        let subject = Peer::Sluice.start(bench.stage, bench.core, scene, *turn + 1)?;
+        let workload = Workload {
+            name,
+            scene: *scene,
+            load: *load,
+        };
+        Ok((*turn, (workload, subject)))
+    };
+    turns.iter().map(start).collect()
 }
 
 const ROUTE_COUNTS: [usize; 4] = [10, 1_000, 10_000, 100_000];
