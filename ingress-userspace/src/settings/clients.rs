@@ -159,7 +159,7 @@ const CLIENT_PART: u32 = 4;
 
 /// Bytes of a head that fits into a connection's buffer.
 fn parse_head_size(text: &str) -> Result<u32, String> {
-    let size = read_size(text).map_err(|error| error.to_string())?;
+    let size = read_size(text)?;
     let size = u32::try_from(size).ok();
     let size = size.filter(|size| HEAD_BYTES.contains(size));
     size.ok_or_else(|| "expected 8k to 64k".to_owned())
