@@ -158,6 +158,9 @@ impl<S: Stream> Write for Monitored<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.activity.full_conduit().is_some() {
+            return self.poll_write_vectored(cx, &[IoSlice::new(bytes)]);
+        }
         let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.activity.note_write(&poll);
         poll

@@ -258,6 +258,19 @@ fn every_endpoint_that_was_tried_is_told() {
 }
 
 #[test]
+fn an_endpoint_whose_client_has_gone_has_no_status() {
+    let origin = Origin::start(|mut connection| while connection.read_head().is_some() {});
+    let template = "$status $upstream_addr $upstream_status $upstream_response_length";
+    let template = Template::parse(template, Escape::Text).unwrap();
+    let logged = Logged::start(template, &[origin.address]);
+    let mut client = logged.proxy.client();
+    client.write("GET /shop HTTP/1.1\r\nHost: one.test\r\n\r\n");
+    wait_until("it is asked", || origin.connections() == 1);
+    drop(client);
+    assert_eq!(logged.lines(1), [format!("499 {} - 0", origin.address)]);
+}
+
+#[test]
 fn a_file_that_was_moved_away_is_made_anew() {
     let origin = Origin::echo("origin");
     let template = Template::parse("$uri", Escape::Text).unwrap();

@@ -13,6 +13,7 @@ use super::buffer::LogBuffer;
 use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
 use crate::proxy::listen::Scheme;
+use crate::proxy::metrics::account::Attempt;
 use crate::proxy::metrics::series::RouteSeries;
 use crate::proxy::request::X_REQUEST_ID;
 
@@ -54,15 +55,16 @@ const PARTS: usize = Part::RequestId as usize + 1;
 pub(in super::super) struct Outcome {
     pub(in super::super) method: Method,
     pub(in super::super) route: Rc<RouteSeries>,
+    pub(in super::super) begun: Instant,
     pub(in super::super) ended: Instant,
     pub(in super::super) status: u16,
-    pub(in super::super) took: Duration,
     pub(in super::super) received: u64,
     pub(in super::super) sent: u64,
     pub(in super::super) body_sent: u64,
     /// Tries that have failed, in the order in which they were made.
     pub(in super::super) failed: Vec<AttemptOutcome>,
-    pub(in super::super) last: Option<AttemptOutcome>,
+    /// As it was noted: what came of it is computed with the line.
+    pub(in super::super) last: Option<Attempt>,
 }
 
 /// What came of one try.
@@ -146,6 +148,8 @@ impl Entry {
         }
     }
 
+    /// Not inlined: what a request runs through once costs as much as it is long.
+    #[inline(never)]
     fn push(&mut self, part: Part, value: &[u8]) {
         self.bytes.extend_from_slice(value);
         // A head is bounded far below.

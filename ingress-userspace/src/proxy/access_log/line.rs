@@ -14,6 +14,7 @@ use super::escape;
 use super::template::{Escape, Template, Variable};
 use super::time::Clock;
 use crate::proxy::listen::Scheme;
+use crate::proxy::metrics::account::{Attempt, CLIENT_CLOSED};
 
 /// Writes the line of a request that has just ended to the beginning of a block. Returns its
 /// length in bytes.
@@ -29,6 +30,7 @@ pub(super) fn write(
         escape: template.escape,
         entry,
         outcome,
+        last: outcome.last.map(|last| came_of(last, outcome)),
         clock,
         addresses,
         line: Cursor::new(block),
@@ -44,6 +46,7 @@ struct Writer<'a> {
     escape: Escape,
     entry: &'a Entry,
     outcome: &'a Outcome,
+    last: Option<AttemptOutcome>,
     clock: &'a Clock,
     addresses: &'a mut Addresses,
     line: Cursor<'a>,
@@ -92,10 +95,15 @@ impl Writer<'_> {
             Variable::BodyBytesSent => self.number(outcome.body_sent),
             Variable::BytesSent => self.number(outcome.sent),
             Variable::RequestLength => self.number(outcome.received),
-            Variable::RequestTime => self.seconds(outcome.took),
+            Variable::RequestTime => {
+                self.seconds(outcome.ended.saturating_duration_since(outcome.begun));
+            }
             Variable::UpstreamName => self.upstream_name(),
             Variable::UpstreamAddr => self.attempts(Self::endpoint),
-            Variable::UpstreamStatus => self.attempts(|this, one| this.number(one.status.into())),
+            Variable::UpstreamStatus => self.attempts(|this, one| match one.status {
+                NO_STATUS => this.value(b""),
+                status => this.number(status.into()),
+            }),
             Variable::UpstreamResponseLength => self.attempts(|this, one| this.number(one.length)),
             Variable::UpstreamResponseTime => self.attempts(|this, one| this.seconds(one.took)),
             Variable::UpstreamHeaderTime => self.attempts(|this, one| match one.answered {
@@ -158,21 +166,31 @@ impl Writer<'_> {
 
     /// One value for each try, as nginx lists them.
     fn attempts(&mut self, mut push: impl FnMut(&mut Self, &AttemptOutcome)) {
-        let Outcome { failed, last, .. } = self.outcome;
+        let (failed, last) = (&self.outcome.failed, self.last);
         // Nearly always.
         if failed.is_empty() {
             return match last {
-                Some(last) => push(self, last),
+                Some(last) => push(self, &last),
                 None => self.value(b""),
             };
         }
-        for (index, attempt) in failed.iter().chain(last).enumerate() {
+        for (index, attempt) in failed.iter().chain(&last).enumerate() {
             if index > 0 {
                 self.line.copy_array(*b", ");
             }
             push(self, attempt);
         }
     }
+}
+
+/// What came of the last try. If the endpoint gave no answer it has what the client was told, and
+/// nothing if the client has gone.
+fn came_of(last: Attempt, outcome: &Outcome) -> AttemptOutcome {
+    let status = match outcome.status {
+        CLIENT_CLOSED => NO_STATUS,
+        status => status,
+    };
+    last.outcome(status, outcome.ended, outcome.body_sent)
 }
 
 fn protocol(version: Version) -> [u8; 8] {
@@ -219,6 +237,9 @@ fn basic_user(authorization: &[u8]) -> Option<Vec<u8>> {
     credentials.truncate(colon);
     Some(credentials)
 }
+
+/// Of a try that was given up.
+const NO_STATUS: u16 = 0;
 
 #[cfg(test)]
 mod tests {

@@ -49,7 +49,7 @@ pub(in super::super) struct Account {
 
 /// What was sent to an endpoint, and when it answered.
 #[derive(Clone, Copy, Debug)]
-struct Attempt {
+pub(in super::super) struct Attempt {
     endpoint: SocketAddr,
     begun: Instant,
     /// Zero on a connection that was open.
@@ -148,7 +148,7 @@ impl Account {
         let now = Instant::now();
         let next = Attempt::new(endpoint, now);
         if let Some(failed) = self.attempt.replace(Some(next)) {
-            let outcome = failed.outcome(StatusCode::BAD_GATEWAY, now, 0);
+            let outcome = failed.outcome(StatusCode::BAD_GATEWAY.as_u16(), now, 0);
             self.failed.borrow_mut().push(outcome);
         }
     }
@@ -254,18 +254,17 @@ impl Account {
     }
 
     fn log(&mut self, mut entry: Box<Entry>, route: Rc<RouteSeries>, end: End, now: Instant) {
-        let status = self.status.get().unwrap_or(StatusCode::BAD_GATEWAY);
         entry.end(Outcome {
             method: mem::take(&mut self.method),
             route,
+            begun: self.begun,
             ended: now,
             status: end.status,
-            took: end.took,
             received: end.received,
             sent: end.sent,
             body_sent: end.body_sent,
-            failed: self.failed.take(),
-            last: (self.attempt.get()).map(|last| last.outcome(status, now, end.body_sent)),
+            failed: mem::take(self.failed.get_mut()),
+            last: self.attempt.get(),
         });
         if let Some(log) = &self.worker.log {
             log.push(entry);
@@ -300,11 +299,16 @@ impl Attempt {
     }
 
     /// What came of it; `status` is for an endpoint that gave no answer.
-    fn outcome(&self, status: StatusCode, now: Instant, length: u64) -> AttemptOutcome {
+    pub(in super::super) fn outcome(
+        &self,
+        status: u16,
+        now: Instant,
+        length: u64,
+    ) -> AttemptOutcome {
         let answered = self.answered;
         AttemptOutcome {
             endpoint: self.endpoint,
-            status: answered.map_or(status, |(_, status)| status).as_u16(),
+            status: answered.map_or(status, |(_, status)| status.as_u16()),
             connected: self.connected,
             answered: answered.map(|(answered, _)| answered),
             took: now.saturating_duration_since(self.begun),
@@ -344,7 +348,7 @@ impl Fields {
 }
 
 /// What nginx logs for a client that has gone before it was answered.
-const CLIENT_CLOSED: u16 = 499;
+pub(in super::super) const CLIENT_CLOSED: u16 = 499;
 
 /// Two spaces, the version and the end of a request line.
 const LINE_BYTES: usize = "  HTTP/1.1\r\n".len();
