@@ -21,7 +21,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::pipe::{Pipe, Pipes};
+use super::pipe::{Pipe, Pipes, poll_when_ready};
 
 /// A part of a response body.
 #[derive(Debug)]
@@ -152,14 +152,8 @@ impl Conduit {
         let mut flags = SendFlags::NOSIGNAL;
         flags.set(SendFlags::MORE, !rest.is_empty());
         let mut nothing = SendAncillaryBuffer::default();
-        let mut send = || Ok(sendmsg(sink, copied, &mut nothing, flags)?);
-        loop {
-            ready!(sink.poll_write_ready(cx))?;
-            match sink.try_io(Interest::WRITABLE, &mut send) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Poll::Ready(outcome),
-            }
-        }
+        let send = || Ok(sendmsg(sink, copied, &mut nothing, flags)?);
+        poll_when_ready(sink, Interest::WRITABLE, cx, send)
     }
 
     fn poll_drain(

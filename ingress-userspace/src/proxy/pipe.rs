@@ -21,7 +21,7 @@ use super::limits::{PIPE_BYTES, PIPES_KEPT, PIPES_MAX};
 /// The pipes of a worker.
 #[derive(Debug)]
 pub(super) struct Pipes {
-    idle: RefCell<Vec<Ends>>,
+    idle: RefCell<Vec<Rc<Ends>>>,
     /// All that there are, idle or not.
     open: Cell<usize>,
     counters: Arc<Counters>,
@@ -30,8 +30,7 @@ pub(super) struct Pipes {
 /// A pipe that somebody uses. It goes back to the worker when it is dropped, if it is empty.
 #[derive(Debug)]
 pub(super) struct Pipe {
-    /// `None` only while it is dropped.
-    ends: Option<Ends>,
+    ends: Rc<Ends>,
     /// Bytes in it.
     length: usize,
     pipes: Rc<Pipes>,
@@ -59,13 +58,13 @@ impl Pipes {
     pub(super) fn take(self: &Rc<Self>) -> Option<Pipe> {
         let ends = self.idle.borrow_mut().pop().or_else(|| self.make())?;
         Some(Pipe {
-            ends: Some(ends),
+            ends,
             length: 0,
             pipes: Rc::clone(self),
         })
     }
 
-    fn make(&self) -> Option<Ends> {
+    fn make(&self) -> Option<Rc<Ends>> {
         if self.open.get() >= PIPES_MAX {
             return None;
         }
@@ -74,13 +73,13 @@ impl Pipes {
         // would be worse than copying.
         let room = fcntl_setpipe_size(&write, PIPE_BYTES).ok()?;
         self.open.set(self.open.get() + 1);
-        Some(Ends { read, write, room })
+        Some(Rc::new(Ends { read, write, room }))
     }
 
-    fn give_back(&self, ends: Ends, is_empty: bool) {
+    fn give_back(&self, ends: &Rc<Ends>, is_empty: bool) {
         let mut idle = self.idle.borrow_mut();
         if is_empty && idle.len() < PIPES_KEPT {
-            idle.push(ends);
+            idle.push(Rc::clone(ends));
         } else {
             self.open.set(self.open.get() - 1);
         }
@@ -102,18 +101,10 @@ impl Pipe {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         debug_assert_eq!(self.length, 0, "a pipe is filled when it is empty");
-        let Some(ends) = &self.ends else {
-            return Poll::Ready(Ok(0));
-        };
-        let bytes_max = bytes_max.min(ends.room);
-        let fill = || Ok(splice(source, None, &ends.write, None, bytes_max, FLAGS)?);
-        let filled = loop {
-            ready!(source.poll_read_ready(cx))?;
-            let filled = source.try_io(Interest::READABLE, fill);
-            if !is_to_repeat(&filled) {
-                break filled?;
-            }
-        };
+        let Ends { write, room, .. } = &*self.ends;
+        let bytes_max = bytes_max.min(*room);
+        let fill = || Ok(splice(source, None, write, None, bytes_max, FLAGS)?);
+        let filled = ready!(poll_when_ready(source, Interest::READABLE, cx, fill))?;
         self.length = filled;
         self.pipes.counters.spliced_bytes.add(filled as u64);
         Poll::Ready(Ok(filled))
@@ -126,18 +117,10 @@ impl Pipe {
         bytes_max: usize,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let Some(ends) = &self.ends else {
-            return Poll::Ready(Ok(0));
-        };
+        let read = &self.ends.read;
         let bytes_max = bytes_max.min(self.length);
-        let drain = || Ok(splice(&ends.read, None, sink, None, bytes_max, FLAGS)?);
-        let drained = loop {
-            ready!(sink.poll_write_ready(cx))?;
-            let drained = sink.try_io(Interest::WRITABLE, drain);
-            if !is_to_repeat(&drained) {
-                break drained?;
-            }
-        };
+        let drain = || Ok(splice(read, None, sink, None, bytes_max, FLAGS)?);
+        let drained = ready!(poll_when_ready(sink, Interest::WRITABLE, cx, drain))?;
         self.length -= drained;
         Poll::Ready(Ok(drained))
     }
@@ -145,19 +128,32 @@ impl Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        if let Some(ends) = self.ends.take() {
-            self.pipes.give_back(ends, self.length == 0);
-        }
+        self.pipes.give_back(&self.ends, self.length == 0);
     }
 }
 
-/// Whether the socket was not ready after all, or a signal came.
-fn is_to_repeat(outcome: &io::Result<usize>) -> bool {
-    let kind = outcome.as_ref().err().map(io::Error::kind);
-    matches!(
-        kind,
-        Some(io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-    )
+/// Does something with a socket when it is ready for it, again where it was not after all or a
+/// signal came.
+pub(super) fn poll_when_ready(
+    socket: &TcpStream,
+    interest: Interest,
+    cx: &mut Context<'_>,
+    mut action: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        let is_ready = if interest.is_readable() {
+            socket.poll_read_ready(cx)
+        } else {
+            socket.poll_write_ready(cx)
+        };
+        ready!(is_ready)?;
+        let outcome = socket.try_io(interest, &mut action);
+        let kind = outcome.as_ref().err().map(io::Error::kind);
+        match kind {
+            Some(io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Some(_) | None => return Poll::Ready(outcome),
+        }
+    }
 }
 
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
