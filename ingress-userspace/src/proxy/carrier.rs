@@ -140,3 +140,147 @@ impl Carrier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{IoSlice, Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::task::ready;
+    use std::thread;
+    use std::time::Duration;
+
+    use bytes::Buf as _;
+    use http::Request;
+    use ingress_core::ir::{BackendTimeouts, UpstreamProtocol};
+    use tokio::net::TcpStream;
+    use tokio::task::LocalSet;
+
+    use super::super::body::RequestBody;
+    use super::super::counters::Counters;
+    use super::super::endpoint::Freed;
+    use super::super::limits::Timeouts;
+    use super::super::pipe::Pipes;
+    use super::super::stream::UpstreamStream;
+    use super::super::timer::Timers;
+    use super::super::waits::Waits;
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(100);
+
+    /// Sends more than a pipe takes, and then nothing more for as long as its peer is there.
+    fn begin_a_large_response(mut peer: std::net::TcpStream) {
+        let mut request = [0; 1024];
+        assert!(peer.read(&mut request).unwrap() > 0);
+        peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n")
+            .unwrap();
+        peer.write_all(&vec![1; 1_000_000]).unwrap();
+        let _ = peer.read(&mut request);
+    }
+
+    /// Connects to somebody who does this with the connection.
+    async fn connect_to(serve: impl FnOnce(std::net::TcpStream) + Send + 'static) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || serve(listener.accept().unwrap().0));
+        TcpStream::connect(address).await.unwrap()
+    }
+
+    struct Scene {
+        carrier: Carrier,
+        conduit: Conduit,
+        patience: Patience,
+    }
+
+    impl Scene {
+        /// The beginning of a response, whose endpoint has all the time until `PATIENCE` is set.
+        async fn open() -> Self {
+            let timers = Timers::new();
+            tokio::task::spawn_local(Rc::clone(&timers).run());
+            let waits = Waits::new(&Timeouts::default(), BackendTimeouts::default());
+            let mut patience = Patience::new(&timers, &waits, None, None);
+            let stream = connect_to(begin_a_large_response).await;
+            let address = stream.peer_addr().unwrap();
+            let mut upstream = Upstream::new(UpstreamStream::Tcp(stream), &timers);
+            let request = Request::new(RequestBody::empty());
+            let Ok(response) = upstream.send(request, &mut patience).await else {
+                panic!("no response");
+            };
+            assert_eq!(response.status(), 200);
+            patience.set_limit(PATIENCE);
+            patience.begin_again();
+            let freed = Rc::new(Freed::default());
+            let endpoint = Endpoint::new(address, UpstreamProtocol::Http1, None, &freed);
+            Self {
+                carrier: Carrier::own(upstream, Load::new(&endpoint)),
+                conduit: Conduit::new(&Pipes::new(&Arc::new(Counters::default()))),
+                patience,
+            }
+        }
+
+        fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, BodyError>>> {
+            let conduit = Some(&self.conduit);
+            let frame = ready!(self.carrier.poll_body(conduit, &mut self.patience, cx));
+            Poll::Ready(frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
+        }
+
+        /// Reads until the pipe has something in it. Returns how much.
+        async fn fill(&mut self) -> usize {
+            loop {
+                let chunk = std::future::poll_fn(|cx| self.poll(cx)).await;
+                if let Chunk::Piped(bytes) = chunk.unwrap().unwrap() {
+                    return bytes;
+                }
+            }
+        }
+
+        /// Has a client take all of it.
+        async fn drain(&self, mut bytes: usize) {
+            let drop_all = |mut peer| {
+                let _ = std::io::copy(&mut peer, &mut std::io::sink());
+            };
+            let client = connect_to(drop_all).await;
+            while bytes > 0 {
+                let piped = Chunk::Piped(bytes);
+                let slices = [IoSlice::new(piped.chunk())];
+                bytes -= std::future::poll_fn(|cx| self.conduit.poll_write(&client, &slices, cx))
+                    .await
+                    .unwrap();
+            }
+        }
+
+        /// What comes within a multiple of what there is patience for, looked for all the time.
+        async fn watch(&mut self) -> Option<Result<Chunk, BodyError>> {
+            for _ in 0..40 {
+                let poll = std::future::poll_fn(|cx| Poll::Ready(self.poll(cx))).await;
+                if let Poll::Ready(outcome) = poll {
+                    return outcome;
+                }
+                tokio::time::sleep(PATIENCE / 10).await;
+            }
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_is_not_blamed_for_a_client_that_takes_nothing() {
+        let waiting = async {
+            let mut scene = Scene::open().await;
+            let bytes = scene.fill().await;
+            let outcome = scene.watch().await;
+            assert!(
+                outcome.is_none(),
+                "{outcome:?}, but it is the client's turn"
+            );
+            scene.drain(bytes).await;
+            loop {
+                match scene.watch().await {
+                    Some(Ok(Chunk::Piped(bytes))) => scene.drain(bytes).await,
+                    Some(Err(BodyError::TimedOut)) => break,
+                    other => panic!("{other:?}, but the endpoint is silent"),
+                }
+            }
+        };
+        LocalSet::new().run_until(waiting).await;
+    }
+}
