@@ -8,6 +8,7 @@ use std::rc::Rc;
 use http::HeaderValue;
 
 use super::listen::Scheme;
+use super::random::RequestId;
 use super::request::{
     X_FORWARDED_FOR, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_FORWARDED_SCHEME, X_REAL_IP, X_SCHEME,
     scheme_value,
@@ -24,21 +25,24 @@ pub(super) struct Lines {
     /// The host that was asked for.
     pub(super) forwarded_host: HeaderValue,
     /// Where the client has given none.
-    pub(super) request_id: Option<HeaderValue>,
+    pub(super) request_id: Option<RequestId>,
 }
 
 impl Lines {
     /// Appends them.
     pub(super) fn write(&self, text: &mut Vec<u8>) {
         let own = [
-            ("host: ", self.host.as_ref()),
-            ("x-forwarded-host: ", Some(&self.forwarded_host)),
-            ("x-request-id: ", self.request_id.as_ref()),
+            ("host: ", self.host.as_ref().map(HeaderValue::as_bytes)),
+            ("x-forwarded-host: ", Some(self.forwarded_host.as_bytes())),
+            (
+                "x-request-id: ",
+                self.request_id.as_ref().map(RequestId::as_slice),
+            ),
         ];
         for (name, value) in own {
             if let Some(value) = value {
                 text.extend_from_slice(name.as_bytes());
-                text.extend_from_slice(value.as_bytes());
+                text.extend_from_slice(value);
                 text.extend_from_slice(b"\r\n");
             }
         }
@@ -99,7 +103,7 @@ mod tests {
              x-forwarded-scheme: https\r\nx-scheme: https\r\n";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
         lines.host = Some(value("one.test"));
-        lines.request_id = Some(value("0123456789abcdef0123456789abcdef"));
+        lines.request_id = Some(*b"0123456789abcdef0123456789abcdef");
         let mut text = Vec::new();
         lines.write(&mut text);
         assert!(

@@ -9,20 +9,24 @@ use rustls::crypto::aws_lc_rs;
 /// A source of numbers, begun with one of the system's.
 pub(super) struct Random(Cell<u64>);
 
+/// The id of a request that we make: hexadecimal digits, as ingress-nginx's.
+pub(super) type RequestId = [u8; 32];
+
 impl Random {
     /// An error if the system has no random numbers.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self(Cell::new(seed()?)))
     }
 
-    /// 32 hexadecimal digits.
-    pub(super) fn hexadecimal(&self) -> [u8; 32] {
-        let mut text = [0; 32];
-        let (pairs, _) = text.as_chunks_mut::<2>();
-        for (pair, byte) in pairs.iter_mut().zip(self.bytes()) {
-            *pair = HEXADECIMAL[usize::from(byte)];
+    pub(super) fn request_id(&self) -> RequestId {
+        let mut id = [0; size_of::<RequestId>()];
+        let (words, _) = id.as_chunks_mut::<8>();
+        let numbers = self.bytes();
+        let (numbers, _) = numbers.as_chunks();
+        for (word, number) in words.iter_mut().zip(numbers) {
+            *word = hexadecimal(u32::from_ne_bytes(*number));
         }
-        text
+        id
     }
 
     pub(super) fn bytes(&self) -> [u8; 16] {
@@ -48,26 +52,46 @@ fn seed() -> io::Result<u64> {
     Ok(u64::from_ne_bytes(seed))
 }
 
-/// Each byte as two digits.
-const HEXADECIMAL: [[u8; 2]; 256] = {
-    let digits = b"0123456789abcdef";
-    let mut all = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < all.len() {
-        all[byte] = [digits[byte >> 4], digits[byte & 0xf]];
-        byte += 1;
-    }
-    all
-};
+/// The eight digits of a number, the lowest first. All at once: a table of digits would take as many
+/// lines of the cache as it has.
+fn hexadecimal(number: u32) -> [u8; 8] {
+    let each = |byte: u8| u64::from_ne_bytes([byte; 8]);
+    let spread = u64::from(number);
+    let spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    let digits = (spread | spread << 4) & each(0x0f);
+    let is_letter = ((digits + each(6)) >> 4) & each(1);
+    let letters = is_letter * u64::from(b'a' - b'0' - 10);
+    (digits + each(b'0') + letters).to_le_bytes()
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn digits_are_those_of_the_number() {
+        for number in [
+            0,
+            1,
+            0x9,
+            0xa,
+            0xf,
+            0x10,
+            0x0123_4567,
+            0x89ab_cdef,
+            u32::MAX,
+        ] {
+            let mut digits = hexadecimal(number);
+            digits.reverse();
+            assert_eq!(digits, *format!("{number:08x}").as_bytes());
+        }
+    }
+
+    #[test]
     fn ids_are_hexadecimal_and_differ() {
         let random = Random::new().unwrap();
-        let ids: Vec<_> = (0..1000).map(|_| random.hexadecimal()).collect();
+        let ids: Vec<_> = (0..1000).map(|_| random.request_id()).collect();
         let digits = ids.iter().flatten();
         assert!(
             digits

@@ -6,7 +6,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
 };
 use http::uri::Authority;
 use http::{Method, Request, Uri, Version, request, uri};
@@ -144,8 +144,10 @@ pub(super) fn rewrite(
         // One allocation at most for all that follows.
         headers.reserve(ADDED_FIELDS);
         let host = introduce(headers, host, connection, client);
-        let id = || account.request_id();
-        headers.entry(X_REQUEST_ID).or_insert_with(id);
+        if let Entry::Vacant(place) = headers.entry(X_REQUEST_ID) {
+            let id = HeaderValue::from_bytes(&account.request_id());
+            place.insert(id.unwrap_or(HeaderValue::from_static("")));
+        }
         if !is_there || is_special || client.claims.is_some() {
             headers.insert(HOST, host);
         }

@@ -34,7 +34,7 @@ use super::metrics::series::{SharedSeries, Shelf};
 use super::pipe::Pipes;
 use super::pool::Pool;
 use super::ports::{Order, Ports, Sockets};
-use super::random::Random;
+use super::random::{Random, RequestId};
 use super::table::{RecentRoutes, Table, TableHandle};
 use super::timer::Timers;
 use super::tls::{ServerTls, UpstreamTls};
@@ -263,9 +263,8 @@ impl WorkerState {
         &self.tls
     }
 
-    /// A new request id: 32 hexadecimal digits.
-    pub(super) fn request_id(&self) -> [u8; 32] {
-        self.random.hexadecimal()
+    pub(super) fn request_id(&self) -> RequestId {
+        self.random.request_id()
     }
 
     /// Bytes that differ from each other's.

@@ -13,8 +13,9 @@ use super::buffer::LogBuffer;
 use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
 use crate::proxy::listen::Scheme;
-use crate::proxy::metrics::account::Attempt;
+use crate::proxy::metrics::account::{Attempt, Fields};
 use crate::proxy::metrics::series::RouteSeries;
+use crate::proxy::random::RequestId;
 use crate::proxy::request::X_REQUEST_ID;
 
 /// One request: what of its head is said later, and what came of it.
@@ -79,13 +80,13 @@ pub(in super::super) struct AttemptOutcome {
 }
 
 impl Entry {
-    /// Keeps what the log's template asks for.
+    /// Keeps what the log's template asks for. Returns what was counted of the fields, too.
     pub(in super::super) fn new<B>(
         log: &LogBuffer,
         connection: &Connection,
         client: &Client,
         request: &Request<B>,
-    ) -> Box<Self> {
+    ) -> (Box<Self>, Fields) {
         let uri = request.uri();
         let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
         let mut entry = log.blank();
@@ -98,7 +99,7 @@ impl Entry {
         entry.push(Part::Target, target.as_bytes());
         let mut id = None;
         // Looking at all of them is quicker than looking each up.
-        for (name, value) in request.headers() {
+        let fields = Fields::of(request.headers(), |name, value| {
             for (place, wanted) in (0..).zip(&log.template().fields) {
                 if wanted == name {
                     entry.push_field(place, value.as_bytes());
@@ -107,14 +108,14 @@ impl Entry {
             if *name == X_REQUEST_ID {
                 id = id.or(Some(value.as_bytes()));
             }
-        }
+        });
         entry.push(Part::Fields, b"");
         entry.has_own_id = id.is_none();
         match id {
             Some(id) => entry.push(Part::RequestId, id),
             None => entry.push(Part::RequestId, &connection.worker.request_id()),
         }
-        entry
+        (entry, fields)
     }
 
     /// A blank one, with room for what most heads have in the log.
@@ -192,13 +193,13 @@ impl Entry {
     }
 
     /// Our own, which has nothing to escape.
-    pub(super) fn own_request_id(&self) -> Option<&[u8; REQUEST_ID_BYTES]> {
+    pub(in super::super) fn own_request_id(&self) -> Option<&RequestId> {
         let id = self.has_own_id.then(|| self.request_id())?;
         id.as_array()
     }
 
     /// The client's, or our own.
-    pub(in super::super) fn request_id(&self) -> &[u8] {
+    pub(super) fn request_id(&self) -> &[u8] {
         self.part(Part::RequestId)
     }
 
@@ -231,9 +232,6 @@ const USUAL_BYTES: usize = 320;
 
 /// Bytes that are used again for other requests.
 const KEPT_BYTES_MAX: usize = 4 * USUAL_BYTES;
-
-/// Bytes of a request's id that we make.
-const REQUEST_ID_BYTES: usize = 32;
 
 /// Bytes of a line of the processor's cache.
 const LINE_BYTES: usize = 64;

@@ -10,9 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::header::DATE;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::labels::{Labels, SlotKey};
 use super::series::RouteSeries;
@@ -21,6 +20,7 @@ use crate::proxy::access_log::entry::{AttemptOutcome, Entry, Outcome};
 use crate::proxy::body::Upload;
 use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
+use crate::proxy::random::RequestId;
 use crate::proxy::trace::{Ending, Span};
 use crate::proxy::worker::WorkerState;
 
@@ -71,16 +71,21 @@ impl Account {
         request: &Request<B>,
     ) -> Rc<Self> {
         let worker = &connection.worker;
-        let log = worker.log.as_ref();
+        let (entry, fields_bytes) = match &worker.log {
+            Some(log) => {
+                let (entry, fields) = Entry::new(log, connection, client, request);
+                (Some(entry), fields.bytes)
+            }
+            None if worker.shelf.is_counting() => {
+                (None, Fields::of(request.headers(), |_, _| {}).bytes)
+            }
+            None => (None, 0),
+        };
         Rc::new(Self {
             worker: Rc::clone(worker),
             begun: Instant::now(),
             method: request.method().clone(),
-            request_head_bytes: if log.is_some() || worker.shelf.is_counting() {
-                request_head_bytes(request)
-            } else {
-                0
-            },
+            request_head_bytes: request_line_bytes(request) + fields_bytes,
             upload: OnceCell::new(),
             slot: Cell::new(SlotKey::NO_ROUTE),
             route: OnceCell::new(),
@@ -90,7 +95,7 @@ impl Account {
             tunnelled: Cell::default(),
             attempt: Cell::new(None),
             failed: RefCell::default(),
-            entry: log.map(|log| Entry::new(log, connection, client, request)),
+            entry,
             span: worker.tracer.as_ref().map(|tracer| {
                 let random = || worker.random();
                 Span::begin(tracer, request, connection.scheme, &client.address, random)
@@ -99,16 +104,9 @@ impl Account {
     }
 
     /// The id that it goes by where the client has given none.
-    pub(in super::super) fn request_id(&self) -> HeaderValue {
-        let new;
-        let id = if let Some(entry) = &self.entry {
-            entry.request_id()
-        } else {
-            new = self.worker.request_id();
-            &new
-        };
-        HeaderValue::from_maybe_shared(Bytes::copy_from_slice(id))
-            .unwrap_or(HeaderValue::from_static(""))
+    pub(in super::super) fn request_id(&self) -> RequestId {
+        let noted = self.entry.as_ref().and_then(|entry| entry.own_request_id());
+        noted.copied().unwrap_or_else(|| self.worker.request_id())
     }
 
     /// How long ago it came.
@@ -180,7 +178,7 @@ impl Account {
             return;
         }
         let reason = response.status().canonical_reason().map_or(0, str::len);
-        let fields = Fields::of(response.headers());
+        let fields = Fields::of(response.headers(), |_, _| {});
         let mut bytes = (STATUS_LINE_BYTES + reason) as u64 + fields.bytes;
         if !fields.have_date {
             // hyper adds it.
@@ -318,25 +316,29 @@ impl Attempt {
 }
 
 /// As HTTP/1.1 spells it.
-fn request_head_bytes<B>(request: &Request<B>) -> u64 {
+fn request_line_bytes<B>(request: &Request<B>) -> u64 {
     let target = request.uri().path_and_query();
     let target_bytes = target.map_or(1, |target| target.as_str().len());
-    let line_bytes = request.method().as_str().len() + target_bytes + LINE_BYTES;
-    line_bytes as u64 + Fields::of(request.headers()).bytes
+    (request.method().as_str().len() + target_bytes + LINE_BYTES) as u64
 }
 
 /// What is counted of the fields of a head.
-struct Fields {
+pub(in super::super) struct Fields {
     /// As HTTP/1.1 spells them, with the line that ends them.
     bytes: u64,
     have_date: bool,
 }
 
 impl Fields {
-    fn of(headers: &HeaderMap) -> Self {
+    /// Looks at each of them once, and shows it to somebody else who wants to.
+    pub(in super::super) fn of<'a>(
+        headers: &'a HeaderMap,
+        mut show: impl FnMut(&'a HeaderName, &'a HeaderValue),
+    ) -> Self {
         let mut bytes = 2;
         let mut have_date = false;
         for (name, value) in headers {
+            show(name, value);
             bytes += name.as_str().len() + value.len() + FIELD_BYTES;
             have_date |= *name == DATE;
         }

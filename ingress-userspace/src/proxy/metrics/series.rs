@@ -39,13 +39,15 @@ pub(in super::super) struct RouteSeries {
 /// All series of one worker, as the worker finds them.
 pub(in super::super) struct Shelf {
     /// By the indices of keys, those that were asked for.
-    slots: RefCell<HashMap<u32, Slot>>,
+    slots: RefCell<Slots>,
     count: Cell<usize>,
     /// How many labels had left when it was looked for series of such.
     left: Cell<u64>,
     shared: Arc<SharedSeries>,
     metrics: RequestMetrics,
 }
+
+type Slots = HashMap<u32, Slot>;
 
 /// What belongs to one key.
 struct Slot {
@@ -100,7 +102,7 @@ impl Shelf {
 
     /// Asks for what counting a request will change.
     pub(in super::super) fn prefetch(&self, key: SlotKey) {
-        if let Some(slot) = self.slots.borrow().get(&key.index)
+        if let Some(slot) = find(&self.slots.borrow(), key)
             && let Some(series) = &slot.first
         {
             series.tally.prefetch();
@@ -128,17 +130,13 @@ impl Shelf {
     }
 
     fn has(&self, key: SlotKey) -> bool {
-        let slots = self.slots.borrow();
-        let slot = slots.get(&key.index);
-        slot.is_some_and(|slot| slot.generation == key.generation)
+        find(&self.slots.borrow(), key).is_some()
     }
 
     /// The route of a key, while it is there.
     pub(in super::super) fn route(&self, key: SlotKey) -> Option<Rc<RouteSeries>> {
         let slots = self.slots.borrow();
-        let slot = slots.get(&key.index);
-        let slot = slot.filter(|slot| slot.generation == key.generation)?;
-        Some(Rc::clone(&slot.route))
+        find(&slots, key).map(|slot| Rc::clone(&slot.route))
     }
 
     /// Counts a request with this outcome, unless there are too many series or the route has left.
@@ -155,9 +153,8 @@ impl Shelf {
             return;
         }
         let method = MethodLabel::of(method);
-        let outcome = (key.generation, status, method);
-        if let Some(slot) = self.slots.borrow().get(&key.index)
-            && (slot.generation, slot.status, slot.method) == outcome
+        if let Some(slot) = find(&self.slots.borrow(), key)
+            && (slot.status, slot.method) == (status, method)
             && let Some(series) = &slot.first
         {
             return series.tally.count(ended);
@@ -216,6 +213,14 @@ impl SharedSeries {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Series>>> {
         self.series.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What belongs to a key, while it is there. Not inlined: a request looks several times, and what it
+/// runs through once costs as much as it is long.
+#[inline(never)]
+fn find(slots: &Slots, key: SlotKey) -> Option<&Slot> {
+    let slot = slots.get(&key.index);
+    slot.filter(|slot| slot.generation == key.generation)
 }
 
 /// A method as a label: what clients make up is one label.
