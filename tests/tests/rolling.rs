@@ -20,10 +20,14 @@ type Test = fn(&Stage) -> Result<()>;
 
 fn main() -> ExitCode {
     let stage = Shared::new(Stage::set);
-    let tests: [(&str, Test); 7] = [
+    let tests: [(&str, Test); 8] = [
         (
             "updates::rolling_update_loses_nothing",
             rolling::updates::update,
+        ),
+        (
+            "updates::rolling_update_without_a_pre_stop_hook_loses_nothing",
+            rolling::updates::update_without_a_hook,
         ),
         (
             "updates::scale_down_loses_nothing",
@@ -126,6 +130,14 @@ impl Stage {
             .plane
             .kubectl(&["scale", "deployment/web", &flag])?;
         self.wait_for_pods(replicas)
+    }
+
+    /// Changes the Deployment by kubectl, whose verb and flags are given, and waits until its four
+    /// pods are all new.
+    fn change_deployment(&self, change: &[&str]) -> Result<()> {
+        let change = [change, &["deployment/web"]].concat();
+        self.cluster.plane.kubectl(&change)?;
+        self.wait_for_pods(4)
     }
 
     /// Waits until that many pods of the Deployment exist, none of them ending.

@@ -1,4 +1,5 @@
-//! A Deployment that changes under load. Its pods serve on for a second after they are told to end.
+//! A Deployment that changes under load. Its pods serve on for a second after they are told to end,
+//! but where a test says otherwise.
 
 use anyhow::{Result, ensure};
 use ingress_tests::rig::wait_until;
@@ -8,13 +9,17 @@ use crate::Stage;
 /// Each pod is replaced by a new one.
 pub(crate) fn update(stage: &Stage) -> Result<()> {
     stage.scale(4)?;
-    nothing_is_lost(stage, || {
-        stage
-            .cluster
-            .plane
-            .kubectl(&["rollout", "restart", "deployment/web"])?;
-        stage.wait_for_pods(4)
-    })
+    nothing_is_lost(stage, || stage.change_deployment(&["rollout", "restart"]))
+}
+
+/// Each pod is replaced by a new one, and none waits until nobody knows of it any more: it closes its
+/// listener when it is told to end, and its connections after what they are answering.
+pub(crate) fn update_without_a_hook(stage: &Stage) -> Result<()> {
+    stage.scale(4)?;
+    stage.change_deployment(&["patch", "--type=json", WITHOUT_HOOK])?;
+    let done = nothing_is_lost(stage, || stage.change_deployment(&["rollout", "restart"]));
+    stage.change_deployment(&["patch", "--type=strategic", WITH_HOOK])?;
+    done
 }
 
 /// Three of four pods end at once.
@@ -81,6 +86,13 @@ fn lost_requests(stage: &Stage) -> Result<Vec<String>> {
     let lost = of_load.filter(|line| !line.starts_with("200 1024 "));
     Ok(lost.map(str::to_owned).collect())
 }
+
+const WITHOUT_HOOK: &str =
+    r#"--patch=[{"op": "remove", "path": "/spec/template/spec/containers/0/lifecycle"}]"#;
+
+/// As in the Deployment.
+const WITH_HOOK: &str = r#"--patch={"spec": {"template": {"spec": {"containers": [
+    {"name": "web", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}]}}}}"#;
 
 /// Requests that can be under way at one time.
 const CONNECTIONS: usize = 8;
