@@ -2,29 +2,44 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::pgo;
 use crate::shell::{cargo, root, say, step};
+use crate::{pgo, setup};
 
 #[derive(Args)]
 pub(crate) struct Flags {
     /// By a profile of its work, which is taken on loopback: two builds, and a quicker daemon.
     #[arg(long)]
     pgo: bool,
+    /// The copy without lines of source: backtraces have names only. `strip` breaks what was built
+    /// by a profile.
+    #[arg(long, requires = "output")]
+    strip: bool,
     /// Also copy it here.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
+impl Flags {
+    fn debug(&self) -> Debug {
+        if self.strip {
+            Debug::Stripped
+        } else {
+            Debug::Lines
+        }
+    }
+}
+
 /// Builds `sluice` as a user wants it, and says where it is.
 pub(crate) fn run(flags: &Flags) -> Result<()> {
     let sluice = if flags.pgo {
-        pgo::sluice(Rig::Dev)?
+        setup::profile_tools()?;
+        pgo::sluice(Rig::Dev, flags.debug())?
     } else {
         sluice()?
     };
@@ -32,8 +47,35 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     if let Some(output) = &flags.output {
         fs::copy(&sluice, output)
             .with_context(|| format!("failed to copy it to {}", output.display()))?;
+        if flags.strip && !flags.pgo {
+            strip(output)?;
+        }
     }
     Ok(())
+}
+
+/// What a binary tells of its source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Debug {
+    /// Names of functions, and lines.
+    Lines,
+    /// Names of functions.
+    Stripped,
+}
+
+impl Debug {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Lines => "lines",
+            Self::Stripped => "stripped",
+        }
+    }
+}
+
+/// Takes lines of source out of a binary.
+pub(crate) fn strip(binary: &Path) -> Result<()> {
+    let mut strip = Command::new("strip");
+    step("strip it", strip.arg("--strip-debug").arg(binary))
 }
 
 /// Builds `sluice` in release, and gives its path.

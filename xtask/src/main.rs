@@ -2,6 +2,7 @@
 
 mod assets;
 mod bench;
+mod bolt;
 mod build;
 mod cluster;
 mod demo;

@@ -1,7 +1,7 @@
 //! `sluice` built by a profile of itself at work (profile-guided optimisation).
 //!
 //! An instrumented daemon does the usual work on loopback, and the compiler then knows what of it
-//! is hot. Flags are those of the one target, so they reach neither build scripts nor the eBPF
+//! is hot; then what was built is laid out by what of it runs. Flags are those of the one target, so they reach neither build scripts nor the eBPF
 //! programs, and a target directory of its own leaves every other build as it is.
 
 use std::env;
@@ -12,46 +12,76 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::build::{self, Rig};
+use crate::bolt::{self, Bolt};
+use crate::build::{self, Debug, Rig};
 use crate::shell::{cargo, output, say, step};
 
-/// Builds `sluice` by a profile, which is taken anew when the code has changed since the last one;
-/// gives its path. `rig` is how the programs are built that have it at work.
-pub(crate) fn sluice(rig: Rig) -> Result<PathBuf> {
+/// Builds `sluice` by a profile, which is taken anew when the code has changed since the last one,
+/// and lays it out by another; gives its path. `rig` is how the programs are built that have it at
+/// work.
+pub(crate) fn sluice(rig: Rig, debug: Debug) -> Result<PathBuf> {
     let compiler = Compiler::ask()?;
-    let profdata = compiler.profdata()?;
+    let (profdata, bolt) = (compiler.profdata()?, Bolt::find(&compiler.llvm)?);
     let directory = build::target().join("pgo");
-    let notes = directory.join("notes");
-    let profile = directory.join("sluice.profdata");
     let mut instrumented = compiler.build("-Cprofile-generate", &directory.join("instrumented"));
     // On loopback no packet is steered.
     instrumented.env("AYA_BUILD_SKIP", "1");
     step("build an instrumented sluice", &mut instrumented)?;
     let instrumented = compiler.built(&directory.join("instrumented"));
-    if is_older(&profile, &instrumented) {
-        let programs = build::rig(rig)?;
+    let trainer = Trainer::build(rig)?;
+    let profile = directory.join("sluice.profdata");
+    if is_older(&profile, &instrumented) || is_older(&profile, &trainer.program()) {
+        let notes = directory.join("notes");
         let _ = fs::remove_dir_all(&notes);
         fs::create_dir_all(&notes)?;
-        let mut train = Command::new(programs.join("sluice-train"));
-        train.arg("--sluice").arg(&instrumented);
-        train.arg("--origin").arg(programs.join("sluice-origin"));
-        step(
-            "take a profile of its work",
-            train.arg("--notes").arg(&notes),
-        )?;
+        trainer.run("take a profile of its work", &instrumented, &notes)?;
         let mut merge = Command::new(profdata);
         merge.arg("merge").arg("-o").arg(&profile).arg(&notes);
         step("merge the profile", &mut merge)?;
     } else {
         say("    the profile is of this code: it is used again");
     }
-    let flag = format!("-Cprofile-use={}", profile.display());
+    let flags = format!("-Cprofile-use={} {}", profile.display(), bolt::LINKED_WITH);
     let optimised = directory.join("optimised");
     step(
         "build sluice by the profile",
-        &mut compiler.build(&flag, &optimised),
+        &mut compiler.build(&flags, &optimised),
     )?;
-    Ok(compiler.built(&optimised))
+    let built = compiler.built(&optimised);
+    let place = directory.join(debug.name());
+    let laid_out = place.join("sluice");
+    if is_older(&laid_out, &built) {
+        bolt.lay_out(&built, debug, &place, &trainer)?;
+    } else {
+        say("    it is laid out already");
+    }
+    Ok(laid_out)
+}
+
+/// What has a daemon do its usual work.
+pub(crate) struct Trainer {
+    programs: PathBuf,
+}
+
+impl Trainer {
+    fn build(rig: Rig) -> Result<Self> {
+        let programs = build::rig(rig)?;
+        Ok(Self { programs })
+    }
+
+    fn program(&self) -> PathBuf {
+        self.programs.join("sluice-train")
+    }
+
+    /// Has `sluice` do its usual work; what it notes goes to `notes`.
+    pub(crate) fn run(&self, what: &str, sluice: &Path, notes: &Path) -> Result<()> {
+        let mut train = Command::new(self.program());
+        train.arg("--sluice").arg(sluice);
+        train
+            .arg("--origin")
+            .arg(self.programs.join("sluice-origin"));
+        step(what, train.arg("--notes").arg(notes))
+    }
 }
 
 /// Whether a file is not there, or not as new as another.
@@ -120,16 +150,16 @@ impl Compiler {
         );
     }
 
-    /// Builds `sluice` in release with one more flag. The settings of the profile stay as they are:
+    /// Builds `sluice` in release with more flags. The settings of the profile stay as they are:
     /// cargo makes symbols' names of them, and functions are found by their names.
-    fn build(&self, flag: &str, target: &Path) -> Command {
+    fn build(&self, more: &str, target: &Path) -> Command {
         let mut build = cargo();
         build.args(build::SLUICE).args(["--target", &self.host]);
         build.arg("--target-dir").arg(target);
         // Flags for all targets would take the place of those for one.
         let common = env::var("RUSTFLAGS").unwrap_or_default();
         let name = self.host.to_uppercase().replace('-', "_");
-        let flags = format!("{common} {flag}");
+        let flags = format!("{common} {more}");
         build.env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), flags.trim());
         build.env_remove("RUSTFLAGS");
         build.env_remove("CARGO_ENCODED_RUSTFLAGS");

@@ -58,6 +58,14 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     Ok(())
 }
 
+/// Installs what a build by a profile needs besides.
+pub(crate) fn profile_tools() -> Result<()> {
+    if has_program("llvm-bolt") {
+        return Ok(());
+    }
+    install_packages(&[("llvm-profdata-22", "llvm-22"), ("llvm-bolt-22", "bolt-22")])
+}
+
 /// Installs the Debian packages of programs that are not on the path.
 pub(crate) fn install_packages(programs: &[(&str, &str)]) -> Result<()> {
     let missing = programs.iter().filter(|(program, _)| !has_program(program));
