@@ -91,7 +91,7 @@ impl Connection {
     }
 
     /// Begins a request; it ends when the guard is dropped.
-    pub(super) fn begin(self: &Rc<Self>, account: Rc<Account>) -> InFlight {
+    pub(super) fn begin(self: &Rc<Self>, account: Account) -> InFlight {
         self.worker.counters.requests_open.increment();
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
@@ -172,7 +172,7 @@ impl Connection {
 /// A request that has not been answered to its end.
 pub(super) struct InFlight {
     connection: Rc<Connection>,
-    account: Rc<Account>,
+    account: Account,
     /// Whether it is the endpoint's turn.
     is_waiting: Cell<bool>,
 }
@@ -182,7 +182,7 @@ impl InFlight {
         &self.connection
     }
 
-    pub(super) fn account(&self) -> &Rc<Account> {
+    pub(super) fn account(&self) -> &Account {
         &self.account
     }
 

@@ -47,7 +47,7 @@ pub(super) async fn respond(
     (worker.table.borrow_mut().load().routes()).prefetch(&worker.recent_routes.borrow(), host);
     let client = worker.clients.identify(&connection, request.headers());
     let account = Account::open(&connection, &client, &request);
-    let in_flight = connection.begin(Rc::clone(&account));
+    let in_flight = connection.begin(account.clone());
     let counters = connection.worker.counters.datapath(connection.datapath);
     counters.requests.increment();
     let dialect = Dialect::of(&request);
@@ -124,7 +124,7 @@ async fn forward(
     connection: &Rc<Connection>,
     request: Request<Incoming>,
     client: &Client,
-    account: &Rc<Account>,
+    account: &Account,
 ) -> Result<Answer, Failure> {
     let worker = &connection.worker;
     let deadline = deadline::of(&request, worker.timers.now());

@@ -141,7 +141,7 @@ impl Upgrade {
         agreed: Response<()>,
         carrier: Carrier,
         connection: &Rc<Connection>,
-        account: &Rc<Account>,
+        account: &Account,
         limit: Duration,
     ) -> Result<response::Parts, Failure> {
         let (mut head, ()) = agreed.into_parts();
@@ -154,7 +154,7 @@ impl Upgrade {
         let chosen = chosen.ok_or(Failure::Switched)?;
         let endpoint = FarEnd::of(carrier, &mut head).ok_or(Failure::Switched)?;
         rewrite(&mut head);
-        let account = Rc::clone(account);
+        let account = account.clone();
         match self.asked {
             Asked::Http1 { proof } => {
                 let upgrade = HeaderValue::from_static("upgrade");
@@ -213,7 +213,7 @@ impl Upgrade {
 pub(super) struct Switched {
     endpoint: FarEnd,
     /// The request that asked for it.
-    account: Rc<Account>,
+    account: Account,
     /// Without a byte in either direction.
     limit: Duration,
 }

@@ -1,6 +1,7 @@
 //! The log of one worker: requests that have ended, and their lines, until they are handed over.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -16,23 +17,22 @@ use super::sink::{AccessLog, BLOCK_BYTES, Lines};
 use super::template::Template;
 use super::time::Clock;
 use crate::proxy::counters::Counters;
+use crate::proxy::metrics::account::Record;
 
 /// What a worker logs to.
 pub(in super::super) struct LogBuffer {
     log: AccessLog,
     counters: Arc<Counters>,
     /// Requests without their lines yet, which are written many at a time.
-    ended: RefCell<Entries>,
+    ended: RefCell<Vec<Rc<Record>>>,
     page: RefCell<Page>,
     /// Blank ones, for requests to come.
-    blank: RefCell<Entries>,
+    #[expect(clippy::vec_box, reason = "they move in and out by their pointers")]
+    blank: RefCell<Vec<Box<Entry>>>,
     returned: Receiver<Box<[u8]>>,
     returns: SyncSender<Box<[u8]>>,
     begun: Notify,
 }
-
-/// Boxed, because entries move in and out: by their pointers.
-type Entries = Vec<Box<Entry>>;
 
 /// Lines that are not handed over yet, in a block that has none before the first of them.
 #[derive(Default)]
@@ -52,7 +52,7 @@ impl LogBuffer {
         Self {
             log,
             counters,
-            ended: RefCell::new(Entries::with_capacity(ENTRIES_MAX)),
+            ended: RefCell::new(Vec::with_capacity(RECORDS_MAX)),
             page: RefCell::default(),
             blank: RefCell::default(),
             returned,
@@ -66,47 +66,62 @@ impl LogBuffer {
     }
 
     /// For a request that has come.
+    #[expect(clippy::unnecessary_box_returns, reason = "it moves by its pointer")]
     pub(super) fn blank(&self) -> Box<Entry> {
         let blank = self.blank.borrow_mut().pop();
         blank.unwrap_or_else(Entry::blank)
     }
 
     /// Adds a request that has just ended.
-    pub(in super::super) fn push(&self, entry: Box<Entry>) {
+    pub(in super::super) fn push(&self, record: Rc<Record>) {
+        if self.ended.borrow().len() >= RECORDS_MAX {
+            self.write();
+        }
         let mut ended = self.ended.borrow_mut();
-        ended.push(entry);
-        match ended.len() {
-            1 => self.begun.notify_one(),
-            ENTRIES_MAX.. => self.write(&mut ended),
-            _ => {}
+        ended.push(record);
+        if ended.len() == 1 {
+            self.begun.notify_one();
         }
     }
 
     /// Writes the lines of what has ended.
-    fn write(&self, ended: &mut Entries) {
+    fn write(&self) {
+        let mut ended = self.ended.take();
         let mut page = self.page.borrow_mut();
-        for (index, entry) in ended.iter().enumerate() {
-            if let Some(next) = ended.get(index + 2) {
+        for (index, record) in ended.iter().enumerate() {
+            if let Some(next) = ended.get(index + 3) {
                 prefetch(&**next);
             }
-            if let Some(next) = ended.get(index + 1) {
-                next.prefetch();
+            if let Some(entry) = ended.get(index + 2).and_then(|next| next.entry()) {
+                prefetch(entry);
+            }
+            if let Some(entry) = ended.get(index + 1).and_then(|next| next.entry()) {
+                entry.prefetch();
             }
             if page.block.is_empty() {
                 self.begin(&mut page, BLOCK_BYTES);
             }
-            if let Err(TooLong { needed }) = page.push(self.template(), entry) {
+            if let Err(TooLong { needed }) = page.push(self.template(), record) {
                 self.hand_over(&mut page);
                 self.begin(&mut page, needed);
                 // It fits now.
-                let _ = page.push(self.template(), entry);
+                let _ = page.push(self.template(), record);
             }
         }
-        let mut blank = self.blank.borrow_mut();
-        for mut entry in ended.drain(..) {
-            if entry.wipe() && blank.len() < BLANK_MAX {
-                blank.push(entry);
+        drop(page);
+        for record in ended.drain(..) {
+            if let Some(mut entry) = Record::into_entry(record)
+                && entry.wipe()
+            {
+                let mut blank = self.blank.borrow_mut();
+                if blank.len() < BLANK_MAX {
+                    blank.push(entry);
+                }
             }
+        }
+        // Whatever was let go of may have been the end of another request.
+        if self.ended.borrow().is_empty() {
+            self.ended.replace(ended);
         }
     }
 
@@ -138,7 +153,7 @@ impl LogBuffer {
 
     /// Writes and hands over all that there is.
     pub(in super::super) fn flush(&self) {
-        self.write(&mut self.ended.borrow_mut());
+        self.write();
         self.hand_over(&mut self.page.borrow_mut());
     }
 
@@ -153,8 +168,8 @@ impl LogBuffer {
 }
 
 impl Page {
-    fn push(&mut self, template: &Template, entry: &Entry) -> Result<(), TooLong> {
-        let Some(outcome) = &entry.outcome else {
+    fn push(&mut self, template: &Template, record: &Record) -> Result<(), TooLong> {
+        let (Some(entry), Some(outcome)) = (record.entry(), record.outcome()) else {
             return Ok(());
         };
         self.clock.follow(outcome.ended);
@@ -162,7 +177,7 @@ impl Page {
         self.length += line::write(
             template,
             entry,
-            outcome,
+            &outcome,
             &self.clock,
             &mut self.addresses,
             rest,
@@ -173,7 +188,7 @@ impl Page {
 }
 
 /// Requests that wait for their lines to be written.
-const ENTRIES_MAX: usize = 64;
+const RECORDS_MAX: usize = 64;
 
 /// Blank entries that a worker keeps: for as many requests at a time.
 const BLANK_MAX: usize = 256;

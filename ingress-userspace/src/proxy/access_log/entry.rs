@@ -1,29 +1,21 @@
-//! What one request has to say in the access log, kept from its head to its end.
-
-use std::mem;
-use std::net::SocketAddr;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+//! What of a request's head is said in the access log, kept until the request has ended.
 
 use http::uri::PathAndQuery;
-use http::{Method, Request, Version};
+use http::{Request, Version};
 use ingress_core::prefetch::prefetch;
 
 use super::buffer::LogBuffer;
 use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
 use crate::proxy::listen::Scheme;
-use crate::proxy::metrics::account::{Attempt, Fields};
-use crate::proxy::metrics::series::RouteSeries;
+use crate::proxy::metrics::account::Fields;
 use crate::proxy::random::RequestId;
 use crate::proxy::request::X_REQUEST_ID;
 
-/// One request: what of its head is said later, and what came of it.
-///
-/// A copy of the head's parts, so that the buffer that the head was read into is free for the next
-/// one. Boxed, as it moves from the request to the log and back to the next request. What is
-/// written of a request when it comes is on one line of the cache.
-#[repr(C, align(64))]
+/// A copy of a head's parts, so that the buffer that the head was read into is free for the next
+/// one. Boxed, as it moves from the request to the log and back to the next request: on one line of
+/// the cache.
+#[repr(align(64))]
 pub(in super::super) struct Entry {
     /// The parts one after the other.
     bytes: Vec<u8>,
@@ -33,8 +25,6 @@ pub(in super::super) struct Entry {
     pub(super) version: Version,
     /// Whether the request's id is one that we made.
     has_own_id: bool,
-    /// Once it has ended.
-    pub(super) outcome: Option<Outcome>,
 }
 
 /// What is kept of each request.
@@ -51,33 +41,6 @@ enum Part {
 }
 
 const PARTS: usize = Part::RequestId as usize + 1;
-
-/// What came of a request.
-pub(in super::super) struct Outcome {
-    pub(in super::super) method: Method,
-    pub(in super::super) route: Rc<RouteSeries>,
-    pub(in super::super) begun: Instant,
-    pub(in super::super) ended: Instant,
-    pub(in super::super) status: u16,
-    pub(in super::super) received: u64,
-    pub(in super::super) sent: u64,
-    pub(in super::super) body_sent: u64,
-    /// Tries that have failed, in the order in which they were made.
-    pub(in super::super) failed: Vec<AttemptOutcome>,
-    /// As it was noted: what came of it is computed with the line.
-    pub(in super::super) last: Option<Attempt>,
-}
-
-/// What came of one try.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct AttemptOutcome {
-    pub(in super::super) endpoint: SocketAddr,
-    pub(in super::super) status: u16,
-    pub(in super::super) connected: Duration,
-    pub(in super::super) answered: Option<Duration>,
-    pub(in super::super) took: Duration,
-    pub(in super::super) length: u64,
-}
 
 impl Entry {
     /// Keeps what the log's template asks for. Returns what was counted of the fields, too.
@@ -119,6 +82,7 @@ impl Entry {
     }
 
     /// A blank one, with room for what most heads have in the log.
+    #[expect(clippy::unnecessary_box_returns, reason = "it moves by its pointer")]
     pub(super) fn blank() -> Box<Self> {
         Box::new(Self {
             scheme: Scheme::Http,
@@ -126,20 +90,13 @@ impl Entry {
             bytes: Vec::with_capacity(USUAL_BYTES),
             ends: [0; PARTS],
             has_own_id: false,
-            outcome: None,
         })
     }
 
     /// Makes it blank again. Whether that is worth it: one that has become large is not kept.
     pub(super) fn wipe(&mut self) -> bool {
-        self.outcome = None;
         self.bytes.clear();
         self.bytes.capacity() <= KEPT_BYTES_MAX
-    }
-
-    /// Notes what came of it.
-    pub(in super::super) fn end(&mut self, outcome: Outcome) {
-        self.outcome = Some(outcome);
     }
 
     /// Asks for the memory of what it says.
@@ -236,4 +193,4 @@ const KEPT_BYTES_MAX: usize = 4 * USUAL_BYTES;
 /// Bytes of a line of the processor's cache.
 const LINE_BYTES: usize = 64;
 
-const _: () = assert!(mem::offset_of!(Entry, outcome) <= LINE_BYTES);
+const _: () = assert!(size_of::<Entry>() == LINE_BYTES);

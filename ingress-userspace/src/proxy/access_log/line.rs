@@ -9,19 +9,19 @@ use http::Version;
 
 use super::address::Addresses;
 use super::block::{Cursor, TooLong};
-use super::entry::{AttemptOutcome, Entry, Outcome};
+use super::entry::Entry;
 use super::escape;
 use super::template::{Escape, Template, Variable};
 use super::time::Clock;
 use crate::proxy::listen::Scheme;
-use crate::proxy::metrics::account::{Attempt, CLIENT_CLOSED};
+use crate::proxy::metrics::account::{AttemptOutcome, NO_STATUS, Outcome};
 
 /// Writes the line of a request that has just ended to the beginning of a block. Returns its
 /// length in bytes.
 pub(super) fn write(
     template: &Template,
     entry: &Entry,
-    outcome: &Outcome,
+    outcome: &Outcome<'_>,
     clock: &Clock,
     addresses: &mut Addresses,
     block: &mut [u8],
@@ -30,7 +30,6 @@ pub(super) fn write(
         escape: template.escape,
         entry,
         outcome,
-        last: outcome.last.map(|last| came_of(last, outcome)),
         clock,
         addresses,
         line: Cursor::new(block),
@@ -45,8 +44,7 @@ pub(super) fn write(
 struct Writer<'a> {
     escape: Escape,
     entry: &'a Entry,
-    outcome: &'a Outcome,
-    last: Option<AttemptOutcome>,
+    outcome: &'a Outcome<'a>,
     clock: &'a Clock,
     addresses: &'a mut Addresses,
     line: Cursor<'a>,
@@ -68,7 +66,7 @@ impl Writer<'_> {
 
     fn variable(&mut self, variable: Variable) {
         let Self { entry, outcome, .. } = *self;
-        let key = || &outcome.route.labels.key;
+        let key = || &outcome.labels.key;
         match variable {
             // An address that we spelled, and a token (RFC 9110 §9.1), have nothing to escape.
             Variable::RemoteAddr => self.line.copy(entry.client()),
@@ -151,7 +149,7 @@ impl Writer<'_> {
     }
 
     fn upstream_name(&mut self) {
-        let upstream = &self.outcome.route.labels.upstream;
+        let upstream = &self.outcome.labels.upstream;
         self.line.copy(upstream.as_bytes());
     }
 
@@ -166,7 +164,7 @@ impl Writer<'_> {
 
     /// One value for each try, as nginx lists them.
     fn attempts(&mut self, mut push: impl FnMut(&mut Self, &AttemptOutcome)) {
-        let (failed, last) = (&self.outcome.failed, self.last);
+        let (failed, last) = (&self.outcome.failed, self.outcome.last);
         // Nearly always.
         if failed.is_empty() {
             return match last {
@@ -181,16 +179,6 @@ impl Writer<'_> {
             push(self, attempt);
         }
     }
-}
-
-/// What came of the last try. If the endpoint gave no answer it has what the client was told, and
-/// nothing if the client has gone.
-fn came_of(last: Attempt, outcome: &Outcome) -> AttemptOutcome {
-    let status = match outcome.status {
-        CLIENT_CLOSED => NO_STATUS,
-        status => status,
-    };
-    last.outcome(status, outcome.ended, outcome.body_sent)
 }
 
 fn protocol(version: Version) -> [u8; 8] {
@@ -237,9 +225,6 @@ fn basic_user(authorization: &[u8]) -> Option<Vec<u8>> {
     credentials.truncate(colon);
     Some(credentials)
 }
-
-/// Of a try that was given up.
-const NO_STATUS: u16 = 0;
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,13 @@
 //! What one request comes to: kept from its head to its end, counted when it is dropped.
 //!
 //! However a request ends (answered, cancelled by the client, as a tunnel), whoever has its account
-//! last lets go of it then, so that every request is counted exactly once.
+//! last lets go of it then, so that every request is counted exactly once. What was noted until then
+//! is the access log's, which has it as it is: what is moved once costs each request the code that
+//! moves it.
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::mem;
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use super::labels::{Labels, SlotKey};
 use super::series::RouteSeries;
 use super::tally::Ended;
-use crate::proxy::access_log::entry::{AttemptOutcome, Entry, Outcome};
+use crate::proxy::access_log::entry::Entry;
 use crate::proxy::body::Upload;
 use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
@@ -24,10 +26,16 @@ use crate::proxy::random::RequestId;
 use crate::proxy::trace::{Ending, Span};
 use crate::proxy::worker::WorkerState;
 
-/// One request.
-pub(in super::super) struct Account {
+/// A part in one request, which has ended when nobody has one any more.
+#[derive(Clone)]
+pub(in super::super) struct Account(Rc<Record>);
+
+/// What is noted of one request.
+pub(in super::super) struct Record {
     worker: Rc<WorkerState>,
     begun: Instant,
+    /// When it began, until it has.
+    ended: Cell<Instant>,
     method: Method,
     request_head_bytes: u64,
     /// What the client has sent of a body.
@@ -49,7 +57,7 @@ pub(in super::super) struct Account {
 
 /// What was sent to an endpoint, and when it answered.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Attempt {
+struct Attempt {
     endpoint: SocketAddr,
     begun: Instant,
     /// Zero on a connection that was open.
@@ -69,7 +77,7 @@ impl Account {
         connection: &Connection,
         client: &Client,
         request: &Request<B>,
-    ) -> Rc<Self> {
+    ) -> Self {
         let worker = &connection.worker;
         let (entry, fields_bytes) = match &worker.log {
             Some(log) => {
@@ -81,9 +89,11 @@ impl Account {
             }
             None => (None, 0),
         };
-        Rc::new(Self {
+        let begun = Instant::now();
+        Self(Rc::new(Record {
             worker: Rc::clone(worker),
-            begun: Instant::now(),
+            begun,
+            ended: Cell::new(begun),
             method: request.method().clone(),
             request_head_bytes: request_line_bytes(request) + fields_bytes,
             upload: OnceCell::new(),
@@ -100,12 +110,33 @@ impl Account {
                 let random = || worker.random();
                 Span::begin(tracer, request, connection.scheme, &client.address, random)
             }),
-        })
+        }))
     }
+}
 
+impl Deref for Account {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.0
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if Rc::strong_count(&self.0) == 1 {
+            self.0.end();
+        }
+    }
+}
+
+impl Record {
     /// The id that it goes by where the client has given none.
     pub(in super::super) fn request_id(&self) -> RequestId {
-        let noted = self.entry.as_ref().and_then(|entry| entry.own_request_id());
+        let noted = self
+            .entry
+            .as_deref()
+            .and_then(|entry| entry.own_request_id());
         noted.copied().unwrap_or_else(|| self.worker.request_id())
     }
 
@@ -198,92 +229,150 @@ impl Account {
         self.tunnelled.set(tunnelled);
     }
 
-    fn close(&mut self, now: Instant) {
-        let tunnelled = self.tunnelled.get();
-        let uploaded = self.upload.get().map_or(0, |upload| upload.bytes());
-        let body_sent = self.response_body_bytes.get() + tunnelled.down;
-        let end = End {
-            status: self.status.get().map_or(CLIENT_CLOSED, |s| s.as_u16()),
-            took: now.saturating_duration_since(self.begun),
-            received: self.request_head_bytes + uploaded + tunnelled.up,
-            sent: self.response_head_bytes.get() + body_sent,
-            body_sent,
-        };
-        self.count(end, now);
+    /// Counts it, and tells those who tell of it.
+    fn end(self: &Rc<Self>) {
+        let now = Instant::now();
+        self.ended.set(now);
+        let totals = self.totals();
+        self.count(totals);
         if self.entry.is_none() && self.span.is_none() {
             return;
         }
-        let no_route = || self.worker.shelf.route(SlotKey::NO_ROUTE);
-        let Some(route) = self.route.get().cloned().or_else(no_route) else {
-            return;
-        };
-        if let (Some(tracer), Some(span)) = (&self.worker.tracer, &self.span) {
-            let ending = Ending {
-                method: &self.method,
-                labels: &route.labels,
-                status: end.status,
-                took: end.took,
-                endpoint: self.attempt.get().map(|attempt| attempt.endpoint),
-            };
-            span.end(tracer, &ending);
+        if self.route.get().is_none()
+            && let Some(none) = self.worker.shelf.route(SlotKey::NO_ROUTE)
+        {
+            let _ = self.route.set(none);
         }
-        if let Some(entry) = self.entry.take() {
-            self.log(entry, route, end, now);
+        self.tell(totals);
+        if self.entry.is_some()
+            && let Some(log) = &self.worker.log
+        {
+            log.push(Rc::clone(self));
         }
     }
 
-    fn count(&self, end: End, now: Instant) {
+    fn totals(&self) -> Totals {
+        let tunnelled = self.tunnelled.get();
+        let uploaded = self.upload.get().map_or(0, |upload| upload.bytes());
+        let body_sent = self.response_body_bytes.get() + tunnelled.down;
+        Totals {
+            status: self.status.get().map_or(CLIENT_CLOSED, |s| s.as_u16()),
+            took: self.ended.get().saturating_duration_since(self.begun),
+            received: self.request_head_bytes + uploaded + tunnelled.up,
+            sent: self.response_head_bytes.get() + body_sent,
+            body_sent,
+        }
+    }
+
+    fn count(&self, totals: Totals) {
         let (all, slot) = (&self.worker.shelf, self.slot.get());
         let attempt = self.attempt.get();
         let answered = attempt.and_then(|attempt| {
             let (head, _) = attempt.answered?;
-            Some((head, now.saturating_duration_since(attempt.begun)))
+            let whole = self.ended.get().saturating_duration_since(attempt.begun);
+            Some((head, whole))
         });
         let ended = Ended {
-            took: end.took,
-            received: end.received,
-            sent: end.sent,
+            took: totals.took,
+            received: totals.received,
+            sent: totals.sent,
             connected: attempt.map(|attempt| attempt.connected),
             answered,
         };
-        all.count(slot, end.status, &self.method, &ended, || {
+        all.count(slot, totals.status, &self.method, &ended, || {
             self.worker.table.borrow_mut().load().labels_of(slot)
         });
     }
 
-    fn log(&mut self, mut entry: Box<Entry>, route: Rc<RouteSeries>, end: End, now: Instant) {
-        entry.end(Outcome {
-            method: mem::take(&mut self.method),
-            route,
-            begun: self.begun,
-            ended: now,
-            status: end.status,
-            received: end.received,
-            sent: end.sent,
-            body_sent: end.body_sent,
-            failed: mem::take(self.failed.get_mut()),
-            last: self.attempt.get(),
-        });
-        if let Some(log) = &self.worker.log {
-            log.push(entry);
+    /// Ends its span, if there are traces.
+    fn tell(&self, totals: Totals) {
+        if let (Some(tracer), Some(span)) = (&self.worker.tracer, &self.span)
+            && let Some(route) = self.route.get()
+        {
+            let ending = Ending {
+                method: &self.method,
+                labels: &route.labels,
+                status: totals.status,
+                took: totals.took,
+                endpoint: self.attempt.get().map(|attempt| attempt.endpoint),
+            };
+            span.end(tracer, &ending);
         }
     }
-}
 
-impl Drop for Account {
-    fn drop(&mut self) {
-        self.close(Instant::now());
+    /// What of its head the access log has kept.
+    pub(in super::super) fn entry(&self) -> Option<&Entry> {
+        self.entry.as_deref()
+    }
+
+    /// Gives the log back what it has kept, if nobody else has a part in the request.
+    pub(in super::super) fn into_entry(mut record: Rc<Self>) -> Option<Box<Entry>> {
+        Rc::get_mut(&mut record)?.entry.take()
+    }
+
+    /// What came of it, once it has ended.
+    pub(in super::super) fn outcome(&self) -> Option<Outcome<'_>> {
+        let totals = self.totals();
+        let status = totals.status;
+        // If the endpoint gave no answer, the try has what the client was told, and nothing if the
+        // client has gone.
+        let of_try = if status == CLIENT_CLOSED {
+            NO_STATUS
+        } else {
+            status
+        };
+        let ended = self.ended.get();
+        let last = self.attempt.get();
+        Some(Outcome {
+            method: &self.method,
+            labels: &self.route.get()?.labels,
+            begun: self.begun,
+            ended,
+            status,
+            received: totals.received,
+            sent: totals.sent,
+            body_sent: totals.body_sent,
+            failed: self.failed.borrow(),
+            last: last.map(|last| last.outcome(of_try, ended, totals.body_sent)),
+        })
     }
 }
 
 /// What a request has come to.
 #[derive(Clone, Copy, Debug)]
-struct End {
+struct Totals {
     status: u16,
     took: Duration,
     received: u64,
     sent: u64,
     body_sent: u64,
+}
+
+/// What came of a request, for its line in the access log.
+pub(in super::super) struct Outcome<'a> {
+    pub(in super::super) method: &'a Method,
+    pub(in super::super) labels: &'a Labels,
+    pub(in super::super) begun: Instant,
+    pub(in super::super) ended: Instant,
+    pub(in super::super) status: u16,
+    pub(in super::super) received: u64,
+    pub(in super::super) sent: u64,
+    pub(in super::super) body_sent: u64,
+    /// Tries that have failed, in the order in which they were made.
+    pub(in super::super) failed: Ref<'a, Vec<AttemptOutcome>>,
+    pub(in super::super) last: Option<AttemptOutcome>,
+}
+
+/// What came of one try.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct AttemptOutcome {
+    pub(in super::super) endpoint: SocketAddr,
+    /// [`NO_STATUS`] of a try that was given up.
+    pub(in super::super) status: u16,
+    pub(in super::super) connected: Duration,
+    pub(in super::super) answered: Option<Duration>,
+    pub(in super::super) took: Duration,
+    pub(in super::super) length: u64,
 }
 
 impl Attempt {
@@ -297,12 +386,7 @@ impl Attempt {
     }
 
     /// What came of it; `status` is for an endpoint that gave no answer.
-    pub(in super::super) fn outcome(
-        &self,
-        status: u16,
-        now: Instant,
-        length: u64,
-    ) -> AttemptOutcome {
+    fn outcome(&self, status: u16, now: Instant, length: u64) -> AttemptOutcome {
         let answered = self.answered;
         AttemptOutcome {
             endpoint: self.endpoint,
@@ -350,7 +434,10 @@ impl Fields {
 }
 
 /// What nginx logs for a client that has gone before it was answered.
-pub(in super::super) const CLIENT_CLOSED: u16 = 499;
+const CLIENT_CLOSED: u16 = 499;
+
+/// Of a try that was given up.
+pub(in super::super) const NO_STATUS: u16 = 0;
 
 /// Two spaces, the version and the end of a request line.
 const LINE_BYTES: usize = "  HTTP/1.1\r\n".len();
