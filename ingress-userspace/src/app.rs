@@ -380,7 +380,7 @@ impl App {
         let reporter = self.reporter.take();
         let told = async {
             if let Some(reporter) = reporter {
-                reporter.stop().await;
+                reporter.stop(grace).await;
             }
         };
         let (joined, ()) = tokio::join!(joined, told);

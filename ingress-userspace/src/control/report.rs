@@ -93,13 +93,15 @@ impl Reporter {
         self.reports.send_replace(Some(Arc::new(report)));
     }
 
-    /// Ends: takes the addresses back if nobody is left to serve them, and gives the Lease up.
-    pub async fn stop(self) {
+    /// Ends: takes the addresses back if nobody is left to serve them, and gives the Lease up. For
+    /// thousands of Ingresses that takes a while: it may take as long as requests, `grace`.
+    pub async fn stop(self, grace: Duration) {
         let was_leading = *self.leading.borrow();
         for task in &self.tasks {
             task.abort();
         }
-        if was_leading && timeout(STOP_MAX, self.hand_over()).await.is_err() {
+        let patience = grace.max(PATIENCE_MIN);
+        if was_leading && timeout(patience, self.hand_over()).await.is_err() {
             warn!("the API server did not take this pod's farewell in time");
         }
     }
@@ -182,5 +184,5 @@ async fn tell_events(teller: Teller, inbox: Inbox) {
 
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 const BURST_PAUSE: Duration = Duration::from_millis(200);
-/// A pod has 30 s to end, most of which belongs to requests.
-const STOP_MAX: Duration = Duration::from_secs(5);
+/// For the farewell of a pod that gives requests less.
+const PATIENCE_MIN: Duration = Duration::from_secs(5);
