@@ -3,7 +3,6 @@
 //! Everything here may be slow or fail without a request noticing. Each writer works on the
 //! newest report only; what it could not write it tries again.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +109,8 @@ impl Reporter {
         let report = self.reports.borrow().clone();
         if let Some(report) = report.filter(|report| self.is_last(report)) {
             info!("the last pod ends: Ingresses lose their addresses");
-            status::write(&self.client, &report.accepted, &BTreeSet::new()).await;
+            let addresses = status::addresses(&self.settings.addresses, &report.snapshot);
+            status::take_back(&self.client, &report.accepted, !addresses.is_empty()).await;
         }
         if let Err(error) = resign(self.client.clone(), &self.settings.candidate).await {
             warn!(%error, "the Lease can't be given up; others wait for its end");

@@ -10,7 +10,7 @@ use ingress_core::object::{Ingress, PublishedAddress};
 use ingress_core::snapshot::Snapshot;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::networking::v1;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 use tracing::debug;
@@ -128,19 +128,76 @@ async fn write_one(
 ) -> bool {
     let meta = &ingress.meta;
     let api = Api::<v1::Ingress>::namespaced(client, &meta.namespace);
-    let patch = json!({
-        "metadata": { "resourceVersion": meta.resource_version },
-        "status": { "loadBalancer": { "ingress": &*wanted } },
-    });
-    let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
-    match api.patch_status(&meta.name, &parameters, &patch).await {
-        Ok(_) => false,
+    match replace(&api, &meta.name, &meta.resource_version, &wanted).await {
+        Ok(()) => false,
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => false,
         Err(error) => {
             debug!(ingress = &*meta.name, %error, "the status can't be written");
             true
         }
     }
+}
+
+/// Takes the addresses of each Ingress back, a few at a time. `is_published` says whether there
+/// may be addresses that were written a moment ago and have not come by the watch yet.
+pub(super) async fn take_back(client: &Client, ingresses: &[Arc<Ingress>], is_published: bool) {
+    let published = ingresses
+        .iter()
+        .filter(|ingress| is_published || !ingress.addresses.is_empty());
+    let writes: Vec<_> = published
+        .map(|ingress| take_back_one(client.clone(), Arc::clone(ingress)))
+        .collect();
+    let mut outcomes = stream::iter(writes).buffer_unordered(WRITES_MAX);
+    while let Some(outcome) = outcomes.next().await {
+        if let Err(error) = outcome {
+            debug!(%error, "an address can't be taken back");
+        }
+    }
+}
+
+/// Goes by what was seen of it last, and where that is old, by what it is.
+async fn take_back_one(client: Client, ingress: Arc<Ingress>) -> kube::Result<()> {
+    let meta = &ingress.meta;
+    let api = Api::<v1::Ingress>::namespaced(client, &meta.namespace);
+    let mut version = meta.resource_version.clone();
+    let mut is_published = !ingress.addresses.is_empty();
+    for _ in 0..TAKE_BACK_TRIES {
+        if is_published {
+            match replace(&api, &meta.name, &version, &[]).await {
+                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+                outcome => return outcome,
+            }
+        }
+        // One of a list: to get it by its name would be another permission.
+        let by_name = ListParams::default().fields(&format!("metadata.name={}", meta.name));
+        let Some(now) = api.list(&by_name).await?.items.pop() else {
+            return Ok(());
+        };
+        let balancer = now.status.and_then(|status| status.load_balancer);
+        let addresses = balancer.and_then(|balancer| balancer.ingress);
+        is_published = addresses.is_some_and(|addresses| !addresses.is_empty());
+        if !is_published {
+            return Ok(());
+        }
+        version = now.metadata.resource_version.unwrap_or_default().into();
+    }
+    Ok(())
+}
+
+/// Replaces the addresses of an Ingress that is still of this version.
+async fn replace(
+    api: &Api<v1::Ingress>,
+    name: &str,
+    version: &str,
+    wanted: &[v1::IngressLoadBalancerIngress],
+) -> kube::Result<()> {
+    let patch = json!({
+        "metadata": { "resourceVersion": version },
+        "status": { "loadBalancer": { "ingress": wanted } },
+    });
+    let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+    api.patch_status(name, &parameters, &patch).await.map(drop)
 }
 
 fn entry(address: &str) -> v1::IngressLoadBalancerIngress {
@@ -154,6 +211,9 @@ fn entry(address: &str) -> v1::IngressLoadBalancerIngress {
 
 /// Writes at one time.
 const WRITES_MAX: usize = 8;
+
+/// How often an Ingress is looked at that somebody else changes meanwhile.
+const TAKE_BACK_TRIES: usize = 3;
 
 #[cfg(test)]
 mod tests {
