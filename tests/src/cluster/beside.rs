@@ -66,8 +66,10 @@ impl<'a> Daemon<'a> {
             .args(["run", "--datapath=host", "--workers=1", "--access-log=off"])
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--run-dir={}", run_dir.display()))
-            .arg("--shutdown-grace-period=0")
             .args(flags);
+        if !flags.iter().any(|flag| flag.starts_with(GRACE)) {
+            command.arg(format!("{GRACE}0"));
+        }
         Ok(Self {
             host,
             process: Process::spawn(command, &run_dir.join("log"))?,
@@ -127,14 +129,19 @@ impl<'a> Daemon<'a> {
     }
 
     /// Sends SIGTERM and waits for a clean end.
-    pub fn stop(mut self) -> Result<()> {
+    pub fn stop(self) -> Result<()> {
+        self.stop_and_tell().map(drop)
+    }
+
+    /// Likewise, and gives the whole log.
+    pub fn stop_and_tell(mut self) -> Result<String> {
         let id = self.process.id().to_string();
         crate::host::run(Command::new("kill").args(["-TERM", &id]))?;
         let status = self.process.wait()?;
         if !status.success() {
             bail!("the daemon ended with {status}:\n{}", self.log());
         }
-        Ok(())
+        Ok(self.log())
     }
 
     /// The generation published last.
@@ -208,6 +215,8 @@ fn get(connection: &mut BufReader<TcpStream>, host: &str, path: &str) -> Result<
     connection.read_exact(&mut vec![0; length])?;
     Ok(status)
 }
+
+const GRACE: &str = "--shutdown-grace-period=";
 
 const HTTP: u16 = 80;
 const PROBES: u16 = 10254;

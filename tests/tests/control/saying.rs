@@ -30,7 +30,10 @@ fn a_thousand_ingresses_have_their_address_within_ten_seconds() -> Result<()> {
     plane.apply(&objects)?;
     // Somebody else's addresses, as the last controller left them.
     let alone = write_all(&plane, "198.51.100.1")?;
-    let flags = ["--publish-status-address=192.0.2.1,lb.example"];
+    let flags = [
+        "--publish-status-address=192.0.2.1,lb.example",
+        "--shutdown-grace-period=60",
+    ];
     let daemon = Daemon::start(&plane, &sluice()?, "many", &flags)?;
     let began = Instant::now();
     wait_within(Duration::from_mins(2), "all addresses", || {
@@ -44,10 +47,11 @@ fn a_thousand_ingresses_have_their_address_within_ten_seconds() -> Result<()> {
         took < bound,
         "it took {took:?}, and {alone:?} without the daemon"
     );
-    daemon.stop()?;
+    let log = daemon.stop_and_tell()?;
+    let without = with_addresses(&plane, &[])?;
     ensure!(
-        with_addresses(&plane, &[])? == 1000,
-        "the last one takes them back"
+        without == 1000,
+        "the last one takes them back: {without} of 1000\n{log}"
     );
     Ok(())
 }
