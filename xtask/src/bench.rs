@@ -59,7 +59,6 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     setup::install_packages(&[("wrk", "wrk"), ("h2load", "nghttp2-client")])?;
     let by_profile = matches!(flags.suite, Suite::Proxy) && !flags.no_pgo;
     let sluice = if by_profile {
-        setup::profile_tools()?;
         pgo::sluice(build::Rig::Fast, build::Debug::Lines)?
     } else {
         build::sluice()?

@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::pgo;
 use crate::shell::{cargo, root, say, step};
-use crate::{pgo, setup};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -38,7 +38,6 @@ impl Flags {
 /// Builds `sluice` as a user wants it, and says where it is.
 pub(crate) fn run(flags: &Flags) -> Result<()> {
     let sluice = if flags.pgo {
-        setup::profile_tools()?;
         pgo::sluice(Rig::Dev, flags.debug())?
     } else {
         sluice()?

@@ -1,8 +1,9 @@
 //! `sluice` built by a profile of itself at work (profile-guided optimisation).
 //!
 //! An instrumented daemon does the usual work on loopback, and the compiler then knows what of it
-//! is hot; then what was built is laid out by what of it runs. Flags are those of the one target, so they reach neither build scripts nor the eBPF
-//! programs, and a target directory of its own leaves every other build as it is.
+//! is hot; then what was built is laid out by what of it runs. Flags are those of the one target, so
+//! they reach neither build scripts nor the eBPF programs, and a target directory of its own leaves
+//! every other build as it is.
 
 use std::env;
 use std::fs;
@@ -14,12 +15,14 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::bolt::{self, Bolt};
 use crate::build::{self, Debug, Rig};
+use crate::setup;
 use crate::shell::{cargo, output, say, step};
 
 /// Builds `sluice` by a profile, which is taken anew when the code has changed since the last one,
 /// and lays it out by another; gives its path. `rig` is how the programs are built that have it at
 /// work.
 pub(crate) fn sluice(rig: Rig, debug: Debug) -> Result<PathBuf> {
+    setup::profile_tools()?;
     let compiler = Compiler::ask()?;
     let (profdata, bolt) = (compiler.profdata()?, Bolt::find(&compiler.llvm)?);
     let directory = build::target().join("pgo");

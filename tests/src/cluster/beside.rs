@@ -134,9 +134,29 @@ impl<'a> Daemon<'a> {
     }
 
     /// Likewise, and gives the whole log.
-    pub fn stop_and_tell(mut self) -> Result<String> {
+    pub fn stop_and_tell(self) -> Result<String> {
+        self.signal("-TERM")?;
+        self.end()
+    }
+
+    /// Stops it after something that happened while it was asleep, so that it has not seen that.
+    pub fn stop_unaware(self, meanwhile: impl FnOnce() -> Result<()>) -> Result<String> {
+        self.signal("-STOP")?;
+        let happened = meanwhile();
+        for signal in ["-TERM", "-CONT"] {
+            self.signal(signal)?;
+        }
+        happened?;
+        self.end()
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
         let id = self.process.id().to_string();
-        crate::host::run(Command::new("kill").args(["-TERM", &id]))?;
+        crate::host::run(Command::new("kill").args([signal, &id])).map(drop)
+    }
+
+    /// Waits for a clean end, and gives the whole log.
+    fn end(mut self) -> Result<String> {
         let status = self.process.wait()?;
         if !status.success() {
             bail!("the daemon ended with {status}:\n{}", self.log());

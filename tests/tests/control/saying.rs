@@ -56,6 +56,29 @@ fn a_thousand_ingresses_have_their_address_within_ten_seconds() -> Result<()> {
     Ok(())
 }
 
+#[test]
+#[ignore = "needs root: network namespaces"]
+fn an_address_is_taken_back_from_an_ingress_that_was_changed_a_moment_ago() -> Result<()> {
+    let plane = plane("back")?;
+    let web = ingress("default", "web", "web.test");
+    plane.apply(&format!("{CLASS}{web}"))?;
+    let flags = ["--publish-status-address=192.0.2.1"];
+    let daemon = Daemon::start(&plane, &sluice()?, "back", &flags)?;
+    wait_until("an address", || {
+        Ok(with_addresses(&plane, &["192.0.2.1"])? == 1)
+    })?;
+    let log = daemon.stop_unaware(|| {
+        plane
+            .kubectl(&["annotate", "ingress", "web", "example.com/note=1"])
+            .map(drop)
+    })?;
+    ensure!(
+        with_addresses(&plane, &[])? == 1,
+        "it is still there\n{log}"
+    );
+    Ok(())
+}
+
 /// Has every Ingress published under one address, as many at a time as the daemon writes, and
 /// says how long the API server took.
 fn write_all(plane: &ControlPlane, address: &str) -> Result<Duration> {

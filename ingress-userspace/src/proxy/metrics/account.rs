@@ -40,6 +40,8 @@ pub(in super::super) struct Record {
     request_head_bytes: u64,
     /// What the client has sent of a body.
     upload: OnceCell<Rc<Upload>>,
+    /// What that was when the request ended: a client may still be sending then.
+    uploaded: Cell<u64>,
     slot: Cell<SlotKey>,
     /// For those who tell of it; a route may leave before its requests end.
     route: OnceCell<Rc<RouteSeries>>,
@@ -97,6 +99,7 @@ impl Account {
             method: request.method().clone(),
             request_head_bytes: request_line_bytes(request) + fields_bytes,
             upload: OnceCell::new(),
+            uploaded: Cell::new(0),
             slot: Cell::new(SlotKey::NO_ROUTE),
             route: OnceCell::new(),
             status: Cell::new(None),
@@ -231,8 +234,9 @@ impl Record {
 
     /// Counts it, and tells those who tell of it.
     fn end(self: &Rc<Self>) {
-        let now = Instant::now();
-        self.ended.set(now);
+        self.ended.set(Instant::now());
+        let uploaded = self.upload.get().map_or(0, |upload| upload.bytes());
+        self.uploaded.set(uploaded);
         let totals = self.totals();
         self.count(totals);
         if self.entry.is_none() && self.span.is_none() {
@@ -251,14 +255,14 @@ impl Record {
         }
     }
 
+    /// What it has come to, once it has ended.
     fn totals(&self) -> Totals {
         let tunnelled = self.tunnelled.get();
-        let uploaded = self.upload.get().map_or(0, |upload| upload.bytes());
         let body_sent = self.response_body_bytes.get() + tunnelled.down;
         Totals {
             status: self.status.get().map_or(CLIENT_CLOSED, |s| s.as_u16()),
             took: self.ended.get().saturating_duration_since(self.begun),
-            received: self.request_head_bytes + uploaded + tunnelled.up,
+            received: self.request_head_bytes + self.uploaded.get() + tunnelled.up,
             sent: self.response_head_bytes.get() + body_sent,
             body_sent,
         }
