@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -93,12 +94,17 @@ where
 
 /// Runs a test, or an origin, on a runtime of its own.
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
+    run_within(crate::rig::PATIENCE, future)
+}
+
+/// The same for what takes longer than a wait should.
+pub(crate) fn run_within<T>(limit: Duration, future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async move {
-        tokio::time::timeout(crate::rig::PATIENCE, future)
+        tokio::time::timeout(limit, future)
             .await
             .expect("a test that would wait for ever fails instead")
     })

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{Request, StatusCode};
 
-use crate::h2rig::{connect, run};
+use crate::h2rig::{connect, run_within};
 use crate::rig::{Origin, PATIENCE, Proxy, config};
 
 #[test]
@@ -76,7 +76,8 @@ fn a_connection_that_waits_to_be_accepted_is_served() {
 #[test]
 fn an_http_2_connection_ends_after_many_requests_without_losing_one() {
     let proxy = Proxy::start(config(&[]));
-    run(async {
+    // So many requests one after the other take a debug build on a busy machine half a minute.
+    run_within(10 * PATIENCE, async {
         let mut client = connect(proxy.http).await;
         let mut number = 0;
         while number < 10_500 {
