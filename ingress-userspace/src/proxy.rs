@@ -64,6 +64,7 @@ mod timer;
 mod tls;
 mod trace;
 mod tunnel;
+mod turn;
 mod upgrade;
 mod upstream;
 mod waits;

@@ -10,13 +10,14 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 use super::limits::{BATCH_BYTES_MAX, TURN_BYTES_MAX};
+use super::turn::let_others;
 
 /// A connection whose small writes wait for [`Flushed`].
 pub(super) struct Batched<T>(Rc<RefCell<Batch<T>>>);
@@ -156,8 +157,7 @@ impl<T: Read + Write + Unpin> Read for Batched<T> {
         let mut batch = self.0.borrow_mut();
         batch.check()?;
         if batch.read >= TURN_BYTES_MAX {
-            // When the kernel has been asked what has arrived for others.
-            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            let_others(cx);
             return Poll::Pending;
         }
         // SAFETY: `ReadBuf` never makes a byte uninitialized that was initialized.

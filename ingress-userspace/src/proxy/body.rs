@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
@@ -20,6 +20,7 @@ use super::io::Activity;
 use super::kept::{Copied, Kept};
 use super::lines::Lines;
 use super::patience::Patience;
+use super::turn::Turn;
 use super::upstream::Fault;
 
 /// The body of a request on its way to an endpoint, and what is written beside its head.
@@ -268,6 +269,7 @@ impl ResponseBody {
             carrier,
             patience,
             may_be_piped: is_http1,
+            turn: Turn::default(),
         };
         Self::new(Source::Upstream(body), in_flight)
     }
@@ -299,11 +301,13 @@ impl Body for ResponseBody {
             }
             Source::Upstream(body) => body,
         };
+        ready!(body.turn.poll(cx));
         let conduit = body.conduit(this.in_flight.connection());
         let poll = body.poll(conduit, cx);
         if let Poll::Ready(Some(Ok(frame))) = &poll {
             let length = frame.data_ref().map_or(0, Chunk::remaining);
             this.in_flight.account().add_response_body(length);
+            body.turn.note(length);
         }
         let is_clients_turn = conduit.is_some_and(Conduit::is_full);
         this.in_flight.wait(poll.is_pending() && !is_clients_turn);
@@ -335,6 +339,7 @@ struct UpstreamBody {
     patience: Patience,
     /// Whether its client takes what is no memory of ours.
     may_be_piped: bool,
+    turn: Turn,
 }
 
 impl UpstreamBody {

@@ -22,6 +22,7 @@ use super::metrics::account::Tunnelled;
 use super::pipe::{Pipe, Pipes};
 use super::stream::Joined;
 use super::timer::Alarm;
+use super::turn::Turn;
 use super::worker::WorkerState;
 
 /// One side of a tunnel, with what was read from it while it still spoke HTTP.
@@ -54,8 +55,9 @@ where
     let _open = OpenTunnel::new(worker);
     let mut client = downstream.stream;
     let mut endpoint = upstream.stream;
-    let mut up = Direction::new(downstream.early, worker);
-    let mut down = Direction::new(upstream.early, worker);
+    let (scratch, pipes) = (&worker.scratch, &worker.pipes);
+    let mut up = Direction::new(downstream.early, scratch, pipes);
+    let mut down = Direction::new(upstream.early, scratch, pipes);
     let timers = &worker.timers;
     let mut last = timers.now();
     let mut alarm: Option<Alarm> = None;
@@ -108,6 +110,7 @@ struct Direction<'a> {
     bytes: u64,
     /// Whether the sink may hold bytes back, as TLS does.
     unflushed: bool,
+    turn: Turn,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,10 +122,10 @@ enum Stage {
 }
 
 impl<'a> Direction<'a> {
-    fn new(early: Bytes, worker: &'a WorkerState) -> Self {
+    fn new(early: Bytes, scratch: &'a Scratch, pipes: &'a Rc<Pipes>) -> Self {
         Self {
-            scratch: &worker.scratch,
-            pipes: &worker.pipes,
+            scratch,
+            pipes,
             kept: early,
             pipe: None,
             is_bulk: false,
@@ -130,6 +133,7 @@ impl<'a> Direction<'a> {
             moved: false,
             bytes: 0,
             unflushed: false,
+            turn: Turn::default(),
         }
     }
 
@@ -162,6 +166,7 @@ impl<'a> Direction<'a> {
                 }
                 Stage::Ended => return Poll::Ready(Ok(())),
             }
+            ready!(self.turn.poll(cx));
             if self.poll_pass_on(cx, source, sink)?.is_pending() {
                 if self.unflushed {
                     ready!(Pin::new(&mut *sink).poll_flush(cx))?;
@@ -251,6 +256,7 @@ impl<'a> Direction<'a> {
         }
         self.moved = true;
         self.bytes += count as u64;
+        self.turn.note(count);
         self.unflushed = true;
         Ok(())
     }
@@ -270,5 +276,67 @@ impl OpenTunnel {
 impl Drop for OpenTunnel {
     fn drop(&mut self) {
         self.0.counters.tunnels_open.decrement();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use tokio::io::{AsyncRead, AsyncWrite};
+
+    use super::super::counters::Counters;
+    use super::super::limits::BULK_TURN_BYTES_MAX;
+    use super::*;
+
+    /// Always has something to read, and takes all that is written.
+    struct Spring;
+
+    impl Joined for Spring {
+        fn plain(&self) -> Option<&TcpStream> {
+            None
+        }
+    }
+
+    impl AsyncRead for Spring {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            buffer.advance(buffer.remaining());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Spring {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_tunnel_without_end_takes_turns_with_others() {
+        let (scratch, pipes) = (Scratch::default(), Pipes::new(&Arc::<Counters>::default()));
+        let mut direction = Direction::new(Bytes::new(), &scratch, &pipes);
+        let mut cx = Context::from_waker(Waker::noop());
+        for turns in 1..4 {
+            let poll = direction.poll(&mut cx, &mut Spring, &mut Spring);
+            assert!(poll.is_pending());
+            assert_eq!(direction.bytes, turns * BULK_TURN_BYTES_MAX as u64);
+        }
     }
 }
