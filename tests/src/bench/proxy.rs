@@ -23,7 +23,7 @@ pub use peer::Peer;
 
 use self::peer::Subject;
 use self::stage::Stage;
-use self::workload::{ACCESS_LOG, CHANGES, MANY_HOSTS, METRICS, ROUTES, WORKLOADS, Workload};
+use self::workload::{CHANGES, MANY_HOSTS, ROUTES, SEEN, WORKLOADS, Workload};
 use super::core::Core;
 use super::report::{Measure, Report, median};
 use super::rounds::{Effort, Rounds, figures, ratios, take_turns};
@@ -84,13 +84,9 @@ pub fn run(programs: &Programs, plan: &Plan, say: impl Fn(&str)) -> Result<Repor
         say("few and many routes");
         variant::routes(&mut bench)?;
     }
-    if plan.wants(METRICS) {
-        say("with and without metrics of requests");
-        variant::metrics(&mut bench)?;
-    }
-    if plan.wants(ACCESS_LOG) {
-        say("with and without an access log");
-        variant::access_log(&mut bench)?;
+    if plan.wants(SEEN) {
+        say("with and without metrics of requests and an access log");
+        variant::seen(&mut bench)?;
     }
     for peer in bench.peers.clone() {
         if plan.wants(MANY_HOSTS) {

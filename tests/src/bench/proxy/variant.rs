@@ -1,13 +1,13 @@
 //! Sluice beside itself: what a request costs with many routes, with metrics of requests, and with an
-//! access log.
+//! access log too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
 use super::peer::{Peer, Subject};
 use super::scene::Scene;
-use super::workload::{ACCESS_LOG, Load, METRICS, ROUTES, Transport, Workload};
+use super::workload::{Load, ROUTES, SEEN, Transport, Workload};
 use super::{Bench, PROXY_CPU, SUITE, cost};
 use crate::bench::report::Measure;
 use crate::bench::rounds::{Effort, figures, ratios, take_turns};
@@ -26,32 +26,24 @@ pub(super) fn routes(bench: &mut Bench<'_>) -> Result<()> {
     side_by_side(bench, ROUTES, &variants)
 }
 
-/// Requests that are counted by route nowhere, and those that are as usual.
-pub(super) fn metrics(bench: &mut Bench<'_>) -> Result<()> {
-    let variants = [("sluice, no metrics of requests", false), ("sluice", true)];
-    let variants = variants.map(|(name, metrics)| Variant {
+/// Requests that nobody sees; those that are counted by route; and those that are also told in an
+/// access log in ingress-nginx's format, which goes to a pipe.
+pub(super) fn seen(bench: &mut Bench<'_>) -> Result<()> {
+    let variants = [
+        (UNSEEN, false, false),
+        (Peer::Sluice.name(), true, false),
+        (LOGGED, true, true),
+    ];
+    let variants = variants.map(|(name, metrics, access_log)| Variant {
         name: name.to_owned(),
         scene: Scene {
             metrics,
-            ..Scene::PLAIN
-        },
-        load: Load::Get(1024, Reuse::KeepAlive, Transport::Tcp),
-    });
-    side_by_side(bench, METRICS, &variants)
-}
-
-/// No access log, and one in ingress-nginx's format to a file.
-pub(super) fn access_log(bench: &mut Bench<'_>) -> Result<()> {
-    let variants = [("sluice", false), ("sluice, access log", true)];
-    let variants = variants.map(|(name, access_log)| Variant {
-        name: name.to_owned(),
-        scene: Scene {
             access_log,
             ..Scene::PLAIN
         },
         load: Load::Get(1024, Reuse::KeepAlive, Transport::Tcp),
     });
-    side_by_side(bench, ACCESS_LOG, &variants)
+    side_by_side(bench, SEEN, &variants)
 }
 
 /// Sluice on one scene.
@@ -61,7 +53,7 @@ struct Variant {
     load: Load,
 }
 
-/// What a request costs each of them; the first is what the others are compared with.
+/// What a request costs each of them, in terms of the first and of the one before.
 ///
 /// Each pair has processes of its own: one start differs from the next by two percent (where memory
 /// happens to lie), so that many pairs of one start are one sample. Who comes first changes too.
@@ -89,9 +81,12 @@ fn side_by_side(bench: &mut Bench<'_>, name: &'static str, variants: &[Variant])
     for (turn, variant) in (0..).zip(variants) {
         let figures = figures(&rounds, turn, |cost| cost.proxy);
         bench.report.add_row(measure, &variant.name, &figures);
-        if turn > 0 {
-            let names = (&*variant.name, &*variants[0].name);
-            let ratios = ratios(&rounds, turn, 0, |cost| cost.proxy);
+        let baselines = turn
+            .checked_sub(1)
+            .map(|before| BTreeSet::from([0, before]));
+        for baseline in baselines.into_iter().flatten() {
+            let names = (&*variant.name, &*variants[usize::from(baseline)].name);
+            let ratios = ratios(&rounds, turn, baseline, |cost| cost.proxy);
             bench.report.add_ratio(measure, names, &ratios);
         }
     }
@@ -118,3 +113,8 @@ fn start(
 }
 
 const ROUTE_COUNTS: [usize; 4] = [10, 1_000, 10_000, 100_000];
+
+/// Neither metrics of requests nor an access log.
+pub(super) const UNSEEN: &str = "sluice, requests unseen";
+/// Both.
+pub(super) const LOGGED: &str = "sluice, access log";

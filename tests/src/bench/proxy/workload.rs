@@ -205,8 +205,7 @@ pub(super) const P256: &str = "full handshake P-256";
 pub(super) const RSA: &str = "full handshake RSA-2048";
 pub(super) const RATE: &str = "5,000 requests/s";
 pub(super) const ROUTES: &str = "routes";
-pub(super) const ACCESS_LOG: &str = "access log";
-pub(super) const METRICS: &str = "metrics of requests";
+pub(super) const SEEN: &str = "metrics and access log";
 pub(super) const CHANGES: &str = "route changes under load";
 pub(super) const MANY_HOSTS: &str = "10,000 hosts with endpoints of their own";
 
