@@ -21,12 +21,13 @@ use super::body::ResponseBody;
 use super::connection::Connection;
 use super::inbound::{Inbound, Replayed};
 use super::io::{Activity, Monitored};
-use super::limits::{BULK_TURN_BYTES_MAX, CONNECTION_BUFFER_BYTES_MAX};
+use super::limits::CONNECTION_BUFFER_BYTES_MAX;
 use super::linger::{self, OverTcp as _};
 use super::listen::Scheme;
 use super::serve::{Served, Successor, serve_http2};
 use super::stream::Stream;
 use super::tunnel::Side;
+use super::turn::Turn;
 
 /// A connection, served by what `M` makes.
 pub(super) struct Http1<S, H, M>
@@ -36,6 +37,7 @@ where
     state: State<S, H>,
     activity: Rc<Activity>,
     head_bytes_max: usize,
+    turn: Turn,
     make: M,
 }
 
@@ -65,6 +67,7 @@ where
             state: State::Asleep(io),
             activity,
             head_bytes_max: connection.worker.client_limit.head_bytes_max() as usize,
+            turn: Turn::default(),
             make,
         };
         if holds_bytes {
@@ -107,7 +110,9 @@ where
         let this = &mut *self;
         loop {
             match &mut this.state {
-                State::Awake(served) => return poll_turn(served, &this.activity, cx),
+                State::Awake(served) => {
+                    return poll_turn(served, &mut this.turn, &this.activity, cx);
+                }
                 State::Asleep(io) => ready!(io.poll_woken(cx)),
                 State::Over => return Poll::Ready(Ok(())),
             }
@@ -116,21 +121,24 @@ where
     }
 }
 
-/// Polls a connection until nothing large was read, or enough of it.
+/// Polls a connection until nothing large was read, or enough of it; then not before others have
+/// had their turn.
 ///
-/// hyper hands over one read of a body, and has itself polled again for the next: after all other
-/// connections that are to run, each of which puts its own read into the caches of this one's.
+/// hyper hands over one read of a body, and wakes itself for the next: it would be polled after all
+/// other connections that are to run, each of which puts its own read into the caches of this one's,
+/// and many times before the kernel is asked what has arrived for others.
 fn poll_turn<F: Future + Unpin>(
     mut served: F,
+    turn: &mut Turn,
     activity: &Activity,
     cx: &mut Context<'_>,
 ) -> Poll<F::Output> {
-    let mut left = BULK_TURN_BYTES_MAX;
+    ready!(turn.poll(cx));
     loop {
         let poll = Pin::new(&mut served).poll(cx);
         let read = activity.take_bulk();
-        left = left.saturating_sub(read);
-        if poll.is_ready() || read == 0 || left == 0 {
+        turn.note(read);
+        if poll.is_ready() || read == 0 || turn.is_over() {
             return poll;
         }
     }
@@ -215,36 +223,42 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::future::poll_fn;
     use std::task::Waker;
 
-    use super::super::limits::BULK_BYTES_MIN;
+    use super::super::limits::{BULK_BYTES_MIN, BULK_TURN_BYTES_MAX};
     use super::super::timer::Timers;
     use super::*;
 
-    /// How often a connection is polled that reads so much each time, and ends with the last.
-    fn polls(reads: &[usize]) -> usize {
+    /// How often a connection is polled in each of two turns that reads so much each time, and ends
+    /// with the last.
+    fn polls(reads: &[usize]) -> [usize; 2] {
         let activity = Activity::new(Timers::new());
-        let mut polled = 0;
-        let served = poll_fn(|_| {
-            activity.note_read(reads[polled]);
-            polled += 1;
-            if polled == reads.len() {
+        let polled = Cell::new(0);
+        let mut served = poll_fn(|_| {
+            activity.note_read(reads[polled.get()]);
+            polled.set(polled.get() + 1);
+            if polled.get() == reads.len() {
                 Poll::Ready(())
             } else {
                 Poll::Pending
             }
         });
-        let _ = poll_turn(served, &activity, &mut Context::from_waker(Waker::noop()));
-        polled
+        let mut turn = Turn::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        [(); 2].map(|()| {
+            let _ = poll_turn(&mut served, &mut turn, &activity, &mut cx);
+            polled.take()
+        })
     }
 
     #[test]
     fn bulk_goes_on_for_a_bounded_turn() {
         let large = BULK_TURN_BYTES_MAX / 4;
-        assert_eq!(polls(&[large, large, 0, 0]), 3);
-        assert_eq!(polls(&[large; 9]), 4);
-        assert_eq!(polls(&[large; 2]), 2);
-        assert_eq!(polls(&[BULK_BYTES_MIN - 1; 9]), 1);
+        assert_eq!(polls(&[large, large, 0, 0]), [3, 2]);
+        assert_eq!(polls(&[large; 9]), [4, 0], "others have their turn");
+        assert_eq!(polls(&[large; 2]), [2, 2]);
+        assert_eq!(polls(&[BULK_BYTES_MIN - 1; 9]), [1, 1]);
     }
 }

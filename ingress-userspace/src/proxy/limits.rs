@@ -140,9 +140,9 @@ pub(super) const PIPES_KEPT: usize = 16;
 /// Bytes at once that are bulk, which is worth the way through a pipe: a record of TLS.
 pub(super) const BULK_BYTES_MIN: usize = 16 * 1024;
 
-/// Bytes of bulk that are read from one HTTP/1 connection, and bytes of one response or of one
-/// direction of a tunnel that are moved, before others of its worker have their turn: a fifth of a
-/// millisecond. hyper asks a response for more once again: twice as many of that.
+/// Bytes of bulk that one connection of HTTP/1 uploads, or that a response or one direction of a
+/// tunnel moves, before others of the worker have their turn: a fifth of a millisecond. hyper asks
+/// a response for more once again: twice as many of that.
 pub(super) const BULK_TURN_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of the message that begins TLS, with room for keys that quantum computers can't guess.

@@ -20,9 +20,14 @@ impl Turn {
         self.moved = self.moved.saturating_add(bytes);
     }
 
+    /// Whether others are to have their turn.
+    pub(super) fn is_over(&self) -> bool {
+        self.moved >= BULK_TURN_BYTES_MAX
+    }
+
     /// Pending once after so many bytes.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.moved < BULK_TURN_BYTES_MAX {
+        if !self.is_over() {
             return Poll::Ready(());
         }
         self.moved = 0;
