@@ -63,6 +63,9 @@ impl Entry {
         let mut id = None;
         // Looking at all of them is quicker than looking each up.
         let fields = Fields::of(request.headers(), |name, value| {
+            if !log.template().lengths.has(name) {
+                return;
+            }
             for (place, wanted) in (0..).zip(&log.template().fields) {
                 if wanted == name {
                     entry.push_field(place, value.as_bytes());
@@ -117,8 +120,8 @@ impl Entry {
     /// A field's place in the template, its length, and its value.
     fn push_field(&mut self, place: u32, value: &[u8]) {
         let length = u32::try_from(value.len()).unwrap_or(0);
-        self.bytes.extend(place.to_ne_bytes());
-        self.bytes.extend(length.to_ne_bytes());
+        self.bytes.extend_from_slice(&place.to_ne_bytes());
+        self.bytes.extend_from_slice(&length.to_ne_bytes());
         self.bytes.extend_from_slice(value);
     }
 

@@ -93,9 +93,7 @@ impl Writer<'_> {
             Variable::BodyBytesSent => self.number(outcome.body_sent),
             Variable::BytesSent => self.number(outcome.sent),
             Variable::RequestLength => self.number(outcome.received),
-            Variable::RequestTime => {
-                self.seconds(outcome.ended.saturating_duration_since(outcome.begun));
-            }
+            Variable::RequestTime => self.seconds(outcome.took),
             Variable::UpstreamName => self.upstream_name(),
             Variable::UpstreamAddr => self.attempts(Self::endpoint),
             Variable::UpstreamStatus => self.attempts(|this, one| match one.status {

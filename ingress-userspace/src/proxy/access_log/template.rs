@@ -6,6 +6,7 @@ use http::HeaderName;
 use thiserror::Error;
 
 use super::block::PIECE_BYTES;
+use crate::proxy::request::X_REQUEST_ID;
 
 /// A parsed format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,9 +15,16 @@ pub struct Template {
     pub(super) escape: Escape,
     /// Request fields that have to be kept until the request ends.
     pub(super) fields: Vec<HeaderName>,
+    /// Of their names, and of that of a request's id.
+    pub(super) lengths: Lengths,
     /// Whether the port that the client connected to has to be kept as well.
     pub(super) has_port: bool,
 }
+
+/// Lengths of names: most fields of a request differ from all that are kept by that alone. Those of
+/// 63 bytes and more are taken for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lengths(u64);
 
 /// How values are made safe for where they stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +125,7 @@ impl Template {
             segments: Vec::new(),
             escape,
             fields: Vec::new(),
+            lengths: Lengths::default().with(&X_REQUEST_ID),
             has_port: false,
         }
     }
@@ -187,9 +196,28 @@ impl Template {
     fn field(&mut self, name: &str) -> usize {
         let known = self.fields.iter().position(|field| field == name);
         known.unwrap_or_else(|| {
-            self.fields.extend(HeaderName::from_str(name));
+            if let Ok(name) = HeaderName::from_str(name) {
+                self.lengths = self.lengths.with(&name);
+                self.fields.push(name);
+            }
             self.fields.len() - 1
         })
+    }
+}
+
+impl Lengths {
+    fn with(self, name: &HeaderName) -> Self {
+        Self(self.0 | Self::bit(name))
+    }
+
+    /// Whether a name is as long as one of them.
+    #[inline]
+    pub(super) fn has(self, name: &HeaderName) -> bool {
+        self.0 & Self::bit(name) != 0
+    }
+
+    fn bit(name: &HeaderName) -> u64 {
+        1 << name.as_str().len().min(63)
     }
 }
 
@@ -316,6 +344,16 @@ mod tests {
         let format = "$http_x_a $http_x_a $host $http_host $remote_user";
         let parsed = Template::parse(format, Escape::Text).unwrap();
         assert_eq!(parsed.fields, ["x-a", "host", "authorization"]);
+    }
+
+    #[test]
+    fn no_field_that_is_kept_is_passed_over() {
+        let long = "a_".repeat(40);
+        let parsed = Template::parse(&format!("$http_{long}x $host"), Escape::Text).unwrap();
+        for name in parsed.fields.iter().chain([&X_REQUEST_ID]) {
+            assert!(parsed.lengths.has(name), "{name}");
+        }
+        assert!(!parsed.lengths.has(&http::header::ACCEPT));
     }
 
     #[test]

@@ -330,8 +330,8 @@ impl Record {
         Some(Outcome {
             method: &self.method,
             labels: &self.route.get()?.labels,
-            begun: self.begun,
             ended,
+            took: totals.took,
             status,
             received: totals.received,
             sent: totals.sent,
@@ -356,8 +356,9 @@ struct Totals {
 pub(in super::super) struct Outcome<'a> {
     pub(in super::super) method: &'a Method,
     pub(in super::super) labels: &'a Labels,
-    pub(in super::super) begun: Instant,
     pub(in super::super) ended: Instant,
+    /// From its head to its end.
+    pub(in super::super) took: Duration,
     pub(in super::super) status: u16,
     pub(in super::super) received: u64,
     pub(in super::super) sent: u64,
