@@ -305,9 +305,14 @@ impl Body for ResponseBody {
         let conduit = body.conduit(this.in_flight.connection());
         let poll = body.poll(conduit, cx);
         if let Poll::Ready(Some(Ok(frame))) = &poll {
-            let length = frame.data_ref().map_or(0, Chunk::remaining);
+            let chunk = frame.data_ref();
+            let length = chunk.map_or(0, Chunk::remaining);
             this.in_flight.account().add_response_body(length);
-            body.turn.note(length);
+            match chunk {
+                Some(Chunk::Piped(length)) => body.turn.note(*length),
+                Some(Chunk::Bytes(bytes)) => body.turn.note_copied(bytes.len()),
+                None => {}
+            }
         }
         let is_clients_turn = conduit.is_some_and(Conduit::is_full);
         this.in_flight.wait(poll.is_pending() && !is_clients_turn);

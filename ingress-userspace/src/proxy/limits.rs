@@ -140,10 +140,12 @@ pub(super) const PIPES_KEPT: usize = 16;
 /// Bytes at once that are bulk, which is worth the way through a pipe: a record of TLS.
 pub(super) const BULK_BYTES_MIN: usize = 16 * 1024;
 
-/// Bytes of bulk that one connection of HTTP/1 uploads, or that a response or one direction of a
-/// tunnel moves, before others of the worker have their turn: a fifth of a millisecond. hyper asks
-/// a response for more once again: twice as many of that.
+/// Bytes of bulk that one connection of HTTP/1 uploads, or that the kernel moves of a response or of
+/// one direction of a tunnel, before others of the worker have their turn: a fifth of a millisecond.
 pub(super) const BULK_TURN_BYTES_MAX: usize = 1024 * 1024;
+
+/// The same of what goes through our memory, most of it with TLS.
+pub(super) const COPIED_TURN_BYTES_MAX: usize = BULK_TURN_BYTES_MAX / 4;
 
 /// Bytes of the message that begins TLS, with room for keys that quantum computers can't guess.
 pub(super) const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;

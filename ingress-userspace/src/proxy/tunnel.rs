@@ -151,7 +151,7 @@ impl<'a> Direction<'a> {
         loop {
             while !self.kept.is_empty() {
                 let written = ready!(Pin::new(&mut *sink).poll_write(cx, &self.kept))?;
-                self.wrote(written)?;
+                self.copied(written)?;
                 self.kept.advance(written);
             }
             if let Some(sink) = sink.plain() {
@@ -208,7 +208,7 @@ impl<'a> Direction<'a> {
         self.is_bulk = read.len() >= BULK_BYTES_MIN;
         let written = match Pin::new(sink).poll_write(cx, read)? {
             Poll::Ready(written) => {
-                self.wrote(written)?;
+                self.copied(written)?;
                 written
             }
             Poll::Pending => 0,
@@ -245,9 +245,15 @@ impl<'a> Direction<'a> {
             if pipe.length() == 0 {
                 self.pipe = None;
             }
+            self.turn.note(drained);
             self.wrote(drained)?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn copied(&mut self, count: usize) -> io::Result<()> {
+        self.turn.note_copied(count);
+        self.wrote(count)
     }
 
     fn wrote(&mut self, count: usize) -> io::Result<()> {
@@ -256,7 +262,6 @@ impl<'a> Direction<'a> {
         }
         self.moved = true;
         self.bytes += count as u64;
-        self.turn.note(count);
         self.unflushed = true;
         Ok(())
     }
@@ -287,7 +292,7 @@ mod tests {
     use tokio::io::{AsyncRead, AsyncWrite};
 
     use super::super::counters::Counters;
-    use super::super::limits::BULK_TURN_BYTES_MAX;
+    use super::super::limits::COPIED_TURN_BYTES_MAX;
     use super::*;
 
     /// Always has something to read, and takes all that is written.
@@ -336,7 +341,7 @@ mod tests {
         for turns in 1..4 {
             let poll = direction.poll(&mut cx, &mut Spring, &mut Spring);
             assert!(poll.is_pending());
-            assert_eq!(direction.bytes, turns * BULK_TURN_BYTES_MAX as u64);
+            assert_eq!(direction.bytes, turns * COPIED_TURN_BYTES_MAX as u64);
         }
     }
 }

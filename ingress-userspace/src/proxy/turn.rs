@@ -4,20 +4,36 @@
 //! or a tunnel are quick there is always something, and all others wait for as long as it lasts.
 
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
-use super::limits::BULK_TURN_BYTES_MAX;
+use super::limits::{BULK_TURN_BYTES_MAX, COPIED_TURN_BYTES_MAX};
 
-/// Bytes that something has moved since others had their turn.
+/// What something has moved since others had their turn.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     moved: usize,
+    /// That of the others, once it is theirs.
+    pause: Option<Arc<Pause>>,
+}
+
+/// The turn of others. Whoever is polled meanwhile, as who has woken itself, waits for its end.
+#[derive(Debug)]
+struct Pause {
+    is_over: AtomicBool,
+    waiting: Waker,
 }
 
 impl Turn {
-    /// Notes that so many bytes have moved.
+    /// Notes that so many bytes were read, or moved by the kernel.
     pub(super) fn note(&mut self, bytes: usize) {
         self.moved = self.moved.saturating_add(bytes);
+    }
+
+    /// Notes that so many bytes went through our memory, perhaps with TLS on one side or on both.
+    pub(super) fn note_copied(&mut self, bytes: usize) {
+        self.note(bytes.saturating_mul(BULK_TURN_BYTES_MAX / COPIED_TURN_BYTES_MAX));
     }
 
     /// Whether others are to have their turn.
@@ -25,14 +41,41 @@ impl Turn {
         self.moved >= BULK_TURN_BYTES_MAX
     }
 
-    /// Pending once after so many bytes.
+    /// Pending after so many bytes, until others have had their turn.
+    #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.is_over() {
-            return Poll::Ready(());
+        if self.is_over() {
+            self.poll_pause(cx)
+        } else {
+            Poll::Ready(())
         }
-        self.moved = 0;
-        let_others(cx);
+    }
+
+    #[cold]
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &self.pause {
+            if pause.is_over.load(Ordering::Relaxed) {
+                *self = Self::default();
+                return Poll::Ready(());
+            }
+            if pause.waiting.will_wake(cx.waker()) {
+                return Poll::Pending;
+            }
+        }
+        let pause = Arc::new(Pause {
+            is_over: AtomicBool::new(false),
+            waiting: cx.waker().clone(),
+        });
+        self.pause = Some(Arc::clone(&pause));
+        let_others(&mut Context::from_waker(&pause.into()));
         Poll::Pending
+    }
+}
+
+impl Wake for Pause {
+    fn wake(self: Arc<Self>) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.waiting.wake_by_ref();
     }
 }
 
@@ -47,9 +90,7 @@ mod tests {
     use std::future::poll_fn;
     use std::io::Write as _;
     use std::os::unix::net::UnixStream as Sender;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::task::Waker;
+    use std::sync::atomic::AtomicU32;
 
     use tokio::io::AsyncReadExt as _;
     use tokio::net::UnixStream;
@@ -66,8 +107,28 @@ mod tests {
             assert!(turn.poll(&mut cx).is_ready());
             turn.note(1);
             assert!(turn.poll(&mut cx).is_pending());
+            // Without a runtime nobody waits for others.
+            assert!(turn.poll(&mut cx).is_ready());
+            turn.note_copied(COPIED_TURN_BYTES_MAX);
+            assert!(turn.poll(&mut cx).is_pending());
             assert!(turn.poll(&mut cx).is_ready());
         }
+    }
+
+    /// Being polled for another reason does not begin the next turn.
+    #[tokio::test]
+    async fn a_pause_lasts_until_others_have_had_their_turn() {
+        let mut turn = Turn::default();
+        turn.note(BULK_TURN_BYTES_MAX);
+        let mut polls = 0;
+        poll_fn(|cx| {
+            polls += 1;
+            let poll = turn.poll(cx);
+            assert!(poll.is_ready() || turn.poll(cx).is_pending());
+            poll
+        })
+        .await;
+        assert_eq!(polls, 2);
     }
 
     /// Who always has something to move lets one that waits for the kernel have its turn at once.
@@ -80,13 +141,15 @@ mod tests {
         let turns = Arc::new(AtomicU32::new(0));
         let taken = Arc::clone(&turns);
         let mut turn = Turn::default();
-        runtime.spawn(poll_fn(move |cx| {
-            if taken.fetch_add(1, Ordering::Relaxed) == SENT_AT {
-                sender.write_all(b"1").expect("there is room");
+        runtime.spawn(async move {
+            loop {
+                if taken.fetch_add(1, Ordering::Relaxed) == SENT_AT {
+                    sender.write_all(b"1").expect("there is room");
+                }
+                turn.note(BULK_TURN_BYTES_MAX);
+                poll_fn(|cx| turn.poll(cx)).await;
             }
-            turn.note(BULK_TURN_BYTES_MAX);
-            turn.poll(cx)
-        }));
+        });
         let waits = runtime.spawn(async move {
             let mut receiver = UnixStream::from_std(receiver).expect("a runtime");
             receiver.read_u8().await.expect("a byte");
