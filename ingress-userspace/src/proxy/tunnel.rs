@@ -289,14 +289,14 @@ mod tests {
     use std::sync::Arc;
     use std::task::Waker;
 
-    use tokio::io::{AsyncRead, AsyncWrite};
+    use tokio::io::{AsyncReadExt as _, Join, Repeat, Sink, Take, join, repeat, sink};
 
     use super::super::counters::Counters;
     use super::super::limits::COPIED_TURN_BYTES_MAX;
     use super::*;
 
-    /// Always has something to read, and takes all that is written.
-    struct Spring;
+    /// Always has something to read for a long time, and takes all that is written.
+    type Spring = Join<Take<Repeat>, Sink>;
 
     impl Joined for Spring {
         fn plain(&self) -> Option<&TcpStream> {
@@ -304,44 +304,18 @@ mod tests {
         }
     }
 
-    impl AsyncRead for Spring {
-        fn poll_read(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            buffer: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            buffer.advance(buffer.remaining());
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    impl AsyncWrite for Spring {
-        fn poll_write(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            Poll::Ready(Ok(bytes.len()))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
     #[test]
     fn a_tunnel_without_end_takes_turns_with_others() {
+        let turn = COPIED_TURN_BYTES_MAX as u64;
+        let spring = || join(repeat(7).take(5 * turn), sink());
         let (scratch, pipes) = (Scratch::default(), Pipes::new(&Arc::<Counters>::default()));
         let mut direction = Direction::new(Bytes::new(), &scratch, &pipes);
+        let (mut source, mut sink) = (spring(), spring());
         let mut cx = Context::from_waker(Waker::noop());
         for turns in 1..4 {
-            let poll = direction.poll(&mut cx, &mut Spring, &mut Spring);
+            let poll = direction.poll(&mut cx, &mut source, &mut sink);
             assert!(poll.is_pending());
-            assert_eq!(direction.bytes, turns * COPIED_TURN_BYTES_MAX as u64);
+            assert_eq!(direction.bytes, turns * turn);
         }
     }
 }
