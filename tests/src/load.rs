@@ -44,16 +44,18 @@ pub enum Reuse {
 pub struct Running {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
-    threads: Vec<JoinHandle<Vec<String>>>,
+    threads: Vec<JoinHandle<Outcome>>,
 }
 
 /// What came of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Requests that were answered as they should be.
     pub answered: u64,
     /// What went wrong with the others.
     pub failures: Vec<String>,
+    /// How long the one took that took longest, whatever came of it.
+    pub slowest: Duration,
 }
 
 impl Plan {
@@ -87,26 +89,29 @@ impl Plan {
         })
     }
 
-    fn repeat(&self, stop: &AtomicBool, answered: &AtomicU64) -> Vec<String> {
-        let mut failures = Vec::new();
+    fn repeat(&self, stop: &AtomicBool, answered: &AtomicU64) -> Outcome {
+        let mut outcome = Outcome::default();
         let mut connection = None;
         let mut due = Instant::now();
-        while !stop.load(Ordering::Relaxed) && failures.len() < FAILURES_MAX {
+        while !stop.load(Ordering::Relaxed) && outcome.failures.len() < FAILURES_MAX {
             if let Some(rate) = self.rate {
                 thread::sleep(due.saturating_duration_since(Instant::now()));
                 due += Duration::from_secs(1) * u32::try_from(self.connections).unwrap_or(1) / rate;
             }
+            let begun = Instant::now();
             match self.request(&mut connection) {
                 Ok(()) => {
                     answered.fetch_add(1, Ordering::Relaxed);
+                    outcome.answered += 1;
                 }
                 Err(error) => {
-                    failures.push(error.to_string());
+                    outcome.failures.push(error.to_string());
                     connection = None;
                 }
             }
+            outcome.slowest = outcome.slowest.max(begun.elapsed());
         }
-        failures
+        outcome
     }
 
     fn request(&self, connection: &mut Option<BufReader<TcpStream>>) -> io::Result<()> {
@@ -147,18 +152,21 @@ impl Running {
     /// Ends it.
     pub fn stop(self) -> Result<Outcome> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut failures = Vec::new();
+        let mut outcome = Outcome::default();
         for thread in self.threads {
-            failures.extend(
-                thread
-                    .join()
-                    .map_err(|_| anyhow!("a load thread panicked"))?,
-            );
+            let part = thread.join();
+            outcome.add(part.map_err(|_| anyhow!("a load thread panicked"))?);
         }
-        Ok(Outcome {
-            answered: self.answered.load(Ordering::Relaxed),
-            failures,
-        })
+        Ok(outcome)
+    }
+}
+
+impl Outcome {
+    /// Counts what came of other load at the same time.
+    pub fn add(&mut self, other: Self) {
+        self.answered += other.answered;
+        self.failures.extend(other.failures);
+        self.slowest = self.slowest.max(other.slowest);
     }
 }
 

@@ -101,23 +101,19 @@ impl Stage {
             let seen = running[0].answered();
             wait_until("more answers", || Ok(running[0].answered() >= seen + 3000))
         });
-        let mut outcome = Outcome {
-            answered: 0,
-            failures: Vec::new(),
-        };
+        let mut outcome = Outcome::default();
         for running in running {
-            let part = running.stop()?;
-            outcome.answered += part.answered;
-            outcome.failures.extend(part.failures);
+            outcome.add(running.stop()?);
         }
         done?;
         let seconds = start.elapsed().as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a count of seconds of requests")]
         let rate = outcome.answered as f64 / seconds;
         eprintln!(
-            "{} requests in {seconds:.1} s, {rate:.0}/s, {} failed",
+            "{} requests in {seconds:.1} s, {rate:.0}/s, {} failed, slowest {:?}",
             outcome.answered,
-            outcome.failures.len()
+            outcome.failures.len(),
+            outcome.slowest
         );
         ensure!(rate >= RATE_MIN, "only {rate:.0} requests a second");
         Ok(outcome)

@@ -225,7 +225,7 @@ impl Open {
         tokio::select! {
             () = self.answers() => {}
             () = session.over.notified() => {}
-            () = session.endpoint.wait_until(is_lost) => {}
+            () = session.backend.wait_until(is_lost) => {}
             () = session.idle(worker) => {}
         }
     }

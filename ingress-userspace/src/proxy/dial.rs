@@ -92,8 +92,8 @@ pub(super) async fn tcp(
     judge(worker, backend, endpoint, opening).await
 }
 
-/// Counts what comes of a connection, and holds it against the endpoint. Gives up when the backend
-/// loses the endpoint.
+/// Counts what comes of a connection, and holds it against the endpoint. Gives up when the endpoint
+/// is none that the backend would choose any more.
 async fn judge<T>(
     worker: &WorkerState,
     backend: &Backend,
@@ -106,7 +106,7 @@ async fn judge<T>(
         tokio::select! {
             biased;
             opened = opening => Some(opened),
-            () = endpoint.wait_until(|| backend.has_lost(endpoint.address)) => None,
+            () = backend.wait_until(|| backend.avoids(endpoint.address)) => None,
         }
     };
     let outcome = worker.timers.timeout(limit, opening).await;

@@ -41,8 +41,6 @@ pub(super) struct Endpoint {
     asked_at: Cell<Option<Instant>>,
     /// How many backends it is an endpoint of.
     backends: Cell<usize>,
-    /// Told when that is one less.
-    leaving: Notify,
 }
 
 /// Tells those who wait for an endpoint that a request has ended; one for all endpoints.
@@ -121,7 +119,6 @@ impl Endpoint {
             freed: Rc::clone(freed),
             asked_at: Cell::new(None),
             backends: Cell::new(0),
-            leaving: Notify::new(),
         })
     }
 
@@ -210,19 +207,7 @@ impl Endpoint {
             count.set(count.get() - idle.len());
             self.multiplexed.close();
         }
-        self.leaving.notify_waiters();
         is_unused
-    }
-
-    /// Waits until `is_lost` says so; asks it whenever the endpoint has left a backend.
-    pub(super) async fn wait_until(&self, is_lost: impl Fn() -> bool) {
-        loop {
-            let notified = self.leaving.notified();
-            if is_lost() {
-                return;
-            }
-            notified.await;
-        }
     }
 
     pub(super) fn in_flight(&self) -> u32 {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use ingress_core::balance::{self, Draw, Policy, RetryBudget, Ring, Standing};
 use ingress_core::ir::{Affinity, AffinityMode, Balance, Retries, UpstreamProtocol};
+use tokio::sync::Notify;
 
 use super::backend::{BackendSlot, Endpoints};
 use super::balancing::Balancing;
@@ -47,6 +48,8 @@ pub(super) struct Backend {
     pub(super) retries: Retries,
     turn: Cell<u64>,
     budget: Cell<RetryBudget>,
+    /// Told when its endpoints are others, or drain.
+    changed: Notify,
 }
 
 /// The endpoints of a backend as they were when it was last looked at.
@@ -108,6 +111,7 @@ impl Pool {
                 retries: slot.policy.retries,
                 turn: Cell::new(slot.id),
                 budget: Cell::new(RetryBudget::new(now)),
+                changed: Notify::new(),
             })
         });
         if backend.affinity.is_some() {
@@ -309,6 +313,7 @@ impl Pool {
         members.ring = backend.is_hashed().then(|| Ring::new(&addresses));
         members.published = Arc::clone(published);
         self.leave(&before);
+        backend.changed.notify_waiters();
     }
 
     /// Endpoints leave a backend, which may still be at work on requests that found it before.
@@ -350,6 +355,26 @@ impl Backend {
         let now = self.slot.endpoints();
         let has = now.addresses.contains(&address) || now.draining.contains(&address);
         !has && !self.slot.is_retired()
+    }
+
+    /// Whether nothing new goes to an endpoint: it was taken out, or it drains and no session can be
+    /// there.
+    pub(super) fn avoids(&self, address: SocketAddr) -> bool {
+        let now = self.slot.endpoints();
+        let may_stay = self.affinity.is_some() && now.draining.contains(&address);
+        let has = now.addresses.contains(&address) || may_stay;
+        !has && !self.slot.is_retired()
+    }
+
+    /// Waits until `is_over` says so; asks it whenever the endpoints have changed.
+    pub(super) async fn wait_until(&self, is_over: impl Fn() -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if is_over() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     fn is_hashed(&self) -> bool {

@@ -128,7 +128,12 @@ fn the_same_key_leads_to_the_same_endpoint_and_few_move_when_one_goes() {
     }
 }
 
-fn sticky(endpoints: &[SocketAddr], draining: &[SocketAddr], mode: AffinityMode) -> Config {
+/// Sessions by cookie.
+pub(crate) fn sticky(
+    endpoints: &[SocketAddr],
+    draining: &[SocketAddr],
+    mode: AffinityMode,
+) -> Config {
     sticky_with(endpoints, draining, mode, false)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ingress_core::ir::{Config, UdpService, UpstreamProtocol};
+use ingress_core::ir::{Config, Endpoint, UdpService, UpstreamProtocol};
 use ingress_userspace::proxy::{DatagramLimits, WorkerOptions};
 
 use crate::rig::{Options, PATIENCE, Proxy, config, wait_until};
@@ -27,6 +27,10 @@ pub(crate) fn echo(name: &'static str) -> SocketAddr {
 
 /// A UDP service of the proxy's port.
 pub(crate) fn service(port: u16, endpoints: &[SocketAddr]) -> Config {
+    service_draining(port, endpoints, &[])
+}
+
+fn service_draining(port: u16, endpoints: &[SocketAddr], draining: &[SocketAddr]) -> Config {
     let mut config = config(&[("udp.test", "/", endpoints)]);
     let backends = std::mem::take(&mut config.backends);
     let (key, backend) = backends.iter().next().unwrap();
@@ -34,6 +38,8 @@ pub(crate) fn service(port: u16, endpoints: &[SocketAddr]) -> Config {
     let mut backend = (**backend).clone();
     backend.key = service.backend.clone();
     backend.protocol = UpstreamProtocol::Datagrams;
+    let endpoint = |address: &SocketAddr| Endpoint { address: *address };
+    backend.draining = draining.iter().map(endpoint).collect();
     assert_ne!(*key, backend.key);
     config.hosts.clear();
     config
@@ -124,6 +130,10 @@ fn a_session_moves_when_its_endpoint_leaves() {
     proxy.publish(service(port, &[a]));
     let client = client(proxy.udp);
     assert_eq!(ask(&client, b"x").0, "a");
+    proxy.publish(service_draining(port, &[b], &[a]));
+    for _ in 0..3 {
+        assert_eq!(ask(&client, b"x").0, "a", "it drains");
+    }
     proxy.publish(service(port, &[b]));
     wait_until("the session has ended", || {
         proxy.snapshot().udp_sessions_open == 0

@@ -6,10 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use http::{Request, Response};
-use ingress_core::ir::{Config, TcpService, UpstreamProtocol};
+use ingress_core::balance::hash_of_address;
+use ingress_core::ir::{AffinityMode, Config, Endpoint, TcpService, UpstreamProtocol};
 use ingress_userspace::proxy::{Dial, HostDial, Timeouts, WorkerOptions};
 use socket2::{Domain, Socket, Type};
 
+use crate::balancing::{config_with, sticky};
 use crate::grpc::speaking;
 use crate::h2rig::{self, Asked, H2Origin, run};
 use crate::rig::{Client, Options, Origin, PATIENCE, Proxy, config, wait_until};
@@ -94,6 +96,48 @@ fn requests_go_on_to_another_endpoint_at_once() {
     let metrics = proxy.metrics();
     let line = format!("sluice_upstream_connects_abandoned_total{{worker=\"0\"}} {REQUESTS}");
     assert!(metrics.contains(&line), "{metrics}");
+}
+
+#[test]
+fn nobody_waits_for_an_endpoint_that_drains() {
+    let gone = Vanished::new();
+    let origin = Origin::echo("origin");
+    let (proxy, dialled) = start(config(&[("one.test", "/", &[gone.address])]));
+    let mut client = proxy.client();
+    client.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
+    dialled.recv_timeout(PATIENCE).unwrap();
+    proxy.publish(config_with(&[origin.address], |backend| {
+        backend.draining = vec![Endpoint {
+            address: gone.address,
+        }];
+    }));
+    assert_eq!(client.read_reply().status, 200);
+    assert_eq!(proxy.snapshot().upstream_connects_abandoned, 1);
+}
+
+#[test]
+fn a_session_waits_for_one_that_drains_until_that_has_gone() {
+    let gone = Vanished::new();
+    let origin = Origin::echo("origin");
+    let published = |endpoints: &[SocketAddr], draining: &[SocketAddr]| {
+        sticky(endpoints, draining, AffinityMode::Persistent)
+    };
+    let ready = [origin.address];
+    let (proxy, dialled) = start(published(&[origin.address, gone.address], &[]));
+    let session = hash_of_address(gone.address);
+    let mut client = proxy.client();
+    client.write(&format!(
+        "GET / HTTP/1.1\r\nHost: one.test\r\nCookie: STICK={session:016x}\r\n\r\n"
+    ));
+    dialled.recv_timeout(PATIENCE).unwrap();
+    proxy.publish(published(&ready, &[gone.address]));
+    let mut other = proxy.client();
+    other.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
+    assert_eq!(other.read_reply().status, 200);
+    assert_eq!(proxy.snapshot().upstream_connects_abandoned, 0);
+    proxy.publish(published(&ready, &[]));
+    assert_eq!(client.read_reply().status, 200);
+    assert_eq!(proxy.snapshot().upstream_connects_abandoned, 1);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A Deployment that changes under load. Its pods serve on for a second after they are told to end,
 //! but where a test says otherwise.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use ingress_tests::rig::wait_until;
 
@@ -37,6 +39,8 @@ pub(crate) fn scale_up(stage: &Stage) -> Result<()> {
 fn nothing_is_lost(stage: &Stage, f: impl FnOnce() -> Result<()>) -> Result<()> {
     let outcome = stage.under_load(f)?;
     ensure!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+    let slowest = outcome.slowest;
+    ensure!(slowest < WAIT_MAX, "a request took {slowest:?}");
     Ok(())
 }
 
@@ -93,6 +97,9 @@ const WITHOUT_HOOK: &str =
 /// As in the Deployment.
 const WITH_HOOK: &str = r#"--patch={"spec": {"template": {"spec": {"containers": [
     {"name": "web", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}]}}}}"#;
+
+/// Less than who waits for a pod that has gone would wait: `proxy-connect-timeout` is 5 seconds.
+const WAIT_MAX: Duration = Duration::from_secs(4);
 
 /// Requests that can be under way at one time.
 const CONNECTIONS: usize = 8;
