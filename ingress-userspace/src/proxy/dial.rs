@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -12,6 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::endpoint::Endpoint;
 use super::error::Failure;
+use super::limits::SLOW_CONNECT;
 use super::pool::Backend;
 use super::stream::UpstreamStream;
 use super::upstream::Upstream;
@@ -43,90 +45,117 @@ impl Dial for HostDial {
     }
 }
 
+/// One connection that is wanted.
+pub(super) struct Aim<'a> {
+    pub(super) worker: &'a Rc<WorkerState>,
+    pub(super) backend: &'a Backend,
+    pub(super) endpoint: &'a Endpoint,
+    /// Where it was tried before, if it may be tried elsewhere.
+    pub(super) tried: Option<&'a [SocketAddr]>,
+}
+
 /// Opens a connection to an endpoint for one request at a time.
-pub(super) async fn http1(
-    worker: &Rc<WorkerState>,
-    backend: &Backend,
-    endpoint: &Endpoint,
-) -> Result<Box<Upstream>, Failure> {
+pub(super) async fn http1(aim: &Aim<'_>) -> Result<Box<Upstream>, Failure> {
     let opening = async {
-        let stream = open(worker, endpoint).await?;
-        Ok(Upstream::new(stream, &worker.timers))
+        let stream = aim.open().await?;
+        Ok(Upstream::new(stream, &aim.worker.timers))
     };
-    judge(worker, backend, endpoint, opening).await
+    aim.judge(opening).await
 }
 
 /// Opens a connection to an endpoint for several requests at a time, which is kept there.
-pub(super) async fn http2(
-    worker: &Rc<WorkerState>,
-    backend: &Backend,
-    endpoint: &Endpoint,
-) -> Result<(), Failure> {
+pub(super) async fn http2(aim: &Aim<'_>) -> Result<(), Failure> {
     let opening = async {
-        let stream = open(worker, endpoint).await?;
-        endpoint.multiplexed.adopt(stream, worker).await
+        let stream = aim.open().await?;
+        let adopting = aim.endpoint.multiplexed.adopt(stream, aim.worker);
+        adopting.await.map_err(Failure::Connect)
     };
-    judge(worker, backend, endpoint, opening).await
-}
-
-/// TCP, and TLS if the protocol asks for it.
-async fn open(worker: &WorkerState, endpoint: &Endpoint) -> io::Result<UpstreamStream> {
-    let address = endpoint.address;
-    let stream = connect(worker, address).await?;
-    let tls = &worker.upstream_tls;
-    tls.connect(stream, endpoint.protocol, address).await
-}
-
-async fn connect(worker: &WorkerState, address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = TcpSocket::from_std_stream(worker.dial.socket(address)?.into());
-    socket.connect(address).await
+    aim.judge(opening).await
 }
 
 /// Opens a connection to an endpoint that is carried as it is.
-pub(super) async fn tcp(
-    worker: &WorkerState,
-    backend: &Backend,
-    endpoint: &Endpoint,
-) -> Result<TcpStream, Failure> {
-    let opening = connect(worker, endpoint.address);
-    judge(worker, backend, endpoint, opening).await
+pub(super) async fn tcp(aim: &Aim<'_>) -> Result<TcpStream, Failure> {
+    aim.judge(aim.connect()).await
 }
 
-/// Counts what comes of a connection, and holds it against the endpoint. Gives up when the endpoint
-/// is none that the backend would choose any more.
-async fn judge<T>(
-    worker: &WorkerState,
-    backend: &Backend,
-    endpoint: &Endpoint,
-    opening: impl Future<Output = io::Result<T>>,
-) -> Result<T, Failure> {
-    let limit = backend.waits.connect;
-    // A pod that has gone answers nothing, and who removes it knows before the timeout does.
-    let opening = async {
-        tokio::select! {
-            biased;
-            opened = opening => Some(opened),
-            () = backend.wait_until(|| backend.avoids(endpoint.address)) => None,
-        }
-    };
-    let outcome = worker.timers.timeout(limit, opening).await;
-    let counters = &worker.counters;
-    let failure = match outcome {
-        Some(Some(Ok(opened))) => {
-            counters.upstream_connects.increment();
-            endpoint.succeed();
-            return Ok(opened);
-        }
-        Some(Some(Err(error))) => Failure::Connect(error),
-        Some(None) => {
-            counters.upstream_connects_abandoned.increment();
-            return Err(Failure::Left);
-        }
-        None => Failure::ConnectTimedOut,
-    };
-    counters.upstream_connect_failures.increment();
-    if endpoint.fail(worker.timers.now()) {
-        counters.upstream_ejections.increment();
+impl Aim<'_> {
+    /// TCP, and TLS if the protocol asks for it.
+    async fn open(&self) -> Result<UpstreamStream, Failure> {
+        let stream = self.connect().await?;
+        let Endpoint {
+            address, protocol, ..
+        } = *self.endpoint;
+        let tls = &self.worker.upstream_tls;
+        let opening = tls.connect(stream, protocol, address);
+        opening.await.map_err(Failure::Connect)
     }
-    Err(failure)
+
+    async fn connect(&self) -> Result<TcpStream, Failure> {
+        let (worker, address) = (self.worker, self.endpoint.address);
+        let socket = worker.dial.socket(address).map_err(Failure::Connect)?;
+        let mut connecting = pin!(TcpSocket::from_std_stream(socket.into()).connect(address));
+        loop {
+            let connected = worker.timers.timeout(SLOW_CONNECT, connecting.as_mut());
+            match connected.await {
+                Some(connected) => return connected.map_err(Failure::Connect),
+                None if self.has_other() => return Err(Failure::Overtaken),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether another endpoint may do what this one has not done yet.
+    fn has_other(&self) -> bool {
+        let Self {
+            worker,
+            backend,
+            endpoint,
+            ..
+        } = self;
+        self.tried
+            .is_some_and(|tried| worker.pool.has_other(backend, endpoint, tried))
+    }
+
+    /// Counts what comes of a connection, and holds it against the endpoint. Gives up when the
+    /// endpoint is none that the backend would choose any more.
+    async fn judge<T>(
+        &self,
+        opening: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let Self {
+            worker,
+            backend,
+            endpoint,
+            ..
+        } = self;
+        let limit = backend.waits.connect;
+        // A pod that has gone answers nothing, and who removes it knows before the timeout does.
+        let opening = async {
+            tokio::select! {
+                biased;
+                opened = opening => opened,
+                () = backend.wait_until(|| backend.avoids(endpoint.address)) => Err(Failure::Left),
+            }
+        };
+        let outcome = worker.timers.timeout(limit, opening).await;
+        let counters = &worker.counters;
+        let failure = match outcome {
+            Some(Ok(opened)) => {
+                counters.upstream_connects.increment();
+                endpoint.succeed();
+                return Ok(opened);
+            }
+            Some(Err(Failure::Left)) => {
+                counters.upstream_connects_abandoned.increment();
+                return Err(Failure::Left);
+            }
+            Some(Err(failure)) => failure,
+            None => Failure::ConnectTimedOut,
+        };
+        counters.upstream_connect_failures.increment();
+        if endpoint.fail(worker.timers.now()) {
+            counters.upstream_ejections.increment();
+        }
+        Err(failure)
+    }
 }

@@ -63,6 +63,12 @@ pub(super) enum Failure {
     /// Upstream: no connection in time.
     #[error("upstream connection timed out")]
     ConnectTimedOut,
+    /// Upstream: no connection by a time by which others have theirs, and there are others.
+    #[error("upstream is slow to connect")]
+    Overtaken,
+    /// Upstream: no connection for another request, which this one has waited for.
+    #[error("upstream could not be connected to")]
+    Unreached,
     /// Upstream: the endpoint was removed while it was being connected to.
     #[error("endpoint has left its backend")]
     Left,
@@ -126,12 +132,14 @@ impl Failure {
             }
             Self::Connect(_)
             | Self::Broken(_)
+            | Self::Unreached
             | Self::Unsent
             | Self::Switched
             | Self::NotSwitched => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimedOut | Self::ResponseTimedOut | Self::DeadlineExceeded => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Self::ConnectTimedOut
+            | Self::Overtaken
+            | Self::ResponseTimedOut
+            | Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -152,10 +160,13 @@ impl Failure {
             Self::Full => "503 too many requests for this backend\n",
             Self::Connect(_)
             | Self::Broken(_)
+            | Self::Unreached
             | Self::Unsent
             | Self::Switched
             | Self::NotSwitched => "502 bad gateway\n",
-            Self::ConnectTimedOut | Self::ResponseTimedOut => "504 gateway timeout\n",
+            Self::ConnectTimedOut | Self::Overtaken | Self::ResponseTimedOut => {
+                "504 gateway timeout\n"
+            }
             Self::DeadlineExceeded => "504 deadline exceeded\n",
         }
     }

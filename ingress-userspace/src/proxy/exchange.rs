@@ -11,16 +11,16 @@ use std::rc::Rc;
 
 use http::{Request, Response};
 use hyper::ext::Protocol;
-use ingress_core::ir::UpstreamProtocol;
+use ingress_core::ir::{Retries, RetryCause, UpstreamProtocol};
 
 use super::body::{Progress, RequestBody, Upload};
 use super::carrier::Carrier;
-use super::dial;
+use super::dial::{self, Aim};
 use super::endpoint::Load;
 use super::error::Failure;
 use super::io::Activity;
 use super::lend;
-use super::limits::STALE_MAX;
+use super::limits::{REFUSALS_MAX, STALE_MAX};
 use super::metrics::account::Account;
 use super::multiplex::{Room, is_reset};
 use super::patience::Patience;
@@ -41,6 +41,8 @@ pub(super) struct Exchange<'a> {
     pub(super) may_switch: bool,
     /// The endpoint that it is tried on first.
     pub(super) first: SocketAddr,
+    /// Endpoints that have failed it.
+    pub(super) tried: Vec<SocketAddr>,
     /// What every endpoint that it is tried on has to speak.
     pub(super) protocol: UpstreamProtocol,
     /// Set if it may go on though an endpoint may have executed it.
@@ -94,7 +96,7 @@ impl Exchange<'_> {
             }
         }
         // Boxed, as all that is rare: requests are moved, and a handshake is large.
-        let mut upstream = match Box::pin(dial::http1(worker, &self.backend, &load)).await {
+        let mut upstream = match Box::pin(dial::http1(&self.aim(&load))).await {
             Ok(upstream) => upstream,
             Err(failure) => return Err(Miss::before(failure, request)),
         };
@@ -129,7 +131,7 @@ impl Exchange<'_> {
             let place = match load.multiplexed.room(worker).await {
                 Room::Place(place) => place,
                 Room::Dial(dialling) => {
-                    if let Err(failure) = dial::http2(worker, &self.backend, &load).await {
+                    if let Err(failure) = dial::http2(&self.aim(&load)).await {
                         // Who waits may be of another backend, which still has the endpoint.
                         if !matches!(failure, Failure::Left) {
                             dialling.fail();
@@ -139,7 +141,7 @@ impl Exchange<'_> {
                     self.account.connected();
                     continue;
                 }
-                Room::Failed => return Err(Miss::before(Failure::Unsent, request)),
+                Room::Failed => return Err(Miss::before(Failure::Unreached, request)),
                 Room::Full => return Err(Miss::before(Failure::Full, request)),
             };
             if self.may_switch && !place.takes_tunnels() {
@@ -180,6 +182,26 @@ impl Exchange<'_> {
             if stale == STALE_MAX {
                 return Err(Miss::before(Failure::Unsent, request));
             }
+        }
+    }
+
+    /// What a connection for it is to be. A session does not move because a packet was lost.
+    fn aim<'b>(&'b self, load: &'b Load) -> Aim<'b> {
+        let has_tries_left = self.tried.len() + 1 < REFUSALS_MAX;
+        let Retries {
+            after,
+            tries_max,
+            seconds_max,
+        } = self.backend.retries;
+        let is_bound = tries_max.is_some()
+            || seconds_max.is_some()
+            || after.is_some_and(|after| after.has(RetryCause::Off));
+        let may_move = self.wish.endpoint.is_none() && !is_bound;
+        Aim {
+            worker: self.worker,
+            backend: &self.backend,
+            endpoint: load,
+            tried: (has_tries_left && may_move).then_some(&self.tried),
         }
     }
 

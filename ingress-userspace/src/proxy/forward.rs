@@ -156,7 +156,7 @@ async fn forward(
     body.introduce(lines);
     let mut request = Request::from_parts(head, body);
     let mut patience = Patience::new(&worker.timers, &backend.waits, deadline, upload.clone());
-    let exchange = Exchange {
+    let mut exchange = Exchange {
         worker,
         account,
         again: Again::new(backend.retries, &mut request, upgrade.is_some()),
@@ -165,6 +165,7 @@ async fn forward(
         upload,
         may_switch: upgrade.is_some(),
         first: load.address,
+        tried: Vec::new(),
         protocol: load.protocol,
         activity,
     };

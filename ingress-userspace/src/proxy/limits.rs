@@ -205,6 +205,11 @@ pub(super) const TRIES_MAX: usize = 3;
 /// that.
 pub(super) const KEPT_BYTES_MAX: usize = 64 * 1024;
 
+/// How long a connection to an endpoint may be in coming before another one is tried instead, if
+/// there is one. Within a cluster it takes some milliseconds at most; the first packet is sent
+/// again after a second (RFC 6298 §2), and to a node that has gone in vain.
+pub(super) const SLOW_CONNECT: Duration = Duration::from_millis(500);
+
 /// Endpoints that may refuse the connection for one request.
 pub(super) const REFUSALS_MAX: usize = 16;
 

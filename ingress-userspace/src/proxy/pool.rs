@@ -201,6 +201,27 @@ impl Pool {
         }
     }
 
+    /// Whether the backend has another endpoint than this one that was not tried and that nothing
+    /// is held against.
+    pub(super) fn has_other(
+        &self,
+        backend: &Backend,
+        endpoint: &Endpoint,
+        tried: &[SocketAddr],
+    ) -> bool {
+        self.follow(backend);
+        let members = backend.members.borrow();
+        let now = Instant::now();
+        let is_good = |other: &Rc<Endpoint>| {
+            let is_other = other.address != endpoint.address && !tried.contains(&other.address);
+            is_other
+                && other.protocol == endpoint.protocol
+                && !other.is_ejected(now)
+                && !self.is_full(other)
+        };
+        members.endpoints[..members.ready].iter().any(is_good)
+    }
+
     fn is_full(&self, endpoint: &Endpoint) -> bool {
         let max = self.balancing.requests_max;
         max.is_some_and(|max| endpoint.in_flight() >= max)

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::backend::BackendSlot;
 use super::connection::Connection;
-use super::dial;
+use super::dial::{self, Aim};
 use super::limits::{CLIENT_HELLO_BYTES_MAX, TRIES_MAX};
 use super::peek::{Seen, peek};
 use super::pool::{Pick, Wish};
@@ -111,7 +111,13 @@ async fn open(
         if tried.contains(&load.address) {
             return None;
         }
-        match dial::tcp(worker, &backend, &load).await {
+        let aim = Aim {
+            worker,
+            backend: &backend,
+            endpoint: &load,
+            tried: (tried.len() + 1 < TRIES_MAX).then_some(&tried),
+        };
+        match dial::tcp(&aim).await {
             Ok(stream) => return Some((stream, load)),
             Err(_) => tried.push(load.address),
         }

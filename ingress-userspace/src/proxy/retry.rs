@@ -5,7 +5,6 @@
 //! method is idempotent (RFC 9110 §9.2.2) or the Ingress says that this does not matter, and if its
 //! body is small enough to have been kept and was sent to its end.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -123,12 +122,11 @@ fn cause(failure: &Failure) -> Option<RetryCause> {
 impl Exchange<'_> {
     /// Sends a request to other endpoints if the first one has failed it.
     pub(super) async fn elsewhere(
-        &self,
+        &mut self,
         mut outcome: Result<Reply, Miss>,
         patience: &mut Patience,
     ) -> Result<Reply, Failure> {
         let mut address = self.first;
-        let mut tried = Vec::new();
         let mut counted = 0;
         for _ in 0..REFUSALS_MAX {
             let (ended, request) = self.weigh(outcome);
@@ -137,17 +135,18 @@ impl Exchange<'_> {
             };
             // Who refuses a connection has cost next to nothing: when most pods of a backend end
             // at once, the one that stays has to be found.
-            let is_free = matches!(ended, Err(Failure::Connect(_) | Failure::Left));
+            let is_unasked = matches!(ended, Err(Failure::Overtaken | Failure::Unreached));
+            let is_free = is_unasked || matches!(ended, Err(Failure::Connect(_) | Failure::Left));
             counted += usize::from(!is_free || self.backend.retries.tries_max.is_some());
             // One that has gone has failed nobody, and may be there again.
             let has_left = matches!(ended, Err(Failure::Left));
             if !has_left {
-                tried.push(address);
+                self.tried.push(address);
             }
             if !self.may_go_on(counted) {
                 return ended;
             }
-            let Some(next) = self.next(&tried, !has_left) else {
+            let Some(next) = self.next(!has_left && !is_unasked) else {
                 return ended;
             };
             self.dismiss(ended);
@@ -202,8 +201,8 @@ impl Exchange<'_> {
     }
 
     /// An endpoint that was not tried, if the backend has one and can take one more try.
-    fn next(&self, tried: &[SocketAddr], is_charged: bool) -> Option<Load> {
-        let worker = self.worker;
+    fn next(&self, is_charged: bool) -> Option<Load> {
+        let (worker, tried) = (self.worker, &self.tried);
         let now = worker.timers.now();
         let pool = &worker.pool;
         let Pick::Endpoint(next) = pool.pick(&self.backend, self.wish, tried, worker.random(), now)

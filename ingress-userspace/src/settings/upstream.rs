@@ -19,7 +19,8 @@ pub struct Upstream {
     )]
     pub load_balance: LoadBalance,
 
-    /// Seconds for a connection to an endpoint, where no Ingress says otherwise.
+    /// Seconds for a connection to an endpoint, where no Ingress says otherwise. A request that may
+    /// go to another endpoint does so after half a second.
     #[arg(long, env = "SLUICE_PROXY_CONNECT_TIMEOUT", value_name = "SECONDS", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub proxy_connect_timeout: u32,

@@ -26,6 +26,7 @@ mod lending;
 mod linger;
 mod metrics;
 mod next_upstream;
+mod overtaking;
 mod ports;
 mod relay;
 mod reload;

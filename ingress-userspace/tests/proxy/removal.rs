@@ -7,24 +7,25 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use ingress_core::balance::hash_of_address;
-use ingress_core::ir::{AffinityMode, Config, Endpoint, TcpService, UpstreamProtocol};
+use ingress_core::ir::{AffinityMode, Config, Endpoint, UpstreamProtocol};
 use ingress_userspace::proxy::{Dial, HostDial, Timeouts, WorkerOptions};
 use socket2::{Domain, Socket, Type};
 
 use crate::balancing::{config_with, sticky};
 use crate::grpc::speaking;
 use crate::h2rig::{self, Asked, H2Origin, run};
+use crate::relay::service;
 use crate::rig::{Client, Options, Origin, PATIENCE, Proxy, config, wait_until};
 
 /// An endpoint that the kernel ignores, like the address of a pod that has gone.
-struct Vanished {
-    address: SocketAddr,
+pub(crate) struct Vanished {
+    pub(crate) address: SocketAddr,
     _listening: Socket,
     _filling: TcpStream,
 }
 
 impl Vanished {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         socket.bind(&any.into()).unwrap();
@@ -52,7 +53,7 @@ impl Dial for TellingDial {
 }
 
 /// A proxy that would wait for a connection until the test has failed.
-fn start(config: Config) -> (Proxy, mpsc::Receiver<()>) {
+pub(crate) fn start(config: Config) -> (Proxy, mpsc::Receiver<()>) {
     let (tell, dialled) = mpsc::channel();
     let timeouts = Timeouts {
         upstream_connect: PATIENCE * 10,
@@ -178,33 +179,25 @@ fn no_endpoint_left_is_503_at_once() {
     assert_eq!(client.read_reply().status, 503);
 }
 
+/// What a TCP service says first.
+pub(crate) fn first_line(service: SocketAddr) -> String {
+    let mut line = String::new();
+    let mut client = Client::connect(service);
+    std::io::BufRead::read_line(&mut client.stream, &mut line).unwrap();
+    line
+}
+
 #[test]
 fn a_tcp_connection_goes_on_to_another_endpoint() {
     let gone = Vanished::new();
     let origin = Origin::start(|mut connection| connection.write("hello\n"));
-    let service = |address: SocketAddr, port: u16| {
-        let mut config = config(&[("tcp.test", "/", &[address])]);
-        let backend = Arc::clone(config.backends.keys().next().unwrap());
-        let service = TcpService {
-            backend,
-            takes_proxy_header: false,
-            sends_proxy_header: None,
-        };
-        config.tcp_services.insert(port, service);
-        config
-    };
     let (proxy, dialled) = start(Config::default());
     let port = proxy.tcp.port();
-    proxy.publish(service(gone.address, port));
+    proxy.publish(service(port, "", &[gone.address]));
     let tcp = proxy.tcp;
-    let reading = thread::spawn(move || {
-        let mut line = String::new();
-        let mut client = Client::connect(tcp);
-        std::io::BufRead::read_line(&mut client.stream, &mut line).unwrap();
-        line
-    });
+    let reading = thread::spawn(move || first_line(tcp));
     dialled.recv_timeout(PATIENCE).unwrap();
-    proxy.publish(service(origin.address, port));
+    proxy.publish(service(port, "", &[origin.address]));
     assert_eq!(reading.join().unwrap(), "hello\n");
     wait_until("it is counted", || {
         proxy.snapshot().upstream_connects_abandoned == 1
