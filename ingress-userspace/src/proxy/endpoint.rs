@@ -43,7 +43,8 @@ pub(super) struct Endpoint {
     backends: Cell<usize>,
 }
 
-/// Tells those who wait for an endpoint that a request has ended; one for all endpoints.
+/// Tells those who wait for an endpoint that a request has ended, or endpoints have come or gone; one
+/// for all endpoints.
 #[derive(Default)]
 pub(super) struct Freed {
     waiting: Cell<usize>,
@@ -56,14 +57,14 @@ impl Freed {
         self.waiting.get()
     }
 
-    /// Waits until a request has ended somewhere.
+    /// Waits until there may be room somewhere.
     pub(super) async fn wait(&self) {
         self.waiting.set(self.waiting.get() + 1);
         let _leave = Leave(self);
         self.notify.notified().await;
     }
 
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         if self.waiting.get() > 0 {
             self.notify.notify_waiters();
         }

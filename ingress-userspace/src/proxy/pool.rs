@@ -335,6 +335,7 @@ impl Pool {
         members.published = Arc::clone(published);
         self.leave(&before);
         backend.changed.notify_waiters();
+        self.freed.tell();
     }
 
     /// Endpoints leave a backend, which may still be at work on requests that found it before.

@@ -336,6 +336,32 @@ fn requests_wait_for_a_busy_endpoint_within_bounds() {
 }
 
 #[test]
+fn who_waits_goes_to_an_endpoint_that_comes_and_ends_when_none_is_left() {
+    let (origin, is_asked, _go) = holding();
+    let balancing = Balancing {
+        requests_max: Some(1),
+        pending_time: PATIENCE * 10,
+        ..Balancing::default()
+    };
+    let proxy = start(config(&[("one.test", "/", &[origin.address])]), balancing);
+    let mut clients: [Client; 2] = std::array::from_fn(|_| proxy.client());
+    clients[0].write(GET);
+    is_asked.recv_timeout(PATIENCE).unwrap();
+    clients[1].write(GET);
+    wait_until("it waits", || proxy.snapshot().upstream_queued == 1);
+    let other = Origin::echo("other");
+    let both = [origin.address, other.address];
+    proxy.publish(config(&[("one.test", "/", &both)]));
+    assert_eq!(name(&clients[1].read_reply()), "other");
+
+    proxy.publish(config(&[("one.test", "/", &[origin.address])]));
+    clients[1].write(GET);
+    wait_until("it waits", || proxy.snapshot().upstream_queued == 2);
+    proxy.publish(config(&[("one.test", "/", &[])]));
+    assert_eq!(clients[1].read_reply().status, 503);
+}
+
+#[test]
 fn a_request_waits_only_so_long_and_one_that_is_cancelled_not_at_all() {
     let (origin, is_asked, _go) = holding();
     let balancing = Balancing {
