@@ -52,6 +52,7 @@ mod pipe;
 mod pool;
 mod ports;
 mod proxy_protocol;
+mod queue;
 mod random;
 mod relay;
 mod request;

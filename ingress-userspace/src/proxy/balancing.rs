@@ -21,7 +21,7 @@ pub struct Balancing {
     /// Requests that one worker has at one endpoint at a time; further ones wait. `None`: any
     /// number.
     pub requests_max: Option<u32>,
-    /// Requests of one worker that wait for an endpoint; further ones are refused.
+    /// Requests of one worker that wait for one backend; further ones are refused.
     pub pending_max: usize,
     /// How long one waits.
     pub pending_time: Duration,

@@ -158,9 +158,9 @@ mod tests {
 
     use super::super::body::RequestBody;
     use super::super::counters::Counters;
-    use super::super::endpoint::Freed;
     use super::super::limits::Timeouts;
     use super::super::pipe::Pipes;
+    use super::super::queue::Room;
     use super::super::stream::UpstreamStream;
     use super::super::timer::Timers;
     use super::super::waits::Waits;
@@ -209,8 +209,8 @@ mod tests {
             assert_eq!(response.status(), 200);
             patience.set_limit(PATIENCE);
             patience.begin_again();
-            let freed = Rc::new(Freed::default());
-            let endpoint = Endpoint::new(address, UpstreamProtocol::Http1, None, &freed);
+            let room = Rc::new(Room::default());
+            let endpoint = Endpoint::new(address, UpstreamProtocol::Http1, None, &room);
             Self {
                 carrier: Carrier::own(upstream, Load::new(&endpoint)),
                 conduit: Conduit::new(&Pipes::new(&Arc::new(Counters::default()))),

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use ingress_core::balance::{Ejection, PeakEwma};
 use ingress_core::ir::UpstreamProtocol;
-use tokio::sync::Notify;
 
 use super::counters::Counters;
 use super::lend::ASK_PAUSE;
 use super::limits::IDLE_PER_ENDPOINT_MAX;
 use super::multiplex::Multiplexed;
+use super::queue::Room;
 use super::upstream::Upstream;
 
 /// One endpoint.
@@ -36,48 +36,11 @@ pub(super) struct Endpoint {
     ewma: Cell<PeakEwma>,
     /// Since when it gets more and more of its share, if it has not all of it.
     warming_since: Cell<Option<Instant>>,
-    freed: Rc<Freed>,
+    room: Rc<Room>,
     /// When no other worker had a connection to spare.
     asked_at: Cell<Option<Instant>>,
     /// How many backends it is an endpoint of.
     backends: Cell<usize>,
-}
-
-/// Tells those who wait for an endpoint that a request has ended, or endpoints have come or gone; one
-/// for all endpoints.
-#[derive(Default)]
-pub(super) struct Freed {
-    waiting: Cell<usize>,
-    notify: Notify,
-}
-
-impl Freed {
-    /// How many wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.get()
-    }
-
-    /// Waits until there may be room somewhere.
-    pub(super) async fn wait(&self) {
-        self.waiting.set(self.waiting.get() + 1);
-        let _leave = Leave(self);
-        self.notify.notified().await;
-    }
-
-    pub(super) fn tell(&self) {
-        if self.waiting.get() > 0 {
-            self.notify.notify_waiters();
-        }
-    }
-}
-
-/// Somebody who waits, and may be dropped while doing so.
-struct Leave<'a>(&'a Freed);
-
-impl Drop for Leave<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.set(self.0.waiting.get() - 1);
-    }
 }
 
 /// Boxed, because a connection moves in and out: by its pointer.
@@ -106,7 +69,7 @@ impl Endpoint {
         address: SocketAddr,
         protocol: UpstreamProtocol,
         warming_since: Option<Instant>,
-        freed: &Rc<Freed>,
+        room: &Rc<Room>,
     ) -> Rc<Self> {
         Rc::new(Self {
             address,
@@ -117,7 +80,7 @@ impl Endpoint {
             ejection: Cell::default(),
             ewma: Cell::default(),
             warming_since: Cell::new(warming_since),
-            freed: Rc::clone(freed),
+            room: Rc::clone(room),
             asked_at: Cell::new(None),
             backends: Cell::new(0),
         })
@@ -296,7 +259,7 @@ impl Deref for Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
-        self.0.freed.tell();
+        self.0.room.tell();
     }
 }
 

@@ -134,7 +134,7 @@ async fn forward(
     let session = Session::of(&backend, &head.headers, worker);
     let wish = wish(&backend, session.as_ref(), &head, client);
     let now = worker.timers.now();
-    let load = match worker.pool.pick(&backend, wish, &[], worker.random(), now) {
+    let load = match worker.pool.admit(&backend, wish, worker.random(), now) {
         Pick::Endpoint(load) => load,
         Pick::Full => Box::pin(wait(worker, &backend, wish)).await?,
         Pick::Nobody => return Err(Failure::NoEndpoint),
@@ -215,12 +215,13 @@ fn wish(
 }
 
 /// Waits until an endpoint may have one more request.
-async fn wait(worker: &WorkerState, backend: &Backend, wish: Wish) -> Result<Load, Failure> {
+async fn wait(worker: &WorkerState, backend: &Rc<Backend>, wish: Wish) -> Result<Load, Failure> {
     worker.counters.upstream_queued.increment();
-    let load = worker.pool.wait(backend, wish, worker).await;
-    load.ok_or_else(|| {
-        worker.counters.upstream_rejections.increment();
-        Failure::Full
+    let waiting = worker.pool.wait(backend, wish, worker);
+    waiting.await.inspect_err(|failure| {
+        if matches!(failure, Failure::Full) {
+            worker.counters.upstream_rejections.increment();
+        }
     })
 }
 

@@ -20,11 +20,11 @@ use tokio::sync::Notify;
 use super::backend::{BackendSlot, Endpoints};
 use super::balancing::Balancing;
 use super::counters::Counters;
-use super::endpoint::{Endpoint, Freed, IdleCount, Load, WARM};
+use super::endpoint::{Endpoint, IdleCount, Load, WARM};
 use super::limits::{IDLE_MAX, Timeouts};
+use super::queue::{Queue, Queues};
 use super::upstream::Upstream;
 use super::waits::Waits;
-use super::worker::WorkerState;
 
 /// The backends and endpoints that one worker has to do with.
 pub(super) struct Pool {
@@ -33,7 +33,7 @@ pub(super) struct Pool {
     idle: IdleCount,
     balancing: Balancing,
     timeouts: Timeouts,
-    freed: Rc<Freed>,
+    queues: Queues,
 }
 
 type EndpointKey = (SocketAddr, UpstreamProtocol);
@@ -50,6 +50,7 @@ pub(super) struct Backend {
     budget: Cell<RetryBudget>,
     /// Told when its endpoints are others, or drain.
     changed: Notify,
+    pub(super) queue: Queue,
 }
 
 /// The endpoints of a backend as they were when it was last looked at.
@@ -91,7 +92,7 @@ impl Pool {
             idle: IdleCount::new(counters),
             balancing,
             timeouts,
-            freed: Rc::default(),
+            queues: Queues::default(),
         }
     }
 
@@ -112,6 +113,7 @@ impl Pool {
                 turn: Cell::new(slot.id),
                 budget: Cell::new(RetryBudget::new(now)),
                 changed: Notify::new(),
+                queue: Queue::default(),
             })
         });
         if backend.affinity.is_some() {
@@ -227,30 +229,12 @@ impl Pool {
         max.is_some_and(|max| endpoint.in_flight() >= max)
     }
 
-    /// Waits for an endpoint that may have one more request. `None` if there are too many who
-    /// wait, it takes too long, or no endpoint is left.
-    pub(super) async fn wait(
-        &self,
-        backend: &Backend,
-        wish: Wish,
-        worker: &WorkerState,
-    ) -> Option<Load> {
-        if self.freed.waiting() >= self.balancing.pending_max {
-            return None;
-        }
-        let waiting = async {
-            loop {
-                self.freed.wait().await;
-                let now = worker.timers.now();
-                match self.pick(backend, wish, &[], worker.random(), now) {
-                    Pick::Endpoint(load) => return Some(load),
-                    Pick::Full => {}
-                    Pick::Nobody => return None,
-                }
-            }
-        };
-        let limit = self.balancing.pending_time;
-        worker.timers.timeout(limit, waiting).await.flatten()
+    pub(super) fn balancing(&self) -> &Balancing {
+        &self.balancing
+    }
+
+    pub(super) fn queues(&self) -> &Queues {
+        &self.queues
     }
 
     /// Takes out an idle connection to an endpoint.
@@ -309,9 +293,9 @@ impl Pool {
         let is_growth = !members.endpoints.is_empty() && !self.balancing.slow_start.is_zero();
         let warming_since = is_growth.then(Instant::now);
         let join = |address: &SocketAddr| {
-            let endpoint = known
-                .entry((*address, protocol))
-                .or_insert_with(|| Endpoint::new(*address, protocol, warming_since, &self.freed));
+            let endpoint = known.entry((*address, protocol)).or_insert_with(|| {
+                Endpoint::new(*address, protocol, warming_since, self.queues.room())
+            });
             endpoint.join();
             Rc::clone(endpoint)
         };
@@ -335,7 +319,7 @@ impl Pool {
         members.published = Arc::clone(published);
         self.leave(&before);
         backend.changed.notify_waiters();
-        self.freed.tell();
+        self.queues.room().tell();
     }
 
     /// Endpoints leave a backend, which may still be at work on requests that found it before.

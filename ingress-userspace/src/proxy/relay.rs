@@ -100,12 +100,15 @@ async fn open(
     let mut tried = Vec::new();
     while tried.len() < TRIES_MAX {
         let (random, now) = (worker.random(), worker.timers.now());
-        let load = match worker
-            .pool
-            .pick(&backend, Wish::default(), &tried, random, now)
-        {
+        let (pool, wish) = (&worker.pool, Wish::default());
+        let pick = if tried.is_empty() {
+            pool.admit(&backend, wish, random, now)
+        } else {
+            pool.pick(&backend, wish, &tried, random, now)
+        };
+        let load = match pick {
             Pick::Endpoint(load) => load,
-            Pick::Full => worker.pool.wait(&backend, Wish::default(), worker).await?,
+            Pick::Full => pool.wait(&backend, wish, worker).await.ok()?,
             Pick::Nobody => return None,
         };
         if tried.contains(&load.address) {

@@ -427,6 +427,8 @@ impl Ready {
         let departing = Rc::clone(&state);
         runtime.spawn_local(async move { departing.departures.run().await });
         runtime.spawn_local(lender.run(Rc::clone(&state)));
+        let serving = Rc::clone(&state);
+        runtime.spawn_local(async move { serving.pool.serve_queues(&serving).await });
         let sweeping = Rc::clone(&state);
         runtime.spawn_local(async move {
             loop {

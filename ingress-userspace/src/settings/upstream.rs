@@ -62,7 +62,7 @@ pub struct Upstream {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub upstream_max_requests: Option<u32>,
 
-    /// Requests of one worker that wait for an endpoint; further ones are answered with 503.
+    /// Requests of one worker that wait for one backend; further ones are answered with 503.
     #[arg(
         long,
         env = "SLUICE_UPSTREAM_MAX_PENDING",

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ingress_core::ir::{
@@ -11,7 +10,7 @@ use ingress_core::ir::{
 };
 use ingress_userspace::proxy::{Balancing, WorkerOptions};
 
-use crate::rig::{Client, Options, Origin, PATIENCE, Proxy, Reply, config, dead, wait_until};
+use crate::rig::{Options, Origin, Proxy, Reply, config, dead};
 
 /// The usual configuration, with something else for its one backend.
 pub(crate) fn config_with(endpoints: &[SocketAddr], change: impl Fn(&mut Backend)) -> Config {
@@ -35,7 +34,7 @@ fn balanced(endpoints: &[SocketAddr], balance: &Balance) -> Config {
     })
 }
 
-fn start(config: Config, balancing: Balancing) -> Proxy {
+pub(crate) fn start(config: Config, balancing: Balancing) -> Proxy {
     let options = WorkerOptions {
         balancing,
         ..WorkerOptions::default()
@@ -52,7 +51,7 @@ fn addresses(origins: &[Origin]) -> Vec<SocketAddr> {
 }
 
 /// The name of the endpoint that has answered.
-fn name(reply: &Reply) -> String {
+pub(crate) fn name(reply: &Reply) -> String {
     assert_eq!(reply.status, 200);
     reply.text().lines().next().unwrap().to_owned()
 }
@@ -282,110 +281,4 @@ fn an_endpoint_that_has_come_begins_slowly() {
         let cold = shares.get("b").copied().unwrap_or_default();
         assert!((1..=60).contains(&cold), "{balance:?}: {shares:?}");
     }
-}
-
-/// Holds every request until it is told to go on.
-fn holding() -> (Origin, mpsc::Receiver<()>, mpsc::Sender<()>) {
-    let (asked, is_asked) = mpsc::channel();
-    let (go, may_go) = mpsc::channel();
-    let channels = Mutex::new(asked);
-    let may_go = Mutex::new(may_go);
-    let origin = Origin::start(move |mut connection| {
-        while connection.read_head().is_some() {
-            channels.lock().unwrap().send(()).unwrap();
-            may_go.lock().unwrap().recv().unwrap();
-            connection.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-        }
-    });
-    (origin, is_asked, go)
-}
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: one.test\r\n\r\n";
-
-#[test]
-fn requests_wait_for_a_busy_endpoint_within_bounds() {
-    let (origin, is_asked, go) = holding();
-    let balancing = Balancing {
-        requests_max: Some(1),
-        pending_max: 1,
-        ..Balancing::default()
-    };
-    let config = config(&[("one.test", "/", &[origin.address])]);
-    let proxy = start(config, balancing);
-    let mut clients: [Client; 3] = std::array::from_fn(|_| proxy.client());
-    clients[0].write(GET);
-    is_asked.recv_timeout(PATIENCE).unwrap();
-    clients[1].write(GET);
-    wait_until("it waits", || proxy.snapshot().upstream_queued == 1);
-    clients[2].write(GET);
-    assert_eq!(clients[2].read_reply().status, 503, "one too many");
-    assert!(
-        is_asked.try_recv().is_err(),
-        "the endpoint has one request only"
-    );
-    go.send(()).unwrap();
-    assert_eq!(clients[0].read_reply().status, 200);
-    is_asked.recv_timeout(PATIENCE).unwrap();
-    go.send(()).unwrap();
-    assert_eq!(clients[1].read_reply().status, 200);
-    let counted = proxy.snapshot();
-    assert_eq!(
-        (counted.upstream_queued, counted.upstream_rejections),
-        (2, 1)
-    );
-}
-
-#[test]
-fn who_waits_goes_to_an_endpoint_that_comes_and_ends_when_none_is_left() {
-    let (origin, is_asked, _go) = holding();
-    let balancing = Balancing {
-        requests_max: Some(1),
-        pending_time: PATIENCE * 10,
-        ..Balancing::default()
-    };
-    let proxy = start(config(&[("one.test", "/", &[origin.address])]), balancing);
-    let mut clients: [Client; 2] = std::array::from_fn(|_| proxy.client());
-    clients[0].write(GET);
-    is_asked.recv_timeout(PATIENCE).unwrap();
-    clients[1].write(GET);
-    wait_until("it waits", || proxy.snapshot().upstream_queued == 1);
-    let other = Origin::echo("other");
-    let both = [origin.address, other.address];
-    proxy.publish(config(&[("one.test", "/", &both)]));
-    assert_eq!(name(&clients[1].read_reply()), "other");
-
-    proxy.publish(config(&[("one.test", "/", &[origin.address])]));
-    clients[1].write(GET);
-    wait_until("it waits", || proxy.snapshot().upstream_queued == 2);
-    proxy.publish(config(&[("one.test", "/", &[])]));
-    assert_eq!(clients[1].read_reply().status, 503);
-}
-
-#[test]
-fn a_request_waits_only_so_long_and_one_that_is_cancelled_not_at_all() {
-    let (origin, is_asked, _go) = holding();
-    let balancing = Balancing {
-        requests_max: Some(1),
-        pending_max: 1,
-        pending_time: Duration::from_millis(300),
-        ..Balancing::default()
-    };
-    let config = config(&[("one.test", "/", &[origin.address])]);
-    let proxy = start(config, balancing);
-    let mut first = proxy.client();
-    first.write(GET);
-    is_asked.recv_timeout(PATIENCE).unwrap();
-    let mut cancelled = proxy.client();
-    cancelled.write(GET);
-    wait_until("it waits", || proxy.snapshot().upstream_queued == 1);
-    drop(cancelled);
-    wait_until("it is gone", || proxy.snapshot().requests_open == 1);
-    let mut late = proxy.client();
-    late.write(GET);
-    assert_eq!(late.read_reply().status, 503);
-    assert_eq!(
-        proxy.snapshot().upstream_queued,
-        2,
-        "there was room to wait"
-    );
 }

@@ -28,6 +28,7 @@ mod metrics;
 mod next_upstream;
 mod overtaking;
 mod ports;
+mod queue;
 mod relay;
 mod reload;
 mod removal;
