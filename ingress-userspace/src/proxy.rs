@@ -54,6 +54,7 @@ mod ports;
 mod proxy_protocol;
 mod queue;
 mod random;
+mod reach;
 mod relay;
 mod request;
 mod response;

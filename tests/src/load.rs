@@ -222,5 +222,6 @@ impl Reply {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than a request may take that goes from an endpoint that has gone to another one.
+const PATIENCE: Duration = Duration::from_secs(20);
 const FAILURES_MAX: usize = 20;

@@ -20,7 +20,7 @@ type Test = fn(&Stage) -> Result<()>;
 
 fn main() -> ExitCode {
     let stage = Shared::new(Stage::set);
-    let tests: [(&str, Test); 8] = [
+    let tests: [(&str, Test); 9] = [
         (
             "updates::rolling_update_loses_nothing",
             rolling::updates::update,
@@ -40,6 +40,10 @@ fn main() -> ExitCode {
         (
             "updates::a_killed_pod_takes_its_own_requests_at_most",
             rolling::updates::kill,
+        ),
+        (
+            "updates::a_node_that_goes_away_loses_nothing",
+            rolling::updates::lose_a_node,
         ),
         (
             "propagation::every_change_of_endpoints_reaches_every_worker",
@@ -82,8 +86,8 @@ impl Stage {
     }
 
     /// 2,000 requests a second, most on kept-alive connections and some on new ones, while `f` goes
-    /// on; an error if they could not be sent at half that rate.
-    fn under_load(&self, f: impl FnOnce() -> Result<()>) -> Result<Outcome> {
+    /// on; an error if there were fewer than `rate_min` a second.
+    fn under_load(&self, rate_min: f64, f: impl FnOnce() -> Result<()>) -> Result<Outcome> {
         let kept_alive = Plan {
             rate: Some(1500),
             ..Plan::kept_alive(EDGE, HOST)?
@@ -115,7 +119,7 @@ impl Stage {
             outcome.failures.len(),
             outcome.slowest
         );
-        ensure!(rate >= RATE_MIN, "only {rate:.0} requests a second");
+        ensure!(rate >= rate_min, "only {rate:.0} requests a second");
         Ok(outcome)
     }
 

@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::endpoint::Endpoint;
 use super::error::Failure;
-use super::limits::SLOW_CONNECT;
+use super::limits::{PROBE_INTERVAL, PROBED_AFTER, PROBES, SLOW_CONNECT};
 use super::pool::Backend;
 use super::stream::UpstreamStream;
 use super::upstream::Upstream;
@@ -93,6 +93,13 @@ impl Aim<'_> {
     async fn connect(&self) -> Result<TcpStream, Failure> {
         let (worker, address) = (self.worker, self.endpoint.address);
         let socket = worker.dial.socket(address).map_err(Failure::Connect)?;
+        // Without it nobody learns of an endpoint that has gone while its answer was awaited.
+        let probing = TcpKeepalive::new()
+            .with_time(PROBED_AFTER)
+            .with_interval(PROBE_INTERVAL)
+            .with_retries(PROBES);
+        let probed = socket.set_tcp_keepalive(&probing);
+        probed.map_err(Failure::Connect)?;
         let mut connecting = pin!(TcpSocket::from_std_stream(socket.into()).connect(address));
         loop {
             let connected = worker.timers.timeout(SLOW_CONNECT, connecting.as_mut());

@@ -82,6 +82,10 @@ impl Exchange<'_> {
                     return Ok(Reply { response, carrier });
                 }
                 Err(SendError::Unsent(unsent)) => request = *unsent,
+                Err(SendError::Broken(Fault::Gone)) => {
+                    let sent = is_repeatable.then(|| upstream.sent()).flatten();
+                    return Err(self.gone(&load, sent));
+                }
                 // The endpoint closed the connection while the request was on its way.
                 Err(SendError::Broken(error) | SendError::Refused(error)) => {
                     let sent = is_repeatable.then(|| upstream.sent()).flatten();
@@ -107,6 +111,10 @@ impl Exchange<'_> {
                 Ok(Reply { response, carrier })
             }
             Err(SendError::Unsent(unsent)) => Err(Miss::before(Failure::Unsent, *unsent)),
+            Err(SendError::Broken(Fault::Gone)) => {
+                let sent = is_repeatable.then(|| upstream.sent()).flatten();
+                Err(self.gone(&load, sent))
+            }
             Err(SendError::Broken(error) | SendError::Refused(error)) => {
                 Err(self.broken(error).into())
             }
@@ -147,7 +155,7 @@ impl Exchange<'_> {
             if self.may_switch && !place.takes_tunnels() {
                 return Err(Failure::NoTunnel.into());
             }
-            let is_repeatable = self.is_repeatable(&request) && place.is_reused();
+            let is_repeatable = self.is_repeatable(&request);
             let copy = self.upload.is_none().then(|| copy(&request));
             let error = match place.send(request, &activity, patience).await {
                 Ok(response) => {
@@ -164,10 +172,15 @@ impl Exchange<'_> {
             };
             request = match (error, copy) {
                 (SendError::Unsent(unsent), _) => *unsent,
+                (SendError::Broken(Fault::Gone), copy) => {
+                    return Err(self.gone(&load, copy.filter(|_| is_repeatable)));
+                }
                 (SendError::Refused(error), Some(copy)) => {
                     return Err(Miss::before(self.broken(error), copy));
                 }
-                (SendError::Broken(error), Some(copy)) if is_repeatable && !is_reset(&error) => {
+                (SendError::Broken(error), Some(copy))
+                    if is_repeatable && place.is_reused() && !is_reset(&error) =>
+                {
                     copy
                 }
                 (SendError::Broken(error) | SendError::Refused(error), _) => {
@@ -217,6 +230,19 @@ impl Exchange<'_> {
     /// (RFC 9110 §9.2.2).
     fn is_repeatable(&self, request: &Request<RequestBody>) -> bool {
         self.upload.is_none() && request.method().is_idempotent()
+    }
+
+    /// The endpoint has gone, with the request or before it: another one may be asked if `request`
+    /// is there.
+    fn gone(&self, load: &Load, request: Option<Request<RequestBody>>) -> Miss {
+        if load.fail(self.worker.timers.now()) {
+            self.worker.counters.upstream_ejections.increment();
+        }
+        let failure = self.broken(Fault::Gone);
+        match request {
+            Some(request) => Miss::before(failure, request),
+            None => failure.into(),
+        }
     }
 
     fn broken(&self, fault: Fault) -> Failure {

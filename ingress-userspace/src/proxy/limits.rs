@@ -210,6 +210,18 @@ pub(super) const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// again after a second (RFC 6298 §2), and to a node that has gone in vain.
 pub(super) const SLOW_CONNECT: Duration = Duration::from_millis(500);
 
+/// After how long without a packet the kernel asks an endpoint whether it is still there (TCP
+/// keepalive, RFC 9293 §3.8.4). What was sent and not acknowledged is the other half of it, see
+/// `reach`.
+pub(super) const PROBED_AFTER: Duration = Duration::from_secs(4);
+
+/// After how long without an answer to that it asks again.
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// After how many questions without an answer the connection ends: what a network takes to find
+/// another way is survived.
+pub(super) const PROBES: u32 = 5;
+
 /// Endpoints that may refuse the connection for one request.
 pub(super) const REFUSALS_MAX: usize = 16;
 

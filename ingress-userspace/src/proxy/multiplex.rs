@@ -3,10 +3,11 @@
 //! Such a connection has a task of its own, because no request owns it. Streams are bounded by us
 //! and by the peer's settings; one more request than fits dials one more connection, and requests
 //! that come meanwhile wait for that one. A connection on which a stream has waited in vain gets
-//! no more of them, so that a peer that went away without a word costs one timeout.
+//! no more of them, so that a peer that went away without a word costs one timeout at most.
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -27,8 +28,9 @@ use super::limits::{
     HEAD_BYTES_MAX, HTTP2_CONNECTION_BYTES_MAX, HTTP2_STREAM_BYTES_MAX,
     MULTIPLEXED_PER_ENDPOINT_MAX, UPSTREAM_STREAMS_MAX,
 };
-use super::patience::Patience;
-use super::stream::UpstreamStream;
+use super::patience::{Patience, Wait};
+use super::reach::{self, Patient};
+use super::stream::{Stream as _, UpstreamStream};
 use super::timer::Timers;
 use super::upstream::{Fault, SendError};
 use super::worker::WorkerState;
@@ -46,6 +48,8 @@ pub(super) struct Multiplexed {
 /// One connection.
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
+    /// Its socket, until it has ended.
+    socket: RefCell<Option<OwnedFd>>,
     streams: Cell<usize>,
     /// As many as the peer takes.
     streams_max: Cell<usize>,
@@ -106,6 +110,7 @@ impl Multiplexed {
         worker: &Rc<WorkerState>,
     ) -> io::Result<()> {
         let activity = Activity::new(Rc::clone(&worker.timers));
+        let socket = stream.tcp().as_fd().try_clone_to_owned()?;
         let announcement = Announcement::default();
         let io = Announced::new(Monitored::new(stream, activity), announcement.clone());
         let executor = LocalExecutor::new(worker);
@@ -121,6 +126,7 @@ impl Multiplexed {
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         let shared = Rc::new(Shared {
             sender,
+            socket: RefCell::new(Some(socket)),
             streams: Cell::new(0),
             streams_max: Cell::new(0),
             takes_tunnels: Cell::new(false),
@@ -155,6 +161,10 @@ impl Multiplexed {
                     error = &error as &dyn std::error::Error,
                     "HTTP/2 upstream ended"
                 );
+            }
+            if let Some(shared) = watched.upgrade() {
+                // It is closed when nobody has it any more.
+                shared.socket.take();
             }
         });
         is_settled.await.map_err(io::Error::other)?;
@@ -229,23 +239,32 @@ impl Place {
         activity: &Activity,
         patience: &mut Patience,
     ) -> Result<Response<Incoming>, SendError> {
-        let mut sender = self.shared.sender.clone();
+        let shared = &self.shared;
+        let patient = Patient::with(&request);
+        let mut sender = shared.sender.clone();
         let mut response = pin!(sender.try_send_request(request));
-        std::future::poll_fn(|cx| match response.as_mut().poll(cx) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-            Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
-                Some(request) => SendError::Unsent(Box::new(request)),
-                None => refused_or_broken(error.into_error()),
-            })),
-            Poll::Pending if patience.is_over(activity, cx) => {
-                // A deadline says nothing about the connection.
-                let is_stuck = !patience.is_past_deadline();
-                self.shared
-                    .is_given_up
-                    .set(self.shared.is_given_up.get() | is_stuck);
-                Poll::Ready(Err(SendError::TimedOut))
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(ended) = response.as_mut().poll(cx) {
+                return Poll::Ready(ended.map_err(|mut error| match error.take_message() {
+                    Some(request) => SendError::Unsent(Box::new(request)),
+                    None => refused_or_broken(error.into_error()),
+                }));
             }
-            Poll::Pending => Poll::Pending,
+            let is_gone = || {
+                let socket = shared.socket.borrow();
+                let socket = socket.as_ref().map(AsFd::as_fd);
+                socket.is_some_and(|socket| reach::is_gone(socket, patient))
+            };
+            let error = match patience.wait(activity, is_gone, cx) {
+                Wait::On => return Poll::Pending,
+                Wait::Over => SendError::TimedOut,
+                Wait::Gone => SendError::Broken(Fault::Gone),
+            };
+            // A deadline says nothing about the connection.
+            if !patience.is_past_deadline() {
+                shared.is_given_up.set(true);
+            }
+            Poll::Ready(Err(error))
         })
         .await
     }

@@ -19,6 +19,19 @@ pub(super) struct Patience {
     deadline: Option<Instant>,
     /// Set when there is something to wait for.
     alarm: Option<Alarm>,
+    /// After how long without a byte the endpoint is looked at next; never, once it has begun to
+    /// answer.
+    look: Duration,
+}
+
+/// How a wait stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    On,
+    /// It took too long.
+    Over,
+    /// Nobody is there any more.
+    Gone,
 }
 
 impl Patience {
@@ -41,6 +54,7 @@ impl Patience {
                 None => deadline,
             },
             alarm: None,
+            look: LOOK_FIRST,
         }
     }
 
@@ -52,6 +66,7 @@ impl Patience {
     /// Waits as long once more, for another endpoint. The deadline stays.
     pub(super) fn begin_again(&mut self) {
         self.alarm = None;
+        self.look = LOOK_FIRST;
     }
 
     /// Whether it is over because of the deadline, and nobody's fault.
@@ -79,23 +94,49 @@ impl Patience {
 
     /// Whether it is over. Begins to wait when it is asked first, and has the task woken in time.
     pub(super) fn is_over(&mut self, activity: &Activity, cx: &Context<'_>) -> bool {
+        self.look = Duration::MAX;
+        self.wait(activity, || false, cx) == Wait::Over
+    }
+
+    /// How it stands. Begins to wait when it is asked first, and has the task woken in time. Where
+    /// nothing moves, `is_gone` is asked after a while, and then less and less often.
+    pub(super) fn wait(
+        &mut self,
+        activity: &Activity,
+        is_gone: impl FnOnce() -> bool,
+        cx: &Context<'_>,
+    ) -> Wait {
         let Some(alarm) = &self.alarm else {
             // The wait begins now, however long the connection was idle before.
             activity.touch();
-            let limit = self.shortest().min(self.until_deadline());
+            let limit = self.shortest().min(self.until_deadline()).min(self.look);
             self.alarm = Some(self.timers.alarm(limit, cx.waker()));
-            return false;
+            return Wait::On;
         };
         if !alarm.fired() {
-            return false;
+            return Wait::On;
         }
         let quiet = self.timers.now().saturating_duration_since(activity.last());
         let left = self.limit().saturating_sub(quiet);
         let left = left.min(self.until_deadline());
-        if !left.is_zero() {
-            // The client may end its body before, and it is the endpoint's turn then.
-            alarm.set(left.min(self.shortest()));
+        if left.is_zero() {
+            return Wait::Over;
         }
-        left.is_zero()
+        if quiet >= self.look {
+            if is_gone() {
+                return Wait::Gone;
+            }
+            self.look = quiet.saturating_mul(2);
+        }
+        // The client may end its body before, and it is the endpoint's turn then.
+        let next = left
+            .min(self.shortest())
+            .min(self.look.saturating_sub(quiet));
+        alarm.set(next);
+        Wait::On
     }
 }
+
+/// After how long without a byte an endpoint is looked at first. By then the kernel has sent three
+/// times again what a lost endpoint does not acknowledge.
+const LOOK_FIRST: Duration = Duration::from_secs(2);

@@ -47,7 +47,7 @@ impl From<Failure> for Miss {
 }
 
 impl Miss {
-    /// Nothing of the request has had an effect.
+    /// Nothing of the request has had an effect that asking again would have once more.
     pub(super) fn before(failure: Failure, request: Request<RequestBody>) -> Self {
         Self {
             failure,
@@ -113,7 +113,7 @@ fn cause(failure: &Failure) -> Option<RetryCause> {
     match fault {
         Fault::RequestBody => None,
         Fault::Head(_) => Some(RetryCause::InvalidHeader),
-        Fault::Broken(_) | Fault::Closed | Fault::Body(_) | Fault::Http2(_) => {
+        Fault::Broken(_) | Fault::Closed | Fault::Gone | Fault::Body(_) | Fault::Http2(_) => {
             Some(RetryCause::Error)
         }
     }
@@ -135,8 +135,11 @@ impl Exchange<'_> {
             };
             // Who refuses a connection has cost next to nothing: when most pods of a backend end
             // at once, the one that stays has to be found.
-            let is_unasked = matches!(ended, Err(Failure::Overtaken | Failure::Unreached));
-            let is_free = is_unasked || matches!(ended, Err(Failure::Connect(_) | Failure::Left));
+            let is_unheard = matches!(
+                ended,
+                Err(Failure::Overtaken | Failure::Unreached | Failure::Broken(Fault::Gone))
+            );
+            let is_free = is_unheard || matches!(ended, Err(Failure::Connect(_) | Failure::Left));
             counted += usize::from(!is_free || self.backend.retries.tries_max.is_some());
             // One that has gone has failed nobody, and may be there again.
             let has_left = matches!(ended, Err(Failure::Left));
@@ -146,7 +149,7 @@ impl Exchange<'_> {
             if !self.may_go_on(counted) {
                 return ended;
             }
-            let Some(next) = self.next(!has_left && !is_unasked) else {
+            let Some(next) = self.next(!has_left && !is_unheard) else {
                 return ended;
             };
             self.dismiss(ended);

@@ -36,7 +36,8 @@ use super::body::RequestBody;
 use super::conduit::{Chunk, Conduit};
 use super::io::Activity;
 use super::limits::{BULK_BYTES_MIN, CONNECTION_BUFFER_BYTES_MAX};
-use super::patience::Patience;
+use super::patience::{Patience, Wait};
+use super::reach::{self, Patient};
 use super::stream::{Stream as _, UpstreamStream};
 use super::timer::Timers;
 use super::tunnel::Side;
@@ -89,6 +90,9 @@ pub(super) enum Fault {
     /// The endpoint, by closing it.
     #[error("connection was closed before a response")]
     Closed,
+    /// The endpoint, or its node or the way to it, which has gone.
+    #[error("endpoint has stopped to acknowledge what is sent to it")]
+    Gone,
     /// What the client sent, or did not send.
     #[error("request body has another length than its head says, or broke off")]
     RequestBody,
@@ -101,6 +105,21 @@ pub(super) enum Fault {
     /// Anything over HTTP/2.
     #[error("HTTP/2 stream or connection broke")]
     Http2(#[source] hyper::Error),
+}
+
+impl Fault {
+    /// Of a connection. By these errors the kernel says that nobody answers (see `reach`).
+    fn of(error: io::Error) -> Self {
+        use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+        if matches!(
+            error.kind(),
+            TimedOut | HostUnreachable | NetworkUnreachable
+        ) {
+            Self::Gone
+        } else {
+            Self::Broken(error)
+        }
+    }
 }
 
 impl Upstream {
@@ -193,14 +212,18 @@ impl Upstream {
         request: Request<RequestBody>,
         patience: &mut Patience,
     ) -> Result<Response<()>, SendError> {
+        let patient = Patient::with(&request);
         let method = self.begin(request);
-        std::future::poll_fn(|cx| match self.poll_head(&method, cx) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-            Poll::Ready(Err(fault)) => Poll::Ready(Err(self.failed(fault))),
-            Poll::Pending if patience.is_over(&self.activity, cx) => {
-                Poll::Ready(Err(SendError::TimedOut))
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(ended) = self.poll_head(&method, cx) {
+                return Poll::Ready(ended.map_err(|fault| self.failed(fault)));
             }
-            Poll::Pending => Poll::Pending,
+            let is_gone = || reach::is_gone(self.stream.tcp().as_fd(), patient);
+            match patience.wait(&self.activity, is_gone, cx) {
+                Wait::On => Poll::Pending,
+                Wait::Over => Poll::Ready(Err(SendError::TimedOut)),
+                Wait::Gone => Poll::Ready(Err(SendError::Broken(Fault::Gone))),
+            }
         })
         .await
     }
@@ -222,7 +245,7 @@ impl Upstream {
     }
 
     fn failed(&self, fault: Fault) -> SendError {
-        let is_connection = matches!(fault, Fault::Broken(_) | Fault::Closed);
+        let is_connection = matches!(fault, Fault::Broken(_) | Fault::Closed | Fault::Gone);
         match self.sent() {
             Some(request) if is_connection && self.sender.is_unsent() => {
                 SendError::Unsent(Box::new(request))
@@ -254,7 +277,7 @@ impl Upstream {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(fault.unwrap_or(Fault::Closed))),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(fault.unwrap_or(Fault::Broken(error))));
+                    return Poll::Ready(Err(fault.unwrap_or(Fault::of(error))));
                 }
                 Poll::Pending => {
                     return fault.map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)));
@@ -276,7 +299,7 @@ impl Upstream {
         self.received.keeps_alive = false;
         Err(match fault {
             SendFault::Body => Fault::RequestBody,
-            SendFault::Write(error) => Fault::Broken(error),
+            SendFault::Write(error) => Fault::of(error),
         })
     }
 

@@ -16,6 +16,7 @@ mod datagram;
 mod failures;
 #[expect(dead_code, reason = "shared with `proxy_abuse`, which uses all of it")]
 mod frames;
+mod gone;
 mod grpc;
 mod h2rig;
 mod h2spec;

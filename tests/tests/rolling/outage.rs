@@ -4,14 +4,14 @@ use anyhow::{Result, ensure};
 use ingress_tests::curl::Request;
 use ingress_tests::rig::wait_until;
 
-use crate::{EDGE, HOST, Stage};
+use crate::{EDGE, HOST, RATE_MIN, Stage};
 
 /// Killed and started again, then hanging for a while: no request fails, and what changes afterwards
 /// is served.
 pub(crate) fn goes_on(stage: &Stage) -> Result<()> {
     stage.scale(4)?;
     let plane = &stage.cluster.plane;
-    let outcome = stage.under_load(|| {
+    let outcome = stage.under_load(RATE_MIN, || {
         plane.stop_api();
         answered(stage, 200)?;
         plane.start_api()?;

@@ -3,15 +3,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use ingress_tests::rig::wait_until;
 
-use crate::Stage;
+use crate::{RATE_MIN, Stage};
 
 /// Each pod is replaced by a new one.
 pub(crate) fn update(stage: &Stage) -> Result<()> {
     stage.scale(4)?;
-    nothing_is_lost(stage, || stage.change_deployment(&["rollout", "restart"]))
+    nothing_is_lost(stage, USUAL, || {
+        stage.change_deployment(&["rollout", "restart"])
+    })
 }
 
 /// Each pod is replaced by a new one, and none waits until nobody knows of it any more: it closes its
@@ -19,7 +21,9 @@ pub(crate) fn update(stage: &Stage) -> Result<()> {
 pub(crate) fn update_without_a_hook(stage: &Stage) -> Result<()> {
     stage.scale(4)?;
     stage.change_deployment(&["patch", "--type=json", WITHOUT_HOOK])?;
-    let done = nothing_is_lost(stage, || stage.change_deployment(&["rollout", "restart"]));
+    let done = nothing_is_lost(stage, USUAL, || {
+        stage.change_deployment(&["rollout", "restart"])
+    });
     stage.change_deployment(&["patch", "--type=strategic", WITH_HOOK])?;
     done
 }
@@ -27,20 +31,20 @@ pub(crate) fn update_without_a_hook(stage: &Stage) -> Result<()> {
 /// Three of four pods end at once.
 pub(crate) fn scale_down(stage: &Stage) -> Result<()> {
     stage.scale(4)?;
-    nothing_is_lost(stage, || stage.scale(1))
+    nothing_is_lost(stage, USUAL, || stage.scale(1))
 }
 
 /// Three pods come.
 pub(crate) fn scale_up(stage: &Stage) -> Result<()> {
     stage.scale(1)?;
-    nothing_is_lost(stage, || stage.scale(4))
+    nothing_is_lost(stage, USUAL, || stage.scale(4))
 }
 
-fn nothing_is_lost(stage: &Stage, f: impl FnOnce() -> Result<()>) -> Result<()> {
-    let outcome = stage.under_load(f)?;
+fn nothing_is_lost(stage: &Stage, bounds: Bounds, f: impl FnOnce() -> Result<()>) -> Result<()> {
+    let outcome = stage.under_load(bounds.rate_min, f)?;
     ensure!(outcome.failures.is_empty(), "{:?}", outcome.failures);
     let slowest = outcome.slowest;
-    ensure!(slowest < WAIT_MAX, "a request took {slowest:?}");
+    ensure!(slowest < bounds.wait_max, "a request took {slowest:?}");
     Ok(())
 }
 
@@ -53,7 +57,7 @@ pub(crate) fn kill(stage: &Stage) -> Result<()> {
     let victim = names.lines().next().unwrap_or_default();
     let victim = victim.trim_start_matches("pod/");
     let address = plane.kubectl(&["get", "pod", victim, "--output=jsonpath={.status.podIP}"])?;
-    let outcome = stage.under_load(|| {
+    let outcome = stage.under_load(RATE_MIN, || {
         stage.cluster.kill_pod("default", victim)?;
         let restarts = "--for=jsonpath={.status.containerStatuses[0].restartCount}=1";
         let pod = format!("pod/{victim}");
@@ -80,6 +84,28 @@ pub(crate) fn kill(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// A node with pods is cut off without a word, and stays in every EndpointSlice: nobody but the
+/// proxy notices. Requests that were on their way to it go to other pods.
+pub(crate) fn lose_a_node(stage: &Stage) -> Result<()> {
+    stage.scale(4)?;
+    let plane = &stage.cluster.plane;
+    let nodes = plane.kubectl(&["get", "pods", "--selector=app=web", NODES])?;
+    // Clients come to the others.
+    let mut workers = nodes.split(' ').filter(|node| node.starts_with("worker"));
+    let node = workers.next().context("no pod is on a worker")?;
+    let link = |state: &str| {
+        let switch = &stage.cluster.network.switch;
+        switch.ip(&format!("link set {node} {state}"))
+    };
+    let done = nothing_is_lost(stage, UNNOTICED, || {
+        link("down")?;
+        std::thread::sleep(CUT);
+        Ok(())
+    });
+    link("up")?;
+    done
+}
+
 /// Lines of the access log about requests of the load that did not get their whole answer.
 fn lost_requests(stage: &Stage) -> Result<Vec<String>> {
     let pod = stage.cluster.sluice_pod("edge1")?;
@@ -98,8 +124,32 @@ const WITHOUT_HOOK: &str =
 const WITH_HOOK: &str = r#"--patch={"spec": {"template": {"spec": {"containers": [
     {"name": "web", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}]}}}}"#;
 
-/// Less than who waits for a pod that has gone would wait: `proxy-connect-timeout` is 5 seconds.
-const WAIT_MAX: Duration = Duration::from_secs(4);
+/// Where pods are.
+const NODES: &str = "--output=jsonpath={.items[*].spec.nodeName}";
+
+/// For how long a node is cut off.
+const CUT: Duration = Duration::from_secs(12);
+
+/// What load has to come to.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Requests a second.
+    rate_min: f64,
+    /// How long each may take.
+    wait_max: Duration,
+}
+
+/// Who waits for a pod that has gone would wait for `proxy-connect-timeout`, 5 seconds.
+const USUAL: Bounds = Bounds {
+    rate_min: RATE_MIN,
+    wait_max: Duration::from_secs(4),
+};
+
+/// Any of the eight who ask may wait for the node, up to 8 seconds for what it has taken.
+const UNNOTICED: Bounds = Bounds {
+    rate_min: RATE_MIN / 2.0,
+    wait_max: Duration::from_secs(15),
+};
 
 /// Requests that can be under way at one time.
 const CONNECTIONS: usize = 8;

@@ -1,0 +1,179 @@
+//! Endpoints that go away without a word while connections to them are open, as those of a node do
+//! that fails.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use http::{Request, Response};
+use ingress_core::ir::{Balance, UpstreamProtocol};
+use socket2::{SockFilter, SockRef};
+
+use crate::balancing::{config_with, name};
+use crate::grpc::speaking;
+use crate::h2rig::{self, Asked, H2Origin, run};
+use crate::rig::{Client, Options, Origin, PATIENCE, Proxy, config, wait_until};
+
+/// The way to an origin, which can be cut.
+struct Way {
+    address: SocketAddr,
+    sockets: Arc<Mutex<Vec<OwnedFd>>>,
+}
+
+impl Way {
+    fn to(origin: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let sockets = Arc::new(Mutex::new(vec![listener.try_clone().unwrap().into()]));
+        let kept = Arc::clone(&sockets);
+        thread::spawn(move || {
+            for client in listener.incoming().map(Result::unwrap) {
+                kept.lock()
+                    .unwrap()
+                    .push(client.try_clone().unwrap().into());
+                let origin = TcpStream::connect(origin).unwrap();
+                carry(client.try_clone().unwrap(), origin.try_clone().unwrap());
+                carry(origin, client);
+            }
+        });
+        Self { address, sockets }
+    }
+
+    /// From now on nothing arrives, and so nothing is answered, not even by the kernel.
+    fn cut(&self) {
+        // "ret 0": nothing of a packet is taken.
+        let nothing = [SockFilter::new(BPF_RETURN, 0, 0, 0)];
+        for socket in &*self.sockets.lock().unwrap() {
+            SockRef::from(socket).attach_filter(&nothing).unwrap();
+        }
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream) {
+    thread::spawn(move || {
+        // It ends when the test does.
+        let _ = io::copy(&mut from, &mut to);
+    });
+}
+
+/// A proxy that takes turns between both, and has connections to both.
+fn start(way: &Way, origin: &Origin) -> Proxy {
+    let endpoints = [way.address, origin.address];
+    let proxy = Proxy::start(config_with(&endpoints, |backend| {
+        Arc::make_mut(&mut backend.key).policy.balance = Some(Balance::RoundRobin);
+    }));
+    let mut names: Vec<_> = (0..2).map(|_| name(&proxy.get("one.test", "/"))).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["far", "near"]);
+    proxy
+}
+
+#[test]
+fn what_may_be_asked_twice_is_asked_elsewhere() {
+    let (far, near) = (Origin::echo("far"), Origin::echo("near"));
+    let way = Way::to(far.address);
+    let proxy = start(&way, &near);
+    way.cut();
+    for _ in 0..2 {
+        assert_eq!(name(&proxy.get("one.test", "/")), "near");
+    }
+    let counted = proxy.snapshot();
+    assert_eq!(counted.upstream_retries, 2, "{counted:?}");
+    assert_eq!(counted.upstream_ejections, 1, "it was gone twice");
+}
+
+#[test]
+fn who_has_taken_a_request_and_gone_is_asked_whether_he_is_there() {
+    let (taken, is_taken) = mpsc::channel();
+    let taken = Mutex::new(taken);
+    let far = Origin::start(move |mut connection| {
+        connection.read_head();
+        taken.lock().unwrap().send(()).unwrap();
+        thread::sleep(PATIENCE);
+    });
+    let near = Origin::echo("near");
+    let way = Way::to(far.address);
+    let proxy = Proxy::start(config(&[("one.test", "/", &[way.address])]));
+    let mut client = proxy.client();
+    client.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
+    is_taken.recv_timeout(PATIENCE).unwrap();
+    way.cut();
+    let both = [way.address, near.address];
+    proxy.publish(config(&[("one.test", "/", &both)]));
+    assert_eq!(name(&client.read_reply()), "near");
+}
+
+#[test]
+fn what_may_not_fails_and_nobody_else_is_asked() {
+    let (far, near) = (Origin::echo("far"), Origin::echo("near"));
+    let way = Way::to(far.address);
+    let proxy = start(&way, &near);
+    way.cut();
+    let mut clients: [Client; 2] = std::array::from_fn(|_| proxy.client());
+    for client in &mut clients {
+        client.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 4\r\n\r\nbody");
+    }
+    let mut statuses = clients.map(|mut client| client.read_reply().status);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 502]);
+    let counted = proxy.snapshot();
+    assert_eq!((counted.upstream_replays, counted.upstream_retries), (0, 0));
+}
+
+#[test]
+fn who_takes_his_time_has_it() {
+    let slow = Origin::start(|mut connection| {
+        while connection.read_head().is_some() {
+            thread::sleep(Duration::from_secs(5));
+            connection.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let other = Origin::fixed("HTTP/1.1 503 Other\r\nContent-Length: 0\r\n\r\n");
+    let proxy = Proxy::start(config(&[("one.test", "/", &[slow.address])]));
+    let mut client = proxy.client();
+    client.write("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n");
+    wait_until("it is there", || slow.connections() == 1);
+    let both = [slow.address, other.address];
+    proxy.publish(config(&[("one.test", "/", &both)]));
+    assert_eq!(client.read_reply().status, 200);
+    assert_eq!(proxy.snapshot().upstream_replays, 0);
+}
+
+#[test]
+fn streams_of_http2_go_on_elsewhere() {
+    let answer = |asked: Asked| async move {
+        let mut respond = asked.respond;
+        respond.send_response(Response::new(()), true).unwrap();
+    };
+    let (far, near) = (H2Origin::start(answer), H2Origin::start(answer));
+    let way = Way::to(far.address);
+    let endpoints = [way.address, near.address];
+    let config = speaking(UpstreamProtocol::Http2, &endpoints);
+    let proxy = Proxy::start_with(config, Options::default());
+    run(async {
+        let client = h2rig::connect(proxy.http).await;
+        for is_cut in [false, true] {
+            if is_cut {
+                way.cut();
+            }
+            let mut answers = Vec::new();
+            for _ in 0..40 {
+                let mut client = client.clone().ready().await.unwrap();
+                let request = Request::get("http://one.test/").body(()).unwrap();
+                answers.push(client.send_request(request, true).unwrap().0);
+            }
+            for answer in answers {
+                assert_eq!(answer.await.unwrap().status(), 200);
+            }
+        }
+    });
+    let counted = proxy.snapshot();
+    assert!(counted.upstream_retries > 1, "{counted:?}");
+    assert!(counted.upstream_ejections > 0, "{counted:?}");
+}
+
+/// `BPF_RET | BPF_K` of `linux/bpf_common.h`.
+const BPF_RETURN: u16 = 6;
