@@ -167,11 +167,16 @@ impl Endpoint {
         self.backends.set(self.backends.get() - 1);
         let is_unused = self.backends.get() == 0;
         if is_unused {
-            let idle = self.idle.take();
-            count.set(count.get() - idle.len());
+            self.close_idle(count);
             self.multiplexed.close();
         }
         is_unused
+    }
+
+    /// Closes idle connections for one request at a time.
+    pub(super) fn close_idle(&self, count: &IdleCount) {
+        let idle = self.idle.take();
+        count.set(count.get() - idle.len());
     }
 
     pub(super) fn in_flight(&self) -> u32 {

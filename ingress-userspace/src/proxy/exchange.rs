@@ -235,8 +235,10 @@ impl Exchange<'_> {
     /// The endpoint has gone, with the request or before it: another one may be asked if `request`
     /// is there.
     fn gone(&self, load: &Load, request: Option<Request<RequestBody>>) -> Miss {
-        if load.fail(self.worker.timers.now()) {
-            self.worker.counters.upstream_ejections.increment();
+        let worker = self.worker;
+        worker.pool.close_idle(load);
+        if load.fail(worker.timers.now()) {
+            worker.counters.upstream_ejections.increment();
         }
         let failure = self.broken(Fault::Gone);
         match request {

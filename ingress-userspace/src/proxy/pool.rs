@@ -259,6 +259,11 @@ impl Pool {
         endpoint.put(upstream, now, &self.idle, IDLE_MAX);
     }
 
+    /// Closes idle connections to an endpoint, none of which leads anywhere.
+    pub(super) fn close_idle(&self, endpoint: &Endpoint) {
+        endpoint.close_idle(&self.idle);
+    }
+
     /// Follows what was published: connections to endpoints that left are closed.
     pub(super) fn adopt(&self) {
         self.backends.borrow_mut().retain(|_, backend| {

@@ -59,15 +59,25 @@ fn carry(mut from: TcpStream, mut to: TcpStream) {
     });
 }
 
-/// A proxy that takes turns between both, and has connections to both.
+/// A proxy that takes turns between both, and has two idle connections to each.
 fn start(way: &Way, origin: &Origin) -> Proxy {
     let endpoints = [way.address, origin.address];
     let proxy = Proxy::start(config_with(&endpoints, |backend| {
         Arc::make_mut(&mut backend.key).policy.balance = Some(Balance::RoundRobin);
     }));
-    let mut names: Vec<_> = (0..2).map(|_| name(&proxy.get("one.test", "/"))).collect();
+    let mut clients: [Client; 4] = std::array::from_fn(|_| proxy.client());
+    for (client, connects) in clients.iter_mut().zip(1..) {
+        client.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 4\r\n\r\n");
+        wait_until("it is there", || {
+            proxy.snapshot().upstream_connects == connects
+        });
+    }
+    let mut names = clients.map(|mut client| {
+        client.write("body");
+        name(&client.read_reply())
+    });
     names.sort_unstable();
-    assert_eq!(names, ["far", "near"]);
+    assert_eq!(names, ["far", "far", "near", "near"]);
     proxy
 }
 
@@ -77,11 +87,16 @@ fn what_may_be_asked_twice_is_asked_elsewhere() {
     let way = Way::to(far.address);
     let proxy = start(&way, &near);
     way.cut();
-    for _ in 0..2 {
+    // Two of them come to the endpoint that has gone, whose turn it may be now or then.
+    for _ in 0..3 {
         assert_eq!(name(&proxy.get("one.test", "/")), "near");
     }
     let counted = proxy.snapshot();
     assert_eq!(counted.upstream_retries, 2, "{counted:?}");
+    assert_eq!(
+        counted.upstream_connect_failures, 1,
+        "no other connection was tried"
+    );
     assert_eq!(counted.upstream_ejections, 1, "it was gone twice");
 }
 
