@@ -59,6 +59,16 @@ impl Queue {
         self.0.borrow().is_empty()
     }
 
+    /// Whether somebody waits for what one who comes now wants. A session waits for its own endpoint
+    /// only, and anybody else for any.
+    fn is_before(&self, wish: Wish) -> bool {
+        let queue = self.0.borrow();
+        queue.iter().any(|waiting| {
+            let session = waiting.wish.endpoint;
+            session.is_none() || session == wish.endpoint
+        })
+    }
+
     /// Adds one, unless `max` wait already.
     fn join(&self, wish: Wish, max: usize) -> Option<oneshot::Receiver<Load>> {
         let mut queue = self.0.borrow_mut();
@@ -123,9 +133,9 @@ impl Queues {
 }
 
 impl Pool {
-    /// The endpoint that a request goes to which has just come: after those who wait already.
+    /// The endpoint that a request goes to which has just come: after those who wait for the same.
     pub(super) fn admit(&self, backend: &Backend, wish: Wish, random: u64, now: Instant) -> Pick {
-        if !backend.queue.is_empty() {
+        if backend.queue.is_before(wish) {
             return Pick::Full;
         }
         self.pick(backend, wish, &[], random, now)
@@ -146,7 +156,7 @@ impl Pool {
         let queues = self.queues();
         queues.join(backend);
         let _leave = Leave { queues, backend };
-        // There may be room for a session behind those for whom there is none.
+        // There may be room for a session behind others who wait for any endpoint.
         queues.room.tell();
         let limit = self.balancing().pending_time;
         let served = worker.timers.timeout(limit, mine).await;

@@ -177,7 +177,11 @@ fn nobody_waits_behind_a_session_for_what_is_free() {
     let (busy, is_asked, _go) = holding();
     let free = Origin::echo("free");
     let endpoints = [busy.address, free.address];
-    let proxy = start(sticky(&endpoints, &[], AffinityMode::Persistent), patient());
+    let balancing = Balancing {
+        pending_max: 1,
+        ..patient()
+    };
+    let proxy = start(sticky(&endpoints, &[], AffinityMode::Persistent), balancing);
     let session = hash_of_address(busy.address);
     let of_session =
         format!("GET / HTTP/1.1\r\nHost: one.test\r\nCookie: STICK={session:016x}\r\n\r\n");
