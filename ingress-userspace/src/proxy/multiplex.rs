@@ -240,7 +240,7 @@ impl Place {
         patience: &mut Patience,
     ) -> Result<Response<Incoming>, SendError> {
         let shared = &self.shared;
-        let patient = Patient::with(&request);
+        let patient = Patient::with(request.method(), patience.has_body());
         let mut sender = shared.sender.clone();
         let mut response = pin!(sender.try_send_request(request));
         std::future::poll_fn(|cx| {

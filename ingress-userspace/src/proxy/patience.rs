@@ -69,6 +69,11 @@ impl Patience {
         self.look = LOOK_FIRST;
     }
 
+    /// Whether the request has a body.
+    pub(super) fn has_body(&self) -> bool {
+        self.sending.is_some()
+    }
+
     /// Whether it is over because of the deadline, and nobody's fault.
     pub(super) fn is_past_deadline(&self) -> bool {
         self.until_deadline().is_zero()

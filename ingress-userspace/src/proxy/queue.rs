@@ -135,7 +135,7 @@ impl Queues {
 impl Pool {
     /// The endpoint that a request goes to which has just come: after those who wait for the same.
     pub(super) fn admit(&self, backend: &Backend, wish: Wish, random: u64, now: Instant) -> Pick {
-        if backend.queue.is_before(wish) {
+        if self.queues().room.is_awaited.get() && backend.queue.is_before(wish) {
             return Pick::Full;
         }
         self.pick(backend, wish, &[], random, now)

@@ -8,10 +8,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use http::Request;
-use http_body::Body as _;
-
-use super::body::RequestBody;
+use http::Method;
 
 /// How often the kernel has to have tried in vain before an endpoint counts as gone.
 ///
@@ -19,16 +16,17 @@ use super::body::RequestBody;
 /// Linux's least RTO). Where all is acknowledged it asks, as it was told by keepalive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patient {
-    /// For a request that may be sent to another endpoint: a guess that is wrong costs little.
+    /// For a request that may be sent to another endpoint (RFC 9110 §9.2.2): a guess that is wrong
+    /// costs little.
     Little,
     /// For one that may not, and fails.
     Much,
 }
 
 impl Patient {
-    /// As a request is, if it is without a body and its method is idempotent (RFC 9110 §9.2.2).
-    pub(super) fn with(request: &Request<RequestBody>) -> Self {
-        if request.method().is_idempotent() && request.body().is_end_stream() {
+    /// With a request of this method.
+    pub(super) fn with(method: &Method, has_body: bool) -> Self {
+        if method.is_idempotent() && !has_body {
             Self::Little
         } else {
             Self::Much

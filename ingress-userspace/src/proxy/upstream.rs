@@ -212,13 +212,16 @@ impl Upstream {
         request: Request<RequestBody>,
         patience: &mut Patience,
     ) -> Result<Response<()>, SendError> {
-        let patient = Patient::with(&request);
         let method = self.begin(request);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(ended) = self.poll_head(&method, cx) {
                 return Poll::Ready(ended.map_err(|fault| self.failed(fault)));
             }
-            let is_gone = || reach::is_gone(self.stream.tcp().as_fd(), patient);
+            let has_body = patience.has_body();
+            let is_gone = || {
+                let patient = Patient::with(&method, has_body);
+                reach::is_gone(self.stream.tcp().as_fd(), patient)
+            };
             match patience.wait(&self.activity, is_gone, cx) {
                 Wait::On => Poll::Pending,
                 Wait::Over => Poll::Ready(Err(SendError::TimedOut)),
