@@ -3,8 +3,8 @@
 //! Invariant: unless an Ingress asks for it, no endpoint is asked for a request that another may
 //! have executed. A request moves on if nothing of it was sent, if the endpoint says that it has
 //! done nothing about it, or, when it is idempotent and has no body (RFC 9110 §9.2.2), if the kept
-//! connection that it was sent on broke: closing those is an endpoint's right, and no request's
-//! fault.
+//! connection that it was sent on broke, or its endpoint has gone (`reach.rs`): neither is a
+//! request's fault.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
