@@ -1,9 +1,10 @@
 //! Requests that go on to another endpoint, because one has failed them.
 //!
 //! Without being asked, only what no endpoint can have executed goes on, and what is idempotent and
-//! without a body where its endpoint has gone (`reach.rs`). An Ingress asks for more with `proxy-next-upstream`: then a request goes on after the outcomes that it names, if its
-//! method is idempotent (RFC 9110 §9.2.2) or the Ingress says that this does not matter, and if its
-//! body is small enough to have been kept and was sent to its end.
+//! without a body where its endpoint has gone (`reach.rs`). An Ingress asks for more with
+//! `proxy-next-upstream`: then a request goes on after the outcomes that it names, if its method is
+//! idempotent (RFC 9110 §9.2.2) or the Ingress says that this does not matter, and if its body is
+//! small enough to have been kept and was sent to its end.
 
 use std::rc::Rc;
 use std::time::Duration;
