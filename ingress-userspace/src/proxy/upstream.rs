@@ -213,22 +213,25 @@ impl Upstream {
         patience: &mut Patience,
     ) -> Result<Response<()>, SendError> {
         let method = self.begin(request);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(ended) = self.poll_head(&method, cx) {
-                return Poll::Ready(ended.map_err(|fault| self.failed(fault)));
-            }
-            let has_body = patience.has_body();
-            let is_gone = || {
-                let patient = Patient::with(&method, has_body);
-                reach::is_gone(self.stream.tcp().as_fd(), patient)
-            };
-            match patience.wait(&self.activity, is_gone, cx) {
+        std::future::poll_fn(|cx| match self.poll_head(&method, cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(self.failed(fault))),
+            Poll::Pending => match self.wait(&method, patience, cx) {
                 Wait::On => Poll::Pending,
                 Wait::Over => Poll::Ready(Err(SendError::TimedOut)),
                 Wait::Gone => Poll::Ready(Err(SendError::Broken(Fault::Gone))),
-            }
+            },
         })
         .await
+    }
+
+    fn wait(&self, method: &Method, patience: &mut Patience, cx: &Context<'_>) -> Wait {
+        let has_body = patience.has_body();
+        let is_gone = || {
+            let patient = Patient::with(method, has_body);
+            reach::is_gone(self.stream.tcp().as_fd(), patient)
+        };
+        patience.wait(&self.activity, is_gone, cx)
     }
 
     fn begin(&mut self, request: Request<RequestBody>) -> Method {
