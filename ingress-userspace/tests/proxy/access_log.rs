@@ -8,6 +8,7 @@ use std::time::Duration;
 use ingress_userspace::proxy::{AccessLog, Escape, Target, Template, WorkerOptions};
 use serde_json::Value;
 
+use crate::metrics::{REQUESTS, samples_of};
 use crate::rig::{Options, Origin, Proxy, config, dead, wait_until};
 
 /// A proxy that logs into a file.
@@ -235,6 +236,28 @@ impl std::fmt::Debug for Shown<'_> {
         let (begin, end) = (line.get(..40).unwrap_or(line), &line[from..]);
         write!(formatter, "{begin} … {end} ({} bytes)", line.len())
     }
+}
+
+/// It is counted with its line, of which some are begun twice.
+#[test]
+fn what_has_a_line_is_counted_once() {
+    let origin = Origin::echo("origin");
+    let template = Template::parse("$http_user_agent", Escape::Text).unwrap();
+    let logged = Logged::start(template, &[origin.address]);
+    let mut client = logged.proxy.client();
+    let agent = "x".repeat(7_000);
+    for host in ["one.test"; 60].into_iter().chain(["nobody.test"]) {
+        client.write(&format!(
+            "GET /shop HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\n\r\n"
+        ));
+        client.read_reply();
+    }
+    logged.lines(61);
+    let samples = samples_of(&logged.proxy, 61.0);
+    let counted = |label| samples.value(REQUESTS, &[label]);
+    assert_eq!(counted(r#"status="200""#), Some(60.0));
+    assert_eq!(counted(r#"status="404""#), Some(1.0));
+    assert_eq!(counted(r#"host="one.test""#), Some(60.0));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ingress_userspace::proxy::{RequestMetrics, WorkerOptions};
 use crate::rig::{Options, Origin, Proxy, config, wait_until};
 
 /// Samples by name and labels, as Prometheus would read them.
-struct Samples(BTreeMap<String, f64>);
+pub(crate) struct Samples(BTreeMap<String, f64>);
 
 impl Samples {
     fn of(proxy: &Proxy) -> Self {
@@ -26,7 +26,7 @@ impl Samples {
     }
 
     /// The value of the one sample of this name that has all these labels.
-    fn value(&self, name: &str, labels: &[&str]) -> Option<f64> {
+    pub(crate) fn value(&self, name: &str, labels: &[&str]) -> Option<f64> {
         let has = |sample: &&String| {
             let rest = sample.strip_prefix(name);
             let is_name = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
@@ -39,7 +39,7 @@ impl Samples {
     }
 }
 
-const REQUESTS: &str = "nginx_ingress_controller_requests";
+pub(crate) const REQUESTS: &str = "nginx_ingress_controller_requests";
 
 /// On every sample of a route of `config`.
 const COMMON: [&str; 6] = [
@@ -52,7 +52,7 @@ const COMMON: [&str; 6] = [
 ];
 
 /// Waits until so many requests have been counted: a request ends after its response.
-fn samples_of(proxy: &Proxy, count: f64) -> Samples {
+pub(crate) fn samples_of(proxy: &Proxy, count: f64) -> Samples {
     let sum = || {
         let samples = Samples::of(proxy).0;
         let requests = samples

@@ -1,4 +1,5 @@
-//! The log of one worker: requests that have ended, and their lines, until they are handed over.
+//! The log of one worker: requests that have ended, which are counted here, and their lines, until
+//! they are handed over.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,7 +18,7 @@ use super::sink::{AccessLog, BLOCK_BYTES, Lines};
 use super::template::Template;
 use super::time::Clock;
 use crate::proxy::counters::Counters;
-use crate::proxy::metrics::account::Record;
+use crate::proxy::metrics::account::{Outcome, Record};
 
 /// What a worker logs to.
 pub(in super::super) struct LogBuffer {
@@ -84,7 +85,7 @@ impl LogBuffer {
         }
     }
 
-    /// Writes the lines of what has ended.
+    /// Counts what has ended and writes its lines.
     fn write(&self) {
         let mut ended = self.ended.take();
         let mut page = self.page.borrow_mut();
@@ -92,20 +93,26 @@ impl LogBuffer {
             if let Some(next) = ended.get(index + 3) {
                 prefetch(&**next);
             }
-            if let Some(entry) = ended.get(index + 2).and_then(|next| next.entry()) {
-                prefetch(entry);
+            if let Some(next) = ended.get(index + 2) {
+                next.prefetch();
+                if let Some(entry) = next.entry() {
+                    prefetch(entry);
+                }
             }
             if let Some(entry) = ended.get(index + 1).and_then(|next| next.entry()) {
                 entry.prefetch();
             }
+            let Some((entry, outcome)) = record.entry().zip(record.settle()) else {
+                continue;
+            };
             if page.block.is_empty() {
                 self.begin(&mut page, BLOCK_BYTES);
             }
-            if let Err(TooLong { needed }) = page.push(self.template(), record) {
+            if let Err(TooLong { needed }) = page.push(self.template(), entry, &outcome) {
                 self.hand_over(&mut page);
                 self.begin(&mut page, needed);
                 // It fits now.
-                let _ = page.push(self.template(), record);
+                let _ = page.push(self.template(), entry, &outcome);
             }
         }
         drop(page);
@@ -168,16 +175,18 @@ impl LogBuffer {
 }
 
 impl Page {
-    fn push(&mut self, template: &Template, record: &Record) -> Result<(), TooLong> {
-        let (Some(entry), Some(outcome)) = (record.entry(), record.outcome()) else {
-            return Ok(());
-        };
+    fn push(
+        &mut self,
+        template: &Template,
+        entry: &Entry,
+        outcome: &Outcome<'_>,
+    ) -> Result<(), TooLong> {
         self.clock.follow(outcome.ended);
         let rest = &mut self.block[self.length..];
         self.length += line::write(
             template,
             entry,
-            &outcome,
+            outcome,
             &self.clock,
             &mut self.addresses,
             rest,

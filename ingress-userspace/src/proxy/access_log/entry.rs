@@ -1,10 +1,11 @@
 //! What of a request's head is said in the access log, kept until the request has ended.
 
 use http::uri::PathAndQuery;
-use http::{Request, Version};
+use http::{HeaderName, HeaderValue, Request, Version};
 use ingress_core::prefetch::prefetch;
 
 use super::buffer::LogBuffer;
+use super::template::Template;
 use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
 use crate::proxy::listen::Scheme;
@@ -25,6 +26,14 @@ pub(in super::super) struct Entry {
     pub(super) version: Version,
     /// Whether the request's id is one that we made.
     has_own_id: bool,
+}
+
+/// Has an entry keep fields of a head.
+pub(in super::super) struct Keeper<'e, 'a> {
+    template: &'e Template,
+    entry: &'e mut Entry,
+    /// The client's id of the request.
+    id: Option<&'a [u8]>,
 }
 
 /// What is kept of each request.
@@ -60,21 +69,14 @@ impl Entry {
         entry.push(Part::Port, port.unwrap_or_default());
         entry.push(Part::Host, uri.host().unwrap_or_default().as_bytes());
         entry.push(Part::Target, target.as_bytes());
-        let mut id = None;
+        let mut keeper = Keeper {
+            template: log.template(),
+            entry: &mut entry,
+            id: None,
+        };
         // Looking at all of them is quicker than looking each up.
-        let fields = Fields::of(request.headers(), |name, value| {
-            if !log.template().lengths.has(name) {
-                return;
-            }
-            for (place, wanted) in (0..).zip(&log.template().fields) {
-                if wanted == name {
-                    entry.push_field(place, value.as_bytes());
-                }
-            }
-            if *name == X_REQUEST_ID {
-                id = id.or(Some(value.as_bytes()));
-            }
-        });
+        let fields = Fields::of(request.headers(), Some(&mut keeper));
+        let id = keeper.id;
         entry.push(Part::Fields, b"");
         entry.has_own_id = id.is_none();
         match id {
@@ -176,6 +178,27 @@ impl Entry {
             rest = after;
         }
         &[]
+    }
+}
+
+impl<'a> Keeper<'_, 'a> {
+    /// Keeps a field, if the log's template asks for it.
+    #[inline]
+    pub(in super::super) fn look(&mut self, name: &HeaderName, value: &'a HeaderValue) {
+        if self.template.lengths.has(name) {
+            self.keep(name, value.as_bytes());
+        }
+    }
+
+    fn keep(&mut self, name: &HeaderName, value: &'a [u8]) {
+        for (place, wanted) in (0..).zip(&self.template.fields) {
+            if wanted == name {
+                self.entry.push_field(place, value);
+            }
+        }
+        if *name == X_REQUEST_ID {
+            self.id = self.id.or(Some(value));
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! However a request ends (answered, cancelled by the client, as a tunnel), whoever has its account
 //! last lets go of it then, so that every request is counted exactly once. What was noted until then
 //! is the access log's, which has it as it is: what is moved once costs each request the code that
-//! moves it.
+//! moves it. Where there is a log, it has the request counted, too, when it writes its line: what
+//! many requests run through one after the other is in the caches for all but the first of them.
 
 use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::net::SocketAddr;
@@ -13,12 +14,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::DATE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::labels::{Labels, SlotKey};
 use super::series::RouteSeries;
 use super::tally::Ended;
-use crate::proxy::access_log::entry::Entry;
+use crate::proxy::access_log::entry::{Entry, Keeper};
 use crate::proxy::body::Upload;
 use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
@@ -86,9 +87,7 @@ impl Account {
                 let (entry, fields) = Entry::new(log, connection, client, request);
                 (Some(entry), fields.bytes)
             }
-            None if worker.shelf.is_counting() => {
-                (None, Fields::of(request.headers(), |_, _| {}).bytes)
-            }
+            None if worker.shelf.is_counting() => (None, Fields::of(request.headers(), None).bytes),
             None => (None, 0),
         };
         let begun = Instant::now();
@@ -195,7 +194,9 @@ impl Record {
 
     /// The endpoint's response head is there. Returns what it took.
     pub(in super::super) fn answered(&self, status: StatusCode) -> Duration {
-        self.worker.shelf.prefetch(self.slot.get());
+        if self.entry.is_none() {
+            self.prefetch();
+        }
         let Some(mut attempt) = self.attempt.get() else {
             return Duration::ZERO;
         };
@@ -212,7 +213,7 @@ impl Record {
             return;
         }
         let reason = response.status().canonical_reason().map_or(0, str::len);
-        let fields = Fields::of(response.headers(), |_, _| {});
+        let fields = Fields::of(response.headers(), None);
         let mut bytes = (STATUS_LINE_BYTES + reason) as u64 + fields.bytes;
         if !fields.have_date {
             // hyper adds it.
@@ -232,27 +233,33 @@ impl Record {
         self.tunnelled.set(tunnelled);
     }
 
-    /// Counts it, and tells those who tell of it.
+    /// Has it counted, and tells those who tell of it.
     fn end(self: &Rc<Self>) {
         self.ended.set(Instant::now());
         let uploaded = self.upload.get().map_or(0, |upload| upload.bytes());
         self.uploaded.set(uploaded);
-        let totals = self.totals();
-        self.count(totals);
-        if self.entry.is_none() && self.span.is_none() {
-            return;
+        if self.span.is_some() {
+            self.tell();
         }
+        match &self.worker.log {
+            Some(log) if self.entry.is_some() => log.push(Rc::clone(self)),
+            _ => self.count(self.totals()),
+        }
+    }
+
+    /// Asks for what counting it will change.
+    pub(in super::super) fn prefetch(&self) {
+        self.worker.shelf.prefetch(self.slot.get());
+    }
+
+    /// Its route, or that of requests without one.
+    fn route(&self) -> Option<&RouteSeries> {
         if self.route.get().is_none()
             && let Some(none) = self.worker.shelf.route(SlotKey::NO_ROUTE)
         {
             let _ = self.route.set(none);
         }
-        self.tell(totals);
-        if self.entry.is_some()
-            && let Some(log) = &self.worker.log
-        {
-            log.push(Rc::clone(self));
-        }
+        self.route.get().map(|route| &**route)
     }
 
     /// What it has come to, once it has ended.
@@ -289,10 +296,11 @@ impl Record {
     }
 
     /// Ends its span, if there are traces.
-    fn tell(&self, totals: Totals) {
+    fn tell(&self) {
         if let (Some(tracer), Some(span)) = (&self.worker.tracer, &self.span)
-            && let Some(route) = self.route.get()
+            && let Some(route) = self.route()
         {
+            let totals = self.totals();
             let ending = Ending {
                 method: &self.method,
                 labels: &route.labels,
@@ -314,9 +322,10 @@ impl Record {
         Rc::get_mut(&mut record)?.entry.take()
     }
 
-    /// What came of it, once it has ended.
-    pub(in super::super) fn outcome(&self) -> Option<Outcome<'_>> {
+    /// Counts it, once it has ended. Returns what came of it.
+    pub(in super::super) fn settle(&self) -> Option<Outcome<'_>> {
         let totals = self.totals();
+        self.count(totals);
         let status = totals.status;
         // If the endpoint gave no answer, the try has what the client was told, and nothing if the
         // client has gone.
@@ -329,7 +338,7 @@ impl Record {
         let last = self.attempt.get();
         Some(Outcome {
             method: &self.method,
-            labels: &self.route.get()?.labels,
+            labels: &self.route()?.labels,
             ended,
             took: totals.took,
             status,
@@ -419,15 +428,20 @@ pub(in super::super) struct Fields {
 }
 
 impl Fields {
-    /// Looks at each of them once, and shows it to somebody else who wants to.
+    /// Looks at each of them once, and has an entry of the access log keep what that wants. One
+    /// function for all heads, not inlined: what a request runs through once costs as much as it is
+    /// long.
+    #[inline(never)]
     pub(in super::super) fn of<'a>(
         headers: &'a HeaderMap,
-        mut show: impl FnMut(&'a HeaderName, &'a HeaderValue),
+        mut keeper: Option<&mut Keeper<'_, 'a>>,
     ) -> Self {
         let mut bytes = 2;
         let mut have_date = false;
         for (name, value) in headers {
-            show(name, value);
+            if let Some(keeper) = &mut keeper {
+                keeper.look(name, value);
+            }
             bytes += name.as_str().len() + value.len() + FIELD_BYTES;
             have_date |= *name == DATE;
         }
