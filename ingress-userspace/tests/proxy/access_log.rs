@@ -321,7 +321,7 @@ fn a_writer_that_is_stuck_costs_lines_and_no_requests() {
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
     // Somebody has it open, and does not read.
-    let _reader = fs::File::options()
+    let reader = fs::File::options()
         .read(true)
         .write(true)
         .open(&pipe)
@@ -342,6 +342,9 @@ fn a_writer_that_is_stuck_costs_lines_and_no_requests() {
     let counted = proxy.snapshot();
     // 4 MiB of buffers and what a pipe holds.
     assert!(counted.log_lines < 300, "{counted:?}");
+    // It is as large as it has to be for a block to be written at once.
+    let held = rustix::pipe::fcntl_getpipe_size(&reader).unwrap();
+    assert_eq!(held, 256 * 1024);
 }
 
 #[test]

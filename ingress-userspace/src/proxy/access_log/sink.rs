@@ -2,12 +2,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
 use super::template::Template;
 
@@ -88,7 +91,10 @@ struct Output {
 impl Output {
     fn open(target: Target) -> io::Result<Self> {
         let file = match &target {
-            Target::Stdout => None,
+            Target::Stdout => {
+                widen(io::stdout().as_fd());
+                None
+            }
             Target::File(path) => Some(append(path)?),
         };
         Ok(Self {
@@ -131,7 +137,18 @@ impl Output {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    widen(file.as_fd());
+    Ok(file)
+}
+
+/// Has a pipe hold two blocks, so that a block is written at once while the one before is read.
+/// Whatever is no pipe stays as it is, and so does one whose size we may not change (pipe(7),
+/// `/proc/sys/fs/pipe-max-size`).
+fn widen(output: BorrowedFd<'_>) {
+    if fcntl_getpipe_size(output).is_ok_and(|bytes| bytes < PIPE_BYTES) {
+        let _ = fcntl_setpipe_size(output, PIPE_BYTES);
+    }
 }
 
 /// Lines at the beginning of a block, on their way to the writer.
@@ -144,10 +161,13 @@ pub(super) struct Lines {
 }
 
 /// Bytes of lines that a worker collects; a block is larger for a line that is longer.
-pub(super) const BLOCK_BYTES: usize = 64 * 1024;
+pub(super) const BLOCK_BYTES: usize = 128 * 1024;
 
 /// Blocks that wait for the writer: 4 MiB, unless lines are longer than a block.
-const BLOCKS_MAX: usize = 64;
+const BLOCKS_MAX: usize = 32;
+
+/// Of a pipe that we write to.
+const PIPE_BYTES: usize = 2 * BLOCK_BYTES;
 
 /// How often the writer looks whether its file is still the one of that name.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
