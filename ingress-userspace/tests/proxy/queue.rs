@@ -29,6 +29,10 @@ fn holding() -> (Origin, mpsc::Receiver<String>, mpsc::Sender<()>) {
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: one.test\r\n\r\n";
 
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: one.test\r\n\r\n")
+}
+
 /// One request at a time, and all the time to wait.
 fn patient() -> Balancing {
     Balancing {
@@ -128,7 +132,7 @@ fn who_came_first_goes_first() {
     let proxy = start(config(&[("one.test", "/", &[origin.address])]), patient());
     let mut clients: [Client; COUNT] = std::array::from_fn(|_| proxy.client());
     for (index, client) in clients.iter_mut().enumerate() {
-        client.write(&format!("GET /{index} HTTP/1.1\r\nHost: one.test\r\n\r\n"));
+        client.write(&get(&format!("/{index}")));
         wait_until("it waits", || {
             let counted = proxy.snapshot();
             counted.requests_open == index as u64 + 1 && counted.upstream_queued == index as u64
@@ -139,6 +143,27 @@ fn who_came_first_goes_first() {
         assert_eq!(asked, format!("/{index}"));
         go.send(()).unwrap();
         assert_eq!(client.read_reply().status, 200);
+    }
+}
+
+/// Its next request is there before anybody has been told that there is room.
+#[test]
+fn who_has_just_been_served_waits_behind_the_others() {
+    let (origin, is_asked, go) = holding();
+    let proxy = start(config(&[("one.test", "/", &[origin.address])]), patient());
+    let [mut busy, mut waiting] = std::array::from_fn(|_| proxy.client());
+    busy.write(&["/first", "/again"].map(get).concat());
+    assert_eq!(is_asked.recv_timeout(PATIENCE).unwrap(), "/first");
+    waiting.write(&get("/other"));
+    wait_until("it waits", || proxy.snapshot().upstream_queued == 1);
+    go.send(()).unwrap();
+    for path in ["/other", "/again"] {
+        assert_eq!(is_asked.recv_timeout(PATIENCE).unwrap(), path);
+        go.send(()).unwrap();
+    }
+    assert_eq!(waiting.read_reply().status, 200);
+    for _ in 0..2 {
+        assert_eq!(busy.read_reply().status, 200);
     }
 }
 
