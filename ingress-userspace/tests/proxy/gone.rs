@@ -1,7 +1,7 @@
 //! Endpoints that go away without a word while connections to them are open, as those of a node do
 //! that fails.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, mpsc};
@@ -9,12 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 use http::{Request, Response};
-use ingress_core::ir::{Balance, UpstreamProtocol};
+use ingress_core::ir::{Balance, Config, UpstreamProtocol};
 use socket2::{SockFilter, SockRef};
 
 use crate::balancing::{config_with, name};
 use crate::grpc::speaking;
 use crate::h2rig::{self, Asked, H2Origin, run};
+use crate::relay::service;
 use crate::rig::{Client, Options, Origin, PATIENCE, Proxy, config, wait_until};
 
 /// The way to an origin, which can be cut.
@@ -155,6 +156,50 @@ fn who_takes_his_time_has_it() {
     proxy.publish(config(&[("one.test", "/", &both)]));
     assert_eq!(client.read_reply().status, 200);
     assert_eq!(proxy.snapshot().upstream_replays, 0);
+}
+
+/// A response, a tunnel and a TCP connection have nobody else to go on with: they end, and their
+/// clients are told.
+#[test]
+fn what_has_begun_ends() {
+    let far = Origin::start(|mut connection| {
+        let head = connection.read_head().unwrap();
+        connection.write(if head.text.starts_with("GET /tunnel") {
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhalf"
+        } else {
+            "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf"
+        });
+        connection.read_head();
+    });
+    let way = Way::to(far.address);
+    let mut all = config(&[("one.test", "/", &[way.address])]);
+    let proxy = Proxy::start(Config::default());
+    let of_tcp = service(proxy.tcp.port(), "", &[way.address]);
+    for (key, backend) in of_tcp.backends.iter() {
+        all.backends.insert(key.clone(), Arc::clone(backend));
+    }
+    all.tcp_services.extend(of_tcp.tcp_services);
+    proxy.publish(all);
+    let clients = [
+        (proxy.client(), "GET / HTTP/1.1\r\n"),
+        (
+            proxy.client(),
+            "GET /tunnel HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: echo\r\n",
+        ),
+        (Client::connect(proxy.tcp), "GET /tcp HTTP/1.1\r\n"),
+    ];
+    let clients = clients.map(|(mut client, head)| {
+        client.write(&format!("{head}Host: one.test\r\n\r\n"));
+        assert!(client.read_head().is_some(), "{head}");
+        let mut half = [0; 4];
+        client.stream.read_exact(&mut half).unwrap();
+        assert_eq!(&half, b"half");
+        (client, head)
+    });
+    way.cut();
+    for (mut client, head) in clients {
+        assert!(client.is_closed(), "{head}");
+    }
 }
 
 #[test]
