@@ -10,6 +10,12 @@ fn a_daemon_tells_what_it_serves_and_whether_it_does() {
     let health = daemon.get(daemon.admin, "/healthz");
     assert_eq!((health.status, &*health.body), (200, "ok\n"));
     assert_eq!(daemon.get(daemon.admin, "/else").status, 404);
+    let counted = "host=\"one.test\",ingress=\"shop\",method=\"GET\",namespace=\"web\",path=\"/\",\
+                   service=\"cart\",status=\"200\"} 1\n";
+    wait_for(
+        "the request to be counted, with its line in the log",
+        || daemon.get(daemon.admin, "/metrics").body.contains(counted),
+    );
     let metrics = daemon.get(daemon.admin, "/metrics");
     assert!(
         metrics.head.contains("text/plain; version=0.0.4"),
@@ -21,8 +27,6 @@ fn a_daemon_tells_what_it_serves_and_whether_it_does() {
         "nginx_ingress_controller_nginx_process_cpu_seconds_total{",
         "nginx_ingress_controller_nginx_process_resident_memory_bytes{",
         "sluice_worker_running{worker=\"1\"} 1\n",
-        "host=\"one.test\",ingress=\"shop\",method=\"GET\",namespace=\"web\",path=\"/\",\
-         service=\"cart\",status=\"200\"} 1\n",
     ] {
         assert!(
             metrics.body.contains(line),
