@@ -42,9 +42,15 @@ pub(super) fn encode(
     let method = head.method.as_str();
     let target = head.uri.path_and_query();
     let target = target.map_or("/", |target| target.as_str());
-    // Not added up: a connection has the room of the request before.
-    let fields = headers.len() * FIELD_BYTES_USUAL + lines.map_or(0, Lines::length);
-    out.reserve(method.len() + target.len() + fields + ROOM);
+    // Added up for the first request only: later ones find its room.
+    if out.capacity() == 0 {
+        let length = |(name, value): (&HeaderName, &HeaderValue)| {
+            name.as_str().len() + value.len() + ": \r\n".len()
+        };
+        let fields: usize = headers.iter().map(length).sum();
+        let more = lines.map_or(0, Lines::length);
+        out.reserve(method.len() + target.len() + fields + more + ROOM);
+    }
     for part in [method, " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
@@ -124,9 +130,6 @@ const FRAMING_FIELDS: [&str; 6] = [
 
 /// For what a head has beside its method, target and fields.
 const ROOM: usize = 96;
-
-/// What a field usually has at most.
-const FIELD_BYTES_USUAL: usize = 40;
 
 #[cfg(test)]
 mod tests {
