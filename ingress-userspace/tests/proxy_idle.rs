@@ -8,7 +8,7 @@
 mod rig;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,12 +20,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use socket2::{Domain, Socket, Type};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-/// Connections that are measured of each kind, where there are file descriptors for both ends.
+/// Connections that are measured of each kind, where there are file descriptors for both ends;
+/// the environment's [`CONNECTIONS_VARIABLE`] names another number.
 const CONNECTIONS: usize = 4_000;
+const CONNECTIONS_VARIABLE: &str = "SLUICE_TEST_IDLE_CONNECTIONS";
+
+/// Connections from one address: fewer than it has ports.
+const CONNECTIONS_PER_ADDRESS: usize = 10_000;
 
 /// Connections before that, so that what is there once is no part of the figure.
 const WARMING: usize = 200;
@@ -36,41 +42,46 @@ const TLS_BYTES_MAX: usize = 20 << 10;
 
 #[test]
 fn idle_connections_cost_little() {
-    let connections = CONNECTIONS.min(descriptors() / 4 - WARMING - 100);
+    let wanted =
+        std::env::var(CONNECTIONS_VARIABLE).map_or(CONNECTIONS, |number| number.parse().unwrap());
+    let connections = wanted.min(descriptors() / 2 - WARMING - 500);
     let origin = Origin::echo("origin");
     let (served, root) = certificate();
     let mut config = config(&[("one.test", "/", &[origin.address])]);
     config
         .certificates
         .insert(HostPattern::parse("one.test").unwrap(), served);
-    let cleartext = cost(&config, connections, CLEARTEXT_BYTES_MAX, |proxy| {
-        idle(proxy.http)
+    let cleartext = cost(&config, connections, CLEARTEXT_BYTES_MAX, |proxy, from| {
+        idle(from, proxy.http)
     });
+    println!("{connections} connections: {cleartext} bytes each");
     let client = tls_client(&root);
-    let tls = cost(&config, connections, TLS_BYTES_MAX, |proxy| {
-        idle_tls(proxy.https, &client)
+    let tls = cost(&config, connections, TLS_BYTES_MAX, |proxy, from| {
+        idle_tls(from, proxy.https, &client)
     });
-    println!("{connections} connections: {cleartext} bytes each, {tls} with TLS");
+    println!("{connections} with TLS: {tls} bytes each");
     assert!(cleartext <= CLEARTEXT_BYTES_MAX, "{cleartext} bytes");
     assert!(tls <= TLS_BYTES_MAX, "{tls} bytes with TLS");
 }
 
-/// Bytes of resident memory that one more connection costs, after its first request.
+/// Bytes of resident memory that one more connection costs, after its first request. `open`
+/// makes one from an address.
 fn cost(
     config: &Config,
     connections: usize,
     bytes_max: usize,
-    open: impl Fn(&Proxy) -> TcpStream,
+    open: impl Fn(&Proxy, Ipv4Addr) -> TcpStream,
 ) -> usize {
     let timeouts = Timeouts {
-        request_head: PATIENCE * 100,
+        request_head: PATIENCE * 1000,
         buffers_idle: Duration::from_millis(1),
         ..Timeouts::default()
     };
     let proxy = Proxy::start_with(config.clone(), Options::timeouts(timeouts));
-    let mut kept: Vec<_> = (0..WARMING).map(|_| open(&proxy)).collect();
+    let open = |index| open(&proxy, source(index));
+    let mut kept: Vec<_> = (0..WARMING).map(open).collect();
     let before = resident_bytes();
-    kept.extend((0..connections).map(|_| open(&proxy)));
+    kept.extend((WARMING..WARMING + connections).map(open));
     wait_until("all are idle", || {
         let counted = proxy.snapshot();
         counted.host.connections_asleep == kept.len() as u64
@@ -86,16 +97,23 @@ fn cost(
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n";
 
+/// The address that a connection comes from.
+fn source(index: usize) -> Ipv4Addr {
+    let address =
+        Ipv4Addr::LOCALHOST.to_bits() + u32::try_from(index / CONNECTIONS_PER_ADDRESS).unwrap();
+    Ipv4Addr::from_bits(address)
+}
+
 /// A connection that has had an answer.
-fn idle(address: SocketAddr) -> TcpStream {
-    let mut stream = connect(address);
+fn idle(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let mut stream = connect(from, to);
     stream.write_all(REQUEST).unwrap();
     read_some(&mut stream);
     stream
 }
 
-fn idle_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> TcpStream {
-    let mut stream = connect(address);
+fn idle_tls(from: Ipv4Addr, to: SocketAddr, config: &Arc<ClientConfig>) -> TcpStream {
+    let mut stream = connect(from, to);
     let name = "one.test".try_into().unwrap();
     let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
     let mut tls = rustls::Stream::new(&mut connection, &mut stream);
@@ -105,8 +123,11 @@ fn idle_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> TcpStream {
     stream
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
+fn connect(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
