@@ -1,5 +1,6 @@
-//! What an idle connection of a client costs. Alone in its process, because it looks at the memory
-//! of the whole; the clients' ends are file descriptors and nothing more.
+//! What an idle connection of a client costs. Each kind is measured in a process of its own, because
+//! it is the memory of the whole that is looked at, and what another kind has given back would serve
+//! the next; the clients' ends are file descriptors and nothing more.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -7,8 +8,13 @@
 #[path = "proxy/rig.rs"]
 mod rig;
 
+#[expect(dead_code, reason = "shared with the other tests, which use all of it")]
+#[path = "proxy/frames.rs"]
+mod frames;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,32 +42,95 @@ const CONNECTIONS_PER_ADDRESS: usize = 10_000;
 /// Connections before that, so that what is there once is no part of the figure.
 const WARMING: usize = 200;
 
-/// User-space memory of one that has had an answer.
-const CLEARTEXT_BYTES_MAX: usize = 10 << 10;
-const TLS_BYTES_MAX: usize = 20 << 10;
+/// Names the kind that a process is to measure.
+const KIND_VARIABLE: &str = "SLUICE_TEST_IDLE_KIND";
+
+/// A kind of connection.
+struct Kind {
+    name: &'static str,
+    is_tls: bool,
+    is_http2: bool,
+    /// User-space memory of one that has had an answer.
+    bytes_max: usize,
+}
+
+/// Of HTTP/2, 28 KiB are buffers of h2's that it has from the beginning and keeps
+/// (<https://github.com/hyperium/h2/pull/960>).
+const KINDS: [Kind; 4] = [
+    Kind {
+        name: "HTTP/1.1",
+        is_tls: false,
+        is_http2: false,
+        bytes_max: 10 << 10,
+    },
+    Kind {
+        name: "HTTP/1.1 over TLS",
+        is_tls: true,
+        is_http2: false,
+        bytes_max: 20 << 10,
+    },
+    Kind {
+        name: "HTTP/2",
+        is_tls: false,
+        is_http2: true,
+        bytes_max: 40 << 10,
+    },
+    Kind {
+        name: "HTTP/2 over TLS",
+        is_tls: true,
+        is_http2: true,
+        bytes_max: 50 << 10,
+    },
+];
 
 #[test]
 fn idle_connections_cost_little() {
+    if let Ok(name) = std::env::var(KIND_VARIABLE) {
+        let kind = KINDS.iter().find(|kind| kind.name == name);
+        let kind = kind.expect("the name of a kind");
+        let (connections, bytes) = measure(kind);
+        println!("{connections} of {}: {bytes} bytes each", kind.name);
+        assert!(bytes <= kind.bytes_max, "{bytes} bytes");
+        return;
+    }
+    for kind in &KINDS {
+        let measured = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "idle_connections_cost_little", "--nocapture"])
+            .env(KIND_VARIABLE, kind.name)
+            .status();
+        assert!(measured.unwrap().success(), "{}", kind.name);
+    }
+}
+
+/// How many were measured, and the bytes that each costs.
+fn measure(kind: &Kind) -> (usize, usize) {
     let wanted =
         std::env::var(CONNECTIONS_VARIABLE).map_or(CONNECTIONS, |number| number.parse().unwrap());
-    let connections = wanted.min(descriptors() / 2 - WARMING - 500);
+    let connections = wanted.min(descriptors() / 2 - 500) - WARMING;
     let origin = Origin::echo("origin");
     let (served, root) = certificate();
     let mut config = config(&[("one.test", "/", &[origin.address])]);
     config
         .certificates
         .insert(HostPattern::parse("one.test").unwrap(), served);
-    let cleartext = cost(&config, connections, CLEARTEXT_BYTES_MAX, |proxy, from| {
-        idle(from, proxy.http)
+    let client = tls_client(&root, kind.is_http2);
+    let bytes = cost(&config, connections, kind, |proxy, from| {
+        let to = if kind.is_tls { proxy.https } else { proxy.http };
+        let mut stream = connect(from, to);
+        if !kind.is_tls {
+            ask(&mut stream, kind.is_http2);
+            return stream;
+        }
+        let name = "one.test".try_into().unwrap();
+        let mut connection = ClientConnection::new(Arc::clone(&client), name).unwrap();
+        ask(
+            &mut rustls::Stream::new(&mut connection, &mut stream),
+            kind.is_http2,
+        );
+        // Its keys are forgotten, and the connection stays open.
+        stream
     });
-    println!("{connections} connections: {cleartext} bytes each");
-    let client = tls_client(&root);
-    let tls = cost(&config, connections, TLS_BYTES_MAX, |proxy, from| {
-        idle_tls(from, proxy.https, &client)
-    });
-    println!("{connections} with TLS: {tls} bytes each");
-    assert!(cleartext <= CLEARTEXT_BYTES_MAX, "{cleartext} bytes");
-    assert!(tls <= TLS_BYTES_MAX, "{tls} bytes with TLS");
+    (connections, bytes)
 }
 
 /// Bytes of resident memory that one more connection costs, after its first request. `open`
@@ -69,7 +138,7 @@ fn idle_connections_cost_little() {
 fn cost(
     config: &Config,
     connections: usize,
-    bytes_max: usize,
+    kind: &Kind,
     open: impl Fn(&Proxy, Ipv4Addr) -> TcpStream,
 ) -> usize {
     let timeouts = Timeouts {
@@ -83,19 +152,17 @@ fn cost(
     let before = resident_bytes();
     kept.extend((WARMING..WARMING + connections).map(open));
     wait_until("all are idle", || {
-        let counted = proxy.snapshot();
-        counted.host.connections_asleep == kept.len() as u64
+        let counted = proxy.snapshot().host;
+        kind.is_http2 || counted.connections_asleep == kept.len() as u64
     });
     let each = || resident_bytes().saturating_sub(before) / connections;
     // The allocator gives pages back when it next has something to do.
     let deadline = Instant::now() + PATIENCE;
-    while each() > bytes_max && Instant::now() < deadline {
+    while each() > kind.bytes_max && Instant::now() < deadline {
         proxy.get("one.test", "/");
     }
     each()
 }
-
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n";
 
 /// The address that a connection comes from.
 fn source(index: usize) -> Ipv4Addr {
@@ -104,38 +171,51 @@ fn source(index: usize) -> Ipv4Addr {
     Ipv4Addr::from_bits(address)
 }
 
-/// A connection that has had an answer.
-fn idle(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
-    let mut stream = connect(from, to);
-    stream.write_all(REQUEST).unwrap();
-    read_some(&mut stream);
+/// Asks, and reads the whole answer.
+fn ask(stream: &mut (impl Read + Write), is_http2: bool) {
+    if is_http2 {
+        ask_by_frames(stream);
+        return;
+    }
     stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n")
+        .unwrap();
+    // It is small, and comes as a whole or is left in the socket.
+    let mut some = [0; 4096];
+    assert!(stream.read(&mut some).unwrap() > 0);
 }
 
-fn idle_tls(from: Ipv4Addr, to: SocketAddr, config: &Arc<ClientConfig>) -> TcpStream {
-    let mut stream = connect(from, to);
-    let name = "one.test".try_into().unwrap();
-    let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
-    let mut tls = rustls::Stream::new(&mut connection, &mut stream);
-    tls.write_all(REQUEST).unwrap();
-    read_some(&mut tls);
-    // Its keys are forgotten, and the connection stays open.
-    stream
+fn ask_by_frames(stream: &mut (impl Read + Write)) {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frames::frame(frames::SETTINGS, 0, 0, &[]));
+    let flags = frames::END_STREAM | frames::END_HEADERS;
+    bytes.extend(frames::frame(frames::HEADERS, flags, 1, &frames::get()));
+    stream.write_all(&bytes).unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).unwrap();
+        let [a, b, c, kind, flags, ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        stream.read_exact(&mut payload).unwrap();
+        if kind == frames::SETTINGS && flags == 0 {
+            let acknowledgement = frames::frame(frames::SETTINGS, frames::ACK, 0, &[]);
+            stream.write_all(&acknowledgement).unwrap();
+        }
+        if kind == frames::DATA && flags & frames::END_STREAM != 0 {
+            return;
+        }
+    }
 }
 
 fn connect(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    // Its port is free again as soon as it is closed.
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
     socket.connect(&to.into()).unwrap();
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
-}
-
-/// The answer is small, and comes as a whole or is left in the socket.
-fn read_some(stream: &mut impl Read) {
-    let mut some = [0; 4096];
-    assert!(stream.read(&mut some).unwrap() > 0);
 }
 
 fn certificate() -> (Arc<Certificate>, CertificateDer<'static>) {
@@ -155,15 +235,18 @@ fn certificate() -> (Arc<Certificate>, CertificateDer<'static>) {
     (Arc::new(certificate), root)
 }
 
-fn tls_client(root: &CertificateDer<'static>) -> Arc<ClientConfig> {
+fn tls_client(root: &CertificateDer<'static>, is_http2: bool) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    if is_http2 {
+        config.alpn_protocols.push(b"h2".to_vec());
+    }
     Arc::new(config)
 }
 
