@@ -18,6 +18,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, Raw, SETTINGS};
 use ingress_core::ir::{Certificate, Config, HostPattern, ObjectRef};
 use ingress_userspace::allocator::Allocator;
 use ingress_userspace::proxy::Timeouts;
@@ -31,15 +32,15 @@ use socket2::{Domain, Socket, Type};
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-/// Connections that are measured of each kind, where there are file descriptors for both ends;
-/// the environment's [`CONNECTIONS_VARIABLE`] names another number.
-const CONNECTIONS: usize = 4_000;
+/// Connections of each kind, where there are file descriptors for both ends; the environment's
+/// [`CONNECTIONS_VARIABLE`] names another number.
+const CONNECTIONS: usize = WARMING + 4_000;
 const CONNECTIONS_VARIABLE: &str = "SLUICE_TEST_IDLE_CONNECTIONS";
 
 /// Connections from one address: fewer than it has ports.
 const CONNECTIONS_PER_ADDRESS: usize = 10_000;
 
-/// Connections before that, so that what is there once is no part of the figure.
+/// Of those, the ones that come before the measured: what is there once is no part of the figure.
 const WARMING: usize = 200;
 
 /// Names the kind that a process is to measure.
@@ -171,7 +172,7 @@ fn source(index: usize) -> Ipv4Addr {
     Ipv4Addr::from_bits(address)
 }
 
-/// Asks, and reads the whole answer.
+/// Asks, and reads the answer.
 fn ask(stream: &mut (impl Read + Write), is_http2: bool) {
     if is_http2 {
         ask_by_frames(stream);
@@ -186,22 +187,14 @@ fn ask(stream: &mut (impl Read + Write), is_http2: bool) {
 }
 
 fn ask_by_frames(stream: &mut (impl Read + Write)) {
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend(frames::frame(frames::SETTINGS, 0, 0, &[]));
-    let flags = frames::END_STREAM | frames::END_HEADERS;
-    bytes.extend(frames::frame(frames::HEADERS, flags, 1, &frames::get()));
-    stream.write_all(&bytes).unwrap();
+    let mut raw = Raw::over(stream);
+    raw.send(HEADERS, END_STREAM | END_HEADERS, 1, &frames::get());
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).unwrap();
-        let [a, b, c, kind, flags, ..] = head;
-        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-        stream.read_exact(&mut payload).unwrap();
-        if kind == frames::SETTINGS && flags == 0 {
-            let acknowledgement = frames::frame(frames::SETTINGS, frames::ACK, 0, &[]);
-            stream.write_all(&acknowledgement).unwrap();
+        let frame = raw.read().unwrap();
+        if frame.kind == SETTINGS && frame.flags != ACK {
+            raw.send(SETTINGS, ACK, 0, &[]);
         }
-        if kind == frames::DATA && flags & frames::END_STREAM != 0 {
+        if frame.kind == DATA && frame.flags & END_STREAM != 0 {
             return;
         }
     }

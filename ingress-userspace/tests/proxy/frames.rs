@@ -20,12 +20,13 @@ pub(crate) const END_HEADERS: u8 = 4;
 /// One frame as it was received.
 pub(crate) struct Frame {
     pub(crate) kind: u8,
+    pub(crate) flags: u8,
     pub(crate) payload: Vec<u8>,
 }
 
 /// A connection after the preface.
-pub(crate) struct Raw {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Raw<S = TcpStream> {
+    pub(crate) stream: S,
 }
 
 impl Raw {
@@ -33,6 +34,12 @@ impl Raw {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self::over(stream)
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
+    pub(crate) fn over(stream: S) -> Self {
         let mut raw = Self { stream };
         raw.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         raw.send(SETTINGS, 0, 0, &[]);
@@ -52,10 +59,14 @@ impl Raw {
     pub(crate) fn read(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).ok()?;
-        let [a, b, c, kind, ..] = head;
+        let [a, b, c, kind, flags, ..] = head;
         let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
         self.stream.read_exact(&mut payload).ok()?;
-        Some(Frame { kind, payload })
+        Some(Frame {
+            kind,
+            flags,
+            payload,
+        })
     }
 }
 
