@@ -55,8 +55,6 @@ struct Kind {
     bytes_max: usize,
 }
 
-/// Of HTTP/2, 28 KiB are buffers of h2's that it has from the beginning and keeps
-/// (<https://github.com/hyperium/h2/pull/960>).
 const KINDS: [Kind; 4] = [
     Kind {
         name: "HTTP/1.1",
@@ -74,13 +72,13 @@ const KINDS: [Kind; 4] = [
         name: "HTTP/2",
         is_tls: false,
         is_http2: true,
-        bytes_max: 40 << 10,
+        bytes_max: 10 << 10,
     },
     Kind {
         name: "HTTP/2 over TLS",
         is_tls: true,
         is_http2: true,
-        bytes_max: 50 << 10,
+        bytes_max: 20 << 10,
     },
 ];
 

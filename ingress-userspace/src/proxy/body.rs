@@ -1,6 +1,6 @@
 //! Bodies in both directions, without a box and without a task.
 //!
-//! Bytes pass from one hyper connection to the other as they were read. Nothing is buffered here:
+//! Bytes pass from one connection to the other as they were read. Nothing is buffered here:
 //! a body reads from its source only when its sink asks.
 
 use std::cell::Cell;
@@ -10,12 +10,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use thiserror::Error;
 
 use super::carrier::Carrier;
 use super::conduit::{Chunk, Conduit};
 use super::connection::{Connection, InFlight};
+use super::incoming::{Incoming, IncomingError};
 use super::io::Activity;
 use super::kept::{Copied, Kept};
 use super::lines::Lines;
@@ -61,7 +61,7 @@ pub(super) struct Upload {
 pub(super) enum UploadError {
     /// The client broke off, or sent what is no body.
     #[error(transparent)]
-    Client(hyper::Error),
+    Client(IncomingError),
     /// It has more bytes than it may have.
     #[error("request body is too large")]
     TooLarge,
@@ -81,7 +81,7 @@ impl Upload {
         self.bytes.get()
     }
 
-    fn note(&self, poll: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>, is_end: bool) {
+    fn note(&self, poll: &Poll<Option<Result<Frame<Bytes>, IncomingError>>>, is_end: bool) {
         match poll {
             Poll::Ready(Some(Err(_))) => self.progress.set(Progress::Failed),
             Poll::Ready(None) => self.progress.set(Progress::Done),

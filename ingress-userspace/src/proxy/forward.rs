@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::header::{SET_COOKIE, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request, response};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 use ingress_core::ir::{Balance, UpstreamProtocol};
 
@@ -24,6 +24,8 @@ use super::deadline;
 use super::endpoint::{Endpoint, Load};
 use super::error::{BadRequest, Failure};
 use super::exchange::{Exchange, Reply};
+use super::http2::Tunnel;
+use super::incoming::Incoming;
 use super::io::Activity;
 use super::lines::Lines;
 use super::metrics::account::Account;
@@ -128,13 +130,12 @@ async fn forward(
 ) -> Result<Answer, Failure> {
     let worker = &connection.worker;
     let deadline = deadline::of(&request, worker.timers.now());
-    let (mut head, incoming) = request.into_parts();
+    let (mut head, mut incoming) = request.into_parts();
     let aim = aim(connection, &head, &incoming, account)?;
     let backend = aim.backend;
     let session = Session::of(&backend, &head.headers, worker);
     let wish = wish(&backend, session.as_ref(), &head, client);
-    let now = worker.timers.now();
-    let load = match worker.pool.admit(&backend, wish, worker.random(), now) {
+    let load = match pick(worker, &backend, wish) {
         Pick::Endpoint(load) => load,
         Pick::Full => Box::pin(wait(worker, &backend, wish)).await?,
         Pick::Nobody => return Err(Failure::NoEndpoint),
@@ -143,6 +144,7 @@ async fn forward(
     account.try_first(load.address);
     let is_multiplexed = load.protocol.is_multiplexed();
     let activity = is_multiplexed.then(|| Activity::new(Rc::clone(&worker.timers)));
+    let tunnel = incoming.take_tunnel(&head.method);
     let (mut body, upload) = RequestBody::new(incoming, activity.as_ref(), aim.body_bytes_max);
     account.uploads(upload.as_ref());
     let asked = Asked {
@@ -152,7 +154,7 @@ async fn forward(
         is_bodyless: upload.is_none(),
         shown: aim.shown,
     };
-    let (upgrade, lines) = asked.rewrite(&mut head, load.protocol)?;
+    let (upgrade, lines) = asked.rewrite(&mut head, load.protocol, tunnel)?;
     body.introduce(lines);
     let mut request = Request::from_parts(head, body);
     let mut patience = Patience::new(&worker.timers, &backend.waits, deadline, upload.clone());
@@ -214,6 +216,12 @@ fn wish(
     }
 }
 
+/// An endpoint, if one may have one more request.
+fn pick(worker: &WorkerState, backend: &Rc<Backend>, wish: Wish) -> Pick {
+    let now = worker.timers.now();
+    worker.pool.admit(backend, wish, worker.random(), now)
+}
+
 /// Waits until an endpoint may have one more request.
 async fn wait(worker: &WorkerState, backend: &Rc<Backend>, wish: Wish) -> Result<Load, Failure> {
     worker.counters.upstream_queued.increment();
@@ -259,10 +267,12 @@ impl Asked<'_> {
         &self,
         head: &mut request::Parts,
         protocol: UpstreamProtocol,
+        tunnel: Option<Tunnel>,
     ) -> Result<(Option<Upgrade>, Option<Lines>), Failure> {
         let mut upgrade = None;
         if head.method == Method::CONNECT {
-            upgrade = Upgrade::of_connect(head, self.connection.worker.nonce());
+            let nonce = self.connection.worker.nonce();
+            upgrade = tunnel.and_then(|tunnel| Upgrade::of_connect(head, tunnel, nonce));
             upgrade.as_ref().ok_or(BadRequest::Connect)?;
         }
         let takes_lines = !protocol.is_multiplexed();

@@ -150,6 +150,8 @@ where
     H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
     M: Fn() -> H + Unpin,
 {
+    type Error = hyper::Error;
+
     const SAYS_GOODBYE: bool = false;
 
     const REQUESTS_MAX: u64 = u64::MAX;

@@ -157,8 +157,12 @@ pub(super) const HTTP2_REQUESTS_MAX: u64 = 10_000;
 /// Bytes that one HTTP/2 stream buffers in either direction.
 pub(super) const HTTP2_STREAM_BYTES_MAX: u32 = 64 * 1024;
 
-/// Bytes of small writes of one HTTP/2 connection that leave together: a full record of TLS.
-pub(super) const BATCH_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that wait to be written on one HTTP/2 connection before its streams wait for room, and
+/// nothing more is read that might have to be answered.
+pub(super) const HTTP2_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// CONTINUATION frames of one field block: several times what the largest head needs.
+pub(super) const HTTP2_CONTINUATIONS_MAX: usize = 16;
 
 /// Bytes that are read from one HTTP/2 connection before others of its worker have their turn: a
 /// client can send thousands of frames in them, and as many more as it likes after them.

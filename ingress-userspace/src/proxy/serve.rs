@@ -1,6 +1,6 @@
 //! One downstream connection from handshake to close.
 //!
-//! TLS and protocol are settled here; after that hyper owns the connection and this task only
+//! TLS and protocol are settled here; after that a protocol has the connection and this task only
 //! looks after time: how long the client is silent, how long it takes no bytes, and whether the
 //! worker is to end.
 
@@ -14,22 +14,21 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
-use hyper::server::conn::http2;
-use hyper::service::{HttpService, service_fn};
+use hyper::service::service_fn;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::batch::{Batched, Flushed};
 use super::body::ResponseBody;
 use super::client_auth;
 use super::client_limit::Admitted;
 use super::connection::Connection;
-use super::executor::{LocalExecutor, PanicCount};
+use super::executor::PanicCount;
 use super::forward;
 use super::http1::Http1;
+use super::http2::Http2;
+use super::incoming;
 use super::io::Monitored;
-use super::limits::{HTTP2_CONNECTION_BYTES_MAX, HTTP2_REQUESTS_MAX, HTTP2_STREAM_BYTES_MAX};
-use super::linger::{self, OverTcp};
+use super::linger::OverTcp;
 use super::listen::{Datapath, Scheme};
 use super::proxy_protocol::{self, Origin};
 use super::relay::{self, Relay};
@@ -200,26 +199,14 @@ pub(super) fn serve_http2<I>(io: I, connection: &Rc<Connection>) -> impl Future<
 where
     I: Read + Write + OverTcp + Unpin + 'static,
 {
-    let owned = Rc::clone(connection);
-    // In the heap from the start: hyper and the runtime move a stream's task several times.
-    let service = service_fn(move |request| Box::pin(answer(Rc::clone(&owned), request)));
-    let limit = &connection.worker.client_limit;
-    let mut builder = http2::Builder::new(LocalExecutor::new(&connection.worker));
-    builder
-        .enable_connect_protocol()
-        .max_concurrent_streams(limit.http2_streams_max())
-        .max_header_list_size(limit.head_bytes_max())
-        .initial_stream_window_size(HTTP2_STREAM_BYTES_MAX)
-        .initial_connection_window_size(HTTP2_CONNECTION_BYTES_MAX)
-        .max_send_buf_size(HTTP2_STREAM_BYTES_MAX as usize);
-    let served = Batched::new(io).serve(|io| builder.serve_connection(io, service));
-    watch(served, connection)
+    watch(Http2::new(io, connection), connection)
 }
 
 async fn answer(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
+    let request = request.map(incoming::Incoming::Http1);
     Ok(forward::respond(connection, request).await)
 }
 
@@ -328,8 +315,11 @@ enum End {
 /// How long a connection without a request outlives the beginning of its worker's end.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// A connection that hyper serves.
-pub(super) trait Served: Future<Output = hyper::Result<()>> + Unpin {
+/// A connection that is served.
+pub(super) trait Served: Future<Output = Result<(), Self::Error>> + Unpin {
+    /// Why it ends before its time.
+    type Error;
+
     /// Whether a silent client is told before its connection is closed.
     const SAYS_GOODBYE: bool;
 
@@ -350,33 +340,9 @@ pub(super) trait Served: Future<Output = hyper::Result<()>> + Unpin {
     /// What comes after HTTP as this serves it, if anything does.
     fn succeed<'a>(
         self,
-        outcome: &hyper::Result<()>,
+        outcome: &Result<(), Self::Error>,
         connection: &'a Rc<Connection>,
     ) -> Option<Successor<'a>>;
-}
-
-impl<I, H> Served for Flushed<http2::Connection<Batched<I>, H, LocalExecutor>, I>
-where
-    I: Read + Write + OverTcp + Unpin + 'static,
-    H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
-    H::Future: 'static,
-{
-    const SAYS_GOODBYE: bool = true;
-
-    const REQUESTS_MAX: u64 = HTTP2_REQUESTS_MAX;
-
-    fn graceful_shutdown(&mut self) {
-        self.future().graceful_shutdown();
-    }
-
-    fn succeed<'a>(
-        self,
-        _: &hyper::Result<()>,
-        connection: &'a Rc<Connection>,
-    ) -> Option<Successor<'a>> {
-        let io = self.into_inner()?;
-        Some(Box::pin(linger::close(io, &connection.worker)))
-    }
 }
 
 /// Counts a connection for as long as it is open.

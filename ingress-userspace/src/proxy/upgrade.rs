@@ -24,6 +24,7 @@ use super::carrier::Carrier;
 use super::connection::Connection;
 use super::error::Failure;
 use super::executor::LocalExecutor;
+use super::http2::Tunnel;
 use super::metrics::account::Account;
 use super::response::rewrite;
 use super::stream::{Joined, UpstreamStream};
@@ -48,7 +49,7 @@ enum Asked {
     },
     /// By an extended CONNECT: with 200, after which the stream is the tunnel.
     Http2 {
-        stream: OnUpgrade,
+        tunnel: Tunnel,
         /// What the endpoint has to prove, for a WebSocket.
         accept: Option<Accept>,
     },
@@ -79,9 +80,12 @@ impl Upgrade {
 
     /// Turns an extended CONNECT into the request that an HTTP/1.1 endpoint understands
     /// (RFC 8441 §5). `None` if it is a CONNECT of another kind.
-    pub(super) fn of_connect(head: &mut request::Parts, random: [u8; 16]) -> Option<Self> {
+    pub(super) fn of_connect(
+        head: &mut request::Parts,
+        tunnel: Tunnel,
+        random: [u8; 16],
+    ) -> Option<Self> {
         let protocol = head.extensions.remove::<Protocol>()?;
-        let stream = head.extensions.remove::<OnUpgrade>()?;
         let protocols = HeaderValue::from_str(protocol.as_str()).ok()?;
         if !may_pass(&protocols) {
             return None;
@@ -99,7 +103,7 @@ impl Upgrade {
             });
         Some(Self {
             protocols,
-            asked: Asked::Http2 { stream, accept },
+            asked: Asked::Http2 { tunnel, accept },
             by_connect: false,
         })
     }
@@ -171,7 +175,7 @@ impl Upgrade {
                     limit,
                 });
             }
-            Asked::Http2 { stream, accept } => {
+            Asked::Http2 { tunnel, accept } => {
                 let proof = head.headers.remove(SEC_WEBSOCKET_ACCEPT);
                 if accept.is_some_and(|accept| !accept.is_met_by(proof.as_ref())) {
                     return Err(Failure::Switched);
@@ -185,9 +189,8 @@ impl Upgrade {
                 let connection = Rc::clone(connection);
                 let executor = LocalExecutor::new(&connection.worker);
                 executor.execute(async move {
-                    if let Ok(upgraded) = stream.await {
-                        let client = Side::new(TokioIo::new(upgraded));
-                        switched.carry(client, &connection).await;
+                    if tunnel.begun().await.is_ok() {
+                        switched.carry(Side::new(tunnel), &connection).await;
                     }
                 });
             }

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
+use http::HeaderValue;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -22,6 +23,7 @@ use super::balancing::Balancing;
 use super::client::ClientPolicy;
 use super::client_limit::ClientLimit;
 use super::counters::{Counters, WorkerSnapshot};
+use super::date::Date;
 use super::departure::Departures;
 use super::dial::Dial;
 use super::drain::Drain;
@@ -254,6 +256,7 @@ pub(super) struct WorkerState {
     pub(super) scratch: Scratch,
     pub(super) pipes: Rc<Pipes>,
     random: Random,
+    date: Date,
     open: Cell<u64>,
     closed: Notify,
 }
@@ -275,6 +278,11 @@ impl WorkerState {
     /// A number for a choice, not for a secret.
     pub(super) fn random(&self) -> u64 {
         self.random.number()
+    }
+
+    /// Now, as a response says when it was made.
+    pub(super) fn date(&self) -> HeaderValue {
+        self.date.now()
     }
 
     pub(super) fn index(&self) -> usize {
@@ -391,6 +399,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         scratch: Scratch::default(),
         pipes: Pipes::new(&reader.counters),
         random: Random::new()?,
+        date: Date::default(),
         open: Cell::new(0),
         closed: Notify::new(),
     });

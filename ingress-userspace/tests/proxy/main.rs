@@ -22,6 +22,7 @@ mod h2rig;
 mod h2spec;
 mod headers;
 mod http1;
+mod http2;
 mod https;
 mod lending;
 mod linger;

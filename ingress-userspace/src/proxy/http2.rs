@@ -1,0 +1,238 @@
+//! HTTP/2 with clients (RFC 9113): the server's side of a connection.
+//!
+//! One task reads frames and writes what there is to be written; each stream has a task that
+//! answers it (`respond.rs`). Both know the `session.rs`. Where nothing happens there are no
+//! buffers, so that an idle connection costs little more than its socket: what is read goes into
+//! the worker's scratch, and is kept only where a frame is not complete.
+//!
+//! Invariant: nothing that a client sends is kept without a bound. Bodies have their windows, field
+//! blocks their size, streams their number, and while answers to its frames can't be written,
+//! nothing is read.
+
+mod blocks;
+mod body;
+mod data;
+mod frame;
+mod frames;
+mod head;
+mod input;
+mod output;
+mod respond;
+mod session;
+mod stream;
+mod tunnel;
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::{Read, ReadBuf, Write};
+use thiserror::Error;
+
+pub(super) use body::RequestStream;
+pub(super) use frame::Reason;
+pub(super) use tunnel::Tunnel;
+
+use self::frames::Frames;
+use self::input::Input;
+use self::session::Session;
+use super::connection::Connection;
+use super::limits::{
+    HTTP2_OUTPUT_BYTES_MAX, HTTP2_REQUESTS_MAX, TUNNEL_READ_BYTES_MAX, TURN_BYTES_MAX,
+};
+use super::linger::{self, OverTcp};
+use super::serve::{Served, Successor};
+use super::turn::let_others;
+
+/// A connection to a client.
+pub(super) struct Http2<I> {
+    io: I,
+    input: Input,
+    frames: Frames,
+    session: Ending,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Open,
+    /// The client has been told why it ends, or is about to be.
+    Failed(Reason),
+    Over,
+}
+
+/// Why a connection has ended.
+#[derive(Debug, Error)]
+pub(super) enum ConnectionError {
+    /// It broke.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The client does not keep to the protocol, or to bounds.
+    #[error("client broke the protocol: {0}")]
+    Client(Reason),
+}
+
+impl<I: Read + Write + Unpin> Http2<I> {
+    /// Nothing of what the client has sent may have been read.
+    pub(super) fn new(io: I, connection: &Rc<Connection>) -> Self {
+        let session = Session::new();
+        Self {
+            io,
+            input: Input::default(),
+            frames: Frames::new(&session, connection),
+            session: Ending(session),
+            stage: Stage::Open,
+        }
+    }
+
+    /// Reads until nothing is there, or enough was read.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        let mut turn = 0;
+        loop {
+            if self.output_is_full() {
+                ready!(self.poll_flush(cx))?;
+            }
+            if turn >= TURN_BYTES_MAX {
+                let_others(cx);
+                return Poll::Pending;
+            }
+            let (read, handled) = ready!(self.poll_some(cx))?;
+            if let Err(reason) = handled {
+                return Poll::Ready(Err(ConnectionError::Client(reason)));
+            }
+            if read == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            turn += read;
+        }
+    }
+
+    /// Reads once, and handles what has come. 0 bytes: the client has closed its side.
+    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(usize, Result<(), Reason>)>> {
+        let Self {
+            io, input, frames, ..
+        } = self;
+        // What is large is a body, each piece of which costs the same.
+        let room = (input.data_left() + FRAMES_BYTES).clamp(TURN_BYTES_MAX, TUNNEL_READ_BYTES_MAX);
+        let worker = Rc::clone(frames.worker());
+        let mut scratch = worker.scratch.borrow_mut();
+        if scratch.len() < TUNNEL_READ_BYTES_MAX {
+            scratch.resize(TUNNEL_READ_BYTES_MAX, 0);
+        }
+        let mut buffer = ReadBuf::new(&mut scratch[..room]);
+        ready!(Pin::new(io).poll_read(cx, buffer.unfilled()))?;
+        let mut bytes = buffer.filled();
+        let count = bytes.len();
+        let handled = loop {
+            match input.next(&mut bytes) {
+                Ok(None) => break Ok(()),
+                Ok(Some(piece)) => match frames.handle(piece) {
+                    Ok(()) => {}
+                    Err(reason) => break Err(reason),
+                },
+                Err(reason) => break Err(reason),
+            }
+        };
+        Poll::Ready(Ok((count, handled)))
+    }
+
+    fn output_is_full(&self) -> bool {
+        self.session.0.output.borrow().length() >= HTTP2_OUTPUT_BYTES_MAX
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut output = self.session.0.output.borrow_mut();
+        output.poll_flush(&mut self.io, cx)
+    }
+
+    /// Ends all streams, and says what is still to be said. Who does not take that at once is not
+    /// waited for.
+    fn close(&mut self, cx: &mut Context<'_>) {
+        self.session.0.end();
+        if let Poll::Ready(Ok(())) = self.poll_flush(cx) {
+            let _ = Pin::new(&mut self.io).poll_shutdown(cx);
+        }
+    }
+
+    /// Goes on as far as it can.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        let read = self.poll_read(cx);
+        if let Poll::Ready(outcome) = read {
+            return Poll::Ready(outcome);
+        }
+        let flushed = self.poll_flush(cx);
+        self.session.0.admit();
+        match flushed {
+            Poll::Ready(Ok(())) if self.frames.is_over() => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<I: Read + Write + Unpin> Future for Http2<I> {
+    type Output = Result<(), ConnectionError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        this.session.0.poll_begins(cx);
+        if let Stage::Open = this.stage {
+            match ready!(this.poll_open(cx)) {
+                Err(ConnectionError::Client(reason)) => {
+                    this.frames.fail(reason);
+                    this.stage = Stage::Failed(reason);
+                }
+                outcome => {
+                    this.stage = Stage::Over;
+                    this.close(cx);
+                    return Poll::Ready(outcome);
+                }
+            }
+        }
+        if let Stage::Failed(reason) = this.stage {
+            this.close(cx);
+            return Poll::Ready(Err(ConnectionError::Client(reason)));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I> Served for Http2<I>
+where
+    I: Read + Write + OverTcp + Unpin + 'static,
+{
+    type Error = ConnectionError;
+
+    const SAYS_GOODBYE: bool = true;
+
+    const REQUESTS_MAX: u64 = HTTP2_REQUESTS_MAX;
+
+    fn graceful_shutdown(&mut self) {
+        if self.input.has_preface() {
+            self.frames.say_goodbye();
+        } else {
+            self.stage = Stage::Over;
+        }
+    }
+
+    fn succeed<'a>(
+        self,
+        _: &Result<(), ConnectionError>,
+        connection: &'a Rc<Connection>,
+    ) -> Option<Successor<'a>> {
+        Some(Box::pin(linger::close(self.io, &connection.worker)))
+    }
+}
+
+/// Ends all streams with their connection.
+struct Ending(Rc<Session>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Room for what stands between two pieces of a body.
+const FRAMES_BYTES: usize = 256;
