@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ingress_core::ir::HostPattern;
 use ingress_userspace::proxy::{RequestMetrics, WorkerOptions};
 
+use crate::frames::{END_HEADERS, END_STREAM, HEADERS, Raw, fields};
 use crate::rig::{Options, Origin, Proxy, config, wait_until};
 
 /// Samples by name and labels, as Prometheus would read them.
@@ -315,6 +316,10 @@ fn what_is_no_request_is_counted_as_such() {
     client.write("GET / HTTP/1.1\r\nHost: one.test\r\nno field\r\n\r\n");
     assert_eq!(client.read_reply().status, 400);
     wait_until("it is counted", || proxy.snapshot().host.malformed == 1);
+    let mut raw = Raw::connect(proxy.http);
+    let head = fields(&[(":method", "GET"), (":path", "/")]);
+    raw.send(HEADERS, END_HEADERS | END_STREAM, 1, &head);
+    wait_until("that is too", || proxy.snapshot().host.malformed == 2);
     assert_eq!(proxy.snapshot().host.requests, 0);
 }
 

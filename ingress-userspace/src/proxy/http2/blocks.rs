@@ -115,7 +115,10 @@ impl Frames {
                 LocalExecutor::new(self.worker()).execute(answering.run(connection, request));
                 Ok(())
             }
-            Err(reason) => self.fault(id, reason),
+            Err(reason) => {
+                self.connection.counters().malformed.increment();
+                self.fault(id, reason)
+            }
         }
     }
 
@@ -144,6 +147,7 @@ impl Frames {
 
     /// Answers a request whose head is too large, without having looked at it.
     fn refuse(&mut self, id: u32, is_complete: bool) -> Result<(), Reason> {
+        self.connection.counters().malformed.increment();
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         self.session.refuse(id, status);
         if is_complete {

@@ -120,7 +120,11 @@ impl Answering {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Step>, Reason>> {
         ready!(self.session.poll_window(&self.stream, cx))?;
-        let frame = ready!(Pin::new(body).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+            // The client may give up meanwhile.
+            self.stream.wait(cx);
+            return Poll::Pending;
+        };
         let Some(frame) = frame else {
             return Poll::Ready(Ok(None));
         };

@@ -99,7 +99,9 @@ impl Session {
     fn remove(&self, id: u32) {
         let mut streams = self.streams.borrow_mut();
         if let Ok(place) = streams.binary_search_by_key(&id, |stream| stream.id) {
-            streams.remove(place);
+            if streams.remove(place).is_queued.get() {
+                self.queue.borrow_mut().retain(|stream| stream.id != id);
+            }
             if streams.is_empty() {
                 *streams = Vec::new();
             }

@@ -92,3 +92,16 @@ fn streams_that_were_reset_are_remembered_and_not_for_ever() {
     assert!(session.has_forgotten(1999) && !session.has_forgotten(1));
     assert_eq!(session.forgotten.borrow().len(), FORGOTTEN_MAX);
 }
+
+#[test]
+fn who_has_ended_does_not_wait() {
+    let session = Session::new();
+    let stream = open(&session, 1);
+    session.send(&stream, vec![0; WINDOW_DEFAULT as usize].into(), false);
+    let waiting = open(&session, 3);
+    assert!(window(&session, &waiting).is_pending());
+    assert_eq!(session.queue.borrow().len(), 1);
+    session.reset_by_client(&waiting, Reason::CANCEL);
+    assert!(session.queue.borrow().is_empty());
+    assert_eq!(window(&session, &waiting), Poll::Ready(Err(Reason::CANCEL)));
+}
