@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version};
@@ -24,6 +24,7 @@ pub(super) struct Fields {
     path: Option<Bytes>,
     protocol: Option<Bytes>,
     headers: HeaderMap,
+    cookies: usize,
     is_malformed: bool,
     is_too_many: bool,
 }
@@ -34,6 +35,7 @@ impl Fields {
         match field {
             Field::Header(name, value) => {
                 self.is_malformed |= is_about_connection(&name, &value);
+                self.cookies += usize::from(name == COOKIE);
                 self.is_too_many |= self.headers.try_append(name, value).is_err();
             }
             Field::Pseudo(name, value) => {
@@ -115,6 +117,9 @@ impl Fields {
         *request.method_mut() = method;
         *request.version_mut() = Version::HTTP_2;
         *request.headers_mut() = self.headers;
+        if self.cookies > 1 {
+            join_cookies(request.headers_mut());
+        }
         Some((request, beginning))
     }
 }
@@ -154,6 +159,17 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Reason> {
     }
     let length = text.parse().map_err(|_| Reason::PROTOCOL_ERROR)?;
     Ok(Some(length))
+}
+
+/// Makes one field of the several that a client may have cut its cookies into, as others expect it
+/// (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs = headers.get_all(COOKIE).iter();
+    let crumbs: Vec<&[u8]> = crumbs.map(HeaderValue::as_bytes).collect();
+    let whole = HeaderValue::from_maybe_shared(Bytes::from(crumbs.join(&b"; "[..])));
+    if let Ok(whole) = whole {
+        headers.insert(COOKIE, whole);
+    }
 }
 
 fn expects_continue(expect: &HeaderValue) -> bool {
@@ -256,6 +272,14 @@ mod tests {
         assert_eq!(beginning.length, Some(7));
         assert!(beginning.expects_continue);
         assert!(with(&length).into_request(true).is_err());
+    }
+
+    #[test]
+    fn cookies_that_were_cut_are_put_together() {
+        let crumbs = [("cookie", "a=1"), ("b", "c"), ("cookie", "d=2; e=3")];
+        let (request, _) = with(&crumbs).into_request(true).unwrap();
+        let cookies: Vec<_> = request.headers().get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; d=2; e=3"]);
     }
 
     #[test]
