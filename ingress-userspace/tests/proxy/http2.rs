@@ -1,10 +1,14 @@
 //! HTTP/2 with clients, frame by frame: what libraries would not send, or would not show.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
 use crate::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS,
-    WINDOW_UPDATE, fields, get,
+    WINDOW_UPDATE, fields, frame, get,
 };
-use crate::rig::{Origin, Proxy, config};
+use crate::rig::{Origin, Proxy, config, wait_until};
 
 /// Answers with the length of the body that was sent; at `/early` before it was sent.
 fn counting() -> Origin {
@@ -224,4 +228,55 @@ fn trailers_of_a_request_reach_the_endpoint() {
     );
     let (head, body) = response(&mut raw, 1);
     assert_eq!((head[0], body.len()), (OK, 0));
+}
+
+/// A frame that may be right or wrong in any part.
+fn any_frame() -> impl Strategy<Value = Vec<u8>> {
+    let kind = prop_oneof![6 => 0..10_u8, 1 => any::<u8>()];
+    let flags = prop_oneof![
+        2 => Just(END_HEADERS | END_STREAM),
+        1 => Just(END_HEADERS),
+        1 => Just(END_STREAM),
+        2 => Just(0),
+        1 => any::<u8>(),
+    ];
+    let stream = prop_oneof![3 => (0..6_u32).prop_map(|number| 2 * number + 1), 1 => 0..12_u32];
+    let payload = prop_oneof![
+        3 => Just(get()),
+        2 => Just(post("/", &[])),
+        1 => Just(post("/early", &[("content-length", "4")])),
+        1 => Just(vec![0, 4, 0, 0, 0, 9]),
+        1 => Just(vec![0, 0, 0, 8]),
+        2 => vec(any::<u8>(), 0..12),
+    ];
+    let parts = (kind, flags, stream, payload);
+    parts.prop_map(|(kind, flags, stream, payload)| frame(kind, flags, stream, &payload))
+}
+
+/// Whatever a client sends, nothing of it stays, and the next one is served.
+#[test]
+fn any_frames_are_survived() {
+    let (proxy, _origin) = proxy();
+    let cases = Config {
+        cases: 300,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new(cases);
+    let frames = vec(any_frame(), 1..12);
+    let outcome = runner.run(&frames, |frames| {
+        let mut raw = Raw::connect(proxy.http);
+        raw.write(&frames.concat());
+        // What is to be answered may be under way when the client goes.
+        let _ = raw.read();
+        drop(raw);
+        wait_until("all of it has gone", || {
+            let snapshot = proxy.snapshot();
+            snapshot.host.connections_open == 0 && snapshot.requests_open == 0
+        });
+        prop_assert_eq!(proxy.snapshot().panics, 0);
+        Ok(())
+    });
+    outcome.unwrap();
+    assert_eq!(proxy.get("one.test", "/").text(), "0");
 }
