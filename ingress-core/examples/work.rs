@@ -103,14 +103,14 @@ fn translate(number: usize, count: usize) {
 /// Follows pods that come and go.
 fn follow_slices(number: usize, count: usize) {
     let mut snapshot = snapshot(number);
+    let mut slices: Vec<_> = snapshot.endpoint_slices.iter().cloned().collect();
     let mut translator = translator();
     translator.translate(&snapshot);
     for turn in 0..count {
         let place = turn % number;
-        let changed = slice(place, 2 + turn / number % 2);
-        if let Some(slot) = snapshot.endpoint_slices.get_mut(place) {
-            *slot = Arc::new(changed.into());
-        }
+        let changed = Arc::new(slice(place, 2 + turn / number % 2).into());
+        snapshot.endpoint_slices.replace(&slices[place], &changed);
+        slices[place] = changed;
         black_box(translator.translate(&snapshot));
     }
 }

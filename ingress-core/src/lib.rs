@@ -8,6 +8,7 @@ pub mod balance;
 pub mod diagnostic;
 pub mod explain;
 pub mod ir;
+pub mod list;
 pub mod object;
 pub mod plan;
 pub mod prefetch;

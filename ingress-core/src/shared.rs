@@ -17,21 +17,6 @@ impl<T> Shared<T> {
     }
 }
 
-impl<T> Shared<Vec<Arc<T>>> {
-    /// What `items` are; the last collection itself if they are its items.
-    #[must_use]
-    pub fn following(&self, items: impl IntoIterator<Item = Arc<T>>) -> Self {
-        let items: Vec<_> = items.into_iter().collect();
-        let same = items.len() == self.len()
-            && (items.iter().zip(&self.0[..])).all(|(item, last)| Arc::ptr_eq(item, last));
-        if same {
-            self.clone()
-        } else {
-            Self(Arc::new(items))
-        }
-    }
-}
-
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -79,12 +64,6 @@ impl<I, T: FromIterator<I>> FromIterator<I> for Shared<T> {
     }
 }
 
-impl<I, T: Clone + Extend<I>> Extend<I> for Shared<T> {
-    fn extend<S: IntoIterator<Item = I>>(&mut self, items: S) {
-        (**self).extend(items);
-    }
-}
-
 impl<T: Clone + IntoIterator> IntoIterator for Shared<T> {
     type Item = T::Item;
     type IntoIter = T::IntoIter;
@@ -122,16 +101,5 @@ mod tests {
         second.push(3);
         assert!(!first.is(&second));
         assert_eq!((&first[..], &second[..]), (&[1, 2][..], &[1, 2, 3][..]));
-    }
-
-    #[test]
-    fn what_follows_is_the_same_only_if_every_item_is() {
-        let items = [Arc::new(1), Arc::new(2)];
-        let first: Shared<Vec<Arc<u8>>> = items.iter().cloned().collect();
-        assert!(first.following(items.clone()).is(&first));
-        let equal = first.following([Arc::clone(&items[0]), Arc::new(2)]);
-        assert!(!equal.is(&first));
-        assert_eq!(equal, first);
-        assert_eq!(first.following(items[..1].to_vec()).len(), 1);
     }
 }

@@ -1,9 +1,9 @@
 //! Input of a decision: Kubernetes objects as observed at one instant.
 //!
 //! A source (the Kubernetes API or a directory of manifests) fills it, `translate` reads it.
-//! Objects are behind `Arc` because a source keeps them while it hands out snapshots. Kinds of which
-//! there are many are reduced to what is read (see `object`). Snapshots that follow each other share
-//! the kinds of which nothing has changed.
+//! A source keeps objects while it hands out snapshots, so snapshots share them. Kinds of which there
+//! are many are reduced to what is read (see `object`). Snapshots that follow each other share what
+//! has not changed: kinds, and chunks of the others (see [`List`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,8 +13,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret};
 use k8s_openapi::api::networking::v1::IngressClass;
 
+use crate::list::List;
 use crate::object::{EndpointSlice, Ingress, Service};
-use crate::shared::Shared;
 
 /// Every object that has a say in the configuration, in any order.
 ///
@@ -23,22 +23,22 @@ use crate::shared::Shared;
 #[derive(Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// Of every class: `translate` picks ours.
-    pub ingresses: Shared<Vec<Arc<Ingress>>>,
+    pub ingresses: List<Ingress>,
     /// Of every controller.
-    pub ingress_classes: Shared<Vec<Arc<IngressClass>>>,
+    pub ingress_classes: List<IngressClass>,
     /// Services of the namespaces that have an Ingress.
-    pub services: Shared<Vec<Arc<Service>>>,
+    pub services: List<Service>,
     /// Their endpoints.
-    pub endpoint_slices: Shared<Vec<Arc<EndpointSlice>>>,
+    pub endpoint_slices: List<EndpointSlice>,
     /// Secrets that TLS sections and annotations name; others do no harm.
-    pub secrets: Shared<Vec<Arc<Secret>>>,
+    pub secrets: List<Secret>,
     /// ConfigMaps that IngressClasses name as their parameters, and those of services; others do
     /// no harm.
-    pub config_maps: Shared<Vec<Arc<ConfigMap>>>,
+    pub config_maps: List<ConfigMap>,
     /// Nodes, where somebody asked for them: their zones and addresses.
-    pub nodes: Shared<Vec<Arc<Node>>>,
+    pub nodes: List<Node>,
     /// Pods of the daemon itself.
-    pub pods: Shared<Vec<Arc<Pod>>>,
+    pub pods: List<Pod>,
     /// Addresses of external names, sorted. A name that has none is there with none; one that
     /// was not looked up yet is not there.
     pub names: BTreeMap<Arc<str>, Vec<IpAddr>>,

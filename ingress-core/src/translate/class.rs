@@ -13,6 +13,7 @@ use super::{Options, Unclassed, name, namespace};
 use crate::annotation::{self, CLASS_ANNOTATION, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::ObjectRef;
+use crate::list::List;
 use crate::object::Ingress;
 
 /// The IngressClasses of a snapshot, ready for many questions.
@@ -35,7 +36,7 @@ impl<'a> Classes<'a> {
     /// Reads the classes. Of several default classes the newest counts, then the smaller name,
     /// as in the admission plug-in `DefaultIngressClass`.
     pub(super) fn new(
-        classes: &'a [Arc<IngressClass>],
+        classes: &'a List<IngressClass>,
         options: &'a Options,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
@@ -121,7 +122,7 @@ impl<'a> ClassSettings<'a> {
     /// Reads the parameters of all classes that are ours.
     pub(super) fn read(
         classes: &Classes<'a>,
-        config_maps: &[Arc<ConfigMap>],
+        config_maps: &List<ConfigMap>,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
         let find = |wanted: &ObjectRef| {

@@ -1,13 +1,13 @@
 //! Which addresses of EndpointSlices take the requests of a backend.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
 
 use super::name;
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::Endpoint;
+use crate::list::List;
 use crate::object::{Address, EndpointSlice, PortRef, Readiness, ServicePort};
 
 /// An address of a slice.
@@ -132,7 +132,7 @@ fn of_one_family(candidates: Vec<Candidate>, families: &[Box<str>]) -> Vec<Candi
 }
 
 /// The zone of a node, where that is asked for.
-pub(super) fn zone<'a>(nodes: &'a [Arc<Node>], node: Option<&str>) -> Option<&'a str> {
+pub(super) fn zone<'a>(nodes: &'a List<Node>, node: Option<&str>) -> Option<&'a str> {
     let node = nodes
         .iter()
         .find(|object| Some(name(&object.metadata)) == node)?;

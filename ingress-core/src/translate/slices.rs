@@ -13,8 +13,8 @@ use super::Translation;
 use super::backend::{self, Resolved};
 use super::memo::{Memo, Sources};
 use crate::ir::{Backend, BackendKey, BackendPolicy, ServicePort};
+use crate::list::{Difference, List};
 use crate::object::EndpointSlice;
-use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::sorted::SortedMap;
 
@@ -97,26 +97,13 @@ struct Changes<'a> {
 
 impl<'a> Changes<'a> {
     /// `None` if they are too many for the short way to be shorter.
-    fn between(
-        before: &'a Shared<Vec<Arc<EndpointSlice>>>,
-        after: &'a Shared<Vec<Arc<EndpointSlice>>>,
-    ) -> Option<Self> {
-        let (before, after) = without_same_ends(before, after);
-        if before.len().max(after.len()) > COMPARED_MAX {
+    fn between(before: &'a List<EndpointSlice>, after: &'a List<EndpointSlice>) -> Option<Self> {
+        let Difference { gone, new } = before.difference(after);
+        if gone.len().max(new.len()) > CHANGED_MAX {
             return None;
         }
-        let set = |slices: &[Arc<EndpointSlice>]| -> HashSet<_> {
-            slices.iter().map(Arc::as_ptr).collect()
-        };
-        let (is_before, is_after) = (set(before), set(after));
-        let lost = before
-            .iter()
-            .filter(|slice| !is_after.contains(&Arc::as_ptr(slice)));
-        let new = after
-            .iter()
-            .filter(|slice| !is_before.contains(&Arc::as_ptr(slice)));
         let mut by_service = BTreeMap::new();
-        for slice in lost.clone() {
+        for slice in &gone {
             if let Some(service) = service_of(slice) {
                 by_service.entry(service).or_insert_with(Vec::new);
             }
@@ -130,24 +117,10 @@ impl<'a> Changes<'a> {
             }
         }
         Some(Self {
-            gone: lost.map(Arc::as_ptr).collect(),
+            gone: gone.into_iter().map(Arc::as_ptr).collect(),
             by_service,
         })
     }
-}
-
-/// Leaves out what two lists begin and end with alike: most of them, when few objects changed.
-fn without_same_ends<'a, T>(a: &'a [Arc<T>], b: &'a [Arc<T>]) -> (&'a [Arc<T>], &'a [Arc<T>]) {
-    let is_same = |(a, b): &(&Arc<T>, &Arc<T>)| Arc::ptr_eq(a, b);
-    let start = a.iter().zip(b).take_while(is_same).count();
-    let (a, b) = (
-        a.get(start..).unwrap_or_default(),
-        b.get(start..).unwrap_or_default(),
-    );
-    let end = a.iter().rev().zip(b.iter().rev());
-    let end = end.take_while(is_same).count();
-    let without_end = |list: &'a [Arc<T>]| list.get(..list.len() - end).unwrap_or_default();
-    (without_end(a), without_end(b))
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<(&str, &str)> {
@@ -180,5 +153,5 @@ impl Resolved {
     }
 }
 
-/// Slices between the first and the last that differ.
-const COMPARED_MAX: usize = 1 << 16;
+/// Slices that went, or came.
+const CHANGED_MAX: usize = 1 << 16;

@@ -1,6 +1,7 @@
 //! Pods that come and go: a translator follows without looking at anything else, and gives what
 //! it would have given otherwise.
 
+use ingress_core::list::List;
 use ingress_core::snapshot::Snapshot;
 use ingress_core::translate::{Translator, translate};
 use proptest::collection::vec;
@@ -58,9 +59,11 @@ fn step() -> impl Strategy<Value = Step> {
 fn apply(step: Step, snapshot: &mut Snapshot) {
     let last_of = |service: &str, addresses: &[&str]| {
         let fixture = with_slice(Fixture::new(), service, addresses);
-        fixture.snapshot.endpoint_slices[0].clone()
+        let mut slices = fixture.snapshot.endpoint_slices.iter().cloned();
+        slices.next().unwrap()
     };
-    let slices = &mut snapshot.endpoint_slices;
+    let last = &snapshot.endpoint_slices;
+    let mut slices: Vec<_> = last.iter().cloned().collect();
     match step {
         Step::Add(service, addresses) => slices.push(last_of(service, &addresses)),
         Step::Remove(at) if !slices.is_empty() => {
@@ -73,6 +76,7 @@ fn apply(step: Step, snapshot: &mut Snapshot) {
         }
         Step::Remove(_) | Step::Replace(..) => {}
     }
+    snapshot.endpoint_slices = last.following(slices);
 }
 
 proptest! {
@@ -81,15 +85,19 @@ proptest! {
     #[test]
     fn the_short_way_leads_where_the_long_one_does(
         steps in vec(vec(step(), 1..3), 1..12), other in vec(any::<bool>(), 12),
+        unused in prop_oneof![4 => Just(0), 1 => 100_usize..400],
     ) {
-        let Fixture { mut snapshot, options } = fixture();
+        let with_unused = |fixture, _| with_slice(fixture, "unused", &["10.0.0.9"]);
+        let Fixture { mut snapshot, options } = (0..unused).fold(fixture(), with_unused);
         let mut translator = Translator::new(options.clone());
         for (steps, other) in steps.into_iter().zip(other) {
             for step in steps {
                 apply(step, &mut snapshot);
             }
             if other {
-                snapshot.services.reverse();
+                let mut services: Vec<_> = snapshot.services.iter().cloned().collect();
+                services.reverse();
+                snapshot.services = List::from_iter(services);
             }
             prop_assert_eq!(translator.translate(&snapshot), translate(&snapshot, &options));
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ingress_core::ir::ObjectRef;
 use ingress_core::ir::{Certificate, Config, HostPattern};
+use ingress_core::list::List;
 use ingress_core::object::Meta;
-use ingress_core::shared::Shared;
 use ingress_core::snapshot::Snapshot;
 use ingress_core::translate::{Options, Translator, Unclassed, translate};
 use k8s_openapi::api::networking::v1::Ingress;
@@ -123,11 +123,9 @@ fn surroundings() -> Fixture {
         .slice("s1", &slice_ports, &["fd00::1", "not an address"])
 }
 
-fn shuffled_kind<T: std::fmt::Debug>(
-    objects: Shared<Vec<Arc<T>>>,
-) -> impl Strategy<Value = Shared<Vec<Arc<T>>>> {
-    let objects: Vec<_> = objects.into_iter().collect();
-    Just(objects).prop_shuffle().prop_map(Shared::from)
+fn shuffled_kind<T: std::fmt::Debug>(objects: &List<T>) -> impl Strategy<Value = List<T>> + use<T> {
+    let objects: Vec<_> = objects.iter().cloned().collect();
+    Just(objects).prop_shuffle().prop_map(List::from_iter)
 }
 
 fn shuffled(snapshot: &Snapshot) -> impl Strategy<Value = Snapshot> + use<> {
@@ -139,12 +137,13 @@ fn shuffled(snapshot: &Snapshot) -> impl Strategy<Value = Snapshot> + use<> {
         secrets,
         config_maps,
         ..
-    } = snapshot.clone();
+    } = snapshot;
     let ingresses = shuffled_kind(ingresses);
     let ingress_classes = shuffled_kind(ingress_classes);
     let services = shuffled_kind(services);
     let endpoint_slices = shuffled_kind(endpoint_slices);
     let secrets = shuffled_kind(secrets);
+    let config_maps = config_maps.clone();
     (
         ingresses,
         ingress_classes,
@@ -303,7 +302,7 @@ proptest! {
                 "tls": [{"hosts": [host], "secretName": secret}],
             },
         })).unwrap();
-        let snapshot = Snapshot { ingresses: vec![Arc::new(ingress.into())].into(), ..Snapshot::default() };
+        let snapshot = Snapshot { ingresses: List::from_iter([Arc::new(ingress.into())]), ..Snapshot::default() };
         let options = Options { unclassed: Unclassed::Accept, ..Options::default() };
         translate(&snapshot, &options);
     }

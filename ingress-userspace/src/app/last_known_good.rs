@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use ingress_core::list::List;
 use ingress_core::object::{EndpointSlice, Ingress, Service};
-use ingress_core::shared::Shared;
 use ingress_core::snapshot::Snapshot;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -95,7 +95,7 @@ impl LastKnownGood {
 }
 
 fn write(path: &Path, snapshot: Snapshot) -> io::Result<()> {
-    fn owned<K: Clone>(objects: &[Arc<K>]) -> Vec<K> {
+    fn owned<K: Clone>(objects: &List<K>) -> Vec<K> {
         objects.iter().map(|object| K::clone(object)).collect()
     }
     let stored = Stored {
@@ -156,7 +156,7 @@ fn read(path: &Path) -> Result<Option<Observation>> {
     }))
 }
 
-fn shared<K: DeserializeOwned>(objects: Vec<K>) -> Shared<Vec<Arc<K>>> {
+fn shared<K: DeserializeOwned>(objects: Vec<K>) -> List<K> {
     objects.into_iter().map(Arc::new).collect()
 }
 
@@ -189,8 +189,8 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "s"}, "data": {"tls.key": "a2V5"}}))
                 .unwrap();
         let snapshot = Snapshot {
-            ingresses: vec![Arc::new(ingress.into())].into(),
-            secrets: vec![Arc::new(secret)].into(),
+            ingresses: List::from_iter([Arc::new(ingress.into())]),
+            secrets: List::from_iter([Arc::new(secret)]),
             ..Snapshot::default()
         };
         first.save(&snapshot);

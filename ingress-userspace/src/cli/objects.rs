@@ -23,12 +23,15 @@ pub(super) fn of_manifests(paths: &[PathBuf]) -> Result<Observation> {
         } = manifests.load().into();
         all.problems.extend(problems);
         let into = &mut all.snapshot;
-        into.ingresses.extend(snapshot.ingresses);
-        into.ingress_classes.extend(snapshot.ingress_classes);
-        into.services.extend(snapshot.services);
-        into.endpoint_slices.extend(snapshot.endpoint_slices);
-        into.secrets.extend(snapshot.secrets);
-        into.config_maps.extend(snapshot.config_maps);
+        into.ingresses.extend(snapshot.ingresses.iter().cloned());
+        into.ingress_classes
+            .extend(snapshot.ingress_classes.iter().cloned());
+        into.services.extend(snapshot.services.iter().cloned());
+        into.endpoint_slices
+            .extend(snapshot.endpoint_slices.iter().cloned());
+        into.secrets.extend(snapshot.secrets.iter().cloned());
+        into.config_maps
+            .extend(snapshot.config_maps.iter().cloned());
     }
     Ok(all)
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ingress_core::diagnostic::Diagnostic;
 use ingress_core::ir::ObjectRef;
+use ingress_core::list::List;
 use ingress_core::object::{Ingress, Meta};
 use ingress_core::snapshot::Snapshot;
 use k8s_openapi::api::core::v1::{ObjectReference, Service};
@@ -219,7 +220,7 @@ impl<'a> Index<'a> {
         index
     }
 
-    fn walk<K: Resource<DynamicType = ()>>(&mut self, kind: &'static str, objects: &[Arc<K>]) {
+    fn walk<K: Resource<DynamicType = ()>>(&mut self, kind: &'static str, objects: &List<K>) {
         if !self.wanted.iter().any(|wanted| wanted.kind == kind) {
             return;
         }

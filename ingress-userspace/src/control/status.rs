@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use ingress_core::list::List;
 use ingress_core::object::{Ingress, PublishedAddress};
 use ingress_core::snapshot::Snapshot;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -65,7 +66,7 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && conditions.into_iter().any(is_ready)
 }
 
-fn of_pod(pod: &Pod, nodes: &[Arc<Node>], internal: bool) -> Vec<String> {
+fn of_pod(pod: &Pod, nodes: &List<Node>, internal: bool) -> Vec<String> {
     let node_name = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
     let node = nodes
         .iter()
@@ -251,7 +252,7 @@ mod tests {
     #[test]
     fn nodes_count_while_they_run_a_ready_pod() {
         let snapshot = Snapshot {
-            nodes: vec![
+            nodes: List::from_iter([
                 node(
                     "a",
                     &[("InternalIP", "10.0.0.1"), ("ExternalIP", "192.0.2.1")],
@@ -262,16 +263,14 @@ mod tests {
                 ),
                 node("c", &[("InternalIP", "10.0.0.3")]),
                 node("d", &[("InternalIP", "10.0.0.4")]),
-            ]
-            .into(),
-            pods: vec![
+            ]),
+            pods: List::from_iter([
                 pod("a", "True", false),
                 pod("b", "True", false),
                 pod("c", "False", false),
                 pod("d", "True", true),
                 pod("unknown", "True", false),
-            ]
-            .into(),
+            ]),
             ..Snapshot::default()
         };
         assert_eq!(
@@ -292,7 +291,7 @@ mod tests {
             "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.8"}, {"hostname": "lb.example"}]}},
         }));
         let snapshot = Snapshot {
-            services: vec![Arc::new(Service::clone(&service).into())].into(),
+            services: List::from_iter([Arc::new(Service::clone(&service).into())]),
             ..Snapshot::default()
         };
         let which = Addresses::OfService("edge".to_owned(), "lb".to_owned());

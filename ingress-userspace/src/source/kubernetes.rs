@@ -18,6 +18,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, SelectAll};
 use ingress_core::ir::ObjectRef;
+use ingress_core::list::List;
 use ingress_core::object;
 use ingress_core::snapshot::Snapshot;
 use ingress_core::translate::{Options, needs};
@@ -294,15 +295,13 @@ impl Kubernetes {
                 .is_none_or(|chosen| chosen.contains(namespace))
         };
         let last = &self.last;
-        let classes = collect([&self.ingress_classes], |_| true);
-        let slices = collect(&self.endpoint_slices, counts);
         Snapshot {
-            ingresses: last.ingresses.following(collect(&self.ingresses, counts)),
-            ingress_classes: last.ingress_classes.following(classes),
-            services: last.services.following(collect(&self.services, counts)),
-            endpoint_slices: last.endpoint_slices.following(slices),
-            nodes: last.nodes.following(collect(&self.nodes, |_| true)),
-            pods: last.pods.following(collect(&self.pods, |_| true)),
+            ingresses: follow_all(&last.ingresses, &self.ingresses, counts),
+            ingress_classes: follow_all(&last.ingress_classes, [&self.ingress_classes], |_| true),
+            services: follow_all(&last.services, &self.services, counts),
+            endpoint_slices: follow_all(&last.endpoint_slices, &self.endpoint_slices, counts),
+            nodes: follow_all(&last.nodes, &self.nodes, |_| true),
+            pods: follow_all(&last.pods, &self.pods, |_| true),
             ..Snapshot::default()
         }
     }
@@ -398,19 +397,17 @@ where
     store
 }
 
-fn collect<T>(
+/// The objects of all these stores, after those that were in them last.
+fn follow_all<T>(
+    last: &List<T>,
     stores: impl IntoIterator<Item = impl Borrow<SharedStore<T>>>,
     counts: impl Fn(&str) -> bool,
-) -> Vec<Arc<T>> {
-    let mut objects = Vec::new();
-    for store in stores {
-        let store = lock(store.borrow());
-        let counting = store
-            .objects()
-            .filter(|((namespace, _), _)| counts(namespace));
-        objects.extend(counting.map(|(_, object)| Arc::clone(object)));
-    }
-    objects
+) -> List<T> {
+    let stores: Vec<_> = stores.into_iter().collect();
+    let stores: Vec<_> = stores.iter().map(|store| lock(store.borrow())).collect();
+    let objects = stores.iter().flat_map(|store| store.objects());
+    let counting = objects.filter(|((namespace, _), _)| counts(namespace));
+    last.following(counting.map(|(_, object)| object))
 }
 
 fn keys(objects: &BTreeSet<ObjectRef>) -> BTreeSet<Key> {

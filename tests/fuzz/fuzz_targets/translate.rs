@@ -113,7 +113,7 @@ fn ingress(number: usize, fields: &[&str]) -> Arc<Ingress> {
 
 fn snapshot(ingresses: &[Arc<Ingress>]) -> Snapshot {
     Snapshot {
-        ingresses: ingresses.to_vec().into(),
+        ingresses: ingresses.iter().cloned().collect(),
         ..Snapshot::default()
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ingress_core::ir::ObjectRef;
+use ingress_core::list::List;
 use ingress_core::object;
-use ingress_core::shared::Shared;
 use ingress_core::snapshot::Snapshot;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
@@ -85,27 +85,19 @@ impl Object {
     }
 }
 
-fn put<T>(objects: &mut Shared<Vec<Arc<T>>>, before: &Arc<T>, after: &Arc<T>) -> bool {
-    if Arc::ptr_eq(before, after) {
-        return true;
-    }
-    let place = objects.iter().position(|one| Arc::ptr_eq(one, before));
-    let Some(slot) = place.and_then(|place| objects.get_mut(place)) else {
-        return false;
-    };
-    *slot = Arc::clone(after);
-    true
+fn put<T>(objects: &mut List<T>, before: &Arc<T>, after: &Arc<T>) -> bool {
+    Arc::ptr_eq(before, after) || objects.replace(before, after)
 }
 
 /// The same snapshot; kinds of which nothing has changed are those of the last one.
 pub(super) fn sharing(snapshot: Snapshot, last: &Snapshot) -> Snapshot {
     Snapshot {
-        ingresses: last.ingresses.following(snapshot.ingresses),
-        ingress_classes: last.ingress_classes.following(snapshot.ingress_classes),
-        services: last.services.following(snapshot.services),
-        endpoint_slices: last.endpoint_slices.following(snapshot.endpoint_slices),
-        secrets: last.secrets.following(snapshot.secrets),
-        config_maps: last.config_maps.following(snapshot.config_maps),
+        ingresses: last.ingresses.following(&snapshot.ingresses),
+        ingress_classes: last.ingress_classes.following(&snapshot.ingress_classes),
+        services: last.services.following(&snapshot.services),
+        endpoint_slices: last.endpoint_slices.following(&snapshot.endpoint_slices),
+        secrets: last.secrets.following(&snapshot.secrets),
+        config_maps: last.config_maps.following(&snapshot.config_maps),
         ..snapshot
     }
 }

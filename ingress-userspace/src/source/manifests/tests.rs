@@ -135,7 +135,17 @@ mod reading {
         let dir = Directory::new("namespace");
         dir.write("a.yaml", &service("a"));
         let loaded = dir.load();
-        assert_eq!(&*loaded.snapshot.services[0].meta.namespace, "default");
+        assert_eq!(
+            &*loaded
+                .snapshot
+                .services
+                .iter()
+                .next()
+                .unwrap()
+                .meta
+                .namespace,
+            "default"
+        );
     }
 
     #[test]
@@ -148,7 +158,7 @@ mod reading {
         );
         let loaded = dir.load();
         assert_eq!(loaded.problems, []);
-        let secret = &loaded.snapshot.secrets[0];
+        let secret = loaded.snapshot.secrets.iter().next().unwrap();
         let data = secret.data.as_ref().unwrap();
         assert_eq!(data["tls.crt"].0, b"cert");
         assert_eq!(data["tls.key"].0, b"key");
@@ -167,7 +177,7 @@ mod reading {
             dir.write("a.yaml", &(head + spec));
             let loaded = dir.load();
             assert_eq!(loaded.problems, []);
-            let ingress = &loaded.snapshot.ingresses[0];
+            let ingress = loaded.snapshot.ingresses.iter().next().unwrap();
             let default = ingress.default_backend.as_ref().unwrap();
             let service = default.service.as_ref().unwrap();
             assert_eq!(service.port_name.as_deref(), Some("http"));
@@ -314,7 +324,10 @@ items:
         );
         let loaded = dir.load();
         assert_eq!(services(&loaded), ["web", "other"]);
-        assert_eq!(loaded.snapshot.services[0].ports[0].port, 80);
+        assert_eq!(
+            loaded.snapshot.services.iter().next().unwrap().ports[0].port,
+            80
+        );
         let place = dir.0.display();
         assert_eq!(
             loaded.problems[0].to_string(),

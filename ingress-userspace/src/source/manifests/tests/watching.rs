@@ -148,7 +148,8 @@ fn a_file_written_again_leaves_the_objects_of_others_and_its_unchanged_ones_as_t
     dir.write("b.yaml", &format!("{}---\n{}", port(81), service("c")));
     let changed = followed.wait_for(&["a", "b", "c"]);
     let (before, after) = (&loaded.snapshot, &changed.snapshot);
-    assert_eq!(after.services[1].ports[0].port, 81);
+    let changed = after.services.iter().nth(1).unwrap();
+    assert_eq!(changed.ports[0].port, 81);
     let same = before.services.iter().zip(&after.services);
     let same: Vec<_> = same.map(|(a, b)| Arc::ptr_eq(a, b)).collect();
     assert_eq!(same, [true, false, true]);
@@ -212,6 +213,25 @@ fn a_file_that_is_written_right_after_the_first_reading_is_read_by_itself() {
     dir.write("a.yaml", &service("a2"));
     let first = Followed::of(manifests).changes.recv_timeout(PATIENCE);
     assert_eq!(services(&first.unwrap()), ["a2", "b"]);
+}
+
+#[test]
+fn an_object_that_changes_leaves_other_kinds_of_its_file_as_they_are() {
+    let dir = Directory::new("watch-kinds");
+    let slice = |address: &str| {
+        format!(
+            "kind: EndpointSlice\napiVersion: discovery.k8s.io/v1\nmetadata: {{name: a}}\n\
+             addressType: IPv4\nendpoints: [{{addresses: [{address}]}}]\n"
+        )
+    };
+    let file = |address: &str| format!("{}---\n{}", service("a"), slice(address));
+    dir.write("a.yaml", &file("10.0.0.1"));
+    let (followed, first) = Followed::new(&dir.0);
+    dir.write("a.yaml", &file("10.0.0.2"));
+    let changed = followed.wait_for(&["a"]);
+    let (before, after) = (&first.snapshot, &changed.snapshot);
+    assert!(!after.endpoint_slices.is(&before.endpoint_slices));
+    assert!(after.services.is(&before.services));
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
