@@ -113,6 +113,7 @@ struct Watcher {
 
 impl Watcher {
     fn run(mut self, first: Coverage, mut on_change: impl FnMut(Loaded)) {
+        self.manifests.rehearse();
         let mut next = if first.grew {
             Ok(Next::Look)
         } else {

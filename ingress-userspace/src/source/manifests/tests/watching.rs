@@ -234,4 +234,23 @@ fn an_object_that_changes_leaves_other_kinds_of_its_file_as_they_are() {
     assert!(after.services.is(&before.services));
 }
 
+#[test]
+fn a_rehearsal_of_a_change_changes_nothing() {
+    let dir = Directory::new("watch-rehearsal");
+    let slice = "---\nkind: EndpointSlice\napiVersion: discovery.k8s.io/v1\n\
+                 metadata: {name: a}\naddressType: IPv4\nendpoints: []\n";
+    dir.write("a.yaml", &(service("a") + slice));
+    let mut manifests = Manifests::open(&dir.0).unwrap();
+    let before = manifests.load().snapshot;
+    manifests.rehearse();
+    dir.write("a.yaml", "broken: [");
+    manifests.rehearse();
+    fs::remove_file(dir.path("a.yaml")).unwrap();
+    manifests.rehearse();
+    dir.write("a.yaml", &(service("a") + slice));
+    let after = manifests.load().snapshot;
+    assert!(after.endpoint_slices.is(&before.endpoint_slices));
+    assert!(after.services.is(&before.services));
+}
+
 const PATIENCE: Duration = Duration::from_secs(10);
