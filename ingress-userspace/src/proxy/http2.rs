@@ -137,8 +137,10 @@ impl<I: Read + Write + Unpin> Http2<I> {
         Poll::Ready(Ok((count, handled)))
     }
 
+    /// Whether there is no room for answers to frames, beside what streams may fill: who reads
+    /// nothing of a response may go on to send.
     fn output_is_full(&self) -> bool {
-        self.session.0.output.borrow().length() >= HTTP2_OUTPUT_BYTES_MAX
+        self.session.0.output.borrow().length() >= 2 * HTTP2_OUTPUT_BYTES_MAX
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -157,8 +157,8 @@ pub(super) const HTTP2_REQUESTS_MAX: u64 = 10_000;
 /// Bytes that one HTTP/2 stream buffers in either direction.
 pub(super) const HTTP2_STREAM_BYTES_MAX: u32 = 64 * 1024;
 
-/// Bytes that wait to be written on one HTTP/2 connection before its streams wait for room, and
-/// nothing more is read that might have to be answered.
+/// Bytes that wait to be written on one HTTP/2 connection before its streams wait for room; at twice
+/// as many nothing more is read, as it might have to be answered.
 pub(super) const HTTP2_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// CONTINUATION frames of one field block: several times what the largest head needs.

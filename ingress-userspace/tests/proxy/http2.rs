@@ -1,14 +1,18 @@
 //! HTTP/2 with clients, frame by frame: what libraries would not send, or would not show.
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS,
-    WINDOW_UPDATE, fields, frame, get,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM,
+    Raw, SETTINGS, WINDOW_UPDATE, fields, frame, get,
 };
-use crate::rig::{Origin, Proxy, config, wait_until};
+use crate::rig::{Origin, PATIENCE, Proxy, config, wait_until};
 
 /// Answers with the length of the body that was sent; at `/early` before it was sent.
 fn counting() -> Origin {
@@ -185,6 +189,41 @@ fn a_window_that_becomes_smaller_is_kept_to() {
     assert_eq!((rest.payload.len(), rest.flags), (87, END_STREAM));
 }
 
+/// A download that its client does not read holds up no upload beside it.
+#[test]
+fn who_reads_nothing_may_go_on_to_send() {
+    let (received, receives) = mpsc::channel();
+    let origin = Origin::start(move |mut connection| {
+        let head = connection.read_head().unwrap();
+        if head.text.contains(" /large ") {
+            connection.write("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+            let some = "x".repeat(1 << 16);
+            for _ in 0..1000 {
+                connection.write(&some);
+            }
+            return;
+        }
+        received.send(connection.read_body(&head).len()).unwrap();
+    });
+    let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+    let mut raw = Raw::connect(proxy.http);
+    raw.send(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    raw.send(WINDOW_UPDATE, 0, 0, &0x3fff_ffff_u32.to_be_bytes());
+    raw.send(HEADERS, END_HEADERS | END_STREAM, 1, &post("/large", &[]));
+    // As much as the socket takes.
+    thread::sleep(Duration::from_millis(300));
+    raw.send(
+        HEADERS,
+        END_HEADERS,
+        3,
+        &post("/", &[("content-length", "60000")]),
+    );
+    for _ in 0..6 {
+        raw.send(DATA, 0, 3, &[7; 10_000]);
+    }
+    assert_eq!(receives.recv_timeout(PATIENCE), Ok(60_000));
+}
+
 #[test]
 fn a_client_that_says_goodbye_is_answered_first() {
     let (proxy, _origin) = proxy();
@@ -202,6 +241,57 @@ fn a_client_that_says_goodbye_is_answered_first() {
     let (head, body) = response(&mut raw, 1);
     assert_eq!((head[0], &body[..]), (OK, &b"3"[..]));
     assert!(raw.read().is_none());
+}
+
+/// The code of the GOAWAY that ends a connection (RFC 9113 §7).
+fn end(raw: &mut Raw) -> Option<u32> {
+    while let Some(frame) = raw.read() {
+        if frame.kind == GOAWAY {
+            let (_, code) = frame.payload.split_at(4);
+            return Some(u32::from_be_bytes(code.try_into().unwrap()));
+        }
+    }
+    None
+}
+
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// CVE-2023-44487. Who is answered in between may take back as much as pages do.
+#[test]
+fn who_takes_back_all_requests_is_sent_away() {
+    let (proxy, _origin) = proxy();
+    let mut raw = Raw::connect(proxy.http);
+    let cancel = 8_u32.to_be_bytes();
+    for number in 0..600 {
+        let stream = 4 * number + 1;
+        raw.send(HEADERS, END_HEADERS, stream, &post("/", &[]));
+        raw.send(RST_STREAM, 0, stream, &cancel);
+        raw.send(HEADERS, END_HEADERS | END_STREAM, stream + 2, &get());
+        assert_eq!(response(&mut raw, stream + 2).0[0], OK);
+    }
+    for number in 600..1200 {
+        let stream = 4 * number + 1;
+        let head = frame(HEADERS, END_HEADERS, stream, &post("/", &[]));
+        let reset = frame(RST_STREAM, 0, stream, &cancel);
+        if !raw.write(&[head, reset].concat()) {
+            break;
+        }
+    }
+    assert_eq!(end(&mut raw), Some(ENHANCE_YOUR_CALM));
+}
+
+/// CVE-2024-27316.
+#[test]
+fn a_head_without_an_end_is_not_waited_for() {
+    let (proxy, _origin) = proxy();
+    for part in [&[][..], &fields(&[("x-a", &"y".repeat(8_000))])] {
+        let mut raw = Raw::connect(proxy.http);
+        raw.send(HEADERS, END_STREAM, 1, &get());
+        for _ in 0..17 {
+            raw.send(CONTINUATION, 0, 1, part);
+        }
+        assert_eq!(end(&mut raw), Some(ENHANCE_YOUR_CALM));
+    }
 }
 
 /// Where trailers follow a body without a length, they follow its chunks to the endpoint.
