@@ -192,7 +192,7 @@ fn a_window_that_becomes_smaller_is_kept_to() {
 /// A download that its client does not read holds up no upload beside it.
 #[test]
 fn who_reads_nothing_may_go_on_to_send() {
-    let (received, receives) = mpsc::channel();
+    let (lengths, received) = mpsc::channel();
     let origin = Origin::start(move |mut connection| {
         let head = connection.read_head().unwrap();
         if head.text.contains(" /large ") {
@@ -203,7 +203,8 @@ fn who_reads_nothing_may_go_on_to_send() {
             }
             return;
         }
-        received.send(connection.read_body(&head).len()).unwrap();
+        let length = connection.read_body(&head).len();
+        lengths.send(length).unwrap();
     });
     let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
     let mut raw = Raw::connect(proxy.http);
@@ -221,7 +222,7 @@ fn who_reads_nothing_may_go_on_to_send() {
     for _ in 0..6 {
         raw.send(DATA, 0, 3, &[7; 10_000]);
     }
-    assert_eq!(receives.recv_timeout(PATIENCE), Ok(60_000));
+    assert_eq!(received.recv_timeout(PATIENCE), Ok(60_000));
 }
 
 #[test]
