@@ -139,7 +139,8 @@ impl Exchange<'_> {
             let place = match load.multiplexed.room(worker).await {
                 Room::Place(place) => place,
                 Room::Dial(dialling) => {
-                    if let Err(failure) = dial::http2(&self.aim(&load)).await {
+                    // Boxed, as a connection is for many requests.
+                    if let Err(failure) = Box::pin(dial::http2(&self.aim(&load))).await {
                         // Who waits may be of another backend, which still has the endpoint.
                         if !matches!(failure, Failure::Left) {
                             dialling.fail();
