@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use frames::{
     CONTINUATION, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, Raw, SETTINGS, fields, frame,
-    get,
+    get, remembered,
 };
 use http::Request;
 use ingress_userspace::proxy::Timeouts;
@@ -250,10 +250,8 @@ fn hpack_bomb(proxy: &Proxy) {
     let mut raw = Raw::connect(proxy.http);
     for number in 0..100_u32 {
         let mut head = get();
-        // Literal with incremental indexing (RFC 7541 §6.2.1): it becomes entry 62.
-        let mut entry = fields(&[("x-bomb", &"y".repeat(3900))]);
-        entry[0] = 0x40;
-        head.extend(entry);
+        // It becomes entry 62.
+        head.extend(remembered(&[("x-bomb", &"y".repeat(3900))]));
         head.extend([0x80 | 0x3e].repeat(10_000));
         if !raw.send(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &head) {
             return;

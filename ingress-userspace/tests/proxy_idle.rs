@@ -18,7 +18,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, Raw, SETTINGS};
+use frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, Raw, SETTINGS, remembered};
 use ingress_core::ir::{Certificate, Config, HostPattern, ObjectRef};
 use ingress_userspace::allocator::Allocator;
 use ingress_userspace::proxy::Timeouts;
@@ -186,7 +186,7 @@ fn ask(stream: &mut (impl Read + Write), is_http2: bool) {
 
 fn ask_by_frames(stream: &mut (impl Read + Write)) {
     let mut raw = Raw::over(stream);
-    raw.send(HEADERS, END_STREAM | END_HEADERS, 1, &frames::get());
+    raw.send(HEADERS, END_STREAM | END_HEADERS, 1, &remembered(&BROWSERS));
     loop {
         let frame = raw.read().unwrap();
         if frame.kind == SETTINGS && frame.flags != ACK {
@@ -197,6 +197,39 @@ fn ask_by_frames(stream: &mut (impl Read + Write)) {
         }
     }
 }
+
+/// What a browser sends, which the proxy keeps for its next request.
+const BROWSERS: [(&str, &str); 16] = [
+    (":method", "GET"),
+    (":scheme", "https"),
+    (":authority", "one.test"),
+    (":path", "/"),
+    (
+        "sec-ch-ua",
+        "\"Chromium\";v=\"142\", \"Not_A Brand\";v=\"99\"",
+    ),
+    ("sec-ch-ua-mobile", "?0"),
+    ("sec-ch-ua-platform", "\"Linux\""),
+    ("upgrade-insecure-requests", "1"),
+    (
+        "user-agent",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 \
+         Safari/537.36",
+    ),
+    (
+        "accept",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    ),
+    ("sec-fetch-site", "none"),
+    ("sec-fetch-mode", "navigate"),
+    ("sec-fetch-dest", "document"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("accept-language", "en-US,en;q=0.9"),
+    (
+        "cookie",
+        "session=0123456789abcdef0123456789abcdef; theme=dark",
+    ),
+];
 
 fn connect(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

@@ -84,9 +84,18 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 
 /// Fields as literals that no table remembers (RFC 7541 §6.2.2).
 pub(crate) fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
+    literals(0, fields)
+}
+
+/// Fields as literals that the table of the decoder remembers (RFC 7541 §6.2.1).
+pub(crate) fn remembered(fields: &[(&str, &str)]) -> Vec<u8> {
+    literals(0x40, fields)
+}
+
+fn literals(kind: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in fields {
-        bytes.push(0);
+        bytes.push(kind);
         for text in [name, value] {
             length(text.len(), &mut bytes);
             bytes.extend(text.as_bytes());
