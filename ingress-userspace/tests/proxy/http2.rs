@@ -1,18 +1,10 @@
 //! HTTP/2 with clients, frame by frame: what libraries would not send, or would not show.
 
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
-
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
-
 use crate::frames::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM,
-    Raw, SETTINGS, WINDOW_UPDATE, fields, frame, get,
+    ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS,
+    WINDOW_UPDATE, fields, get,
 };
-use crate::rig::{Origin, PATIENCE, Proxy, config, wait_until};
+use crate::rig::{Origin, Proxy, config};
 
 /// Answers with the length of the body that was sent; at `/early` before it was sent.
 fn counting() -> Origin {
@@ -31,13 +23,13 @@ fn counting() -> Origin {
     })
 }
 
-fn proxy() -> (Proxy, Origin) {
+pub(crate) fn proxy() -> (Proxy, Origin) {
     let origin = counting();
     let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
     (proxy, origin)
 }
 
-fn post(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn post(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let head = [
         (":method", "POST"),
         (":scheme", "http"),
@@ -48,7 +40,7 @@ fn post(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// The next frame that is about a stream or the end of the connection.
-fn next(raw: &mut Raw) -> Frame {
+pub(crate) fn next(raw: &mut Raw) -> Frame {
     loop {
         let frame = raw.read().unwrap();
         if !matches!(frame.kind, SETTINGS | PING | WINDOW_UPDATE) {
@@ -58,7 +50,7 @@ fn next(raw: &mut Raw) -> Frame {
 }
 
 /// Reads a response without trailers to its end.
-fn response(raw: &mut Raw, stream: u32) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn response(raw: &mut Raw, stream: u32) -> (Vec<u8>, Vec<u8>) {
     let head = next(raw);
     assert_eq!((head.kind, head.stream), (HEADERS, stream));
     let mut body = Vec::new();
@@ -73,7 +65,7 @@ fn response(raw: &mut Raw, stream: u32) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// `:status 200` (RFC 7541 appendix A).
-const OK: u8 = 0x88;
+pub(crate) const OK: u8 = 0x88;
 
 #[test]
 fn a_client_that_expects_100_gets_it_before_its_body_is_sent() {
@@ -189,42 +181,6 @@ fn a_window_that_becomes_smaller_is_kept_to() {
     assert_eq!((rest.payload.len(), rest.flags), (87, END_STREAM));
 }
 
-/// A download that its client does not read holds up no upload beside it.
-#[test]
-fn who_reads_nothing_may_go_on_to_send() {
-    let (lengths, received) = mpsc::channel();
-    let origin = Origin::start(move |mut connection| {
-        let head = connection.read_head().unwrap();
-        if head.text.contains(" /large ") {
-            connection.write("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
-            let some = "x".repeat(1 << 16);
-            for _ in 0..1000 {
-                connection.write(&some);
-            }
-            return;
-        }
-        let length = connection.read_body(&head).len();
-        lengths.send(length).unwrap();
-    });
-    let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
-    let mut raw = Raw::connect(proxy.http);
-    raw.send(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
-    raw.send(WINDOW_UPDATE, 0, 0, &0x3fff_ffff_u32.to_be_bytes());
-    raw.send(HEADERS, END_HEADERS | END_STREAM, 1, &post("/large", &[]));
-    // As much as the socket takes.
-    thread::sleep(Duration::from_millis(300));
-    raw.send(
-        HEADERS,
-        END_HEADERS,
-        3,
-        &post("/", &[("content-length", "60000")]),
-    );
-    for _ in 0..6 {
-        raw.send(DATA, 0, 3, &[7; 10_000]);
-    }
-    assert_eq!(received.recv_timeout(PATIENCE), Ok(60_000));
-}
-
 #[test]
 fn a_client_that_says_goodbye_is_answered_first() {
     let (proxy, _origin) = proxy();
@@ -242,57 +198,6 @@ fn a_client_that_says_goodbye_is_answered_first() {
     let (head, body) = response(&mut raw, 1);
     assert_eq!((head[0], &body[..]), (OK, &b"3"[..]));
     assert!(raw.read().is_none());
-}
-
-/// The code of the GOAWAY that ends a connection (RFC 9113 §7).
-fn end(raw: &mut Raw) -> Option<u32> {
-    while let Some(frame) = raw.read() {
-        if frame.kind == GOAWAY {
-            let (_, code) = frame.payload.split_at(4);
-            return Some(u32::from_be_bytes(code.try_into().unwrap()));
-        }
-    }
-    None
-}
-
-const ENHANCE_YOUR_CALM: u32 = 11;
-
-/// CVE-2023-44487. Who is answered in between may take back as much as pages do.
-#[test]
-fn who_takes_back_all_requests_is_sent_away() {
-    let (proxy, _origin) = proxy();
-    let mut raw = Raw::connect(proxy.http);
-    let cancel = 8_u32.to_be_bytes();
-    for number in 0..600 {
-        let stream = 4 * number + 1;
-        raw.send(HEADERS, END_HEADERS, stream, &post("/", &[]));
-        raw.send(RST_STREAM, 0, stream, &cancel);
-        raw.send(HEADERS, END_HEADERS | END_STREAM, stream + 2, &get());
-        assert_eq!(response(&mut raw, stream + 2).0[0], OK);
-    }
-    for number in 600..1200 {
-        let stream = 4 * number + 1;
-        let head = frame(HEADERS, END_HEADERS, stream, &post("/", &[]));
-        let reset = frame(RST_STREAM, 0, stream, &cancel);
-        if !raw.write(&[head, reset].concat()) {
-            break;
-        }
-    }
-    assert_eq!(end(&mut raw), Some(ENHANCE_YOUR_CALM));
-}
-
-/// CVE-2024-27316.
-#[test]
-fn a_head_without_an_end_is_not_waited_for() {
-    let (proxy, _origin) = proxy();
-    for part in [&[][..], &fields(&[("x-a", &"y".repeat(8_000))])] {
-        let mut raw = Raw::connect(proxy.http);
-        raw.send(HEADERS, END_STREAM, 1, &get());
-        for _ in 0..17 {
-            raw.send(CONTINUATION, 0, 1, part);
-        }
-        assert_eq!(end(&mut raw), Some(ENHANCE_YOUR_CALM));
-    }
 }
 
 /// Where trailers follow a body without a length, they follow its chunks to the endpoint.
@@ -319,55 +224,4 @@ fn trailers_of_a_request_reach_the_endpoint() {
     );
     let (head, body) = response(&mut raw, 1);
     assert_eq!((head[0], body.len()), (OK, 0));
-}
-
-/// A frame that may be right or wrong in any part.
-fn any_frame() -> impl Strategy<Value = Vec<u8>> {
-    let kind = prop_oneof![6 => 0..10_u8, 1 => any::<u8>()];
-    let flags = prop_oneof![
-        2 => Just(END_HEADERS | END_STREAM),
-        1 => Just(END_HEADERS),
-        1 => Just(END_STREAM),
-        2 => Just(0),
-        1 => any::<u8>(),
-    ];
-    let stream = prop_oneof![3 => (0..6_u32).prop_map(|number| 2 * number + 1), 1 => 0..12_u32];
-    let payload = prop_oneof![
-        3 => Just(get()),
-        2 => Just(post("/", &[])),
-        1 => Just(post("/early", &[("content-length", "4")])),
-        1 => Just(vec![0, 4, 0, 0, 0, 9]),
-        1 => Just(vec![0, 0, 0, 8]),
-        2 => vec(any::<u8>(), 0..12),
-    ];
-    let parts = (kind, flags, stream, payload);
-    parts.prop_map(|(kind, flags, stream, payload)| frame(kind, flags, stream, &payload))
-}
-
-/// Whatever a client sends, nothing of it stays, and the next one is served.
-#[test]
-fn any_frames_are_survived() {
-    let (proxy, _origin) = proxy();
-    let cases = Config {
-        cases: 300,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let mut runner = TestRunner::new(cases);
-    let frames = vec(any_frame(), 1..12);
-    let outcome = runner.run(&frames, |frames| {
-        let mut raw = Raw::connect(proxy.http);
-        raw.write(&frames.concat());
-        // What is to be answered may be under way when the client goes.
-        let _ = raw.read();
-        drop(raw);
-        wait_until("all of it has gone", || {
-            let snapshot = proxy.snapshot();
-            snapshot.host.connections_open == 0 && snapshot.requests_open == 0
-        });
-        prop_assert_eq!(proxy.snapshot().panics, 0);
-        Ok(())
-    });
-    outcome.unwrap();
-    assert_eq!(proxy.get("one.test", "/").text(), "0");
 }

@@ -23,6 +23,7 @@ mod h2spec;
 mod headers;
 mod http1;
 mod http2;
+mod http2_bounds;
 mod https;
 mod lending;
 mod linger;

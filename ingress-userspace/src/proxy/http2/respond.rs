@@ -20,6 +20,8 @@ use super::super::conduit::Chunk;
 use super::super::connection::Connection;
 use super::super::forward;
 use super::super::incoming::Incoming;
+use super::super::timer::Alarm;
+use super::super::worker::WorkerState;
 use super::frame::Reason;
 use super::session::Session;
 use super::stream::Stream;
@@ -44,7 +46,7 @@ impl Answering {
 
     /// Answers a request, unless its client gives up.
     pub(super) async fn run(mut self, connection: Rc<Connection>, request: Request<Incoming>) {
-        let date = Rc::clone(&connection.worker);
+        let worker = Rc::clone(&connection.worker);
         let response = {
             let mut responding = pin!(forward::respond(connection, request));
             let response = poll_fn(|cx| {
@@ -56,7 +58,7 @@ impl Answering {
             response.await
         };
         let outcome = match response {
-            Some(response) => self.send(response, || date.date()).await,
+            Some(response) => self.send(response, &worker).await,
             None => Ok(()),
         };
         if let Err(reason) = outcome
@@ -78,14 +80,14 @@ impl Answering {
     async fn send(
         &self,
         response: Response<ResponseBody>,
-        date: impl FnOnce() -> HeaderValue,
+        worker: &WorkerState,
     ) -> Result<(), Reason> {
         let (stream, session) = (&self.stream, &self.session);
         let (mut head, mut body) = response.into_parts();
         poll_fn(|cx| session.poll_room(stream, cx)).await?;
         let is_tunnel = stream.is_connect && head.status.is_success();
         let is_end = body.is_end_stream() && !is_tunnel;
-        let added = added(&mut head, &body, date);
+        let added = added(&mut head, &body, || worker.date());
         session.respond(stream, &head, is_end, &added);
         if is_tunnel {
             stream.begin_tunnel();
@@ -96,9 +98,16 @@ impl Answering {
             return Ok(());
         }
         drop((head, added));
-        while let Some(step) = poll_fn(|cx| self.poll_step(&mut body, cx)).await? {
+        let mut wait = Wait {
+            worker,
+            alarm: None,
+        };
+        while let Some(step) = poll_fn(|cx| self.poll_step(&mut body, &mut wait, cx)).await? {
             match step {
-                Step::Some(chunk) => self.send_chunk(chunk, body.is_end_stream()).await?,
+                Step::Some(chunk) => {
+                    let is_last = body.is_end_stream();
+                    self.send_chunk(chunk, is_last, &mut wait).await?;
+                }
                 Step::Trailers(trailers) => {
                     session.send_trailers(stream, &trailers);
                     session.answered(stream);
@@ -117,9 +126,10 @@ impl Answering {
     fn poll_step(
         &self,
         body: &mut ResponseBody,
+        wait: &mut Wait<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Step>, Reason>> {
-        ready!(self.session.poll_window(&self.stream, cx))?;
+        ready!(self.poll_window(wait, cx))?;
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
             // The client may give up meanwhile.
             self.stream.wait(cx);
@@ -138,11 +148,35 @@ impl Answering {
         Poll::Ready(Ok(Some(step)))
     }
 
+    /// Waits for room for bytes of a body. A client that opens no window has as much time as one that
+    /// reads nothing from its socket: what else it sends does not keep a stream alive.
+    fn poll_window(&self, wait: &mut Wait<'_>, cx: &Context<'_>) -> Poll<Result<usize, Reason>> {
+        let room = self.session.poll_window(&self.stream, cx);
+        if room.is_ready() {
+            wait.alarm = None;
+            return room;
+        }
+        let (timers, limit) = (&wait.worker.timers, wait.worker.timeouts.downstream_write);
+        let alarm = &mut wait.alarm;
+        if alarm
+            .get_or_insert_with(|| timers.alarm(limit, cx.waker()))
+            .fired()
+        {
+            return Poll::Ready(Err(Reason::CANCEL));
+        }
+        Poll::Pending
+    }
+
     /// Sends bytes as the client takes them.
-    async fn send_chunk(&self, mut chunk: Bytes, is_last: bool) -> Result<(), Reason> {
+    async fn send_chunk(
+        &self,
+        mut chunk: Bytes,
+        is_last: bool,
+        wait: &mut Wait<'_>,
+    ) -> Result<(), Reason> {
         let (stream, session) = (&self.stream, &self.session);
         while chunk.has_remaining() {
-            let room = poll_fn(|cx| session.poll_window(stream, cx)).await?;
+            let room = poll_fn(|cx| self.poll_window(wait, cx)).await?;
             let some = chunk.split_to(room.min(chunk.len()));
             let is_end = is_last && chunk.is_empty();
             session.send(stream, some, is_end);
@@ -152,6 +186,12 @@ impl Answering {
         }
         Ok(())
     }
+}
+
+/// For how long a client may take nothing.
+struct Wait<'a> {
+    worker: &'a WorkerState,
+    alarm: Option<Alarm>,
 }
 
 enum Step {
