@@ -18,7 +18,7 @@ mod reader;
 mod static_table;
 mod table;
 
-pub(super) use decode::Decoder;
+pub(super) use decode::{DecodeError, Decoder};
 pub(super) use encode::{encode_field, encode_no_table, encode_status};
 pub(super) use field::{Field, Pseudo};
 

@@ -10,7 +10,8 @@ use super::reader::Reader;
 use super::static_table::STATIC_ENTRIES;
 use super::table::Table;
 
-/// The block cannot be decoded: `COMPRESSION_ERROR` of the connection (RFC 9113 §4.3).
+/// The block is not decoded: `COMPRESSION_ERROR` of the connection (RFC 9113 §4.3), but for one that
+/// is too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(in super::super) enum DecodeError {
     #[error("field block ends within a field")]
@@ -27,6 +28,9 @@ pub(in super::super) enum DecodeError {
     EndOfString,
     #[error("string in Huffman code ends in a wrong padding")]
     Padding,
+    /// No mistake but an attack: some bytes that become very many.
+    #[error("fields of a block are far too large")]
+    Excess,
 }
 
 /// Decodes the blocks of one connection.
@@ -55,7 +59,7 @@ impl Decoder {
     /// Decodes a complete field block. `sink` gets its fields in order, until their sizes, of which
     /// each is that of name and value and 32 bytes (RFC 9113 §6.5.2), add up to more than
     /// `list_bytes_max`: from there on the block is decoded for the table's sake alone, and `true`
-    /// is returned.
+    /// is returned. One that goes on and on is an error, so that what a block takes is bounded.
     pub(in super::super) fn decode(
         &mut self,
         block: &[u8],
@@ -64,7 +68,8 @@ impl Decoder {
     ) -> Result<bool, DecodeError> {
         let mut reader = Reader::new(block);
         let mut list = List {
-            bytes_left: Some(list_bytes_max),
+            bytes: 0,
+            bytes_max: list_bytes_max,
         };
         let mut room = Room::default();
         while let Some(0x20..=0x3f) = reader.first() {
@@ -75,13 +80,13 @@ impl Decoder {
             match first {
                 0x80.. => {
                     let entry = self.entry(reader.integer(7)?)?;
-                    if list.takes(entry.bytes()) {
+                    if list.takes(entry.bytes())? {
                         sink(entry.field());
                     }
                 }
                 0x40..=0x7f => {
                     let entry = self.literal(6, &mut reader, &mut room)?.parse();
-                    if list.takes(entry.bytes()) {
+                    if list.takes(entry.bytes())? {
                         sink(entry.field());
                     }
                     self.table.insert(entry);
@@ -89,7 +94,7 @@ impl Decoder {
                 0x20..=0x3f => return Err(DecodeError::LateTableSize),
                 0x00..=0x1f => {
                     let literal = self.literal(4, &mut reader, &mut room)?;
-                    if list.takes(literal.bytes()) {
+                    if list.takes(literal.bytes())? {
                         let mut entry = literal.parse();
                         if first & NEVER_INDEXED != 0 {
                             entry.never_index();
@@ -99,7 +104,7 @@ impl Decoder {
                 }
             }
         }
-        Ok(list.bytes_left.is_none())
+        Ok(list.bytes > list.bytes_max)
     }
 
     fn resize(&mut self, bytes: usize) -> Result<(), DecodeError> {
@@ -138,17 +143,20 @@ impl Decoder {
     }
 }
 
-/// What is left of the list's bound, if it was kept so far.
+/// The fields so far.
 struct List {
-    bytes_left: Option<usize>,
+    bytes: usize,
+    bytes_max: usize,
 }
 
 impl List {
     /// Counts a field. Whether it is to be handed out.
-    fn takes(&mut self, bytes: usize) -> bool {
-        let left = self.bytes_left.and_then(|left| left.checked_sub(bytes));
-        self.bytes_left = left;
-        left.is_some()
+    fn takes(&mut self, bytes: usize) -> Result<bool, DecodeError> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > self.bytes_max.saturating_add(EXCESS_BYTES_MAX) {
+            return Err(DecodeError::Excess);
+        }
+        Ok(self.bytes <= self.bytes_max)
     }
 }
 
@@ -192,6 +200,9 @@ impl Literal<'_> {
 
 /// Tells literals that are never indexed from those that are not this time (RFC 7541 §6.2.3).
 const NEVER_INDEXED: u8 = 0x10;
+
+/// Bytes of fields beyond those that a list may have which are still decoded.
+const EXCESS_BYTES_MAX: usize = 128 * 1024;
 
 /// The initial `SETTINGS_HEADER_TABLE_SIZE` (RFC 9113 §6.5.2).
 const TABLE_BYTES_DEFAULT: usize = 4096;

@@ -431,3 +431,18 @@ proptest! {
         prop_assert_eq!(all(&mut Decoder::new(0), &block), Ok(expected));
     }
 }
+
+/// One large entry, and references to it.
+#[test]
+fn a_block_that_goes_on_and_on_is_an_error() {
+    let mut block = vec![0x40, 1, b'x', 0x7f, 0x80, 0x18];
+    block.extend([b'y'; 0x7f + 0xc00]);
+    let entry = block.len();
+    block.extend([0xbe; 100]);
+    let mut decoder = Decoder::new(4096);
+    let (fields, outcome) = decoded(&mut decoder, &block, 10_000);
+    assert_eq!((fields.len(), outcome), (3, Err(DecodeError::Excess)));
+    let mut decoder = Decoder::new(4096);
+    let (fields, outcome) = decoded(&mut decoder, &block[..entry + 9], 10_000);
+    assert_eq!((fields.len(), outcome), (3, Ok(true)));
+}

@@ -6,6 +6,7 @@ use http::StatusCode;
 use hyper::rt::Executor as _;
 
 use super::super::executor::LocalExecutor;
+use super::super::hpack::DecodeError;
 use super::super::incoming::Incoming;
 use super::super::limits::{HTTP2_CONTINUATIONS_MAX, HTTP2_STREAM_BYTES_MAX};
 use super::body::RequestStream;
@@ -73,7 +74,7 @@ impl Frames {
         let is_too_large = self
             .decoder
             .decode(block, list_bytes_max, |field| fields.add(field))
-            .map_err(|_| Reason::COMPRESSION_ERROR)?
+            .map_err(reason)?
             || fields.is_too_many();
         let id = head.stream;
         if let Some(stream) = self.session.stream(id) {
@@ -155,5 +156,13 @@ impl Frames {
         } else {
             self.fault(id, Reason::NO_ERROR)
         }
+    }
+}
+
+fn reason(error: DecodeError) -> Reason {
+    if error == DecodeError::Excess {
+        Reason::ENHANCE_YOUR_CALM
+    } else {
+        Reason::COMPRESSION_ERROR
     }
 }
