@@ -51,15 +51,7 @@ pub(super) struct Http2<I> {
     input: Input,
     frames: Frames,
     session: Ending,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    Open,
-    /// The client has been told why it ends, or is about to be.
-    Failed(Reason),
-    Over,
+    is_over: bool,
 }
 
 /// Why a connection has ended.
@@ -82,7 +74,7 @@ impl<I: Read + Write + Unpin> Http2<I> {
             input: Input::default(),
             frames: Frames::new(&session, connection),
             session: Ending(session),
-            stage: Stage::Open,
+            is_over: false,
         }
     }
 
@@ -122,19 +114,9 @@ impl<I: Read + Write + Unpin> Http2<I> {
         }
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
         ready!(Pin::new(io).poll_read(cx, buffer.unfilled()))?;
-        let mut bytes = buffer.filled();
+        let bytes = buffer.filled();
         let count = bytes.len();
-        let handled = loop {
-            match input.next(&mut bytes) {
-                Ok(None) => break Ok(()),
-                Ok(Some(piece)) => match frames.handle(piece) {
-                    Ok(()) => {}
-                    Err(reason) => break Err(reason),
-                },
-                Err(reason) => break Err(reason),
-            }
-        };
-        Poll::Ready(Ok((count, handled)))
+        Poll::Ready(Ok((count, handle(input, frames, bytes))))
     }
 
     /// Whether there is no room for answers to frames, beside what streams may fill: who reads
@@ -179,24 +161,16 @@ impl<I: Read + Write + Unpin> Future for Http2<I> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         this.session.0.poll_begins(cx);
-        if let Stage::Open = this.stage {
-            match ready!(this.poll_open(cx)) {
-                Err(ConnectionError::Client(reason)) => {
-                    this.frames.fail(reason);
-                    this.stage = Stage::Failed(reason);
-                }
-                outcome => {
-                    this.stage = Stage::Over;
-                    this.close(cx);
-                    return Poll::Ready(outcome);
-                }
-            }
+        if this.is_over {
+            return Poll::Ready(Ok(()));
         }
-        if let Stage::Failed(reason) = this.stage {
-            this.close(cx);
-            return Poll::Ready(Err(ConnectionError::Client(reason)));
+        let outcome = ready!(this.poll_open(cx));
+        if let Err(ConnectionError::Client(reason)) = &outcome {
+            this.frames.fail(*reason);
         }
-        Poll::Ready(Ok(()))
+        this.is_over = true;
+        this.close(cx);
+        Poll::Ready(outcome)
     }
 }
 
@@ -214,7 +188,7 @@ where
         if self.input.has_preface() {
             self.frames.say_goodbye();
         } else {
-            self.stage = Stage::Over;
+            self.is_over = true;
         }
     }
 
@@ -225,6 +199,14 @@ where
     ) -> Option<Successor<'a>> {
         Some(Box::pin(linger::close(self.io, &connection.worker)))
     }
+}
+
+/// What has come does what it is there for.
+fn handle(input: &mut Input, frames: &mut Frames, mut bytes: &[u8]) -> Result<(), Reason> {
+    while let Some(piece) = input.next(&mut bytes)? {
+        frames.handle(piece)?;
+    }
+    Ok(())
 }
 
 /// Ends all streams with their connection.

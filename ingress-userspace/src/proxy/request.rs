@@ -72,7 +72,7 @@ pub(super) fn host_of(head: &request::Parts) -> &[u8] {
     authority.or_else(field).unwrap_or_default()
 }
 
-/// What h2 lets through although endpoints that speak HTTP/1.1 may take it in several ways.
+/// What is no fault of the frames although endpoints that speak HTTP/1.1 may take it in several ways.
 fn check_http2(head: &request::Parts, host: Option<&HeaderValue>) -> Result<(), BadRequest> {
     // RFC 9113 §8.3.1.
     if let (Some(authority), Some(host)) = (head.uri.authority(), host)
