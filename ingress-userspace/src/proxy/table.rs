@@ -7,6 +7,7 @@
 
 mod build;
 mod handle;
+pub(crate) mod slot;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,10 +15,12 @@ use std::sync::Arc;
 use ingress_core::ir::{BackendKey, Config, Host, HostPattern, TcpService};
 use ingress_core::route::{Recent, RouteTable};
 
-use super::backend::{BackendSlot, Endpoints, Lane};
-use super::certificate::{CertificateProblem, CertificateStore, DefaultCertificate, Facts};
-use super::client_auth::{ClientAuthStore, Policy};
-use super::metrics::labels::{LabelKey, LabelSet, Labels, SlotKey};
+use crate::proxy::observe::metrics::labels::{LabelKey, LabelSet, Labels, SlotKey};
+use crate::proxy::table::slot::{BackendSlot, Endpoints, Lane};
+use crate::proxy::tls::certificate::{
+    CertificateProblem, CertificateStore, DefaultCertificate, Facts,
+};
+use crate::proxy::tls::client_auth::{ClientAuthStore, Policy};
 use build::{
     build_backends, build_certificates, build_client_auth, build_passthrough, build_routes,
     labels_that_leave,
@@ -40,7 +43,7 @@ pub struct Table {
 }
 
 /// The routes that one worker needs all the time.
-pub(super) type RecentRoutes = Recent<Lane>;
+pub(crate) type RecentRoutes = Recent<Lane>;
 
 /// What differs from the previous table in what both share. Applied when the table is published,
 /// so that building one has no effect.
@@ -111,65 +114,65 @@ impl Table {
         self.generation
     }
 
-    pub(super) fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
     /// What the certificates that are served say about themselves, with their host patterns.
-    pub(super) fn certificate_facts(&self) -> impl Iterator<Item = (&HostPattern, &Facts)> {
+    pub(crate) fn certificate_facts(&self) -> impl Iterator<Item = (&HostPattern, &Facts)> {
         self.certificates.facts()
     }
 
     /// Labels that have left until now, in this generation and all before it.
-    pub(super) fn labels_left(&self) -> u64 {
+    pub(crate) fn labels_left(&self) -> u64 {
         self.labels_left
     }
 
     /// The labels of a slot, unless they have left.
-    pub(super) fn labels_of(&self, slot: SlotKey) -> Option<Arc<Labels>> {
+    pub(crate) fn labels_of(&self, slot: SlotKey) -> Option<Arc<Labels>> {
         self.labels.of_slot(slot)
     }
 
     /// Whether any TLS connection is passed through.
-    pub(super) fn passes_through(&self) -> bool {
+    pub(crate) fn passes_through(&self) -> bool {
         !self.passthrough.is_empty()
     }
 
     /// The backend that TLS connections for a server name are passed through to. The most specific
     /// host has the say, also where it says no.
-    pub(super) fn passthrough(&self, server_name: &str) -> Option<&Arc<BackendSlot>> {
+    pub(crate) fn passthrough(&self, server_name: &str) -> Option<&Arc<BackendSlot>> {
         let mut patterns = patterns(server_name);
         let pattern = patterns.find(|pattern| self.config.hosts.contains_key(pattern))?;
         self.passthrough.get(&pattern)
     }
 
     /// Whether any host asks for client certificates.
-    pub(super) fn asks_clients(&self) -> bool {
+    pub(crate) fn asks_clients(&self) -> bool {
         !self.client_auth.is_empty()
     }
 
     /// What the host of a server name asks of clients. The most specific host has the say, also
     /// where it asks for nothing.
-    pub(super) fn client_auth(&self, server_name: Option<&str>) -> Option<&Arc<Policy>> {
+    pub(crate) fn client_auth(&self, server_name: Option<&str>) -> Option<&Arc<Policy>> {
         let mut named = server_name.into_iter().flat_map(patterns);
         let pattern = named.find(|pattern| self.config.hosts.contains_key(pattern));
         self.client_auth.of(&pattern.unwrap_or(HostPattern::Any))
     }
 
     /// The TCP service of a port, and its backend.
-    pub(super) fn tcp_service(&self, port: u16) -> Option<(Arc<BackendSlot>, TcpService)> {
+    pub(crate) fn tcp_service(&self, port: u16) -> Option<(Arc<BackendSlot>, TcpService)> {
         let service = self.config.tcp_services.get(&port)?;
         let slot = self.backends.slots.get(&service.backend)?;
         Some((Arc::clone(slot), service.clone()))
     }
 
     /// The backend of the UDP service of a port.
-    pub(super) fn udp_service(&self, port: u16) -> Option<&Arc<BackendSlot>> {
+    pub(crate) fn udp_service(&self, port: u16) -> Option<&Arc<BackendSlot>> {
         let service = self.config.udp_services.get(&port)?;
         self.backends.slots.get(&service.backend)
     }
 
-    pub(super) fn routes(&self) -> &RouteTable<Lane> {
+    pub(crate) fn routes(&self) -> &RouteTable<Lane> {
         &self.routes
     }
 }

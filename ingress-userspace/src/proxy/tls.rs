@@ -1,5 +1,7 @@
 //! TLS: one configuration towards clients for all workers, and two towards endpoints.
 
+pub(crate) mod certificate;
+pub(crate) mod client_auth;
 mod options;
 mod tickets;
 
@@ -17,14 +19,14 @@ use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme}
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::stream::UpstreamStream;
+use crate::proxy::runtime::stream::UpstreamStream;
 
 pub use options::{CipherError, CipherSuites, Tickets, TlsOptions, TlsVersion};
 pub use tickets::{TicketKeyError, TicketKeys};
 
 /// TLS towards clients, for all workers.
 #[derive(Debug)]
-pub(super) struct ServerTls {
+pub(crate) struct ServerTls {
     config: Arc<ServerConfig>,
     resolver: Arc<dyn ResolvesServerCert>,
     options: TlsOptions,
@@ -32,7 +34,7 @@ pub(super) struct ServerTls {
 
 impl ServerTls {
     /// HTTP/2 before HTTP/1.1, certificates by `resolver`.
-    pub(super) fn new(
+    pub(crate) fn new(
         resolver: Arc<dyn ResolvesServerCert>,
         options: &TlsOptions,
     ) -> Result<Self, rustls::Error> {
@@ -52,12 +54,12 @@ impl ServerTls {
     }
 
     /// That of hosts that ask for nothing.
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
 
     /// One that asks for certificates. Its sessions are not resumed.
-    pub(super) fn asking(
+    pub(crate) fn asking(
         &self,
         verifier: Arc<dyn ClientCertVerifier>,
     ) -> Result<Arc<ServerConfig>, rustls::Error> {
@@ -67,7 +69,7 @@ impl ServerTls {
     }
 
     /// What signatures may be made with.
-    pub(super) fn signature_algorithms(&self) -> WebPkiSupportedAlgorithms {
+    pub(crate) fn signature_algorithms(&self) -> WebPkiSupportedAlgorithms {
         self.config
             .crypto_provider()
             .signature_verification_algorithms
@@ -90,13 +92,13 @@ fn server_config(
 }
 
 /// TLS towards endpoints, of one worker.
-pub(super) struct UpstreamTls {
+pub(crate) struct UpstreamTls {
     http1: TlsConnector,
     http2: TlsConnector,
 }
 
 impl UpstreamTls {
-    pub(super) fn new() -> Result<Self, rustls::Error> {
+    pub(crate) fn new() -> Result<Self, rustls::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?
@@ -115,7 +117,7 @@ impl UpstreamTls {
     }
 
     /// Whatever of TLS the protocol asks for, on a new connection.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         stream: TcpStream,
         protocol: UpstreamProtocol,
@@ -184,7 +186,7 @@ impl ServerCertVerifier for AnyCertificate {
 }
 
 /// ALPN protocol of HTTP/2 (RFC 9113 §3.2).
-pub(super) const HTTP_2: &[u8] = b"h2";
+pub(crate) const HTTP_2: &[u8] = b"h2";
 
 /// ALPN protocol of HTTP/1.1 (RFC 7301 §6).
 const HTTP_11: &[u8] = b"http/1.1";

@@ -4,6 +4,8 @@
 //! that is told to end takes no new connections, finishes its requests, and is gone when the last
 //! is answered or its grace time is over.
 
+pub(crate) mod ports;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::UdpSocket;
@@ -18,31 +20,31 @@ use http::HeaderValue;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::access_log::{AccessLog, LogBuffer};
-use super::balancing::Balancing;
-use super::client::ClientPolicy;
-use super::client_limit::ClientLimit;
-use super::counters::{Counters, WorkerSnapshot};
-use super::date::Date;
-use super::departure::Departures;
-use super::dial::Dial;
-use super::drain::Drain;
-use super::endpoint::Endpoint;
-use super::lend::{Lender, Peers};
-use super::limits::{CONNECTIONS_MAX, ClientLimits, DatagramLimits, Timeouts};
-use super::listen::{Datapath, Listener, Transport};
-use super::metrics::RequestMetrics;
-use super::metrics::series::{SharedSeries, Shelf};
-use super::pipe::Pipes;
-use super::pool::Pool;
-use super::ports::{Order, Ports, Sockets};
-use super::random::{Random, RequestId};
-use super::table::{RecentRoutes, Table, TableHandle};
-use super::timer::Timers;
-use super::tls::{ServerTls, UpstreamTls};
-use super::trace::Tracer;
-use super::tunnel::Scratch;
-use super::upstream::Upstream;
+use crate::proxy::downstream::admission::ClientLimit;
+use crate::proxy::downstream::listen::{Datapath, Listener, Transport};
+use crate::proxy::l4::tunnel::Scratch;
+use crate::proxy::observe::access_log::{AccessLog, LogBuffer};
+use crate::proxy::observe::metrics::RequestMetrics;
+use crate::proxy::observe::metrics::series::{SharedSeries, Shelf};
+use crate::proxy::observe::trace::Tracer;
+use crate::proxy::request::client::ClientPolicy;
+use crate::proxy::runtime::counters::{Counters, WorkerSnapshot};
+use crate::proxy::runtime::date::Date;
+use crate::proxy::runtime::drain::Drain;
+use crate::proxy::runtime::limits::{CONNECTIONS_MAX, ClientLimits, DatagramLimits, Timeouts};
+use crate::proxy::runtime::pipe::Pipes;
+use crate::proxy::runtime::random::{Random, RequestId};
+use crate::proxy::runtime::timer::Timers;
+use crate::proxy::table::{RecentRoutes, Table, TableHandle};
+use crate::proxy::tls::{ServerTls, UpstreamTls};
+use crate::proxy::upstream::connect::Dial;
+use crate::proxy::upstream::connection_sharing::{Lender, Peers};
+use crate::proxy::upstream::endpoint::Endpoint;
+use crate::proxy::upstream::hash_key::Balancing;
+use crate::proxy::upstream::http1::Upstream;
+use crate::proxy::upstream::pool::Pool;
+use crate::proxy::upstream::write_batch::Departures;
+use crate::proxy::worker::ports::{Order, Ports, Sockets};
 
 /// What a worker is made of.
 pub struct WorkerSpec {
@@ -158,7 +160,7 @@ impl WorkerHandle {
         self.reader.snapshot()
     }
 
-    pub(super) fn reader(&self) -> WorkerReader {
+    pub(crate) fn reader(&self) -> WorkerReader {
         self.reader.clone()
     }
 
@@ -195,10 +197,10 @@ impl WorkerHandle {
 
 /// Reads what a worker counts, also when it has ended.
 #[derive(Clone, Debug)]
-pub(super) struct WorkerReader {
+pub(crate) struct WorkerReader {
     index: usize,
     counters: Arc<Counters>,
-    pub(super) series: Arc<SharedSeries>,
+    pub(crate) series: Arc<SharedSeries>,
 }
 
 impl WorkerReader {
@@ -210,7 +212,7 @@ impl WorkerReader {
         }
     }
 
-    pub(super) fn snapshot(&self) -> WorkerSnapshot {
+    pub(crate) fn snapshot(&self) -> WorkerSnapshot {
         self.counters.snapshot(self.index)
     }
 }
@@ -232,29 +234,29 @@ impl Drop for Running {
 }
 
 /// What the tasks of one worker share.
-pub(super) struct WorkerState {
+pub(crate) struct WorkerState {
     index: usize,
-    pub(super) peers: Peers,
-    pub(super) table: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
-    pub(super) recent_routes: RefCell<RecentRoutes>,
+    pub(crate) peers: Peers,
+    pub(crate) table: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
+    pub(crate) recent_routes: RefCell<RecentRoutes>,
     tls: Arc<ServerTls>,
-    pub(super) dial: Arc<dyn Dial>,
-    pub(super) upstream_tls: UpstreamTls,
+    pub(crate) dial: Arc<dyn Dial>,
+    pub(crate) upstream_tls: UpstreamTls,
     gauge: Arc<dyn ConnectionGauge>,
-    pub(super) timeouts: Timeouts,
-    pub(super) datagram_limits: DatagramLimits,
-    pub(super) clients: ClientPolicy,
-    pub(super) client_limit: ClientLimit,
-    pub(super) timers: Rc<Timers>,
-    pub(super) pool: Pool,
-    pub(super) counters: Arc<Counters>,
-    pub(super) shelf: Shelf,
-    pub(super) log: Option<LogBuffer>,
-    pub(super) tracer: Option<Tracer>,
-    pub(super) drain: Drain,
-    pub(super) departures: Departures,
-    pub(super) scratch: Scratch,
-    pub(super) pipes: Rc<Pipes>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) datagram_limits: DatagramLimits,
+    pub(crate) clients: ClientPolicy,
+    pub(crate) client_limit: ClientLimit,
+    pub(crate) timers: Rc<Timers>,
+    pub(crate) pool: Pool,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) shelf: Shelf,
+    pub(crate) log: Option<LogBuffer>,
+    pub(crate) tracer: Option<Tracer>,
+    pub(crate) drain: Drain,
+    pub(crate) departures: Departures,
+    pub(crate) scratch: Scratch,
+    pub(crate) pipes: Rc<Pipes>,
     random: Random,
     date: Date,
     open: Cell<u64>,
@@ -262,34 +264,34 @@ pub(super) struct WorkerState {
 }
 
 impl WorkerState {
-    pub(super) fn tls(&self) -> &ServerTls {
+    pub(crate) fn tls(&self) -> &ServerTls {
         &self.tls
     }
 
-    pub(super) fn request_id(&self) -> RequestId {
+    pub(crate) fn request_id(&self) -> RequestId {
         self.random.request_id()
     }
 
     /// Bytes that differ from each other's.
-    pub(super) fn nonce(&self) -> [u8; 16] {
+    pub(crate) fn nonce(&self) -> [u8; 16] {
         self.random.bytes()
     }
 
     /// A number for a choice, not for a secret.
-    pub(super) fn random(&self) -> u64 {
+    pub(crate) fn random(&self) -> u64 {
         self.random.number()
     }
 
     /// Now, as a response says when it was made.
-    pub(super) fn date(&self) -> HeaderValue {
+    pub(crate) fn date(&self) -> HeaderValue {
         self.date.now()
     }
 
-    pub(super) fn index(&self) -> usize {
+    pub(crate) fn index(&self) -> usize {
         self.index
     }
 
-    pub(super) fn open(&self, datapath: Datapath) {
+    pub(crate) fn open(&self, datapath: Datapath) {
         self.open.set(self.open.get() + 1);
         let counters = self.counters.datapath(datapath);
         counters.accepted.increment();
@@ -297,7 +299,7 @@ impl WorkerState {
         self.gauge.opened(self.index, datapath);
     }
 
-    pub(super) fn close(&self, datapath: Datapath) {
+    pub(crate) fn close(&self, datapath: Datapath) {
         self.open.set(self.open.get() - 1);
         self.counters.datapath(datapath).open.decrement();
         self.gauge.closed(self.index, datapath);
@@ -305,7 +307,7 @@ impl WorkerState {
     }
 
     /// Returns when one more connection may be taken.
-    pub(super) async fn wait_for_room(&self) {
+    pub(crate) async fn wait_for_room(&self) {
         while self.open.get() >= CONNECTIONS_MAX {
             self.closed.notified().await;
         }
@@ -319,7 +321,7 @@ impl WorkerState {
     }
 
     /// Takes back a connection whose exchange is over.
-    pub(super) fn release(&self, endpoint: &Endpoint, upstream: Box<Upstream>) {
+    pub(crate) fn release(&self, endpoint: &Endpoint, upstream: Box<Upstream>) {
         self.pool.put(endpoint, upstream, self.timers.now());
     }
 

@@ -5,23 +5,23 @@
 
 #[path = "."]
 mod hpack {
-    #[path = "../../../ingress-userspace/src/proxy/hpack/check.rs"]
+    #[path = "../../../ingress-userspace/src/proxy/downstream/hpack/check.rs"]
     pub(crate) mod check;
-    #[path = "../../../ingress-userspace/src/proxy/hpack/decode.rs"]
+    #[path = "../../../ingress-userspace/src/proxy/downstream/hpack/decode.rs"]
     mod decode;
     #[allow(dead_code, reason = "who answers asks more of it")]
-    #[path = "../../../ingress-userspace/src/proxy/hpack/encode.rs"]
+    #[path = "../../../ingress-userspace/src/proxy/downstream/hpack/encode.rs"]
     mod encode;
-    #[path = "../../../ingress-userspace/src/proxy/hpack/field.rs"]
+    #[path = "../../../ingress-userspace/src/proxy/downstream/hpack/field.rs"]
     mod field;
-    #[path = "../../../ingress-userspace/src/proxy/hpack/huffman.rs"]
+    #[path = "../../../ingress-userspace/src/proxy/downstream/hpack/huffman.rs"]
     mod huffman;
-    #[path = "../../../ingress-userspace/src/proxy/hpack/reader.rs"]
+    #[path = "../../../ingress-userspace/src/proxy/downstream/hpack/reader.rs"]
     mod reader;
     #[allow(dead_code, reason = "who answers asks more of it")]
-    #[path = "../../../ingress-userspace/src/proxy/hpack/static_table.rs"]
+    #[path = "../../../ingress-userspace/src/proxy/downstream/hpack/static_table.rs"]
     mod static_table;
-    #[path = "../../../ingress-userspace/src/proxy/hpack/table.rs"]
+    #[path = "../../../ingress-userspace/src/proxy/downstream/hpack/table.rs"]
     mod table;
 }
 

@@ -6,24 +6,27 @@
 
 #[path = "."]
 mod proxy {
-    #[allow(dead_code, reason = "most of these bounds are for others")]
-    #[path = "../../../ingress-userspace/src/proxy/limits.rs"]
-    mod limits;
+    #[path = "."]
+    pub(crate) mod runtime {
+        #[allow(dead_code, reason = "the other bounds belong to other code")]
+        #[path = "../../../ingress-userspace/src/proxy/runtime/limits.rs"]
+        pub(crate) mod limits;
+    }
 
     #[path = "."]
-    pub(crate) mod upstream {
-        #[path = "../../../ingress-userspace/src/proxy/upstream/check.rs"]
+    pub(crate) mod http1 {
+        #[path = "../../../ingress-userspace/src/proxy/upstream/http1/check.rs"]
         pub(crate) mod check;
-        #[allow(dead_code, reason = "who carries a body asks more of it")]
-        #[path = "../../../ingress-userspace/src/proxy/upstream/decode.rs"]
+        #[allow(dead_code, reason = "body readers use more of it")]
+        #[path = "../../../ingress-userspace/src/proxy/upstream/http1/decode.rs"]
         mod decode;
-        #[allow(dead_code, reason = "who reads one response after another asks more of it")]
-        #[path = "../../../ingress-userspace/src/proxy/upstream/head.rs"]
+        #[allow(dead_code, reason = "connections use more of it")]
+        #[path = "../../../ingress-userspace/src/proxy/upstream/http1/head.rs"]
         mod head;
     }
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let cuts = bytes.first().copied().unwrap_or(1);
-    proxy::upstream::check::check(bytes.get(1..).unwrap_or_default(), cuts.into());
+    proxy::http1::check::check(bytes.get(1..).unwrap_or_default(), cuts.into());
 });

@@ -8,15 +8,15 @@ use ingress_core::route::RouteTable;
 use ingress_core::sorted::Difference;
 
 use super::{Backends, Changes, Table};
-use crate::proxy::backend::{BackendSlot, Destination, Endpoints, Lane};
-use crate::proxy::certificate::{CertificateStore, DefaultCertificate};
-use crate::proxy::client_auth::ClientAuthStore;
-use crate::proxy::metrics::labels::{LabelKey, LabelSet};
+use crate::proxy::observe::metrics::labels::{LabelKey, LabelSet};
+use crate::proxy::table::slot::{BackendSlot, Destination, Endpoints, Lane};
+use crate::proxy::tls::certificate::{CertificateStore, DefaultCertificate};
+use crate::proxy::tls::client_auth::ClientAuthStore;
 
 /// A host whose rules are others now, or gone.
-pub(super) type HostChange<'a> = (&'a HostPattern, Option<&'a Arc<HostRules>>);
+pub(crate) type HostChange<'a> = (&'a HostPattern, Option<&'a Arc<HostRules>>);
 
-pub(super) fn build_certificates(
+pub(crate) fn build_certificates(
     previous: Option<&Table>,
     config: &Config,
     default: &DefaultCertificate,
@@ -34,7 +34,7 @@ pub(super) fn build_certificates(
     ))
 }
 
-pub(super) fn build_client_auth(previous: Option<&Table>, config: &Config) -> Arc<ClientAuthStore> {
+pub(crate) fn build_client_auth(previous: Option<&Table>, config: &Config) -> Arc<ClientAuthStore> {
     if let Some(table) = previous
         && table.config.client_auth == config.client_auth
     {
@@ -45,7 +45,7 @@ pub(super) fn build_client_auth(previous: Option<&Table>, config: &Config) -> Ar
 }
 
 /// Slots for the backends of `config`: those that stay keep their slot, those that leave retire.
-pub(super) fn build_backends(
+pub(crate) fn build_backends(
     previous: Option<&Table>,
     config: &Config,
 ) -> (Arc<Backends>, Changes) {
@@ -101,7 +101,7 @@ fn same_endpoints(a: &Arc<Backend>, b: &Arc<Backend>) -> bool {
 }
 
 /// The hosts whose root leads to a backend that TLS is passed through to.
-pub(super) fn build_passthrough(
+pub(crate) fn build_passthrough(
     previous: Option<&Table>,
     config: &Config,
     backends: &Arc<Backends>,
@@ -129,7 +129,7 @@ pub(super) fn build_passthrough(
     Arc::new(passed.collect())
 }
 
-pub(super) fn build_routes(
+pub(crate) fn build_routes(
     previous: Option<&Table>,
     config: &Config,
     backends: &Backends,
@@ -168,7 +168,7 @@ pub(super) fn build_routes(
 }
 
 /// What routes were counted by that are no more.
-pub(super) fn labels_that_leave(
+pub(crate) fn labels_that_leave(
     before: &Config,
     after: &Config,
     hosts: &[HostChange<'_>],

@@ -54,19 +54,19 @@ impl TableHandle {
     }
 
     /// When the table was published, in seconds since 1970.
-    pub(in super::super) fn published_at(&self) -> u64 {
+    pub(crate) fn published_at(&self) -> u64 {
         self.published_at.load(Ordering::Relaxed)
     }
 
-    pub(in super::super) fn reader(&self) -> arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>> {
+    pub(crate) fn reader(&self) -> arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>> {
         arc_swap::Cache::new(Arc::clone(&self.current))
     }
 
-    pub(in super::super) fn generations(&self) -> watch::Receiver<u64> {
+    pub(crate) fn generations(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
-    pub(in super::super) fn tls(&self) -> &Arc<ServerTls> {
+    pub(crate) fn tls(&self) -> &Arc<ServerTls> {
         &self.tls
     }
 }

@@ -83,7 +83,7 @@ impl CipherSuites {
 }
 
 impl TlsOptions {
-    pub(super) fn provider(&self) -> Arc<CryptoProvider> {
+    pub(crate) fn provider(&self) -> Arc<CryptoProvider> {
         let mut provider = aws_lc_rs::default_provider();
         if let Some(CipherSuites(suites)) = &self.cipher_suites {
             provider.cipher_suites.clone_from(suites);
@@ -91,7 +91,7 @@ impl TlsOptions {
         Arc::new(provider)
     }
 
-    pub(super) fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
+    pub(crate) fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
         match self.min_version {
             TlsVersion::Tls12 => vec![&version::TLS13, &version::TLS12],
             TlsVersion::Tls13 => vec![&version::TLS13],

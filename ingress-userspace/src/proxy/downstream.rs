@@ -1,0 +1,15 @@
+//! The side of clients: accepting, TLS, HTTP/1.1 and HTTP/2 with them.
+
+pub(crate) mod accept;
+pub(crate) mod admission;
+pub(crate) mod client_body;
+pub(crate) mod connection;
+pub(crate) mod framing;
+pub(crate) mod hpack;
+pub(crate) mod http1;
+pub(crate) mod http2;
+pub(crate) mod inbound;
+pub(crate) mod lingering_close;
+pub(crate) mod listen;
+pub(crate) mod peek;
+pub(crate) mod proxy_protocol;

@@ -1,0 +1,151 @@
+//! How many connections one client may have open on one worker.
+//!
+//! Clients at their bound are reset, so that one of them cannot have all descriptors that there are.
+//! A proxy whose endpoint is itself is such a client: its request goes round until the bound.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::proxy::downstream::listen::Datapath;
+use crate::proxy::runtime::limits::ClientLimits;
+use crate::proxy::worker::WorkerState;
+
+/// The connections that each client has open on one worker.
+pub(crate) struct ClientLimit {
+    limits: ClientLimits,
+    open: RefCell<HashMap<Group, u32>>,
+}
+
+/// Addresses that are one client: one of IPv4, 64 bits of IPv6, which is the least that a network
+/// is given (RFC 6177 §2). Those of IPv4 are mapped (RFC 4291 §2.5.5.2), where no network is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Group(u64);
+
+impl Group {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(MAPPED | u64::from(address.to_bits())),
+            IpAddr::V6(address) => Self((address.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+impl ClientLimit {
+    pub(crate) fn new(limits: ClientLimits) -> Self {
+        Self {
+            limits,
+            open: RefCell::default(),
+        }
+    }
+
+    /// Bytes of a request body where no Ingress says otherwise; 0: any number.
+    pub(crate) fn body_bytes_max(&self) -> u64 {
+        self.limits.body_bytes_max
+    }
+
+    /// Bytes of a request head.
+    pub(crate) fn head_bytes_max(&self) -> u32 {
+        self.limits.head_bytes_max
+    }
+
+    /// Streams of one HTTP/2 connection at a time.
+    pub(crate) fn http2_streams_max(&self) -> u32 {
+        self.limits.http2_streams_max
+    }
+
+    /// Counts one more, unless there are as many as there may be.
+    fn enter(&self, group: Group, max: NonZeroU32) -> bool {
+        let mut open = self.open.borrow_mut();
+        let count = open.entry(group).or_insert(0);
+        let enters = *count < max.get();
+        *count += u32::from(enters);
+        enters
+    }
+
+    fn leave(&self, group: Group) {
+        if let Entry::Occupied(mut count) = self.open.borrow_mut().entry(group) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// A connection that is counted until this is dropped.
+pub(crate) struct Admitted(Option<(Rc<WorkerState>, Group)>);
+
+impl Admitted {
+    /// Admits a client's connection. `None` if the client has as many as it may have: the connection
+    /// is reset when it is dropped. Who speaks for many clients is not counted.
+    pub(crate) fn admit(
+        worker: &Rc<WorkerState>,
+        stream: &TcpStream,
+        datapath: Datapath,
+        client: IpAddr,
+    ) -> Option<Self> {
+        let limit = &worker.client_limit;
+        let max = limit.limits.connections_max;
+        let Some(max) = max.filter(|_| !worker.clients.trusts(client)) else {
+            return Some(Self(None));
+        };
+        let group = Group::of(client);
+        if limit.enter(group, max) {
+            return Some(Self(Some((Rc::clone(worker), group))));
+        }
+        let counters = worker.counters.datapath(datapath);
+        counters.client_limit_refusals.increment();
+        // The client is told at once, and nothing of the connection is kept here.
+        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        None
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let Some((worker, group)) = &self.0 {
+            worker.client_limit.leave(*group);
+        }
+    }
+}
+
+const MAPPED: u64 = 0xffff << 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_an_address_or_a_network_of_64_bits() {
+        let group = |text: &str| Group::of(text.parse().unwrap()).0;
+        assert_eq!(group("192.0.2.1"), group("::ffff:192.0.2.1"));
+        assert_ne!(group("192.0.2.1"), group("192.0.2.2"));
+        assert_eq!(group("2001:db8:0:1::1"), group("2001:db8:0:1:ffff::2"));
+        assert_ne!(group("2001:db8:0:1::1"), group("2001:db8:0:2::1"));
+        assert_ne!(group("::1"), group("0.0.0.0"));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_clients_that_have_left() {
+        let limit = ClientLimit::new(ClientLimits::default());
+        let max = NonZeroU32::new(2).unwrap();
+        let [a, b] = [Group(1), Group(2)];
+        assert!(limit.enter(a, max) && limit.enter(a, max));
+        assert!(!limit.enter(a, max), "two are the bound");
+        assert!(limit.enter(b, max), "of each");
+        limit.leave(a);
+        assert!(limit.enter(a, max), "one has left");
+        for group in [a, a, b] {
+            limit.leave(group);
+        }
+        assert!(limit.open.borrow().is_empty());
+    }
+}

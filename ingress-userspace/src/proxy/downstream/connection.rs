@@ -1,0 +1,248 @@
+//! What is known about one downstream connection, for all its requests.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::proxy::downstream::listen::{Datapath, Scheme};
+use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::request::forwarded::Lines;
+use crate::proxy::request::upgrade::Switched;
+use crate::proxy::runtime::counters::DatapathCounters;
+use crate::proxy::runtime::monitored::Activity;
+use crate::proxy::runtime::splice::Conduit;
+use crate::proxy::tls::client_auth::Presented;
+use crate::proxy::worker::WorkerState;
+
+/// A connection from a client.
+pub(crate) struct Connection {
+    pub(crate) worker: Rc<WorkerState>,
+    pub(crate) scheme: Scheme,
+    pub(crate) datapath: Datapath,
+    pub(crate) peer: SocketAddr,
+    /// The client's address as a header has it; an IPv4 client is never shown as IPv6.
+    pub(crate) client: HeaderValue,
+    /// Whether what its requests say about the client is believed.
+    pub(crate) is_believed: bool,
+    /// The port that the client dialled.
+    pub(crate) port: HeaderValue,
+    pub(crate) activity: Rc<Activity>,
+    in_flight: Cell<usize>,
+    /// All that there were.
+    requests: Cell<u64>,
+    /// Requests that wait for an endpoint, and not for the client.
+    waiting: Cell<usize>,
+    idle_since: Cell<Instant>,
+    /// What endpoints are told about it.
+    lines: OnceCell<Rc<[u8]>>,
+    /// What the client has shown, if it was asked.
+    presented: OnceCell<Box<Presented>>,
+    /// A tunnel that begins when the response in flight is written.
+    switched: RefCell<Option<Box<Switched>>>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        worker: &Rc<WorkerState>,
+        scheme: Scheme,
+        datapath: Datapath,
+        peer: SocketAddr,
+        port: u16,
+    ) -> Rc<Self> {
+        let activity = Activity::new(Rc::clone(&worker.timers));
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            scheme,
+            datapath,
+            peer,
+            client: address_value(peer.ip().to_canonical()),
+            is_believed: worker.clients.believes(peer),
+            port: HeaderValue::from(port),
+            activity,
+            in_flight: Cell::new(0),
+            requests: Cell::new(0),
+            waiting: Cell::new(0),
+            idle_since: Cell::new(worker.timers.now()),
+            lines: OnceCell::new(),
+            presented: OnceCell::new(),
+            switched: RefCell::default(),
+        })
+    }
+
+    /// What is counted of connections that come in the same way.
+    pub(crate) fn counters(&self) -> &DatapathCounters {
+        self.worker.counters.datapath(self.datapath)
+    }
+
+    /// What endpoints are told about it, as it is written.
+    pub(crate) fn lines(&self) -> Rc<[u8]> {
+        let make = || Lines::of_connection(&self.client, &self.port, self.scheme);
+        Rc::clone(self.lines.get_or_init(make))
+    }
+
+    /// What large bodies go through to the client of an HTTP/1 connection; `None` over TLS.
+    pub(crate) fn conduit(&self) -> Option<&Conduit> {
+        let is_plain = self.scheme == Scheme::Http;
+        is_plain.then(|| self.activity.conduit(&self.worker.pipes))
+    }
+
+    /// Begins a request; it ends when the guard is dropped.
+    pub(crate) fn begin(self: &Rc<Self>, account: Account) -> InFlight {
+        self.worker.counters.requests_open.increment();
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.requests.set(self.requests.get() + 1);
+        self.waiting.set(self.waiting.get() + 1);
+        InFlight {
+            connection: Rc::clone(self),
+            account,
+            is_waiting: Cell::new(true),
+        }
+    }
+
+    /// Keeps what the client has shown in its handshake, which happens once.
+    pub(crate) fn present(&self, presented: Presented) {
+        let _ = self.presented.set(Box::new(presented));
+    }
+
+    /// What the client has shown; `None` if it was not asked.
+    pub(crate) fn presented(&self) -> Option<&Presented> {
+        self.presented.get().map(|presented| &**presented)
+    }
+
+    /// How many requests there were.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Whether a request is being answered.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        self.in_flight.get() > 0
+    }
+
+    /// Has the connection turn into a tunnel when the response in flight is written.
+    pub(crate) fn switch(&self, switched: Switched) {
+        self.switched.replace(Some(Box::new(switched)));
+    }
+
+    pub(crate) fn take_switched(&self) -> Option<Box<Switched>> {
+        self.switched.take()
+    }
+
+    /// Whether the client does not take what there is for it.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.activity.write_blocked_since().is_some()
+    }
+
+    /// How much longer it needs its buffers; zero when it is idle for long enough, between two
+    /// requests.
+    pub(crate) fn buffers_left(&self) -> Duration {
+        let limit = self.worker.timeouts.buffers_idle;
+        if self.is_in_flight() || self.is_blocked() || self.activity.is_amid_request() {
+            return limit;
+        }
+        let since = self.idle_since.get().max(self.activity.last());
+        limit.saturating_sub(self.worker.timers.now().saturating_duration_since(since))
+    }
+
+    /// How much longer the client may do as it does: zero when it has to go.
+    pub(crate) fn time_left(&self) -> Duration {
+        let timeouts = &self.worker.timeouts;
+        let (since, limit) = if let Some(since) = self.activity.write_blocked_since() {
+            (since, timeouts.downstream_write)
+        } else if !self.is_in_flight() {
+            // The end of a response may be written long after its body was handed over.
+            (
+                self.idle_since.get().max(self.activity.last_write()),
+                timeouts.request_head,
+            )
+        } else if self.waiting.get() == 0 {
+            // Over HTTP/2, a client that opens no window blocks no socket.
+            (self.activity.last_write(), timeouts.downstream_write)
+        } else {
+            return timeouts.downstream_write;
+        };
+        limit.saturating_sub(self.worker.timers.now().saturating_duration_since(since))
+    }
+}
+
+/// A request that has not been answered to its end.
+pub(crate) struct InFlight {
+    connection: Rc<Connection>,
+    account: Account,
+    /// Whether it is the endpoint's turn.
+    is_waiting: Cell<bool>,
+}
+
+impl InFlight {
+    pub(crate) fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
+
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Notes whose turn it is.
+    pub(crate) fn wait(&self, is_waiting: bool) {
+        let waiting = &self.connection.waiting;
+        match (self.is_waiting.replace(is_waiting), is_waiting) {
+            (false, true) => waiting.set(waiting.get() + 1),
+            (true, false) => waiting.set(waiting.get() - 1),
+            (false, false) | (true, true) => {}
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.wait(false);
+        let connection = &self.connection;
+        connection.worker.counters.requests_open.decrement();
+        let left = connection.in_flight.get() - 1;
+        connection.in_flight.set(left);
+        if left == 0 {
+            connection.idle_since.set(connection.worker.timers.now());
+        }
+    }
+}
+
+/// An address as a header value. For IPv4, which is nearly all, without the detour of formatting.
+pub(crate) fn address_value(address: IpAddr) -> HeaderValue {
+    let IpAddr::V4(address) = address else {
+        return header_value(address.to_string());
+    };
+    let mut text = [0; "255.255.255.255".len()];
+    let mut length = 0;
+    for (number, octet) in address.octets().into_iter().enumerate() {
+        if number > 0 {
+            text[length] = b'.';
+            length += 1;
+        }
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(octet).as_bytes();
+        text[length..length + digits.len()].copy_from_slice(digits);
+        length += digits.len();
+    }
+    HeaderValue::from_bytes(&text[..length]).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// A header value of text that is made of visible ASCII.
+pub(crate) fn header_value(text: String) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_usual() {
+        for text in ["0.0.0.0", "10.2.30.199", "255.255.255.255", "2001:db8::7"] {
+            assert_eq!(address_value(text.parse().unwrap()), text);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! HTTP/2 with clients (RFC 9113): the server's side of a connection.
+//!
+//! One task reads frames and writes what there is to be written; each stream has a task that
+//! answers it (`respond.rs`). Both know the `session.rs`. Where nothing happens there are no
+//! buffers, so that an idle connection costs little more than its socket: what is read goes into
+//! the worker's scratch, and is kept only where a frame is not complete.
+//!
+//! Invariant: nothing that a client sends is kept without a bound. Bodies have their windows, field
+//! blocks their size, streams their number, and while answers to its frames can't be written,
+//! nothing is read.
+
+mod blocks;
+mod body;
+mod data;
+mod frame;
+mod frames;
+mod head;
+mod input;
+mod output;
+mod respond;
+mod session;
+mod stream;
+mod tunnel;
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::{Read, ReadBuf, Write};
+use thiserror::Error;
+
+pub(crate) use body::RequestStream;
+pub(crate) use frame::Reason;
+pub(crate) use tunnel::Tunnel;
+
+use self::frames::Frames;
+use self::input::Input;
+use self::session::Session;
+use crate::proxy::downstream::accept::{Served, Successor};
+use crate::proxy::downstream::connection::Connection;
+use crate::proxy::downstream::lingering_close::{self, OverTcp};
+use crate::proxy::runtime::fairness::let_others;
+use crate::proxy::runtime::limits::{
+    HTTP2_OUTPUT_BYTES_MAX, HTTP2_REQUESTS_MAX, TUNNEL_READ_BYTES_MAX, TURN_BYTES_MAX,
+};
+
+/// A connection to a client.
+pub(crate) struct Http2<I> {
+    io: I,
+    input: Input,
+    frames: Frames,
+    session: Ending,
+    is_over: bool,
+}
+
+/// Why a connection has ended.
+#[derive(Debug, Error)]
+pub(crate) enum ConnectionError {
+    /// It broke.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The client does not keep to the protocol, or to bounds.
+    #[error("client broke the protocol: {0}")]
+    Client(Reason),
+}
+
+impl<I: Read + Write + Unpin> Http2<I> {
+    /// Nothing of what the client has sent may have been read.
+    pub(crate) fn new(io: I, connection: &Rc<Connection>) -> Self {
+        let session = Session::new();
+        Self {
+            io,
+            input: Input::default(),
+            frames: Frames::new(&session, connection),
+            session: Ending(session),
+            is_over: false,
+        }
+    }
+
+    /// Reads until nothing is there, or enough was read.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        let mut turn = 0;
+        loop {
+            if self.output_is_full() {
+                ready!(self.poll_flush(cx))?;
+            }
+            if turn >= TURN_BYTES_MAX {
+                let_others(cx);
+                return Poll::Pending;
+            }
+            let (read, handled) = ready!(self.poll_some(cx))?;
+            if let Err(reason) = handled {
+                return Poll::Ready(Err(ConnectionError::Client(reason)));
+            }
+            if read == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            turn += read;
+        }
+    }
+
+    /// Reads once, and handles what has come. 0 bytes: the client has closed its side.
+    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(usize, Result<(), Reason>)>> {
+        let Self {
+            io, input, frames, ..
+        } = self;
+        // What is large is a body, each piece of which costs the same.
+        let room = (input.data_left() + FRAMES_BYTES).clamp(TURN_BYTES_MAX, TUNNEL_READ_BYTES_MAX);
+        let worker = Rc::clone(frames.worker());
+        let mut scratch = worker.scratch.borrow_mut();
+        if scratch.len() < TUNNEL_READ_BYTES_MAX {
+            scratch.resize(TUNNEL_READ_BYTES_MAX, 0);
+        }
+        let mut buffer = ReadBuf::new(&mut scratch[..room]);
+        ready!(Pin::new(io).poll_read(cx, buffer.unfilled()))?;
+        let bytes = buffer.filled();
+        let count = bytes.len();
+        Poll::Ready(Ok((count, handle(input, frames, bytes))))
+    }
+
+    /// Whether there is no room for answers to frames, beside what streams may fill: who reads
+    /// nothing of a response may go on to send.
+    fn output_is_full(&self) -> bool {
+        self.session.0.output.borrow().length() >= 2 * HTTP2_OUTPUT_BYTES_MAX
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut output = self.session.0.output.borrow_mut();
+        output.poll_flush(&mut self.io, cx)
+    }
+
+    /// Ends all streams, and says what is still to be said. Who does not take that at once is not
+    /// waited for.
+    fn close(&mut self, cx: &mut Context<'_>) {
+        self.session.0.end();
+        if let Poll::Ready(Ok(())) = self.poll_flush(cx) {
+            let _ = Pin::new(&mut self.io).poll_shutdown(cx);
+        }
+    }
+
+    /// Goes on as far as it can.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        let read = self.poll_read(cx);
+        if let Poll::Ready(outcome) = read {
+            return Poll::Ready(outcome);
+        }
+        let flushed = self.poll_flush(cx);
+        self.session.0.admit();
+        match flushed {
+            Poll::Ready(Ok(())) if self.frames.is_over() => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<I: Read + Write + Unpin> Future for Http2<I> {
+    type Output = Result<(), ConnectionError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        this.session.0.poll_begins(cx);
+        if this.is_over {
+            return Poll::Ready(Ok(()));
+        }
+        let outcome = ready!(this.poll_open(cx));
+        if let Err(ConnectionError::Client(reason)) = &outcome {
+            this.frames.fail(*reason);
+        }
+        this.is_over = true;
+        this.close(cx);
+        Poll::Ready(outcome)
+    }
+}
+
+impl<I> Served for Http2<I>
+where
+    I: Read + Write + OverTcp + Unpin + 'static,
+{
+    type Error = ConnectionError;
+
+    const SAYS_GOODBYE: bool = true;
+
+    const REQUESTS_MAX: u64 = HTTP2_REQUESTS_MAX;
+
+    fn graceful_shutdown(&mut self) {
+        if self.input.has_preface() {
+            self.frames.say_goodbye();
+        } else {
+            self.is_over = true;
+        }
+    }
+
+    fn succeed<'a>(
+        self,
+        _: &Result<(), ConnectionError>,
+        connection: &'a Rc<Connection>,
+    ) -> Option<Successor<'a>> {
+        Some(Box::pin(lingering_close::close(
+            self.io,
+            &connection.worker,
+        )))
+    }
+}
+
+/// What has come does what it is there for.
+fn handle(input: &mut Input, frames: &mut Frames, mut bytes: &[u8]) -> Result<(), Reason> {
+    while let Some(piece) = input.next(&mut bytes)? {
+        frames.handle(piece)?;
+    }
+    Ok(())
+}
+
+/// Ends all streams with their connection.
+struct Ending(Rc<Session>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Room for what stands between two pieces of a body.
+const FRAMES_BYTES: usize = 256;

@@ -1,0 +1,168 @@
+//! Frames of field blocks: requests, and what comes after their bodies.
+
+use std::rc::Rc;
+
+use http::StatusCode;
+use hyper::rt::Executor as _;
+
+use super::body::RequestStream;
+use super::data::unpadded;
+use super::frame::{END_HEADERS, END_STREAM, FrameHead, PRIORITY, Reason};
+use super::frames::{Frames, depends_on_itself};
+use super::head::Fields;
+use super::respond::Answering;
+use super::stream::Stream;
+use crate::proxy::downstream::client_body::Incoming;
+use crate::proxy::downstream::hpack::DecodeError;
+use crate::proxy::runtime::executor::LocalExecutor;
+use crate::proxy::runtime::limits::{HTTP2_CONTINUATIONS_MAX, HTTP2_STREAM_BYTES_MAX};
+
+/// A field block that has not come to its end.
+pub(crate) struct Block {
+    pub(crate) head: FrameHead,
+    bytes: Vec<u8>,
+    continuations: usize,
+}
+
+impl Frames {
+    pub(crate) fn headers(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Reason> {
+        let mut block = unpadded(head, payload)?;
+        if head.has(PRIORITY) {
+            let (priority, rest) = block
+                .split_first_chunk::<5>()
+                .ok_or(Reason::FRAME_SIZE_ERROR)?;
+            block = rest;
+            if depends_on_itself(*priority, head.stream) {
+                return Err(Reason::PROTOCOL_ERROR);
+            }
+        }
+        if head.has(END_HEADERS) {
+            return self.fields(head, block);
+        }
+        self.block = Some(Box::new(Block {
+            head,
+            bytes: block.to_vec(),
+            continuations: 0,
+        }));
+        Ok(())
+    }
+
+    pub(crate) fn continuation(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Reason> {
+        let Some(mut block) = self.block.take() else {
+            return Err(Reason::PROTOCOL_ERROR);
+        };
+        let bytes_max = 2 * self.worker().client_limit.head_bytes_max() as usize;
+        block.continuations += 1;
+        // CVE-2024-27316.
+        if block.continuations > HTTP2_CONTINUATIONS_MAX
+            || block.bytes.len() + payload.len() > bytes_max
+        {
+            return Err(Reason::ENHANCE_YOUR_CALM);
+        }
+        block.bytes.extend_from_slice(payload);
+        if head.has(END_HEADERS) {
+            return self.fields(block.head, &block.bytes);
+        }
+        self.block = Some(block);
+        Ok(())
+    }
+
+    /// A complete field block: a request, or what comes after its body.
+    fn fields(&mut self, head: FrameHead, block: &[u8]) -> Result<(), Reason> {
+        let mut fields = Fields::default();
+        let list_bytes_max = self.worker().client_limit.head_bytes_max() as usize;
+        let is_too_large = self
+            .decoder
+            .decode(block, list_bytes_max, |field| fields.add(field))
+            .map_err(reason)?
+            || fields.is_too_many();
+        let id = head.stream;
+        if let Some(stream) = self.session.stream(id) {
+            return self.trailers(&stream, head, fields, is_too_large);
+        }
+        if self.is_ignored(id) {
+            return Ok(());
+        }
+        if id.is_multiple_of(2) {
+            return Err(Reason::PROTOCOL_ERROR);
+        }
+        if id <= self.last {
+            return Err(Reason::STREAM_CLOSED);
+        }
+        self.last = id;
+        let streams_max = self.worker().client_limit.http2_streams_max() as usize;
+        if self.session.streams_open() >= streams_max {
+            return self.fault(id, Reason::REFUSED_STREAM);
+        }
+        if is_too_large {
+            return self.refuse(id, head.has(END_STREAM));
+        }
+        match fields.into_request(head.has(END_STREAM)) {
+            Ok((request, beginning)) => {
+                let session = &self.session;
+                let window = session.stream_window();
+                let stream = Stream::new(id, &beginning, window, HTTP2_STREAM_BYTES_MAX);
+                let stream = Rc::new(stream);
+                session.add(Rc::clone(&stream));
+                let request = request.map(|()| {
+                    if beginning.is_complete && !beginning.is_connect {
+                        Incoming::Nothing
+                    } else {
+                        Incoming::Http2(RequestStream::new(&stream, session))
+                    }
+                });
+                let answering = Answering::new(stream, Rc::clone(session));
+                let connection = Rc::clone(&self.connection);
+                LocalExecutor::new(self.worker()).execute(answering.run(connection, request));
+                Ok(())
+            }
+            Err(reason) => {
+                self.connection.counters().malformed.increment();
+                self.fault(id, reason)
+            }
+        }
+    }
+
+    fn trailers(
+        &mut self,
+        stream: &Stream,
+        head: FrameHead,
+        fields: Fields,
+        is_too_large: bool,
+    ) -> Result<(), Reason> {
+        if stream.is_complete() {
+            return self.fault(stream.id, Reason::STREAM_CLOSED);
+        }
+        if is_too_large {
+            return self.fault(stream.id, Reason::ENHANCE_YOUR_CALM);
+        }
+        match fields.into_trailers() {
+            Ok(trailers) if head.has(END_STREAM) => {
+                self.complete(stream, Some(trailers));
+                Ok(())
+            }
+            Ok(_) => self.fault(stream.id, Reason::PROTOCOL_ERROR),
+            Err(reason) => self.fault(stream.id, reason),
+        }
+    }
+
+    /// Answers a request whose head is too large, without having looked at it.
+    fn refuse(&mut self, id: u32, is_complete: bool) -> Result<(), Reason> {
+        self.connection.counters().malformed.increment();
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        self.session.refuse(id, status);
+        if is_complete {
+            self.session.fault()
+        } else {
+            self.fault(id, Reason::NO_ERROR)
+        }
+    }
+}
+
+fn reason(error: DecodeError) -> Reason {
+    if error == DecodeError::Excess {
+        Reason::ENHANCE_YOUR_CALM
+    } else {
+        Reason::COMPRESSION_ERROR
+    }
+}

@@ -1,0 +1,114 @@
+//! A stream that has left HTTP (RFC 8441 §4): bytes in DATA frames, both ways.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::frame::Reason;
+use super::session::Session;
+use super::stream::{Part, Stream};
+use crate::proxy::runtime::stream::Joined;
+
+/// A stream as a connection. Dropping it ends what of it has not ended.
+pub(crate) struct Tunnel {
+    stream: Rc<Stream>,
+    session: Rc<Session>,
+    /// Of what the client has sent, what has not been read.
+    unread: Bytes,
+}
+
+impl Tunnel {
+    pub(crate) fn new(stream: &Rc<Stream>, session: &Rc<Session>) -> Self {
+        Self {
+            stream: Rc::clone(stream),
+            session: Rc::clone(session),
+            unread: Bytes::new(),
+        }
+    }
+
+    /// Waits until the client knows that the stream is one.
+    pub(crate) async fn begun(&self) -> Result<(), Reason> {
+        poll_fn(|cx| self.stream.poll_tunnel(cx)).await
+    }
+}
+
+impl Joined for Tunnel {
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+impl AsyncRead for Tunnel {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        while this.unread.is_empty() {
+            match ready!(this.stream.poll_part(cx)) {
+                Ok(Part::Data(bytes)) => this.unread = bytes,
+                Ok(Part::Trailers(_)) => {}
+                Ok(Part::End) => return Poll::Ready(Ok(())),
+                Err(reason) => return Poll::Ready(Err(broken(reason))),
+            }
+        }
+        let count = this.unread.len().min(buffer.remaining());
+        buffer.put_slice(&this.unread[..count]);
+        this.unread.advance(count);
+        this.session.release(Some(&this.stream), count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tunnel {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.stream.is_answered() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let room = ready!(self.session.poll_window(&self.stream, cx)).map_err(broken)?;
+        let some = &bytes[..bytes.len().min(room)];
+        let copy = Bytes::copy_from_slice(some);
+        self.session.send(&self.stream, copy, false);
+        Poll::Ready(Ok(some.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.stream.is_answered() && self.stream.is_reset().is_none() {
+            self.session.send(&self.stream, Bytes::new(), true);
+            self.session.ended(&self.stream);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        let unread = self.unread.len() + self.stream.abandon();
+        if unread > 0 {
+            self.session.release(None, unread);
+        }
+        let is_over = self.stream.is_answered() && self.stream.is_complete();
+        if self.stream.is_tunnel() && !is_over && self.stream.is_reset().is_none() {
+            self.session.reset(self.stream.id, Reason::CANCEL);
+        }
+    }
+}
+
+fn broken(reason: Reason) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, reason)
+}

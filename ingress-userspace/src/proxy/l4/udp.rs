@@ -1,0 +1,293 @@
+//! UDP services: datagrams of one client to one endpoint, and its answers back.
+//!
+//! A session is a client's address, the address that it sent to, and a socket of its own to an
+//! endpoint, so that the endpoint's answers find their client. It ends when nothing has come for a
+//! while, when the endpoint leaves or refuses, and with its worker: then the client's next datagram
+//! begins another one.
+//!
+//! Invariant: datagrams that can't be carried at once are dropped and counted, never kept.
+
+mod socket;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+use socket2::SockRef;
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+
+use crate::proxy::runtime::executor::PanicCount;
+use crate::proxy::runtime::limits::{DATAGRAM_BATCH_MAX, DATAGRAM_BYTES_MAX};
+use crate::proxy::upstream::endpoint::Load;
+use crate::proxy::upstream::pool::{Backend, Pick, Wish};
+use crate::proxy::worker::WorkerState;
+use socket::Bound;
+
+/// The port of a UDP service on one worker.
+pub(crate) struct DatagramListener {
+    socket: Bound,
+    port: u16,
+    sessions: RefCell<HashMap<Key, Rc<Session>, RandomState>>,
+    /// What answers are read into, one at a time.
+    answers: RefCell<Box<[u8]>>,
+    worker: Rc<WorkerState>,
+}
+
+/// Whose session it is: the client, and the address that it has sent to.
+type Key = (SocketAddr, Option<IpAddr>);
+
+/// One client and its endpoint.
+struct Session {
+    /// Connected, so that it hears of nobody else, and of refusals.
+    socket: UdpSocket,
+    backend: Rc<Backend>,
+    endpoint: Load,
+    last: Cell<Instant>,
+    over: Notify,
+}
+
+impl DatagramListener {
+    /// Those of a worker.
+    pub(crate) fn all(
+        sockets: Vec<std::net::UdpSocket>,
+        worker: &Rc<WorkerState>,
+    ) -> io::Result<Vec<Rc<Self>>> {
+        let sockets = sockets.into_iter();
+        sockets.map(|socket| Self::new(socket, worker)).collect()
+    }
+
+    fn new(socket: std::net::UdpSocket, worker: &Rc<WorkerState>) -> io::Result<Rc<Self>> {
+        let port = socket.local_addr()?.port();
+        Ok(Rc::new(Self {
+            socket: Bound::new(socket)?,
+            port,
+            sessions: RefCell::default(),
+            answers: RefCell::new(vec![0; DATAGRAM_BYTES_MAX].into()),
+            worker: Rc::clone(worker),
+        }))
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends all sessions, after [`run`](Self::run) has ended.
+    pub(crate) fn end_all(&self) {
+        for session in self.sessions.borrow().values() {
+            session.over.notify_one();
+        }
+    }
+
+    /// Carries what comes until the worker is told to end.
+    pub(crate) async fn run(self: Rc<Self>) {
+        let mut buffer = vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice();
+        let mut ending = std::pin::pin!(self.worker.drain.begun());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut ending => return,
+                ready = self.socket.readable() => if ready.is_err() {
+                    return;
+                },
+            }
+            for _ in 0..DATAGRAM_BATCH_MAX {
+                let Ok(received) = self.socket.try_recv(&mut buffer) else {
+                    break;
+                };
+                let key = (received.from, received.to);
+                for datagram in received.datagrams(&buffer) {
+                    self.carry(key, datagram);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Takes one datagram to the client's endpoint.
+    fn carry(self: &Rc<Self>, key: Key, datagram: &[u8]) {
+        let counters = &self.worker.counters;
+        for _ in 0..SENDS_MAX {
+            let Some(session) = self.session(key) else {
+                break;
+            };
+            // Not by the runtime, which has not been told yet that a new socket can be written.
+            match SockRef::from(&session.socket).send(datagram) {
+                Ok(_) => {
+                    session.last.set(self.worker.timers.now());
+                    return counters.udp_datagrams.increment();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Nobody is there who would take datagrams: this one goes to another endpoint.
+                Err(_) => self.end(key, &session),
+            }
+        }
+        counters.udp_datagrams_dropped.increment();
+    }
+
+    /// The client's session, which may begin now.
+    fn session(self: &Rc<Self>, key: Key) -> Option<Rc<Session>> {
+        if let Some(session) = self.sessions.borrow().get(&key) {
+            return Some(Rc::clone(session));
+        }
+        let worker = &self.worker;
+        if worker.counters.udp_sessions_open.value() >= worker.datagram_limits.sessions_max {
+            return None;
+        }
+        let session = Rc::new(self.open()?);
+        self.sessions.borrow_mut().insert(key, Rc::clone(&session));
+        let open = Open::of(self, key, &session);
+        tokio::task::spawn_local(open.run());
+        Some(session)
+    }
+
+    fn open(&self) -> Option<Session> {
+        let worker = &self.worker;
+        let now = worker.timers.now();
+        let backend = {
+            let mut table = worker.table.borrow_mut();
+            worker
+                .pool
+                .backend(table.load().udp_service(self.port)?, now)
+        };
+        let pick = worker
+            .pool
+            .pick(&backend, Wish::default(), &[], worker.random(), now);
+        let Pick::Endpoint(endpoint) = pick else {
+            return None;
+        };
+        let connect = || -> io::Result<UdpSocket> {
+            let socket = worker.dial.datagram_socket(endpoint.address)?;
+            socket.connect(&endpoint.address.into())?;
+            UdpSocket::from_std(socket.into())
+        };
+        let Ok(socket) = connect() else {
+            endpoint.fail(now);
+            return None;
+        };
+        Some(Session {
+            socket,
+            backend,
+            endpoint,
+            last: Cell::new(now),
+            over: Notify::new(),
+        })
+    }
+
+    /// Ends a session whose endpoint has refused.
+    fn end(&self, key: Key, session: &Rc<Session>) {
+        if session.endpoint.fail(self.worker.timers.now()) {
+            self.worker.counters.upstream_ejections.increment();
+        }
+        session.over.notify_one();
+        self.forget(key, session);
+    }
+
+    fn forget(&self, key: Key, session: &Rc<Session>) {
+        let mut sessions = self.sessions.borrow_mut();
+        let is_current = |known: &Rc<Session>| Rc::ptr_eq(known, session);
+        if sessions.get(&key).is_some_and(is_current) {
+            sessions.remove(&key);
+        }
+    }
+}
+
+/// A session for as long as it is open.
+struct Open {
+    listener: Rc<DatagramListener>,
+    key: Key,
+    session: Rc<Session>,
+    _panics: PanicCount,
+}
+
+impl Open {
+    fn of(listener: &Rc<DatagramListener>, key: Key, session: &Rc<Session>) -> Self {
+        let counters = &listener.worker.counters;
+        counters.udp_sessions.increment();
+        counters.udp_sessions_open.increment();
+        Self {
+            listener: Rc::clone(listener),
+            key,
+            session: Rc::clone(session),
+            _panics: PanicCount::new(&listener.worker),
+        }
+    }
+
+    async fn run(self) {
+        let session = &self.session;
+        let worker = &self.listener.worker;
+        let address = session.endpoint.address;
+        let is_lost = || session.backend.has_lost(address);
+        tokio::select! {
+            () = self.answers() => {}
+            () = session.over.notified() => {}
+            () = session.backend.wait_until(is_lost) => {}
+            () = session.idle(worker) => {}
+        }
+    }
+
+    /// Takes answers back until the endpoint refuses.
+    async fn answers(&self) {
+        let Self {
+            listener,
+            key,
+            session,
+            ..
+        } = self;
+        let counters = &listener.worker.counters;
+        loop {
+            if session.socket.readable().await.is_err() {
+                return;
+            }
+            for _ in 0..DATAGRAM_BATCH_MAX {
+                let mut buffer = listener.answers.borrow_mut();
+                match session.socket.try_recv(&mut buffer) {
+                    Ok(count) => {
+                        session.last.set(listener.worker.timers.now());
+                        let sent = listener.socket.try_send(key.0, key.1, &buffer[..count]);
+                        match sent {
+                            Ok(()) => counters.udp_datagrams.increment(),
+                            Err(_) => counters.udp_datagrams_dropped.increment(),
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(_) => return listener.end(*key, session),
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.listener.forget(self.key, &self.session);
+        self.listener.worker.counters.udp_sessions_open.decrement();
+    }
+}
+
+impl Session {
+    /// Waits until nothing has come for too long.
+    async fn idle(&self, worker: &WorkerState) {
+        let limit = worker.datagram_limits.session_idle;
+        loop {
+            let quiet = worker
+                .timers
+                .now()
+                .saturating_duration_since(self.last.get());
+            let left = limit.saturating_sub(quiet);
+            if left.is_zero() {
+                return;
+            }
+            let never = std::future::pending::<()>();
+            worker.timers.timeout(left, never).await;
+        }
+    }
+}
+
+/// Endpoints that one datagram is sent to while they refuse.
+const SENDS_MAX: usize = 3;

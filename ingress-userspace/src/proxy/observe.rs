@@ -1,0 +1,5 @@
+//! What operators see of requests: metrics, the access log and traces.
+
+pub(crate) mod access_log;
+pub(crate) mod metrics;
+pub(crate) mod trace;

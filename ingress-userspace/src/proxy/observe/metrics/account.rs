@@ -1,0 +1,463 @@
+//! What one request comes to: kept from its head to its end, counted when it is dropped.
+//!
+//! However a request ends (answered, cancelled by the client, as a tunnel), whoever has its account
+//! last lets go of it then, so that every request is counted exactly once. What was noted until then
+//! is the access log's, which has it as it is: what is moved once costs each request the code that
+//! moves it. Where there is a log, it has the request counted, too, when it writes its line: what
+//! many requests run through one after the other is in the caches for all but the first of them.
+
+use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::DATE;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+
+use super::labels::{Labels, SlotKey};
+use super::series::RouteSeries;
+use super::tally::Ended;
+use crate::proxy::downstream::connection::Connection;
+use crate::proxy::observe::access_log::entry::{Entry, Keeper};
+use crate::proxy::observe::trace::{Ending, Span};
+use crate::proxy::request::body::Upload;
+use crate::proxy::request::client::Client;
+use crate::proxy::runtime::random::RequestId;
+use crate::proxy::worker::WorkerState;
+
+/// A part in one request, which has ended when nobody has one any more.
+#[derive(Clone)]
+pub(crate) struct Account(Rc<Record>);
+
+/// What is noted of one request.
+pub(crate) struct Record {
+    worker: Rc<WorkerState>,
+    begun: Instant,
+    /// When it began, until it has.
+    ended: Cell<Instant>,
+    method: Method,
+    request_head_bytes: u64,
+    /// What the client has sent of a body.
+    upload: OnceCell<Rc<Upload>>,
+    /// What that was when the request ended: a client may still be sending then.
+    uploaded: Cell<u64>,
+    slot: Cell<SlotKey>,
+    /// For those who tell of it; a route may leave before its requests end.
+    route: OnceCell<Rc<RouteSeries>>,
+    status: Cell<Option<StatusCode>>,
+    response_head_bytes: Cell<u64>,
+    response_body_bytes: Cell<u64>,
+    tunnelled: Cell<Tunnelled>,
+    attempt: Cell<Option<Attempt>>,
+    /// Those before, which have failed.
+    failed: RefCell<Vec<AttemptOutcome>>,
+    /// What the access log wants to know.
+    entry: Option<Box<Entry>>,
+    span: Option<Box<Span>>,
+}
+
+/// What was sent to an endpoint, and when it answered.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    endpoint: SocketAddr,
+    begun: Instant,
+    /// Zero on a connection that was open.
+    connected: Duration,
+    answered: Option<(Duration, StatusCode)>,
+}
+
+/// What went through a tunnel in each direction, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tunnelled {
+    pub(crate) up: u64,
+    pub(crate) down: u64,
+}
+
+impl Account {
+    pub(crate) fn open<B>(connection: &Connection, client: &Client, request: &Request<B>) -> Self {
+        let worker = &connection.worker;
+        let (entry, fields_bytes) = match &worker.log {
+            Some(log) => {
+                let (entry, fields) = Entry::new(log, connection, client, request);
+                (Some(entry), fields.bytes)
+            }
+            None if worker.shelf.is_counting() => (None, Fields::of(request.headers(), None).bytes),
+            None => (None, 0),
+        };
+        let begun = Instant::now();
+        Self(Rc::new(Record {
+            worker: Rc::clone(worker),
+            begun,
+            ended: Cell::new(begun),
+            method: request.method().clone(),
+            request_head_bytes: request_line_bytes(request) + fields_bytes,
+            upload: OnceCell::new(),
+            uploaded: Cell::new(0),
+            slot: Cell::new(SlotKey::NO_ROUTE),
+            route: OnceCell::new(),
+            status: Cell::new(None),
+            response_head_bytes: Cell::new(0),
+            response_body_bytes: Cell::new(0),
+            tunnelled: Cell::default(),
+            attempt: Cell::new(None),
+            failed: RefCell::default(),
+            entry,
+            span: worker.tracer.as_ref().map(|tracer| {
+                let random = || worker.random();
+                Span::begin(tracer, request, connection.scheme, &client.address, random)
+            }),
+        }))
+    }
+}
+
+impl Deref for Account {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.0
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if Rc::strong_count(&self.0) == 1 {
+            self.0.end();
+        }
+    }
+}
+
+impl Record {
+    /// The id that it goes by where the client has given none.
+    pub(crate) fn request_id(&self) -> RequestId {
+        let noted = self
+            .entry
+            .as_deref()
+            .and_then(|entry| entry.own_request_id());
+        noted.copied().unwrap_or_else(|| self.worker.request_id())
+    }
+
+    /// How long ago it came.
+    pub(crate) fn age(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Its place in a trace, if there are traces.
+    pub(crate) fn span(&self) -> Option<&Span> {
+        self.span.as_deref()
+    }
+
+    /// Notes which route it is counted for.
+    pub(crate) fn routed(&self, labels: &Arc<Labels>, slot: SlotKey) {
+        self.slot.set(slot);
+        if self.entry.is_none() && self.span.is_none() {
+            return;
+        }
+        // A request is routed once.
+        let _ = self.route.set(self.worker.shelf.open(labels, slot));
+    }
+
+    /// Counts a body that the client sends, if it does.
+    pub(crate) fn uploads(&self, upload: Option<&Rc<Upload>>) {
+        if let Some(upload) = upload {
+            let _ = self.upload.set(Rc::clone(upload));
+        }
+    }
+
+    /// An endpoint was picked; the first of them, right after the request has come.
+    pub(crate) fn try_first(&self, endpoint: SocketAddr) {
+        self.attempt.set(Some(Attempt::new(endpoint, self.begun)));
+    }
+
+    /// Another endpoint was picked.
+    pub(crate) fn try_next(&self, endpoint: SocketAddr) {
+        let now = Instant::now();
+        let next = Attempt::new(endpoint, now);
+        if let Some(failed) = self.attempt.replace(Some(next)) {
+            let outcome = failed.outcome(StatusCode::BAD_GATEWAY.as_u16(), now, 0);
+            self.failed.borrow_mut().push(outcome);
+        }
+    }
+
+    /// A connection to the endpoint was made for this request.
+    pub(crate) fn connected(&self) {
+        if let Some(mut attempt) = self.attempt.get() {
+            attempt.connected = attempt.begun.elapsed();
+            self.attempt.set(Some(attempt));
+        }
+    }
+
+    /// The endpoint's response head is there. Returns what it took.
+    pub(crate) fn answered(&self, status: StatusCode) -> Duration {
+        if self.entry.is_none() {
+            self.prefetch();
+        }
+        let Some(mut attempt) = self.attempt.get() else {
+            return Duration::ZERO;
+        };
+        let took = attempt.begun.elapsed();
+        attempt.answered = Some((took, status));
+        self.attempt.set(Some(attempt));
+        took
+    }
+
+    /// This is what the client is told.
+    pub(crate) fn respond<B>(&self, response: &Response<B>) {
+        self.status.set(Some(response.status()));
+        if self.entry.is_none() && !self.worker.shelf.is_counting() {
+            return;
+        }
+        let reason = response.status().canonical_reason().map_or(0, str::len);
+        let fields = Fields::of(response.headers(), None);
+        let mut bytes = (STATUS_LINE_BYTES + reason) as u64 + fields.bytes;
+        if !fields.have_date {
+            // hyper adds it.
+            bytes += DATE_BYTES;
+        }
+        self.response_head_bytes.set(bytes);
+    }
+
+    /// So much of the response body was handed over.
+    pub(crate) fn add_response_body(&self, bytes: usize) {
+        let body = &self.response_body_bytes;
+        body.set(body.get() + bytes as u64);
+    }
+
+    /// So much went through the tunnel that the request has become.
+    pub(crate) fn add_tunnelled(&self, tunnelled: Tunnelled) {
+        self.tunnelled.set(tunnelled);
+    }
+
+    /// Has it counted, and tells those who tell of it.
+    fn end(self: &Rc<Self>) {
+        self.ended.set(Instant::now());
+        let uploaded = self.upload.get().map_or(0, |upload| upload.bytes());
+        self.uploaded.set(uploaded);
+        if self.span.is_some() {
+            self.tell();
+        }
+        match &self.worker.log {
+            Some(log) if self.entry.is_some() => log.push(Rc::clone(self)),
+            _ => self.count(self.totals()),
+        }
+    }
+
+    /// Asks for what counting it will change.
+    pub(crate) fn prefetch(&self) {
+        self.worker.shelf.prefetch(self.slot.get());
+    }
+
+    /// Its route, or that of requests without one.
+    fn route(&self) -> Option<&RouteSeries> {
+        if self.route.get().is_none()
+            && let Some(none) = self.worker.shelf.route(SlotKey::NO_ROUTE)
+        {
+            let _ = self.route.set(none);
+        }
+        self.route.get().map(|route| &**route)
+    }
+
+    /// What it has come to, once it has ended.
+    fn totals(&self) -> Totals {
+        let tunnelled = self.tunnelled.get();
+        let body_sent = self.response_body_bytes.get() + tunnelled.down;
+        Totals {
+            status: self.status.get().map_or(CLIENT_CLOSED, |s| s.as_u16()),
+            took: self.ended.get().saturating_duration_since(self.begun),
+            received: self.request_head_bytes + self.uploaded.get() + tunnelled.up,
+            sent: self.response_head_bytes.get() + body_sent,
+            body_sent,
+        }
+    }
+
+    fn count(&self, totals: Totals) {
+        let (all, slot) = (&self.worker.shelf, self.slot.get());
+        let attempt = self.attempt.get();
+        let answered = attempt.and_then(|attempt| {
+            let (head, _) = attempt.answered?;
+            let whole = self.ended.get().saturating_duration_since(attempt.begun);
+            Some((head, whole))
+        });
+        let ended = Ended {
+            took: totals.took,
+            received: totals.received,
+            sent: totals.sent,
+            connected: attempt.map(|attempt| attempt.connected),
+            answered,
+        };
+        all.count(slot, totals.status, &self.method, &ended, || {
+            self.worker.table.borrow_mut().load().labels_of(slot)
+        });
+    }
+
+    /// Ends its span, if there are traces.
+    fn tell(&self) {
+        if let (Some(tracer), Some(span)) = (&self.worker.tracer, &self.span)
+            && let Some(route) = self.route()
+        {
+            let totals = self.totals();
+            let ending = Ending {
+                method: &self.method,
+                labels: &route.labels,
+                status: totals.status,
+                took: totals.took,
+                endpoint: self.attempt.get().map(|attempt| attempt.endpoint),
+            };
+            span.end(tracer, &ending);
+        }
+    }
+
+    /// What of its head the access log has kept.
+    pub(crate) fn entry(&self) -> Option<&Entry> {
+        self.entry.as_deref()
+    }
+
+    /// Gives the log back what it has kept, if nobody else has a part in the request.
+    pub(crate) fn into_entry(mut record: Rc<Self>) -> Option<Box<Entry>> {
+        Rc::get_mut(&mut record)?.entry.take()
+    }
+
+    /// Counts it, once it has ended. Returns what came of it.
+    pub(crate) fn settle(&self) -> Option<Outcome<'_>> {
+        let totals = self.totals();
+        self.count(totals);
+        let status = totals.status;
+        // If the endpoint gave no answer, the try has what the client was told, and nothing if the
+        // client has gone.
+        let of_try = if status == CLIENT_CLOSED {
+            NO_STATUS
+        } else {
+            status
+        };
+        let ended = self.ended.get();
+        let last = self.attempt.get();
+        Some(Outcome {
+            method: &self.method,
+            labels: &self.route()?.labels,
+            ended,
+            took: totals.took,
+            status,
+            received: totals.received,
+            sent: totals.sent,
+            body_sent: totals.body_sent,
+            failed: self.failed.borrow(),
+            last: last.map(|last| last.outcome(of_try, ended, totals.body_sent)),
+        })
+    }
+}
+
+/// What a request has come to.
+#[derive(Clone, Copy, Debug)]
+struct Totals {
+    status: u16,
+    took: Duration,
+    received: u64,
+    sent: u64,
+    body_sent: u64,
+}
+
+/// What came of a request, for its line in the access log.
+pub(crate) struct Outcome<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) labels: &'a Labels,
+    pub(crate) ended: Instant,
+    /// From its head to its end.
+    pub(crate) took: Duration,
+    pub(crate) status: u16,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) body_sent: u64,
+    /// Tries that have failed, in the order in which they were made.
+    pub(crate) failed: Ref<'a, Vec<AttemptOutcome>>,
+    pub(crate) last: Option<AttemptOutcome>,
+}
+
+/// What came of one try.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttemptOutcome {
+    pub(crate) endpoint: SocketAddr,
+    /// [`NO_STATUS`] of a try that was given up.
+    pub(crate) status: u16,
+    pub(crate) connected: Duration,
+    pub(crate) answered: Option<Duration>,
+    pub(crate) took: Duration,
+    pub(crate) length: u64,
+}
+
+impl Attempt {
+    fn new(endpoint: SocketAddr, begun: Instant) -> Self {
+        Self {
+            endpoint,
+            begun,
+            connected: Duration::ZERO,
+            answered: None,
+        }
+    }
+
+    /// What came of it; `status` is for an endpoint that gave no answer.
+    fn outcome(&self, status: u16, now: Instant, length: u64) -> AttemptOutcome {
+        let answered = self.answered;
+        AttemptOutcome {
+            endpoint: self.endpoint,
+            status: answered.map_or(status, |(_, status)| status.as_u16()),
+            connected: self.connected,
+            answered: answered.map(|(answered, _)| answered),
+            took: now.saturating_duration_since(self.begun),
+            length: if answered.is_some() { length } else { 0 },
+        }
+    }
+}
+
+/// As HTTP/1.1 spells it.
+fn request_line_bytes<B>(request: &Request<B>) -> u64 {
+    let target = request.uri().path_and_query();
+    let target_bytes = target.map_or(1, |target| target.as_str().len());
+    (request.method().as_str().len() + target_bytes + LINE_BYTES) as u64
+}
+
+/// What is counted of the fields of a head.
+pub(crate) struct Fields {
+    /// As HTTP/1.1 spells them, with the line that ends them.
+    bytes: u64,
+    have_date: bool,
+}
+
+impl Fields {
+    /// Looks at each of them once, and has an entry of the access log keep what that wants. One
+    /// function for all heads, not inlined: what a request runs through once costs as much as it is
+    /// long.
+    #[inline(never)]
+    pub(crate) fn of<'a>(headers: &'a HeaderMap, mut keeper: Option<&mut Keeper<'_, 'a>>) -> Self {
+        let mut bytes = 2;
+        let mut have_date = false;
+        for (name, value) in headers {
+            if let Some(keeper) = &mut keeper {
+                keeper.look(name, value);
+            }
+            bytes += name.as_str().len() + value.len() + FIELD_BYTES;
+            have_date |= *name == DATE;
+        }
+        Self {
+            bytes: bytes as u64,
+            have_date,
+        }
+    }
+}
+
+/// What nginx logs for a client that has gone before it was answered.
+const CLIENT_CLOSED: u16 = 499;
+
+/// Of a try that was given up.
+pub(crate) const NO_STATUS: u16 = 0;
+
+/// Two spaces, the version and the end of a request line.
+const LINE_BYTES: usize = "  HTTP/1.1\r\n".len();
+
+/// What a field has beside name and value.
+const FIELD_BYTES: usize = ": \r\n".len();
+
+/// A status line without its reason.
+const STATUS_LINE_BYTES: usize = "HTTP/1.1 200 \r\n".len();
+
+const DATE_BYTES: u64 = "date: Thu, 01 Jan 1970 00:00:00 GMT\r\n".len() as u64;

@@ -1,0 +1,352 @@
+//! All metrics of the proxy at one instant: under the names and labels that dashboards made for
+//! ingress-nginx ask for, and under names of our own for what only we have.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::TextEncoder;
+use prometheus::proto::MetricFamily;
+
+use super::family::{LabelPairs, counter, float, gauge, histogram, labels};
+use super::histogram::{Bounds, Lengths, Seconds, Sizes};
+use super::labels::SlotKey;
+use super::process;
+use super::series::{MethodLabel, Series};
+use super::tally::{Measure, Totals};
+use super::worker;
+use crate::proxy::runtime::counters::{DatapathSnapshot, WorkerSnapshot};
+use crate::proxy::table::{Table, TableHandle};
+use crate::proxy::tls::certificate::Facts;
+use crate::proxy::worker::{WorkerHandle, WorkerReader};
+
+/// Who it is that has these metrics; on nearly every one of them.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// `controller_class`.
+    pub class: String,
+    /// `controller_namespace`: empty outside of Kubernetes.
+    pub namespace: String,
+    /// `controller_pod`.
+    pub pod: String,
+}
+
+/// Reads what the workers count.
+#[derive(Debug)]
+pub struct Metrics {
+    identity: Identity,
+    workers: Vec<WorkerReader>,
+    table: TableHandle,
+    /// The generation that was hashed last, and its hash.
+    hashed: Mutex<(u64, u64)>,
+}
+
+impl Metrics {
+    /// The metrics of these workers, which serve this table.
+    pub fn new(identity: Identity, workers: &[WorkerHandle], table: TableHandle) -> Self {
+        Self {
+            identity,
+            workers: workers.iter().map(WorkerHandle::reader).collect(),
+            table,
+            hashed: Mutex::default(),
+        }
+    }
+
+    /// Everything as text for Prometheus. Takes long when there are many routes: not for a thread
+    /// that has something else to do.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.families(), &mut text) {
+            tracing::warn!(%error, "metrics can't be written");
+        }
+        text
+    }
+
+    fn families(&self) -> Vec<MetricFamily> {
+        let constant = self.constant();
+        let snapshots: Vec<_> = self.workers.iter().map(WorkerReader::snapshot).collect();
+        let mut families = self.requests(&constant);
+        families.extend(stub_status(&constant, &snapshots));
+        families.extend(process::families(&constant, self.workers.len()));
+        families.extend(self.configuration(&constant));
+        families.extend(self.certificates());
+        families.extend(worker::families(&snapshots));
+        families.extend(self.overflow());
+        // A family without samples is no valid text.
+        families.retain(|family| !family.get_metric().is_empty());
+        families
+    }
+
+    fn constant(&self) -> LabelPairs {
+        labels([
+            ("controller_class", &*self.identity.class),
+            ("controller_namespace", &*self.identity.namespace),
+            ("controller_pod", &*self.identity.pod),
+        ])
+    }
+
+    fn requests(&self, constant: &LabelPairs) -> Vec<MetricFamily> {
+        let mut sums: HashMap<(SlotKey, u16, MethodLabel), Sum> = HashMap::new();
+        for series in self.workers.iter().flat_map(|worker| worker.series.all()) {
+            let key = (series.labels.slot, series.status, series.method);
+            let sum = sums.entry(key);
+            sum.or_insert_with(|| Sum::new(constant, &series)).totals += &series.tally.read();
+        }
+        let mut sums: Vec<_> = sums.into_values().collect();
+        sums.sort_unstable_by(|a, b| a.order.cmp(&b.order));
+        let requests = sums
+            .iter()
+            .map(|sum| (sum.labels.clone(), float(sum.totals.requests)));
+        vec![
+            counter(
+                "nginx_ingress_controller_requests",
+                "Requests that have ended",
+                requests,
+            ),
+            of::<Seconds>(
+                "nginx_ingress_controller_request_duration_seconds",
+                "From the head of a request to the end of its response",
+                &sums,
+                Measure::RequestDuration,
+            ),
+            of::<Seconds>(
+                "nginx_ingress_controller_response_duration_seconds",
+                "From the choice of an endpoint to the end of its response",
+                &sums,
+                Measure::ResponseDuration,
+            ),
+            of::<Seconds>(
+                "nginx_ingress_controller_header_duration_seconds",
+                "From the choice of an endpoint to the head of its response",
+                &sums,
+                Measure::HeaderDuration,
+            ),
+            of::<Seconds>(
+                "nginx_ingress_controller_connect_duration_seconds",
+                "For a connection to an endpoint; none where one was open",
+                &sums,
+                Measure::ConnectDuration,
+            ),
+            of::<Lengths>(
+                "nginx_ingress_controller_request_size",
+                "Bytes of a request, head and body",
+                &sums,
+                Measure::RequestSize,
+            ),
+            of::<Lengths>(
+                "nginx_ingress_controller_response_size",
+                "Bytes of a response, head and body",
+                &sums,
+                Measure::ResponseSize,
+            ),
+            of::<Sizes>(
+                "nginx_ingress_controller_bytes_sent",
+                "Bytes of a response, head and body, in coarser buckets",
+                &sums,
+                Measure::BytesSent,
+            ),
+        ]
+    }
+
+    fn configuration(&self, constant: &LabelPairs) -> Vec<MetricFamily> {
+        let table = self.table.current();
+        let one = |value| [(constant.clone(), value)];
+        let mut build = constant.clone();
+        build.extend(labels([
+            ("build", option_env!("SLUICE_BUILD").unwrap_or("unknown")),
+            ("release", env!("CARGO_PKG_VERSION")),
+            ("repository", env!("CARGO_PKG_NAME")),
+        ]));
+        vec![
+            gauge(
+                "nginx_ingress_controller_build_info",
+                "Version of this daemon",
+                [(build, 1.0)],
+            ),
+            gauge(
+                "nginx_ingress_controller_config_hash",
+                "Tells configurations apart; the same on all nodes that serve the same",
+                one(float(self.hash(&table))),
+            ),
+            // A configuration that could not be served would not be published: the last one that
+            // was is always a success.
+            gauge(
+                "nginx_ingress_controller_config_last_reload_successful",
+                "Whether a configuration is served",
+                one(f64::from(u8::from(table.generation() > 0))),
+            ),
+            gauge(
+                "nginx_ingress_controller_config_last_reload_successful_timestamp_seconds",
+                "When the configuration that is served was published, in seconds since 1970",
+                one(float(self.table.published_at())),
+            ),
+            counter(
+                "nginx_ingress_controller_success",
+                "Configurations that were published",
+                one(float(table.generation())),
+            ),
+        ]
+    }
+
+    /// A hash of the configuration, made once for each generation that is asked for.
+    fn hash(&self, table: &Table) -> u64 {
+        let mut hashed = self.hashed.lock().unwrap_or_else(PoisonError::into_inner);
+        if hashed.0 != table.generation() {
+            let mut hash = Hash(DefaultHasher::new());
+            let _ = write!(hash, "{:?}", table.config());
+            // Prometheus keeps 53 bits.
+            *hashed = (table.generation(), hash.0.finish() >> 16);
+        }
+        hashed.1
+    }
+
+    fn certificates(&self) -> Vec<MetricFamily> {
+        let table = self.table.current();
+        let facts = table.certificate_facts();
+        let facts: Vec<_> = facts
+            .map(|(host, facts)| (host.to_string(), facts))
+            .collect();
+        let class = &*self.identity.class;
+        let named = |(host, facts): &(String, &Facts)| {
+            labels([
+                ("class", class),
+                ("host", &**host),
+                ("identifier", &*facts.serial_number),
+                ("namespace", &*facts.secret.namespace),
+                ("secret_name", &*facts.secret.name),
+            ])
+        };
+        let expiries = facts
+            .iter()
+            .map(|one| (named(one), float(one.1.expires_at)));
+        let infos = facts.iter().map(|one| {
+            let mut pairs = named(one);
+            pairs.extend(labels([
+                ("issuer_common_name", &*one.1.issuer_common_name),
+                ("issuer_organization", &*one.1.issuer_organization),
+                ("public_key_algorithm", one.1.public_key_algorithm),
+                ("serial_number", &*one.1.serial_number),
+            ]));
+            (pairs, 1.0)
+        });
+        vec![
+            gauge(
+                "nginx_ingress_controller_ssl_expire_time_seconds",
+                "When a certificate expires, in seconds since 1970",
+                expiries,
+            ),
+            gauge(
+                "nginx_ingress_controller_ssl_certificate_info",
+                "What a certificate says about itself",
+                infos,
+            ),
+        ]
+    }
+
+    fn overflow(&self) -> [MetricFamily; 1] {
+        let overflow = |reader: &WorkerReader| reader.series.overflow.value();
+        let sum: u64 = self.workers.iter().map(overflow).sum();
+        [counter(
+            "sluice_requests_uncounted_total",
+            "Requests that are in no series, because there are as many series as there may be",
+            [(LabelPairs::new(), float(sum))],
+        )]
+    }
+}
+
+/// Hashes what is written to it.
+struct Hash(DefaultHasher);
+
+impl std::fmt::Write for Hash {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The series of all workers with the same labels.
+struct Sum {
+    order: (String, String, String, String, u16, &'static str),
+    labels: LabelPairs,
+    totals: Totals,
+}
+
+impl Sum {
+    fn new(constant: &LabelPairs, series: &Series) -> Self {
+        let key = &series.labels.key;
+        let mut pairs = constant.clone();
+        pairs.extend(labels([
+            ("canary", ""),
+            ("host", &*key.host),
+            ("ingress", &*key.ingress),
+            ("method", series.method.as_str()),
+            ("namespace", &*key.namespace),
+            ("path", &*key.path),
+            ("service", &*key.service),
+            ("status", &*series.status.to_string()),
+        ]));
+        let text = |text: &Arc<str>| text.to_string();
+        Self {
+            order: (
+                text(&key.namespace),
+                text(&key.ingress),
+                text(&key.host),
+                text(&key.path),
+                series.status,
+                series.method.as_str(),
+            ),
+            labels: pairs,
+            totals: Totals::default(),
+        }
+    }
+}
+
+fn of<B: Bounds>(name: &str, help: &str, sums: &[Sum], measure: Measure) -> MetricFamily {
+    let samples = sums
+        .iter()
+        .map(|sum| (sum.labels.clone(), sum.totals.of(measure).clone()));
+    histogram::<B>(name, help, samples)
+}
+
+/// What nginx's `stub_status` module tells.
+fn stub_status(constant: &LabelPairs, workers: &[WorkerSnapshot]) -> [MetricFamily; 3] {
+    let sum = |count: &dyn Fn(&DatapathSnapshot) -> u64| -> u64 {
+        let both = workers
+            .iter()
+            .flat_map(|worker| [&worker.netns, &worker.host]);
+        both.map(count).sum()
+    };
+    let with = |name, value, count| {
+        let mut pairs = constant.clone();
+        pairs.extend(labels([(name, value)]));
+        (pairs, float(count))
+    };
+    let open = sum(&|count| count.connections_open);
+    let busy = workers.iter().map(|worker| worker.requests_open).sum();
+    let accepted = sum(&|count| count.connections_accepted);
+    [
+        gauge(
+            "nginx_ingress_controller_nginx_process_connections",
+            "Connections of clients: all, those with a request, those without",
+            [
+                with("state", "active", open),
+                with("state", "writing", busy),
+                with("state", "waiting", open.saturating_sub(busy)),
+            ],
+        ),
+        counter(
+            "nginx_ingress_controller_nginx_process_connections_total",
+            "Connections of clients",
+            [
+                with("state", "accepted", accepted),
+                with("state", "handled", accepted),
+            ],
+        ),
+        counter(
+            "nginx_ingress_controller_nginx_process_requests_total",
+            "Requests read",
+            [(constant.clone(), float(sum(&|count| count.requests)))],
+        ),
+    ]
+}

@@ -1,0 +1,173 @@
+//! Requests that end in an answer of our own: why, whose fault, which status.
+//!
+//! A body says in one line what a client may know, and nothing about software or versions.
+
+use std::io;
+
+use http::{HeaderValue, StatusCode};
+use thiserror::Error;
+
+use crate::proxy::upstream::http1::Fault;
+
+/// Why a request is not answered by an endpoint.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    /// Downstream: the request head is not one that may be forwarded.
+    #[error(transparent)]
+    BadRequest(#[from] BadRequest),
+    /// Downstream: the body broke off or is malformed.
+    #[error("request body broke off or is malformed")]
+    BadRequestBody,
+    /// Downstream: the body has more bytes than the route takes.
+    #[error("request body is too large")]
+    BodyTooLarge,
+    /// Downstream: the body came too slowly.
+    #[error("request body came too slowly")]
+    RequestTimedOut,
+    /// Downstream: the host wants a client certificate and there is none.
+    #[error("client has shown no certificate")]
+    NoCertificate,
+    /// Downstream: the host does not take the client's certificate.
+    #[error("client has shown a certificate that is not good")]
+    BadCertificate,
+    /// Downstream: the host does not take clients of this name.
+    #[error("client is not one that the host takes")]
+    OtherClient,
+    /// Downstream: as one of these two, for a host that has a page about it.
+    #[error("client has not shown a good certificate")]
+    ErrorPage(HeaderValue),
+    /// Downstream: the connection was made for a host that asks for something else.
+    #[error("request is for another host than its connection")]
+    Misdirected,
+    /// The host wants client certificates and its authorities can't be read.
+    #[error("host trusts nobody")]
+    NobodyTrusted,
+    /// No rule and no default backend matches.
+    #[error("no route matches")]
+    NoRoute,
+    /// The rule's target cannot be served, as a diagnostic says.
+    #[error("route has a target that cannot be served")]
+    Unavailable,
+    /// The backend has no ready endpoint.
+    #[error("backend has no endpoint")]
+    NoEndpoint,
+    /// Upstream: it speaks HTTP/2 and its settings allow no tunnel (RFC 8441 §3).
+    #[error("upstream takes no extended CONNECT")]
+    NoTunnel,
+    /// Upstream: as many connections as there may be.
+    #[error("upstream has no room for another request")]
+    Full,
+    /// Upstream: no connection.
+    #[error("upstream connection failed")]
+    Connect(#[source] io::Error),
+    /// Upstream: no connection in time.
+    #[error("upstream connection timed out")]
+    ConnectTimedOut,
+    /// Upstream: no connection by a time by which others have theirs, and there are others.
+    #[error("upstream is slow to connect")]
+    Overtaken,
+    /// Upstream: no connection for another request, which this one has waited for.
+    #[error("upstream could not be connected to")]
+    Unreached,
+    /// Upstream: the endpoint was removed while it was being connected to.
+    #[error("endpoint has left its backend")]
+    Left,
+    /// Upstream: the connection broke before a response head.
+    #[error("upstream connection broke before a response")]
+    Broken(#[source] Fault),
+    /// Upstream: every connection was closed before the request could be sent.
+    #[error("upstream closes connections before they can be used")]
+    Unsent,
+    /// Upstream: it switched protocols without being asked, or to others (RFC 9110 §7.8).
+    #[error("upstream switched to a protocol that it was not asked for")]
+    Switched,
+    /// Upstream: it took a request for a tunnel as an ordinary one.
+    #[error("upstream did not switch protocols")]
+    NotSwitched,
+    /// Upstream: no response head in time.
+    #[error("upstream response timed out")]
+    ResponseTimedOut,
+    /// The client, or the Ingress, has said how long the request may take, and that is over.
+    #[error("deadline of the request is over")]
+    DeadlineExceeded,
+}
+
+/// Why a request head may not be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum BadRequest {
+    /// RFC 9112 §3.2 and RFC 9113 §8.3.1.
+    #[error("request has no host")]
+    NoHost,
+    /// RFC 9112 §3.2.
+    #[error("request has more than one host")]
+    SeveralHosts,
+    /// RFC 9110 §8.6.
+    #[error("request has more than one length")]
+    SeveralLengths,
+    /// RFC 9110 §7.2.
+    #[error("request has a host that is none")]
+    MalformedHost,
+    /// Only a forward proxy connects to what the client names (RFC 9110 §9.3.6).
+    #[error("request is for a tunnel")]
+    Connect,
+}
+
+impl Failure {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            // nginx's 495 and 496 are 400 on the wire.
+            Self::BadRequest(_)
+            | Self::BadRequestBody
+            | Self::NoCertificate
+            | Self::BadCertificate => StatusCode::BAD_REQUEST,
+            Self::ErrorPage(_) => StatusCode::FOUND,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::NobodyTrusted | Self::OtherClient => StatusCode::FORBIDDEN,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoTunnel => StatusCode::NOT_IMPLEMENTED,
+            Self::Unavailable | Self::NoEndpoint | Self::Left | Self::Full => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Connect(_)
+            | Self::Broken(_)
+            | Self::Unreached
+            | Self::Unsent
+            | Self::Switched
+            | Self::NotSwitched => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimedOut
+            | Self::Overtaken
+            | Self::ResponseTimedOut
+            | Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The body of the answer.
+    pub(crate) fn text(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) | Self::BadRequestBody => "400 bad request\n",
+            Self::NoCertificate => "400 no client certificate was sent\n",
+            Self::BadCertificate => "400 the client certificate is not good\n",
+            Self::ErrorPage(_) => "302 found\n",
+            Self::Misdirected => "421 misdirected request\n",
+            Self::NobodyTrusted | Self::OtherClient => "403 forbidden\n",
+            Self::BodyTooLarge => "413 request body is too large\n",
+            Self::RequestTimedOut => "408 request timeout\n",
+            Self::NoRoute => "404 no route for this host and path\n",
+            Self::NoTunnel => "501 the endpoint takes no tunnels over HTTP/2\n",
+            Self::Unavailable | Self::NoEndpoint | Self::Left => "503 no endpoint is ready\n",
+            Self::Full => "503 too many requests for this backend\n",
+            Self::Connect(_)
+            | Self::Broken(_)
+            | Self::Unreached
+            | Self::Unsent
+            | Self::Switched
+            | Self::NotSwitched => "502 bad gateway\n",
+            Self::ConnectTimedOut | Self::Overtaken | Self::ResponseTimedOut => {
+                "504 gateway timeout\n"
+            }
+            Self::DeadlineExceeded => "504 deadline exceeded\n",
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The head of a request: who it is for, and what of it an endpoint gets to see.
+//!
+//! Headers follow ingress-nginx: what the client says about itself is replaced by what we know.
+//! Hop-by-hop fields end here (RFC 9110 §7.6.1). Fields with `_` in their name are dropped as
+//! nginx does, because CGI and WSGI cannot tell `X_Forwarded_For` from `X-Forwarded-For`.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
+};
+use http::uri::Authority;
+use http::{Method, Request, Uri, Version, request, uri};
+use hyper::ext::Protocol;
+use ingress_core::ir::UpstreamProtocol;
+use memchr::memchr;
+
+use crate::proxy::downstream::connection::Connection;
+use crate::proxy::downstream::listen::Scheme;
+use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::request::client::{Client, forwarded_element, forwarded_list};
+use crate::proxy::request::error::BadRequest;
+use crate::proxy::request::forwarded::Lines;
+use crate::proxy::tls::client_auth;
+
+/// The authority that a request is for, to route by. Empty if an HTTP/1.0 client named none, or
+/// an HTTP/1.1 client an empty one.
+pub(crate) fn authority(head: &request::Parts) -> Result<&str, BadRequest> {
+    if head.method == Method::CONNECT && head.extensions.get::<Protocol>().is_none() {
+        return Err(BadRequest::Connect);
+    }
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(BadRequest::SeveralHosts);
+    }
+    if host.is_none() && head.version == Version::HTTP_11 {
+        return Err(BadRequest::NoHost);
+    }
+    if head.version == Version::HTTP_2 {
+        check_http2(head, host)?;
+    }
+    // A request target in absolute form overrules `Host` (RFC 9112 §3.2.2), as `:authority` does.
+    let text = match (head.uri.authority(), host) {
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(host)) => host.to_str().map_err(|_| BadRequest::MalformedHost)?,
+        (None, None) if head.version == Version::HTTP_2 => return Err(BadRequest::NoHost),
+        (None, None) => "",
+    };
+    if is_authority(text.as_bytes()) {
+        Ok(text)
+    } else {
+        Err(BadRequest::MalformedHost)
+    }
+}
+
+/// What a request will be routed by if it is a good one.
+pub(crate) fn host_in<B>(request: &Request<B>) -> &str {
+    let field = || request.headers().get(HOST)?.to_str().ok();
+    let authority = request.uri().authority().map(Authority::as_str);
+    authority.or_else(field).unwrap_or_default()
+}
+
+/// Whether bytes are all of those that an authority is made of.
+pub(crate) fn is_authority(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| AUTHORITY_BYTES[usize::from(*byte)])
+}
+
+/// The host that a request is for, as it was spelled.
+pub(crate) fn host_of(head: &request::Parts) -> &[u8] {
+    let field = || head.headers.get(HOST).map(HeaderValue::as_bytes);
+    let authority = head.uri.authority().map(|host| host.as_str().as_bytes());
+    authority.or_else(field).unwrap_or_default()
+}
+
+/// What is no fault of the frames although endpoints that speak HTTP/1.1 may take it in several ways.
+fn check_http2(head: &request::Parts, host: Option<&HeaderValue>) -> Result<(), BadRequest> {
+    // RFC 9113 §8.3.1.
+    if let (Some(authority), Some(host)) = (head.uri.authority(), host)
+        && !authority
+            .as_str()
+            .as_bytes()
+            .eq_ignore_ascii_case(host.as_bytes())
+    {
+        return Err(BadRequest::SeveralHosts);
+    }
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    if lengths.nth(1).is_some() {
+        return Err(BadRequest::SeveralLengths);
+    }
+    Ok(())
+}
+
+/// A head that came from a client as it is for an endpoint.
+pub(crate) struct Rewritten {
+    /// The protocols that an HTTP/1.1 client asks to switch to.
+    pub(crate) protocols: Option<HeaderValue>,
+    /// What is written beside the head; only towards HTTP/1.1.
+    pub(crate) lines: Option<Lines>,
+}
+
+/// Rewrites a head that came from a client to the one for an endpoint.
+pub(crate) fn rewrite(
+    head: &mut request::Parts,
+    connection: &Connection,
+    client: &Client,
+    account: &Account,
+    takes_lines: bool,
+) -> Rewritten {
+    let (host, is_there) = if let Some(authority) = head.uri.authority() {
+        let host = HeaderValue::from_str(authority.as_str());
+        head.uri = origin_form(&head.uri);
+        (host.ok(), false)
+    } else {
+        let host = head.headers.get(HOST).cloned();
+        let is_there = host.is_some();
+        (host, is_there)
+    };
+    let host = host.unwrap_or(HeaderValue::from_static(""));
+    let version = std::mem::replace(&mut head.version, Version::HTTP_11);
+    let headers = &mut head.headers;
+    let is_special = headers.keys().any(is_special);
+    let taken = is_special.then(|| Taken::out_of(headers));
+    let taken = taken.unwrap_or_default();
+    let policy = &connection.worker.clients;
+    if policy.forwarded_for != X_FORWARDED_FOR && client.claims.is_none() {
+        headers.remove(&policy.forwarded_for);
+    }
+    let takes_lines = takes_lines && client.claims.is_none() && !policy.add_forwarded;
+    let mut lines = None;
+    if takes_lines {
+        let has_id = headers.contains_key(X_REQUEST_ID);
+        if !is_there {
+            headers.remove(HOST);
+        } else if is_special {
+            headers.insert(HOST, host.clone());
+        }
+        lines = Some(Lines {
+            connection: connection.lines(),
+            host: (!is_there).then(|| host.clone()),
+            forwarded_host: host,
+            request_id: (!has_id).then(|| account.request_id()),
+        });
+    } else {
+        // One allocation at most for all that follows.
+        headers.reserve(ADDED_FIELDS);
+        let host = introduce(headers, host, connection, client);
+        if let Entry::Vacant(place) = headers.entry(X_REQUEST_ID) {
+            let id = HeaderValue::from_bytes(&account.request_id());
+            place.insert(id.unwrap_or(HeaderValue::from_static("")));
+        }
+        if !is_there || is_special || client.claims.is_some() {
+            headers.insert(HOST, host);
+        }
+    }
+    if let Some(original) = taken.forwarded_for {
+        headers.insert(X_ORIGINAL_FORWARDED_FOR, original);
+    }
+    if let Some(original) = taken.forwarded_host {
+        headers.insert(X_ORIGINAL_FORWARDED_HOST, original);
+    }
+    if let Some(span) = account.span() {
+        span.write(headers);
+    }
+    if taken.accepts_trailers {
+        // We pass trailers on. Whoever sends `TE` names it in `Connection` (RFC 9110 §10.1.4).
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    Rewritten {
+        protocols: taken.protocols.filter(|_| version == Version::HTTP_11),
+        lines,
+    }
+}
+
+/// What a head had that few have, and that does not stay in it.
+#[derive(Default)]
+struct Taken {
+    /// What to switch to, if the client asks for it as it should.
+    protocols: Option<HeaderValue>,
+    accepts_trailers: bool,
+    forwarded_for: Option<HeaderValue>,
+    forwarded_host: Option<HeaderValue>,
+}
+
+impl Taken {
+    fn out_of(headers: &mut HeaderMap) -> Self {
+        let accepts_trailers = headers.get(TE).is_some_and(accepts_trailers);
+        let protocols = remove_connection_fields(headers);
+        let taken = Self {
+            protocols,
+            accepts_trailers,
+            forwarded_for: lines_in_one(headers, &X_FORWARDED_FOR),
+            forwarded_host: headers.get(X_FORWARDED_HOST).cloned(),
+        };
+        remove_request_fields(headers);
+        taken
+    }
+}
+
+/// Tells the endpoint who asks and how. Returns the host that it is asked for.
+fn introduce(
+    headers: &mut HeaderMap,
+    host: HeaderValue,
+    connection: &Connection,
+    client: &Client,
+) -> HeaderValue {
+    let claims = client.claims.as_deref();
+    let scheme = claims.and_then(|claims| claims.scheme);
+    let scheme = scheme.unwrap_or(connection.scheme);
+    let host = claims
+        .and_then(|claims| claims.host.clone())
+        .unwrap_or(host);
+    let port = claims.and_then(|claims| claims.port.clone());
+    let chain = claims.and_then(|claims| claims.chain.clone());
+    if connection.worker.clients.add_forwarded {
+        let list = claims.and_then(|claims| claims.forwarded.as_ref());
+        let node = list.map_or(&client.address, |_| &connection.client);
+        let element = forwarded_element(node, &host, scheme);
+        headers.insert(FORWARDED, forwarded_list(list, &element));
+    }
+    let scheme = scheme_value(scheme);
+    headers.insert(X_REAL_IP, client.address.clone());
+    let chain = chain.unwrap_or_else(|| client.address.clone());
+    headers.insert(X_FORWARDED_FOR, chain);
+    headers.insert(X_FORWARDED_HOST, host.clone());
+    let port = port.unwrap_or_else(|| connection.port.clone());
+    headers.insert(X_FORWARDED_PORT, port);
+    headers.insert(X_FORWARDED_PROTO, scheme.clone());
+    headers.insert(X_FORWARDED_SCHEME, scheme.clone());
+    headers.insert(X_SCHEME, scheme);
+    host
+}
+
+pub(crate) fn scheme_value(scheme: Scheme) -> HeaderValue {
+    match scheme {
+        Scheme::Http => HeaderValue::from_static("http"),
+        Scheme::Https => HeaderValue::from_static("https"),
+    }
+}
+
+/// Turns a rewritten head into one for HTTP/2: the host is in the target, and nothing is about the
+/// connection (RFC 9113 §8.2.2).
+pub(crate) fn rewrite_for_http2(
+    head: &mut request::Parts,
+    protocol: UpstreamProtocol,
+) -> Result<(), BadRequest> {
+    head.version = Version::HTTP_2;
+    head.headers.remove(CONNECTION);
+    let host = head.headers.remove(HOST).ok_or(BadRequest::NoHost)?;
+    let scheme = if protocol == UpstreamProtocol::Http2Tls {
+        uri::Scheme::HTTPS
+    } else {
+        uri::Scheme::HTTP
+    };
+    let authority = Authority::try_from(host.as_bytes());
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(scheme);
+    parts.authority = Some(authority.map_err(|_| BadRequest::MalformedHost)?);
+    parts.path_and_query = head.uri.path_and_query().cloned();
+    head.uri = Uri::from_parts(parts).map_err(|_| BadRequest::MalformedHost)?;
+    Ok(())
+}
+
+/// Path and query alone (RFC 9112 §3.2.1).
+fn origin_form(target: &Uri) -> Uri {
+    let mut parts = uri::Parts::default();
+    parts.path_and_query = target.path_and_query().cloned();
+    Uri::from_parts(parts).unwrap_or_else(|_| Uri::from_static("/"))
+}
+
+/// The value of a field, all lines of it in one (RFC 9110 §5.3). `None` if there is none.
+pub(crate) fn lines_in_one(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?.clone();
+    let mut joined = BytesMut::new();
+    for line in lines {
+        joined.put_slice(b", ");
+        joined.put_slice(line.as_bytes());
+    }
+    if joined.is_empty() {
+        return Some(first);
+    }
+    let all = [first.as_bytes(), &joined].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(all)).ok()
+}
+
+/// Removes what `Connection` names, and `Connection` itself. Returns the value of `Upgrade` if it
+/// was among that.
+pub(crate) fn remove_connection_fields(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(CONNECTION).iter();
+    let first = lines.next()?;
+    if lines.next().is_none() && names_nothing(first) {
+        headers.remove(CONNECTION);
+        return None;
+    }
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    headers.remove(CONNECTION);
+    let protocols = sole(headers, &UPGRADE).filter(|_| named.contains(&UPGRADE));
+    for name in named {
+        headers.remove(name);
+    }
+    protocols
+}
+
+/// The value of a field that has one line.
+fn sole(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.next()?;
+    lines.next().is_none().then(|| line.clone())
+}
+
+/// The usual values, which say something about the connection and name no field but one that is
+/// removed anyway.
+fn names_nothing(connection: &HeaderValue) -> bool {
+    connection.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+        || connection.as_bytes().eq_ignore_ascii_case(b"close")
+}
+
+fn accepts_trailers(te: &HeaderValue) -> bool {
+    let mut codings = te.as_bytes().split(|byte| *byte == b',');
+    codings.any(|coding| {
+        let name = coding
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"trailers")
+    })
+}
+
+/// Whether a field is looked at on the way, or does not stay as it is.
+fn is_special(name: &HeaderName) -> bool {
+    *name == CONNECTION || is_unwanted(name.as_str())
+}
+
+/// Removes what ends at this hop and what only we may say, in one look through the names.
+fn remove_request_fields(headers: &mut HeaderMap) {
+    let unwanted = |name: &&HeaderName| is_unwanted(name.as_str());
+    // Nearly always none: the vector does not allocate then.
+    let names: Vec<HeaderName> = headers.keys().filter(unwanted).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Tells names apart by their first letter: it is asked of every field of every request.
+fn is_unwanted(name: &str) -> bool {
+    let is_named = match name.as_bytes().first() {
+        // Claims about the client that only we may make; `Proxy` is what httpoxy.org is about.
+        Some(b'x') => {
+            let is_claim = matches!(
+                name,
+                "x-real-ip" | "x-scheme" | "x-original-forwarded-for" | "x-original-forwarded-host"
+            );
+            is_claim || name.starts_with("x-forwarded-")
+        }
+        Some(b's') => client_auth::is_claim(name),
+        Some(b'f' | b'p') => matches!(name, "forwarded" | "proxy" | "proxy-connection"),
+        // Hop by hop (RFC 9110 §7.6.1), and `Expect`, which we answer ourselves.
+        Some(b'e' | b'h' | b'k' | b't' | b'u') => matches!(
+            name,
+            "keep-alive" | "te" | "transfer-encoding" | "upgrade" | "expect" | "http2-settings"
+        ),
+        Some(_) | None => false,
+    };
+    is_named || memchr(b'_', name.as_bytes()).is_some()
+}
+
+pub(crate) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+pub(crate) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
+const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
+const X_ORIGINAL_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-original-forwarded-host");
+
+/// How many fields `rewrite` adds.
+const ADDED_FIELDS: usize = 14;
+
+/// The characters of `uri-host [":" port]` (RFC 3986 §3.2.2); `@` would be user information.
+const AUTHORITY_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let signs = b"-._~:[]%!$&'()*+,;=";
+    let mut index = 0;
+    while index < signs.len() {
+        table[signs[index] as usize] = true;
+        index += 1;
+    }
+    let mut byte = 0;
+    while byte < 128_u8 {
+        table[byte as usize] |= byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};

@@ -1,0 +1,120 @@
+//! The head of a response: what of an endpoint's answer a client gets to see, and our own answers.
+
+use http::header::{
+    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, SERVER,
+};
+use http::{Method, Request, Response, StatusCode, Version, response};
+
+use crate::proxy::downstream::connection::InFlight;
+use crate::proxy::request::body::ResponseBody;
+use crate::proxy::request::error::Failure;
+use crate::proxy::request::head::remove_connection_fields;
+
+/// Rewrites a head that came from an endpoint to the one for a client.
+///
+/// `Server` is the endpoint's where it sends one. ingress-nginx removes it and nginx then names
+/// itself; the Ingress conformance tests want the field present, so we do the same where the
+/// endpoint is silent, without a version.
+pub(crate) fn rewrite(head: &mut response::Parts) {
+    // hyper answers in the version of the client.
+    head.version = Version::HTTP_11;
+    if head.headers.keys().any(is_special) {
+        remove_connection_fields(&mut head.headers);
+        remove_response_fields(&mut head.headers);
+    }
+    head.headers.entry(SERVER).or_insert(NAME);
+}
+
+/// The answer to a request that no endpoint answers.
+pub(crate) fn failure(
+    failure: &Failure,
+    dialect: Dialect,
+    in_flight: InFlight,
+) -> Response<ResponseBody> {
+    if dialect == Dialect::Grpc {
+        return grpc_failure(failure, in_flight);
+    }
+    let mut response = Response::new(ResponseBody::text(failure.text(), in_flight));
+    *response.status_mut() = failure.status();
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(SERVER, NAME);
+    if let Failure::ErrorPage(page) = failure {
+        headers.insert(LOCATION, page.clone());
+    }
+    response
+}
+
+/// Has the connection end with this response.
+pub(crate) fn close<B>(response: &mut Response<B>) {
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// A response that is all trailers, as gRPC over HTTP/2 has them: its clients look at
+/// `grpc-status` and take any other HTTP status than 200 for a proxy that knows no gRPC.
+fn grpc_failure(failure: &Failure, in_flight: InFlight) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::text("", in_flight));
+    // As gRPC clients themselves read HTTP statuses (grpc `doc/http-grpc-status-mapping.md`).
+    let status = match failure.status() {
+        _ if matches!(failure, Failure::DeadlineExceeded) => "4",
+        StatusCode::BAD_REQUEST => "13",
+        StatusCode::FORBIDDEN | StatusCode::FOUND => "7",
+        StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => "12",
+        status if status.is_server_error() => "14",
+        _ => "2",
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static(status));
+    let text = failure.text().trim_end();
+    headers.insert("grpc-message", HeaderValue::from_static(text));
+    headers.insert(SERVER, NAME);
+    response
+}
+
+/// What a client understands as a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Http,
+    Grpc,
+}
+
+impl Dialect {
+    /// gRPC is always POST, so that nothing else costs a look at a field.
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        let content_type = |headers: &HeaderMap| {
+            let value = headers.get(CONTENT_TYPE)?.as_bytes();
+            let rest = value.strip_prefix(b"application/grpc")?;
+            matches!(rest.first(), None | Some(b'+' | b';')).then_some(Self::Grpc)
+        };
+        let is_post = request.method() == Method::POST;
+        let grpc = is_post.then(|| content_type(request.headers())).flatten();
+        grpc.unwrap_or(Self::Http)
+    }
+}
+
+/// Whether a field is about the connection that it came over.
+fn is_special(name: &HeaderName) -> bool {
+    *name == CONNECTION || is_hop_by_hop(name)
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+    )
+}
+
+fn remove_response_fields(headers: &mut HeaderMap) {
+    let unwanted = headers.keys().filter(|name| is_hop_by_hop(name)).cloned();
+    let names: Vec<HeaderName> = unwanted.collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+const NAME: HeaderValue = HeaderValue::from_static("sluice");

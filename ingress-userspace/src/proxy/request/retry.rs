@@ -1,0 +1,236 @@
+//! Requests that go on to another endpoint, because one has failed them.
+//!
+//! Without being asked, only what no endpoint can have executed goes on, and what is idempotent and
+//! without a body where its endpoint has gone (`reach.rs`). An Ingress asks for more with
+//! `proxy-next-upstream`: then a request goes on after the outcomes that it names, if its method is
+//! idempotent (RFC 9110 §9.2.2) or the Ingress says that this does not matter, and if its body is
+//! small enough to have been kept and was sent to its end.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::Request;
+use http_body::Body as _;
+use ingress_core::ir::{Retries, RetryAfter, RetryCause};
+
+use crate::proxy::request::attempt::{Exchange, Reply, copy};
+use crate::proxy::request::body::RequestBody;
+use crate::proxy::request::error::Failure;
+use crate::proxy::request::forward::judge;
+use crate::proxy::request::replay::Kept;
+use crate::proxy::runtime::limits::{REFUSALS_MAX, TRIES_MAX};
+use crate::proxy::upstream::endpoint::Load;
+use crate::proxy::upstream::http1::Fault;
+use crate::proxy::upstream::pool::Pick;
+use crate::proxy::upstream::response_timeout::Patience;
+
+/// Why an endpoint gave no answer, and the request if nothing has come of it.
+pub(crate) struct Miss {
+    failure: Failure,
+    unsent: Option<Box<Request<RequestBody>>>,
+}
+
+/// What it takes to ask for what an endpoint may have executed.
+pub(crate) struct Again {
+    after: RetryAfter,
+    /// Without its body.
+    request: Request<RequestBody>,
+    kept: Option<Rc<Kept>>,
+}
+
+impl From<Failure> for Miss {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            unsent: None,
+        }
+    }
+}
+
+impl Miss {
+    /// Nothing of the request has had an effect that asking again would have once more.
+    pub(crate) fn before(failure: Failure, request: Request<RequestBody>) -> Self {
+        Self {
+            failure,
+            unsent: Some(Box::new(request)),
+        }
+    }
+}
+
+impl Again {
+    /// `None` if nobody asks for it, or not for requests such as this one.
+    pub(crate) fn new(
+        retries: Retries,
+        request: &mut Request<RequestBody>,
+        may_switch: bool,
+    ) -> Option<Box<Self>> {
+        let after = retries.after?;
+        let is_asked = request.method().is_idempotent() || after.has(RetryCause::NonIdempotent);
+        if !is_asked || may_switch || after.has(RetryCause::Off) {
+            return None;
+        }
+        let kept = if request.body().is_end_stream() {
+            None
+        } else {
+            Some(request.body_mut().keep()?)
+        };
+        let mut again = copy(request);
+        again.body_mut().introduce(request.body().lines().cloned());
+        Some(Box::new(Self {
+            after,
+            request: again,
+            kept,
+        }))
+    }
+
+    /// Whether the request goes on after this.
+    fn is_after(&self, ended: &Result<Reply, Failure>) -> bool {
+        let cause = match ended {
+            Ok(reply) => RetryCause::of_status(reply.response.status().as_u16()),
+            Err(failure) => cause(failure),
+        };
+        cause.is_some_and(|cause| self.after.has(cause))
+    }
+
+    /// The request. `None` if its body was not kept as a whole.
+    fn request(&self) -> Option<Request<RequestBody>> {
+        let mut request = copy(&self.request);
+        if let Some(kept) = &self.kept {
+            *request.body_mut() = RequestBody::again(kept.copy()?);
+        }
+        let lines = self.request.body().lines().cloned();
+        request.body_mut().introduce(lines);
+        Some(request)
+    }
+}
+
+fn cause(failure: &Failure) -> Option<RetryCause> {
+    if matches!(failure, Failure::ResponseTimedOut) {
+        return Some(RetryCause::Timeout);
+    }
+    let Failure::Broken(fault) = failure else {
+        return None;
+    };
+    match fault {
+        Fault::RequestBody => None,
+        Fault::Head(_) => Some(RetryCause::InvalidHeader),
+        Fault::Broken(_) | Fault::Closed | Fault::Gone | Fault::Body(_) | Fault::Http2(_) => {
+            Some(RetryCause::Error)
+        }
+    }
+}
+
+impl Exchange<'_> {
+    /// Sends a request to other endpoints if the first one has failed it.
+    pub(crate) async fn elsewhere(
+        &mut self,
+        mut outcome: Result<Reply, Miss>,
+        patience: &mut Patience,
+    ) -> Result<Reply, Failure> {
+        let mut address = self.first;
+        let mut counted = 0;
+        for _ in 0..REFUSALS_MAX {
+            let (ended, request) = self.weigh(outcome);
+            let Some(request) = request else {
+                return ended;
+            };
+            // Who refuses a connection has cost next to nothing: when most pods of a backend end
+            // at once, the one that stays has to be found.
+            let is_unheard = matches!(
+                ended,
+                Err(Failure::Overtaken | Failure::Unreached | Failure::Broken(Fault::Gone))
+            );
+            let is_free = is_unheard || matches!(ended, Err(Failure::Connect(_) | Failure::Left));
+            counted += usize::from(!is_free || self.backend.retries.tries_max.is_some());
+            // One that has gone has failed nobody, and may be there again.
+            let has_left = matches!(ended, Err(Failure::Left));
+            if !has_left {
+                self.tried.push(address);
+            }
+            if !self.may_go_on(counted) {
+                return ended;
+            }
+            let Some(next) = self.next(!has_left && !is_unheard) else {
+                return ended;
+            };
+            self.dismiss(ended);
+            self.worker.counters.upstream_retries.increment();
+            self.account.try_next(next.address);
+            address = next.address;
+            patience.begin_again();
+            outcome = if self.protocol.is_multiplexed() {
+                self.over_http2(next, request, patience).await
+            } else {
+                self.over_http1(next, request, patience).await
+            };
+        }
+        self.weigh(outcome).0
+    }
+
+    /// What has come of one try, and the request if another endpoint may be asked for it.
+    fn weigh(
+        &self,
+        outcome: Result<Reply, Miss>,
+    ) -> (Result<Reply, Failure>, Option<Request<RequestBody>>) {
+        let (ended, unsent) = match outcome {
+            Ok(reply) => (Ok(reply), None),
+            Err(Miss { failure, unsent }) => (Err(failure), unsent),
+        };
+        let request = unsent.map(|unsent| *unsent).or_else(|| {
+            let again = self.again.as_ref()?;
+            let is_sent = self.upload.as_ref().is_none_or(|upload| upload.is_done());
+            (is_sent && again.is_after(&ended))
+                .then(|| again.request())
+                .flatten()
+        });
+        (ended, request)
+    }
+
+    /// Whether so many tries leave another one, by what the Ingress says.
+    fn may_go_on(&self, tries: usize) -> bool {
+        let Retries {
+            after,
+            tries_max,
+            seconds_max,
+        } = self.backend.retries;
+        let tries_max = match tries_max {
+            None => TRIES_MAX,
+            Some(0) => usize::MAX,
+            Some(max) => max as usize,
+        };
+        let is_off = after.is_some_and(|after| after.has(RetryCause::Off));
+        let is_late = seconds_max
+            .is_some_and(|seconds| self.account.age() >= Duration::from_secs(seconds.get().into()));
+        !is_off && !is_late && tries < tries_max
+    }
+
+    /// An endpoint that was not tried, if the backend has one and can take one more try.
+    fn next(&self, is_charged: bool) -> Option<Load> {
+        let (worker, tried) = (self.worker, &self.tried);
+        let now = worker.timers.now();
+        let pool = &worker.pool;
+        let Pick::Endpoint(next) = pool.pick(&self.backend, self.wish, tried, worker.random(), now)
+        else {
+            return None;
+        };
+        let is_other = !tried.contains(&next.address) && next.protocol == self.protocol;
+        (is_other && (!is_charged || self.backend.may_retry(now))).then_some(next)
+    }
+
+    /// Draws conclusions from an answer that the client does not get.
+    fn dismiss(&self, ended: Result<Reply, Failure>) {
+        let Ok(Reply {
+            response,
+            mut carrier,
+        }) = ended
+        else {
+            return;
+        };
+        let status = response.status();
+        let took = self.account.answered(status);
+        judge(self.worker, &self.backend, carrier.endpoint(), status, took);
+        if carrier.is_body_over() {
+            carrier.release(self.worker);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The byte streams that a worker serves: TCP or TLS over it, from clients and to endpoints.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::{client, server};
+
+/// The streams that a worker serves.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Whether its bytes are those of the TCP connection: without TLS.
+    fn is_plain(&self) -> bool;
+
+    /// Whether the kernel says all that there is to say when the socket is closed: hyper closes
+    /// right after it shuts down, so that `shutdown(2)` would be one system call for nothing.
+    /// Over TLS, `close_notify` (RFC 8446 §6.1) tells an end from a truncation.
+    fn closes_silently(&self) -> bool {
+        self.is_plain()
+    }
+
+    /// Whether there may be bytes in it that have left the socket.
+    fn may_hold_bytes(&self) -> bool {
+        !self.is_plain()
+    }
+
+    /// The TCP connection underneath.
+    fn tcp(&self) -> &TcpStream;
+}
+
+/// Streams that a tunnel joins.
+pub(crate) trait Joined: AsyncRead + AsyncWrite + Unpin {
+    /// The TCP connection, where its bytes are the stream's.
+    fn plain(&self) -> Option<&TcpStream>;
+}
+
+impl<S: Stream> Joined for S {
+    fn plain(&self) -> Option<&TcpStream> {
+        self.is_plain().then(|| self.tcp())
+    }
+}
+
+/// A stream among others of HTTP/2.
+impl Joined for TokioIo<Upgraded> {
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+impl Stream for TcpStream {
+    fn is_plain(&self) -> bool {
+        true
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl<S: Stream> Stream for Box<S> {
+    fn is_plain(&self) -> bool {
+        (**self).is_plain()
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        (**self).tcp()
+    }
+}
+
+impl Stream for server::TlsStream<TcpStream> {
+    fn is_plain(&self) -> bool {
+        false
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+/// A stream to an endpoint.
+pub(crate) enum UpstreamStream {
+    Tcp(TcpStream),
+    /// Boxed: it is fifty times as large.
+    Tls(Box<client::TlsStream<TcpStream>>),
+}
+
+impl Stream for UpstreamStream {
+    fn is_plain(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for UpstreamStream {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for UpstreamStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    #[inline]
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

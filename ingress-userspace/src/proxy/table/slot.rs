@@ -1,0 +1,102 @@
+//! Backends as routes see them: a slot that keeps its identity while endpoints change.
+//!
+//! Routes point at slots, so that endpoint churn touches no route; what is behind a slot is swapped
+//! as a whole. A slot whose backend has left the configuration is retired: it keeps its endpoints
+//! for requests that found it a moment before, and its idle connections are closed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use ingress_core::ir::{Backend, BackendPolicy, Endpoint, UpstreamProtocol};
+
+use crate::proxy::observe::metrics::labels::{Labels, SlotKey};
+use crate::proxy::tls::client_auth::Policy;
+
+/// What a route has at hand for the requests that match it.
+#[derive(Clone, Debug)]
+pub(crate) struct Lane {
+    pub(crate) destination: Destination,
+    /// What clients have to show.
+    pub(crate) client_auth: Option<Arc<Policy>>,
+    /// What its requests are counted by.
+    pub(crate) labels: Arc<Labels>,
+    /// That of the labels, which so need not be looked at.
+    pub(crate) slot: SlotKey,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug)]
+pub(crate) enum Destination {
+    /// To an endpoint of this backend.
+    Backend(Arc<BackendSlot>),
+    /// To an answer with 503.
+    Unavailable,
+}
+
+/// One backend and the endpoints that it has now.
+#[derive(Debug)]
+pub(crate) struct BackendSlot {
+    /// Tells slots apart where a worker keeps something by slot.
+    pub(crate) id: u64,
+    pub(crate) policy: BackendPolicy,
+    endpoints: ArcSwap<Endpoints>,
+    retired: AtomicBool,
+}
+
+/// Where a backend is served.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoints {
+    /// In the order of `ir::Backend`.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Where sessions may stay that are there.
+    pub(crate) draining: Vec<SocketAddr>,
+    pub(crate) protocol: UpstreamProtocol,
+}
+
+impl BackendSlot {
+    /// A slot without endpoints; they come when its table is published.
+    pub(crate) fn new(id: u64, policy: BackendPolicy) -> Self {
+        Self {
+            id,
+            policy,
+            endpoints: ArcSwap::default(),
+            retired: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn endpoints(&self) -> Guard<Arc<Endpoints>> {
+        self.endpoints.load()
+    }
+
+    pub(crate) fn set_endpoints(&self, endpoints: Arc<Endpoints>) {
+        self.endpoints.store(endpoints);
+    }
+
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+}
+
+impl Endpoints {
+    pub(crate) fn of(backend: &Backend) -> Arc<Self> {
+        let addresses = |endpoints: &[Endpoint]| {
+            let addresses = endpoints.iter().map(|endpoint| endpoint.address);
+            addresses.collect::<Vec<_>>()
+        };
+        let draining = addresses(&backend.draining);
+        let addresses = addresses(&backend.endpoints);
+        // Where none is ready, those that still serve are both.
+        let is_other = |address: &SocketAddr| !addresses.contains(address);
+        Arc::new(Self {
+            draining: draining.into_iter().filter(is_other).collect(),
+            addresses,
+            protocol: backend.protocol,
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! Mutual TLS: what hosts ask of their clients, what a client has shown, and who gets in.
+//!
+//! As with nginx, a handshake takes any certificate whose key the client has, and each request is
+//! judged: it gets an answer that says what is wrong, and hosts may let it in all the same. A
+//! request for a host that asks for something else than the connection's server name did is
+//! misdirected (RFC 9110 §15.5.20): its client has to make another connection.
+//!
+//! Invariant: a host whose authorities can't be read refuses every request, whatever way it came.
+
+mod fields;
+mod handshake;
+mod name;
+mod store;
+mod trust;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use ingress_core::ir::VerifyMode;
+use rustls::pki_types::CertificateDer;
+
+use crate::proxy::downstream::connection::Connection;
+use crate::proxy::downstream::listen::Scheme;
+use crate::proxy::request::error::Failure;
+use fields::Fields;
+pub(crate) use fields::is_claim;
+pub(crate) use handshake::accept;
+pub(crate) use store::{ClientAuthStore, Policy};
+use trust::Verdict;
+
+/// What a client has shown in its handshake, because it was asked.
+pub(crate) struct Presented {
+    /// Leaf first; empty if it has none.
+    chain: Vec<CertificateDer<'static>>,
+    judgement: RefCell<Rc<Judgement>>,
+}
+
+/// What a host makes of it.
+pub(crate) struct Judgement {
+    policy: Arc<Policy>,
+    verdict: Verdict,
+    /// Whether its name is one of those that get in.
+    is_named: bool,
+    fields: Fields,
+}
+
+impl Presented {
+    pub(crate) fn new(chain: Vec<CertificateDer<'static>>, policy: &Arc<Policy>) -> Self {
+        let judgement = RefCell::new(Judgement::of(&chain, policy));
+        Self { chain, judgement }
+    }
+
+    /// What a host makes of it; `None` if it asks for something else than the client was asked.
+    fn judge(&self, policy: &Arc<Policy>) -> Option<Rc<Judgement>> {
+        let mut judgement = self.judgement.borrow_mut();
+        if !judgement.policy.asks_the_same(policy) {
+            if !judgement.policy.is_succeeded_by(policy) {
+                return None;
+            }
+            *judgement = Judgement::of(&self.chain, policy);
+        }
+        Some(Rc::clone(&judgement))
+    }
+}
+
+impl Judgement {
+    fn of(chain: &[CertificateDer<'static>], policy: &Arc<Policy>) -> Rc<Self> {
+        let verdict = policy.judge(chain);
+        let leaf = chain.first().map(|leaf| &**leaf);
+        let fields = Fields::new(&verdict, leaf, policy.passes_certificate());
+        Rc::new(Self {
+            policy: Arc::clone(policy),
+            verdict,
+            is_named: policy.takes_name_of(leaf),
+            fields,
+        })
+    }
+
+    /// Tells the endpoint who the client is.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        self.fields.write(headers);
+    }
+}
+
+/// Lets a request in, or says why not.
+pub(crate) fn admit(
+    connection: &Connection,
+    policy: &Arc<Policy>,
+) -> Result<Rc<Judgement>, Failure> {
+    let outcome = judge(connection, policy);
+    let counters = &connection.worker.counters;
+    match &outcome {
+        Ok(_) => {}
+        Err(Failure::Misdirected) => counters.misdirected.increment(),
+        Err(_) => counters.client_certificate_refusals.increment(),
+    }
+    outcome
+}
+
+fn judge(connection: &Connection, policy: &Arc<Policy>) -> Result<Rc<Judgement>, Failure> {
+    if !policy.is_usable() {
+        return Err(Failure::NobodyTrusted);
+    }
+    let judgement = match (connection.scheme, connection.presented()) {
+        // Without TLS nobody can show anything.
+        (Scheme::Http, _) => Judgement::of(&[], policy),
+        (Scheme::Https, None) => return Err(Failure::Misdirected),
+        (Scheme::Https, Some(presented)) => presented.judge(policy).ok_or(Failure::Misdirected)?,
+    };
+    let failure = match (&judgement.verdict, policy.mode()) {
+        (Verdict::Good, _)
+        | (Verdict::None, VerifyMode::Optional | VerifyMode::OptionalNoCa)
+        | (Verdict::Unknown(_), VerifyMode::OptionalNoCa) => {
+            // Without a certificate there is no name, as with ingress-nginx.
+            return judgement
+                .is_named
+                .then_some(judgement)
+                .ok_or(Failure::OtherClient);
+        }
+        (Verdict::None, VerifyMode::Required) => Failure::NoCertificate,
+        (Verdict::Bad(_) | Verdict::Unknown(_), _) => Failure::BadCertificate,
+    };
+    Err(policy.error_page().map_or(failure, Failure::ErrorPage))
+}

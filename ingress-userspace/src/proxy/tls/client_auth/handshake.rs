@@ -1,0 +1,102 @@
+//! The handshake that asks for a certificate, where the server name is that of a host that wants
+//! one.
+//!
+//! It takes every certificate whose key the client has: who gets in is for the requests to say.
+//! Such handshakes are never resumed, so that what is revoked or asked for anew counts at once.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{self, WebPkiSupportedAlgorithms};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::Acceptor;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::Presented;
+use crate::proxy::downstream::connection::Connection;
+use crate::proxy::tls::ServerTls;
+
+/// Ends TLS, and asks for a certificate if the server name's host wants one.
+pub(crate) async fn accept(
+    stream: TcpStream,
+    connection: &Rc<Connection>,
+) -> io::Result<TlsStream<TcpStream>> {
+    let worker = &connection.worker;
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let asking = {
+        let mut table = worker.table.borrow_mut();
+        let policy = table.load().client_auth(start.client_hello().server_name());
+        policy.and_then(|policy| Some((Arc::clone(policy), policy.config(worker.tls())?)))
+    };
+    let Some((policy, config)) = asking else {
+        return start.into_stream(worker.tls().config()).await;
+    };
+    let stream = start.into_stream(config).await?;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let chain = chain.iter().map(|one| one.clone().into_owned()).collect();
+    connection.present(Presented::new(chain, &policy));
+    Ok(stream)
+}
+
+/// Asks for a certificate and takes any.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    subjects: Vec<DistinguishedName>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Asking {
+    pub(crate) fn new(roots: &RootCertStore, tls: &ServerTls) -> Self {
+        Self {
+            subjects: roots.subjects(),
+            algorithms: tls.signature_algorithms(),
+        }
+    }
+}
+
+impl ClientCertVerifier for Asking {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.subjects
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,168 @@
+//! Where sockets towards endpoints come from.
+//!
+//! The proxy decides when to connect and to whom; the socket may be made elsewhere (in another
+//! network namespace, bound to the client's address), which is what [`Dial`] leaves open.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::proxy::request::error::Failure;
+use crate::proxy::runtime::limits::{PROBE_INTERVAL, PROBED_AFTER, PROBES, SLOW_CONNECT};
+use crate::proxy::runtime::stream::UpstreamStream;
+use crate::proxy::upstream::endpoint::Endpoint;
+use crate::proxy::upstream::http1::Upstream;
+use crate::proxy::upstream::pool::Backend;
+use crate::proxy::worker::WorkerState;
+
+/// Makes sockets for connections to endpoints.
+pub trait Dial: Send + Sync + 'static {
+    /// An unconnected, non-blocking TCP socket of the endpoint's address family.
+    fn socket(&self, endpoint: SocketAddr) -> io::Result<Socket>;
+
+    /// An unconnected, non-blocking UDP socket of the endpoint's address family.
+    fn datagram_socket(&self, endpoint: SocketAddr) -> io::Result<Socket> {
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        Socket::new(Domain::for_address(endpoint), kind, Some(Protocol::UDP))
+    }
+}
+
+/// Makes sockets in the network namespace of the calling thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostDial;
+
+impl Dial for HostDial {
+    fn socket(&self, endpoint: SocketAddr) -> io::Result<Socket> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(endpoint), kind, Some(Protocol::TCP))?;
+        // A request head must not wait for the acknowledgement of the last body.
+        socket.set_tcp_nodelay(true)?;
+        Ok(socket)
+    }
+}
+
+/// One connection that is wanted.
+pub(crate) struct Aim<'a> {
+    pub(crate) worker: &'a Rc<WorkerState>,
+    pub(crate) backend: &'a Backend,
+    pub(crate) endpoint: &'a Endpoint,
+    /// Where it was tried before, if it may be tried elsewhere.
+    pub(crate) tried: Option<&'a [SocketAddr]>,
+}
+
+/// Opens a connection to an endpoint for one request at a time.
+pub(crate) async fn http1(aim: &Aim<'_>) -> Result<Box<Upstream>, Failure> {
+    let opening = async {
+        let stream = aim.open().await?;
+        Ok(Upstream::new(stream, &aim.worker.timers))
+    };
+    aim.judge(opening).await
+}
+
+/// Opens a connection to an endpoint for several requests at a time, which is kept there.
+pub(crate) async fn http2(aim: &Aim<'_>) -> Result<(), Failure> {
+    let opening = async {
+        let stream = aim.open().await?;
+        let adopting = aim.endpoint.multiplexed.adopt(stream, aim.worker);
+        adopting.await.map_err(Failure::Connect)
+    };
+    aim.judge(opening).await
+}
+
+/// Opens a connection to an endpoint that is carried as it is.
+pub(crate) async fn tcp(aim: &Aim<'_>) -> Result<TcpStream, Failure> {
+    aim.judge(aim.connect()).await
+}
+
+impl Aim<'_> {
+    /// TCP, and TLS if the protocol asks for it.
+    async fn open(&self) -> Result<UpstreamStream, Failure> {
+        let stream = self.connect().await?;
+        let Endpoint {
+            address, protocol, ..
+        } = *self.endpoint;
+        let tls = &self.worker.upstream_tls;
+        let opening = tls.connect(stream, protocol, address);
+        opening.await.map_err(Failure::Connect)
+    }
+
+    async fn connect(&self) -> Result<TcpStream, Failure> {
+        let (worker, address) = (self.worker, self.endpoint.address);
+        let socket = worker.dial.socket(address).map_err(Failure::Connect)?;
+        // Without it nobody learns of an endpoint that has gone while its answer was awaited.
+        let probing = TcpKeepalive::new()
+            .with_time(PROBED_AFTER)
+            .with_interval(PROBE_INTERVAL)
+            .with_retries(PROBES);
+        let probed = socket.set_tcp_keepalive(&probing);
+        probed.map_err(Failure::Connect)?;
+        let mut connecting = pin!(TcpSocket::from_std_stream(socket.into()).connect(address));
+        loop {
+            let connected = worker.timers.timeout(SLOW_CONNECT, connecting.as_mut());
+            match connected.await {
+                Some(connected) => return connected.map_err(Failure::Connect),
+                None if self.has_other() => return Err(Failure::Overtaken),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether another endpoint may do what this one has not done yet.
+    fn has_other(&self) -> bool {
+        let Self {
+            worker,
+            backend,
+            endpoint,
+            ..
+        } = self;
+        self.tried
+            .is_some_and(|tried| worker.pool.has_other(backend, endpoint, tried))
+    }
+
+    /// Counts what comes of a connection, and holds it against the endpoint. Gives up when the
+    /// endpoint is none that the backend would choose any more.
+    async fn judge<T>(
+        &self,
+        opening: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let Self {
+            worker,
+            backend,
+            endpoint,
+            ..
+        } = self;
+        let limit = backend.waits.connect;
+        // A pod that has gone answers nothing, and who removes it knows before the timeout does.
+        let opening = async {
+            tokio::select! {
+                biased;
+                opened = opening => opened,
+                () = backend.wait_until(|| backend.avoids(endpoint.address)) => Err(Failure::Left),
+            }
+        };
+        let outcome = worker.timers.timeout(limit, opening).await;
+        let counters = &worker.counters;
+        let failure = match outcome {
+            Some(Ok(opened)) => {
+                counters.upstream_connects.increment();
+                endpoint.succeed();
+                return Ok(opened);
+            }
+            Some(Err(Failure::Left)) => {
+                counters.upstream_connects_abandoned.increment();
+                return Err(Failure::Left);
+            }
+            Some(Err(failure)) => failure,
+            None => Failure::ConnectTimedOut,
+        };
+        counters.upstream_connect_failures.increment();
+        if endpoint.fail(worker.timers.now()) {
+            counters.upstream_ejections.increment();
+        }
+        Err(failure)
+    }
+}

@@ -1,0 +1,457 @@
+//! A connection to an endpoint, driven by whoever waits for it.
+//!
+//! No task of its own moves an upstream connection: the task of the downstream request polls it,
+//! first while it waits for the response head, then while it streams the body. So a request costs
+//! no switch between tasks, dropping the request closes the connection, and an idle connection is
+//! plain data in the pool.
+//!
+//! HTTP/1.1 is read and written here and not by hyper, whose client keeps a channel for each request
+//! and one for each body between a connection and its user: here both are the same task, and nothing
+//! has to pass from one to the other.
+
+#[cfg(test)]
+mod check;
+mod decode;
+mod encode;
+mod head;
+mod send;
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http_body::{Body as _, Frame, SizeHint};
+use socket2::SockRef;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::proxy::l4::tunnel::Side;
+use crate::proxy::request::body::RequestBody;
+use crate::proxy::runtime::limits::{BULK_BYTES_MIN, CONNECTION_BUFFER_BYTES_MAX};
+use crate::proxy::runtime::monitored::Activity;
+use crate::proxy::runtime::splice::{Chunk, Conduit};
+use crate::proxy::runtime::stream::{Stream as _, UpstreamStream};
+use crate::proxy::runtime::timer::Timers;
+use crate::proxy::upstream::liveness::{self, Patient};
+use crate::proxy::upstream::response_timeout::{Patience, Wait};
+use decode::{BadBody, Decoded, Decoder};
+use encode::{Size, encode};
+use head::{BadHead, HeadReader};
+use send::{SendFault, Sender};
+
+/// An open HTTP/1.1 connection to an endpoint.
+pub(crate) struct Upstream {
+    stream: UpstreamStream,
+    activity: Rc<Activity>,
+    sender: Sender,
+    received: Received,
+    /// When it was last put into the pool.
+    pub(crate) idle_since: Instant,
+}
+
+/// The response's half.
+struct Received {
+    buffer: BytesMut,
+    /// What the next read has room for.
+    room: usize,
+    reader: HeadReader,
+    /// Where fields go; with the room of a map that was used before.
+    headers: HeaderMap,
+    body: Decoder,
+    /// Whether another request may follow.
+    keeps_alive: bool,
+}
+
+/// Why a request got no response head.
+pub(crate) enum SendError {
+    /// Nothing of it was sent: it may go to another connection.
+    Unsent(Box<Request<RequestBody>>),
+    /// The endpoint says that it has done nothing about it.
+    Refused(Fault),
+    /// The connection broke when some of it may have been sent.
+    Broken(Fault),
+    /// Nothing moved on the connection for too long.
+    TimedOut,
+}
+
+/// What breaks an exchange with an endpoint.
+#[derive(Debug, Error)]
+pub(crate) enum Fault {
+    /// The connection.
+    #[error("connection broke")]
+    Broken(#[source] io::Error),
+    /// The endpoint, by closing it.
+    #[error("connection was closed before a response")]
+    Closed,
+    /// The endpoint, or its node or the way to it, which has gone.
+    #[error("endpoint has stopped to acknowledge what is sent to it")]
+    Gone,
+    /// What the client sent, or did not send.
+    #[error("request body has another length than its head says, or broke off")]
+    RequestBody,
+    /// The head of its answer.
+    #[error("response head is no good")]
+    Head(#[from] BadHead),
+    /// The body of its answer.
+    #[error("response body is no good")]
+    Body(#[from] BadBody),
+    /// Anything over HTTP/2.
+    #[error("HTTP/2 stream or connection broke")]
+    Http2(#[source] hyper::Error),
+}
+
+impl Fault {
+    /// Of a connection. By these errors the kernel says that nobody answers (see `reach`).
+    fn of(error: io::Error) -> Self {
+        use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+        if matches!(
+            error.kind(),
+            TimedOut | HostUnreachable | NetworkUnreachable
+        ) {
+            Self::Gone
+        } else {
+            Self::Broken(error)
+        }
+    }
+}
+
+impl Upstream {
+    /// Speaks HTTP/1.1 on a stream.
+    pub(crate) fn new(stream: UpstreamStream, timers: &Rc<Timers>) -> Box<Self> {
+        Box::new(Self {
+            stream,
+            activity: Activity::new(Rc::clone(timers)),
+            sender: Sender::default(),
+            received: Received {
+                buffer: BytesMut::new(),
+                room: ROOM_MIN,
+                reader: HeadReader::default(),
+                headers: HeaderMap::new(),
+                body: Decoder::length(0),
+                keeps_alive: true,
+            },
+            idle_since: timers.now(),
+        })
+    }
+
+    /// Whether a request may be sent, as far as is known without a system call.
+    ///
+    /// Also takes the last user's waker off the connection, so that neither the next request nor
+    /// the peer's close wakes a task that has nothing to do with it any more.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        if !self.is_free() {
+            return false;
+        }
+        // Whatever an endpoint says between two requests, it is not an answer.
+        let mut byte = [MaybeUninit::uninit()];
+        let mut byte = ReadBuf::uninit(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        self.stream.tcp().poll_read_ready(&mut cx).is_pending()
+            || Pin::new(&mut self.stream)
+                .poll_read(&mut cx, &mut byte)
+                .is_pending()
+    }
+
+    /// Whether the exchange is over and left the connection fit for another, as far as is known.
+    pub(crate) fn is_free(&self) -> bool {
+        let Received {
+            buffer,
+            body,
+            keeps_alive,
+            ..
+        } = &self.received;
+        *keeps_alive && body.is_over() && buffer.is_empty() && self.sender.is_done()
+    }
+
+    /// Lets go of what an idle connection can do without.
+    pub(crate) fn settle(&mut self) {
+        self.sender.settle();
+        self.received.shrink();
+    }
+
+    /// The request sent last, so that it can be sent again. It must have had no body.
+    pub(crate) fn sent(&self) -> Option<Request<RequestBody>> {
+        parse_request(self.sender.head())
+    }
+
+    /// The bytes below HTTP, after a response that switches protocols.
+    pub(crate) fn into_side(self) -> Side<UpstreamStream> {
+        Side {
+            stream: self.stream,
+            early: self.received.buffer.freeze(),
+        }
+    }
+
+    /// The socket of an idle connection, off this runtime. `None` if it has TLS, or something to
+    /// read.
+    pub(crate) fn into_idle_stream(self) -> Option<std::net::TcpStream> {
+        let UpstreamStream::Tcp(stream) = self.stream else {
+            return None;
+        };
+        let is_idle = self.received.buffer.is_empty();
+        is_idle.then_some(stream)?.into_std().ok()
+    }
+
+    /// Whether the endpoint has closed, even if no event has said so: asks the kernel.
+    pub(crate) fn is_closed(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = SockRef::from(&self.stream.tcp().as_fd()).peek(&mut byte);
+        matches!(peeked, Ok(0))
+    }
+
+    /// Sends a request and waits for the response head.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        patience: &mut Patience,
+    ) -> Result<Response<()>, SendError> {
+        let method = self.begin(request);
+        std::future::poll_fn(|cx| match self.poll_head(&method, cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(self.failed(fault))),
+            Poll::Pending => match self.wait(&method, patience, cx) {
+                Wait::On => Poll::Pending,
+                Wait::Over => Poll::Ready(Err(SendError::TimedOut)),
+                Wait::Gone => Poll::Ready(Err(SendError::Broken(Fault::Gone))),
+            },
+        })
+        .await
+    }
+
+    fn wait(&self, method: &Method, patience: &mut Patience, cx: &Context<'_>) -> Wait {
+        let has_body = patience.has_body();
+        let is_gone = || {
+            let patient = Patient::with(method, has_body);
+            liveness::is_gone(self.stream.tcp().as_fd(), patient)
+        };
+        patience.wait(&self.activity, is_gone, cx)
+    }
+
+    fn begin(&mut self, request: Request<RequestBody>) -> Method {
+        let hint = request.body().size_hint();
+        let size = match hint.exact() {
+            _ if request.body().is_end_stream() => Size::None,
+            Some(length) => Size::Exactly(length),
+            None => Size::Unknown,
+        };
+        let (mut head, body) = request.into_parts();
+        self.sender
+            .begin(body, |body, text| encode(&head, body.lines(), size, text));
+        head.headers.clear();
+        self.received.headers = head.headers;
+        self.received.reader.begin();
+        head.method
+    }
+
+    fn failed(&self, fault: Fault) -> SendError {
+        let is_connection = matches!(fault, Fault::Broken(_) | Fault::Closed | Fault::Gone);
+        match self.sent() {
+            Some(request) if is_connection && self.sender.is_unsent() => {
+                SendError::Unsent(Box::new(request))
+            }
+            Some(_) | None => SendError::Broken(fault),
+        }
+    }
+
+    fn poll_head(
+        &mut self,
+        method: &Method,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<()>, Fault>> {
+        let fault = self.poll_send(cx).err();
+        loop {
+            let Received {
+                buffer,
+                headers,
+                reader,
+                ..
+            } = &mut self.received;
+            if let Some(head) = reader.read(buffer, method, headers)? {
+                self.received.body = head.body;
+                self.received.keeps_alive = head.keeps_alive && fault.is_none();
+                return Poll::Ready(Ok(head.response));
+            }
+            // Who takes no more of a request may have answered it before.
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(fault.unwrap_or(Fault::Closed))),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(fault.unwrap_or(Fault::of(error))));
+                }
+                Poll::Pending => {
+                    return fault.map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)));
+                }
+            }
+        }
+    }
+
+    /// Sends what can be sent; there need not be anything.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        if self.sender.is_done() {
+            return Ok(());
+        }
+        let poll = self.sender.poll(&mut self.stream, &self.activity, cx);
+        let Poll::Ready(Err(fault)) = poll else {
+            return Ok(());
+        };
+        self.sender.give_up();
+        self.received.keeps_alive = false;
+        Err(match fault {
+            SendFault::Body => Fault::RequestBody,
+            SendFault::Write(error) => Fault::of(error),
+        })
+    }
+
+    /// The next piece of the response body, or its trailer fields; `None` is its end. What is left of
+    /// the request goes on meanwhile. Where there is a conduit, most of a large body goes through it.
+    pub(crate) fn poll_body(
+        &mut self,
+        conduit: Option<&Conduit>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Chunk>, Fault>>> {
+        // Who takes no more of a request may go on with its answer.
+        let _ = self.poll_send(cx);
+        loop {
+            let Received { buffer, body, .. } = &mut self.received;
+            match body.decode(buffer)? {
+                Decoded::Data(data) => {
+                    return Poll::Ready(Some(Ok(Frame::data(Chunk::Bytes(data)))));
+                }
+                Decoded::Trailers(trailers) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Decoded::End => return Poll::Ready(None),
+                Decoded::Nothing => {}
+            }
+            if let Some(conduit) = conduit
+                && let Some(piped) = ready!(self.poll_pipe(conduit, cx)?)
+            {
+                let chunk = Chunk::Piped(piped);
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(0) => match self.received.body.close()? {
+                    Decoded::End => return Poll::Ready(None),
+                    Decoded::Data(_) | Decoded::Trailers(_) | Decoded::Nothing => {}
+                },
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(Fault::Broken(error)))),
+            }
+        }
+    }
+
+    /// Moves what has come of the body into a conduit; `None` where it has to be read.
+    fn poll_pipe(
+        &mut self,
+        conduit: &Conduit,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, Fault>> {
+        let Some((stream, bytes_max)) = self.worth_a_pipe() else {
+            return Poll::Ready(Ok(None));
+        };
+        let filled = ready!(conduit.poll_fill(stream, bytes_max, cx)).map_err(Fault::Broken)?;
+        if let Some(count) = filled {
+            self.activity.touch();
+            self.received.body.skip(count)?;
+            // Reads are for what comes before.
+            self.received.shrink();
+        }
+        Poll::Ready(Ok(filled))
+    }
+
+    /// Whether there is so much of the response body to come that it is worth a pipe, and nothing
+    /// keeps it from being moved into one.
+    pub(crate) fn may_be_piped(&self) -> bool {
+        self.worth_a_pipe().is_some()
+    }
+
+    /// What is moved into a pipe, and how many bytes of it.
+    fn worth_a_pipe(&self) -> Option<(&TcpStream, usize)> {
+        let UpstreamStream::Tcp(stream) = &self.stream else {
+            return None;
+        };
+        let left = self.received.body.left()?;
+        let bytes_max = usize::try_from(left).unwrap_or(usize::MAX);
+        (bytes_max >= BULK_BYTES_MIN).then_some((stream, bytes_max))
+    }
+
+    /// Whether there is something of the request that the endpoint does not take.
+    pub(crate) fn is_clogged(&self) -> bool {
+        !self.sender.is_written()
+    }
+
+    /// Whether all of the response body was read.
+    pub(crate) fn is_body_over(&self) -> bool {
+        self.received.body.is_over()
+    }
+
+    /// How long the rest of the response body is.
+    pub(crate) fn body_size(&self) -> SizeHint {
+        let left = self.received.body.left();
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    /// Whether nothing has moved on the connection for too long.
+    pub(crate) fn is_stuck(&self, patience: &mut Patience, cx: &mut Context<'_>) -> bool {
+        patience.is_over(&self.activity, cx)
+    }
+
+    /// Reads once; zero is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Received { buffer, room, .. } = &mut self.received;
+        if buffer.capacity() - buffer.len() < *room / 2 {
+            buffer.reserve(*room);
+        }
+        let spare = buffer.capacity() - buffer.len();
+        let count = ready!(pin!(self.stream.read_buf(buffer)).poll(cx))?;
+        // A large body moves by large reads, and what is small leaves no large buffer behind.
+        if count >= spare.min(*room) {
+            *room = (*room * 2).min(CONNECTION_BUFFER_BYTES_MAX);
+        } else if count < *room / 4 {
+            *room = (*room / 2).max(ROOM_MIN);
+        }
+        self.activity.touch();
+        Poll::Ready(Ok(count))
+    }
+}
+
+/// Reads a request back that [`encode`] has written. It has no body.
+fn parse_request(bytes: &[u8]) -> Option<Request<RequestBody>> {
+    let text = bytes.strip_suffix(b"\r\n\r\n")?;
+    // No CR or LF is written but at the end of a line.
+    let mut lines = text
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut words = lines.next()?.split(|byte| *byte == b' ');
+    let mut request = Request::new(RequestBody::empty());
+    *request.method_mut() = Method::from_bytes(words.next()?).ok()?;
+    *request.uri_mut() = Uri::try_from(words.next()?).ok()?;
+    for line in lines {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+        request.headers_mut().append(name, value);
+    }
+    Some(request)
+}
+
+impl Received {
+    /// Has the next read be a small one. The buffer must be empty.
+    fn shrink(&mut self) {
+        debug_assert!(self.buffer.is_empty(), "what was read would be lost");
+        if self.buffer.capacity() > ROOM_MIN {
+            self.buffer = BytesMut::new();
+        }
+        self.room = ROOM_MIN;
+    }
+}
+
+/// Bytes that a read has room for at least.
+const ROOM_MIN: usize = 8 * 1024;

@@ -1,0 +1,263 @@
+//! The head of a response over HTTP/1.1, out of the bytes of its connection.
+//!
+//! Pure. Where the body ends is decided here (RFC 9112 §6.3), and a response that says two things
+//! about that is not passed on.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
+use memchr::memchr_iter;
+use thiserror::Error;
+
+use super::decode::Decoder;
+use crate::proxy::runtime::limits::{FIELDS_MAX, HEAD_BYTES_MAX, INTERIM_RESPONSES_MAX};
+
+/// A response's head, and what it says about what follows.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) response: Response<()>,
+    pub(crate) body: Decoder,
+    /// Whether another request may follow.
+    pub(crate) keeps_alive: bool,
+}
+
+/// Why a head can't be read.
+#[derive(Debug, Error)]
+pub(crate) enum BadHead {
+    /// It is no HTTP.
+    #[error("response head is malformed")]
+    Malformed(#[source] httparse::Error),
+    /// It has a part that has no place in it.
+    #[error("response head has a field that is none")]
+    Field,
+    /// It has no end within bounds.
+    #[error("response head is longer than {HEAD_BYTES_MAX} bytes")]
+    TooLong,
+    /// Its status is none.
+    #[error("response status is none")]
+    Status,
+    /// Lengths that differ, or are none.
+    #[error("response says in several ways how long it is")]
+    Length,
+    /// A coding that HTTP/1.0 does not have.
+    #[error("response has a transfer coding, and is of HTTP/1.0")]
+    Coding,
+    /// Interim responses, and never a final one.
+    #[error("more than {INTERIM_RESPONSES_MAX} interim responses")]
+    Interim,
+}
+
+/// Reads the heads of responses, one response after the other: interim ones (RFC 9110 §15.2) end
+/// here.
+#[derive(Debug, Default)]
+pub(crate) struct HeadReader {
+    /// Bytes of an incomplete head that were looked at.
+    looked_at: usize,
+    interim: usize,
+    /// Where names and values of fields are in the head at hand; kept for its room.
+    places: Vec<(Range<usize>, Range<usize>)>,
+}
+
+impl HeadReader {
+    /// Begins with another response.
+    pub(crate) fn begin(&mut self) {
+        self.looked_at = 0;
+        self.interim = 0;
+    }
+
+    /// Takes the head out of `buffer`, if all of it is there. Its fields go to `headers`, which has
+    /// to be empty: a map that was used before has room.
+    pub(crate) fn read(
+        &mut self,
+        buffer: &mut BytesMut,
+        method: &Method,
+        headers: &mut HeaderMap,
+    ) -> Result<Option<Head>, BadHead> {
+        loop {
+            if buffer.is_empty() || self.looked_at > 0 && !has_end(buffer, self.looked_at) {
+                self.looked_at = buffer.len();
+                return incomplete(buffer);
+            }
+            let Some(response) = parse(buffer, headers, &mut self.places)? else {
+                self.looked_at = buffer.len();
+                return incomplete(buffer);
+            };
+            self.looked_at = 0;
+            let status = response.status();
+            if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+                self.interim += 1;
+                if self.interim > INTERIM_RESPONSES_MAX {
+                    return Err(BadHead::Interim);
+                }
+                headers.clear();
+                continue;
+            }
+            return finish(response, method, std::mem::take(headers)).map(Some);
+        }
+    }
+}
+
+/// What there is to say when the end of a head is not there.
+fn incomplete(buffer: &BytesMut) -> Result<Option<Head>, BadHead> {
+    if buffer.len() > HEAD_BYTES_MAX {
+        return Err(BadHead::TooLong);
+    }
+    Ok(None)
+}
+
+/// Whether a head ends in what has come since the last look. Keeps one that comes byte by byte
+/// from being parsed as often.
+fn has_end(buffer: &[u8], looked_at: usize) -> bool {
+    let from = looked_at.saturating_sub(2).min(buffer.len());
+    let new = &buffer[from..];
+    let is_empty_line = |end: usize| matches!(&new[end + 1..], [b'\n', ..] | [b'\r', b'\n', ..]);
+    memchr_iter(b'\n', new).any(is_empty_line)
+}
+
+/// Cuts a head out of the buffer. Values of fields are parts of what is cut out.
+fn parse(
+    buffer: &mut BytesMut,
+    headers: &mut HeaderMap,
+    places: &mut Vec<(Range<usize>, Range<usize>)>,
+) -> Result<Option<Response<()>>, BadHead> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let status = httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut parsed, buffer, &mut fields)
+        .map_err(BadHead::Malformed)?;
+    let httparse::Status::Complete(length) = status else {
+        return Ok(None);
+    };
+    if length > HEAD_BYTES_MAX {
+        return Err(BadHead::TooLong);
+    }
+    let mut response = Response::new(());
+    let code = parsed.code.unwrap_or_default();
+    *response.status_mut() = StatusCode::from_u16(code).map_err(|_| BadHead::Status)?;
+    *response.version_mut() = match parsed.version {
+        Some(0) => Version::HTTP_10,
+        _ => Version::HTTP_11,
+    };
+    let reason = parsed.reason.unwrap_or_default();
+    if !reason.is_empty()
+        && response.status().canonical_reason() != Some(reason)
+        && let Ok(reason) = ReasonPhrase::try_from(reason.as_bytes())
+    {
+        response.extensions_mut().insert(reason);
+    }
+    let start = buffer.as_ptr().addr();
+    let place = |part: &[u8]| {
+        let from = part.as_ptr().addr() - start;
+        from..from + part.len()
+    };
+    places.clear();
+    let fields = parsed.headers.iter();
+    places.extend(fields.map(|field| (place(field.name.as_bytes()), place(field.value))));
+    let head: Bytes = buffer.split_to(length).freeze();
+    headers.reserve(places.len());
+    for (name, value) in places.drain(..) {
+        let name = HeaderName::from_bytes(&head[name]).map_err(|_| BadHead::Field)?;
+        let value = HeaderValue::from_maybe_shared(head.slice(value));
+        headers.append(name, value.map_err(|_| BadHead::Field)?);
+    }
+    Ok(Some(response))
+}
+
+/// RFC 9112 §6.3, in its order.
+fn finish(
+    mut response: Response<()>,
+    method: &Method,
+    mut headers: HeaderMap,
+) -> Result<Head, BadHead> {
+    let status = response.status();
+    let version = response.version();
+    let length = content_length(&headers)?;
+    let mut keeps_alive = keeps_alive(version, &headers);
+    let has_none = *method == Method::HEAD
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let body = if status == StatusCode::SWITCHING_PROTOCOLS {
+        keeps_alive = false;
+        Decoder::length(0)
+    } else if has_none {
+        Decoder::length(0)
+    } else if headers.contains_key(TRANSFER_ENCODING) {
+        if version == Version::HTTP_10 {
+            return Err(BadHead::Coding);
+        }
+        // Who sends both has a mistake or is after one: what counts is the coding, and nobody gets
+        // to see the length.
+        if headers.remove(CONTENT_LENGTH).is_some() {
+            keeps_alive = false;
+        }
+        if is_chunked(&headers) {
+            Decoder::chunked()
+        } else {
+            Decoder::UntilClose
+        }
+    } else {
+        length.map_or(Decoder::UntilClose, Decoder::length)
+    };
+    if body == Decoder::UntilClose {
+        keeps_alive = false;
+    }
+    *response.headers_mut() = headers;
+    Ok(Head {
+        response,
+        body,
+        keeps_alive,
+    })
+}
+
+fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
+    let mut options = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .peekable();
+    if options.peek().is_none() {
+        return version == Version::HTTP_11;
+    }
+    let (mut closes, mut stays) = (false, version == Version::HTTP_11);
+    for option in options {
+        closes |= option.eq_ignore_ascii_case(b"close");
+        stays |= option.eq_ignore_ascii_case(b"keep-alive");
+    }
+    stays && !closes
+}
+
+/// Whether the last coding is `chunked`.
+fn is_chunked(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let last = lines.next_back().map(HeaderValue::as_bytes);
+    let last = last.unwrap_or_default();
+    let coding = last.rsplit(|byte| *byte == b',').next();
+    coding.is_some_and(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+}
+
+/// The length that all lines agree on (RFC 9110 §8.6).
+pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadHead> {
+    let mut length = None;
+    for line in headers.get_all(CONTENT_LENGTH) {
+        for text in line.as_bytes().split(|byte| *byte == b',') {
+            let said = digits(text.trim_ascii()).ok_or(BadHead::Length)?;
+            if length.replace(said).is_some_and(|before| before != said) {
+                return Err(BadHead::Length);
+            }
+        }
+    }
+    Ok(length)
+}
+
+fn digits(text: &[u8]) -> Option<u64> {
+    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    is_number.then_some(())?;
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

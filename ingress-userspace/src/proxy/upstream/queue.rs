@@ -1,0 +1,194 @@
+//! Requests that wait because every endpoint of their backend has as many as it may have.
+//!
+//! Who came first is served first: what becomes free is handed over by the worker, and nobody who
+//! comes meanwhile takes it. Each backend has a queue and a bound of its own, and the end of a
+//! request wakes no more of those who wait than can go on.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::proxy::request::error::Failure;
+use crate::proxy::upstream::endpoint::Load;
+use crate::proxy::upstream::pool::{Backend, Pick, Pool, Wish};
+use crate::proxy::worker::WorkerState;
+
+/// Who waits for one backend, in the order in which they came.
+#[derive(Default)]
+pub(crate) struct Queue(RefCell<VecDeque<Waiting>>);
+
+struct Waiting {
+    wish: Wish,
+    /// Taken when it is served; closed when it has gone.
+    turn: Option<oneshot::Sender<Load>>,
+}
+
+/// The backends of a worker that somebody waits for.
+#[derive(Default)]
+pub(crate) struct Queues {
+    backends: RefCell<Vec<Rc<Backend>>>,
+    /// Shared with the endpoints.
+    room: Rc<Room>,
+}
+
+/// Tells a worker that there may be room for those who wait.
+#[derive(Default)]
+pub(crate) struct Room {
+    is_awaited: Cell<bool>,
+    made: Notify,
+}
+
+impl Room {
+    /// A request has ended, or endpoints have come or gone.
+    pub(crate) fn tell(&self) {
+        if self.is_awaited.get() {
+            self.made.notify_one();
+        }
+    }
+}
+
+impl Queue {
+    fn has_gone(waiting: &Waiting) -> bool {
+        waiting.turn.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    /// Whether somebody waits for what one who comes now wants. A session waits for its own endpoint
+    /// only, and anybody else for any.
+    fn is_before(&self, wish: Wish) -> bool {
+        let queue = self.0.borrow();
+        queue.iter().any(|waiting| {
+            let session = waiting.wish.endpoint;
+            session.is_none() || session == wish.endpoint
+        })
+    }
+
+    /// Adds one, unless `max` wait already.
+    fn join(&self, wish: Wish, max: usize) -> Option<oneshot::Receiver<Load>> {
+        let mut queue = self.0.borrow_mut();
+        if queue.len() >= max {
+            return None;
+        }
+        let (turn, mine) = oneshot::channel();
+        let turn = Some(turn);
+        queue.push_back(Waiting { wish, turn });
+        Some(mine)
+    }
+
+    /// Gives each what `pick` has for it, and lets those go for whom there is nobody.
+    fn serve(&self, pick: impl Fn(Wish) -> Pick) {
+        // Whoever may go anywhere finds as little as the one before. A session may find room.
+        let mut are_full = false;
+        self.0.borrow_mut().retain_mut(|waiting| {
+            let is_session = waiting.wish.endpoint.is_some();
+            if Self::has_gone(waiting) {
+                return false;
+            }
+            if are_full && !is_session {
+                return true;
+            }
+            match pick(waiting.wish) {
+                Pick::Endpoint(load) => {
+                    if let Some(turn) = waiting.turn.take() {
+                        // One that has gone this moment leaves its room to the next.
+                        drop(turn.send(load));
+                    }
+                    false
+                }
+                Pick::Full => {
+                    are_full |= !is_session;
+                    true
+                }
+                Pick::Nobody => false,
+            }
+        });
+    }
+}
+
+impl Queues {
+    /// What endpoints tell of.
+    pub(crate) fn room(&self) -> &Rc<Room> {
+        &self.room
+    }
+
+    fn join(&self, backend: &Rc<Backend>) {
+        let mut backends = self.backends.borrow_mut();
+        if !backends.iter().any(|other| Rc::ptr_eq(other, backend)) {
+            backends.push(Rc::clone(backend));
+        }
+        self.room.is_awaited.set(true);
+    }
+
+    fn tidy(&self) {
+        let mut backends = self.backends.borrow_mut();
+        backends.retain(|backend| !backend.queue.is_empty());
+        self.room.is_awaited.set(!backends.is_empty());
+    }
+}
+
+impl Pool {
+    /// The endpoint that a request goes to which has just come: after those who wait for the same.
+    pub(crate) fn admit(&self, backend: &Backend, wish: Wish, random: u64, now: Instant) -> Pick {
+        if self.queues().room.is_awaited.get() && backend.queue.is_before(wish) {
+            return Pick::Full;
+        }
+        self.pick(backend, wish, &[], random, now)
+    }
+
+    /// Waits for an endpoint that may have one more request.
+    ///
+    /// Fails if there are too many who wait for this backend, if it takes too long, or if no
+    /// endpoint is left.
+    pub(crate) async fn wait(
+        &self,
+        backend: &Rc<Backend>,
+        wish: Wish,
+        worker: &WorkerState,
+    ) -> Result<Load, Failure> {
+        let mine = backend.queue.join(wish, self.balancing().pending_max);
+        let mine = mine.ok_or(Failure::Full)?;
+        let queues = self.queues();
+        queues.join(backend);
+        let _leave = Leave { queues, backend };
+        // There may be room for a session behind others who wait for any endpoint.
+        queues.room.tell();
+        let limit = self.balancing().pending_time;
+        let served = worker.timers.timeout(limit, mine).await;
+        served.ok_or(Failure::Full)?.or(Err(Failure::NoEndpoint))
+    }
+
+    /// Serves those who wait, for as long as the worker lives.
+    pub(crate) async fn serve_queues(&self, worker: &WorkerState) {
+        let queues = self.queues();
+        loop {
+            queues.room.made.notified().await;
+            let backends = queues.backends.borrow().clone();
+            for backend in backends {
+                let now = worker.timers.now();
+                let pick = |wish| self.pick(&backend, wish, &[], worker.random(), now);
+                backend.queue.serve(pick);
+            }
+        }
+    }
+}
+
+/// Somebody who waits, and may be dropped while doing so.
+struct Leave<'a> {
+    queues: &'a Queues,
+    backend: &'a Backend,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.backend.queue.0.borrow_mut();
+        queue.retain(|waiting| !Queue::has_gone(waiting));
+        drop(queue);
+        self.queues.tidy();
+    }
+}

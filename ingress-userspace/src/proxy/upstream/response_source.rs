@@ -1,0 +1,286 @@
+//! What a response body comes over: a connection of its own, or a stream among others.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::proxy::request::body::BodyError;
+use crate::proxy::runtime::monitored::Activity;
+use crate::proxy::runtime::splice::{Chunk, Conduit};
+use crate::proxy::upstream::endpoint::{Endpoint, Load};
+use crate::proxy::upstream::http1::{Fault, Upstream};
+use crate::proxy::upstream::http2::Place;
+use crate::proxy::upstream::response_timeout::Patience;
+use crate::proxy::worker::WorkerState;
+
+/// What a response body comes over, and the load that it is on its endpoint.
+pub(crate) enum Carrier {
+    /// A connection of its own, until the end of the body.
+    Own {
+        upstream: Option<Box<Upstream>>,
+        load: Load,
+    },
+    /// A stream of a connection that others drive.
+    Shared(Box<SharedCarrier>),
+}
+
+pub(crate) struct SharedCarrier {
+    incoming: Incoming,
+    activity: Rc<Activity>,
+    _place: Place,
+    load: Load,
+}
+
+impl Carrier {
+    pub(crate) fn own(upstream: Box<Upstream>, load: Load) -> Self {
+        Self::Own {
+            upstream: Some(upstream),
+            load,
+        }
+    }
+
+    pub(crate) fn shared(
+        incoming: Incoming,
+        place: Place,
+        activity: Rc<Activity>,
+        load: Load,
+    ) -> Self {
+        Self::Shared(Box::new(SharedCarrier {
+            incoming,
+            activity,
+            _place: place,
+            load,
+        }))
+    }
+
+    /// The endpoint at its other end.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Own { load, .. } => load,
+            Self::Shared(shared) => &shared.load,
+        }
+    }
+
+    /// Whether nothing more comes over it.
+    pub(crate) fn is_body_over(&self) -> bool {
+        match self {
+            Self::Own { upstream, .. } => upstream.as_ref().is_none_or(|one| one.is_body_over()),
+            Self::Shared(shared) => shared.incoming.is_end_stream(),
+        }
+    }
+
+    /// Whether there is so much of the body to come that it is worth a pipe.
+    pub(crate) fn may_be_piped(&self) -> bool {
+        match self {
+            Self::Own { upstream, .. } => upstream.as_ref().is_some_and(|one| one.may_be_piped()),
+            Self::Shared(_) => false,
+        }
+    }
+
+    /// How long the rest of the body is.
+    pub(crate) fn body_size(&self) -> SizeHint {
+        match self {
+            Self::Own { upstream, .. } => upstream
+                .as_ref()
+                .map_or_else(|| SizeHint::with_exact(0), |one| one.body_size()),
+            Self::Shared(shared) => shared.incoming.size_hint(),
+        }
+    }
+
+    /// The next piece of the body, or its trailer fields; `None` is its end. What may go through
+    /// `conduit` does. An error too, when the endpoint sends nothing for longer than `patience`.
+    pub(crate) fn poll_body(
+        &mut self,
+        conduit: Option<&Conduit>,
+        patience: &mut Patience,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
+        match self {
+            Self::Own { upstream, .. } => {
+                let Some(upstream) = upstream else {
+                    return Poll::Ready(None);
+                };
+                let poll = upstream.poll_body(conduit, cx);
+                let is_clients_turn = conduit.is_some_and(Conduit::is_full);
+                if poll.is_pending() && !is_clients_turn && upstream.is_stuck(patience, cx) {
+                    return Poll::Ready(Some(Err(BodyError::TimedOut)));
+                }
+                poll.map_err(BodyError::Upstream)
+            }
+            Self::Shared(shared) => {
+                let poll = Pin::new(&mut shared.incoming).poll_frame(cx);
+                if poll.is_ready() {
+                    shared.activity.touch();
+                } else if patience.is_over(&shared.activity, cx) {
+                    return Poll::Ready(Some(Err(BodyError::TimedOut)));
+                }
+                poll.map_ok(|frame| frame.map_data(Chunk::Bytes))
+                    .map_err(|error| BodyError::Upstream(Fault::Http2(error)))
+            }
+        }
+    }
+
+    /// The connection, if it is no one else's.
+    pub(crate) fn into_upstream(self) -> Option<Box<Upstream>> {
+        match self {
+            Self::Own { upstream, .. } => upstream,
+            Self::Shared(_) => None,
+        }
+    }
+
+    /// Hands a connection back whose exchange is over.
+    pub(crate) fn release(&mut self, worker: &WorkerState) {
+        if let Self::Own { upstream, load } = self
+            && let Some(upstream) = upstream.take()
+        {
+            worker.release(load, upstream);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{IoSlice, Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::task::ready;
+    use std::thread;
+    use std::time::Duration;
+
+    use bytes::Buf as _;
+    use http::Request;
+    use ingress_core::ir::{BackendTimeouts, UpstreamProtocol};
+    use tokio::net::TcpStream;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::proxy::request::body::RequestBody;
+    use crate::proxy::runtime::counters::Counters;
+    use crate::proxy::runtime::limits::Timeouts;
+    use crate::proxy::runtime::pipe::Pipes;
+    use crate::proxy::runtime::stream::UpstreamStream;
+    use crate::proxy::runtime::timer::Timers;
+    use crate::proxy::upstream::queue::Room;
+    use crate::proxy::upstream::timeouts::Waits;
+
+    const PATIENCE: Duration = Duration::from_millis(100);
+
+    /// Sends more than a pipe takes, and then nothing more for as long as its peer is there.
+    fn begin_a_large_response(mut peer: std::net::TcpStream) {
+        let mut request = [0; 1024];
+        assert!(peer.read(&mut request).unwrap() > 0);
+        peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n")
+            .unwrap();
+        peer.write_all(&vec![1; 1_000_000]).unwrap();
+        let _ = peer.read(&mut request);
+    }
+
+    /// Connects to somebody who does this with the connection.
+    async fn connect_to(serve: impl FnOnce(std::net::TcpStream) + Send + 'static) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || serve(listener.accept().unwrap().0));
+        TcpStream::connect(address).await.unwrap()
+    }
+
+    struct Scene {
+        carrier: Carrier,
+        conduit: Conduit,
+        patience: Patience,
+    }
+
+    impl Scene {
+        /// The beginning of a response, whose endpoint has all the time until `PATIENCE` is set.
+        async fn open() -> Self {
+            let timers = Timers::new();
+            tokio::task::spawn_local(Rc::clone(&timers).run());
+            let waits = Waits::new(&Timeouts::default(), BackendTimeouts::default());
+            let mut patience = Patience::new(&timers, &waits, None, None);
+            let stream = connect_to(begin_a_large_response).await;
+            let address = stream.peer_addr().unwrap();
+            let mut upstream = Upstream::new(UpstreamStream::Tcp(stream), &timers);
+            let request = Request::new(RequestBody::empty());
+            let Ok(response) = upstream.send(request, &mut patience).await else {
+                panic!("no response");
+            };
+            assert_eq!(response.status(), 200);
+            patience.set_limit(PATIENCE);
+            patience.begin_again();
+            let room = Rc::new(Room::default());
+            let endpoint = Endpoint::new(address, UpstreamProtocol::Http1, None, &room);
+            Self {
+                carrier: Carrier::own(upstream, Load::new(&endpoint)),
+                conduit: Conduit::new(&Pipes::new(&Arc::new(Counters::default()))),
+                patience,
+            }
+        }
+
+        fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, BodyError>>> {
+            let conduit = Some(&self.conduit);
+            let frame = ready!(self.carrier.poll_body(conduit, &mut self.patience, cx));
+            Poll::Ready(frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
+        }
+
+        /// Reads until the pipe has something in it. Returns how much.
+        async fn fill(&mut self) -> usize {
+            loop {
+                let chunk = std::future::poll_fn(|cx| self.poll(cx)).await;
+                if let Chunk::Piped(bytes) = chunk.unwrap().unwrap() {
+                    return bytes;
+                }
+            }
+        }
+
+        /// Has a client take all of it.
+        async fn drain(&self, mut bytes: usize) {
+            let drop_all = |mut peer| {
+                let _ = std::io::copy(&mut peer, &mut std::io::sink());
+            };
+            let client = connect_to(drop_all).await;
+            while bytes > 0 {
+                let piped = Chunk::Piped(bytes);
+                let slices = [IoSlice::new(piped.chunk())];
+                bytes -= std::future::poll_fn(|cx| self.conduit.poll_write(&client, &slices, cx))
+                    .await
+                    .unwrap();
+            }
+        }
+
+        /// What comes within a multiple of what there is patience for, looked for all the time.
+        async fn watch(&mut self) -> Option<Result<Chunk, BodyError>> {
+            for _ in 0..40 {
+                let poll = std::future::poll_fn(|cx| Poll::Ready(self.poll(cx))).await;
+                if let Poll::Ready(outcome) = poll {
+                    return outcome;
+                }
+                tokio::time::sleep(PATIENCE / 10).await;
+            }
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_is_not_blamed_for_a_client_that_takes_nothing() {
+        let waiting = async {
+            let mut scene = Scene::open().await;
+            let bytes = scene.fill().await;
+            let outcome = scene.watch().await;
+            assert!(
+                outcome.is_none(),
+                "{outcome:?}, but it is the client's turn"
+            );
+            scene.drain(bytes).await;
+            loop {
+                match scene.watch().await {
+                    Some(Ok(Chunk::Piped(bytes))) => scene.drain(bytes).await,
+                    Some(Err(BodyError::TimedOut)) => break,
+                    other => panic!("{other:?}, but the endpoint is silent"),
+                }
+            }
+        };
+        LocalSet::new().run_until(waiting).await;
+    }
+}
