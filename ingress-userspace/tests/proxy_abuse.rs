@@ -19,8 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use frames::{
-    CONTINUATION, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, Raw, SETTINGS, fields, frame,
-    get, remembered,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, Raw, SETTINGS, fields,
+    frame, get, remembered,
 };
 use http::Request;
 use ingress_userspace::proxy::Timeouts;
@@ -174,9 +174,11 @@ type Attack = fn(&Proxy);
 #[test]
 fn attacks_are_bounded_and_others_do_not_notice() {
     let origin = hello();
-    let attacks: [(&str, Attack); 9] = [
+    let attacks: [(&str, Attack); 11] = [
         ("rapid reset", rapid_reset),
+        ("made you reset", made_you_reset),
         ("settings flood", settings_flood),
+        ("settings of many windows", settings_of_many_windows),
         ("ping flood", ping_flood),
         ("continuation flood", continuation_flood),
         ("hpack bomb", hpack_bomb),
@@ -223,6 +225,49 @@ fn rapid_reset(proxy: &Proxy) {
     }
     let requests = proxy.snapshot().host.requests - before;
     assert!(requests < 100_000, "{requests} requests were taken on");
+}
+
+/// CVE-2025-8671: each request provokes a reset by the proxy.
+fn made_you_reset(proxy: &Proxy) {
+    let before = proxy.snapshot().host.requests;
+    let mut raw = Raw::connect(proxy.http);
+    let head = fields(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "one.test"),
+        (":path", "/"),
+        ("content-length", "5"),
+    ]);
+    for number in 0..50_000_u32 {
+        let stream = 2 * number + 1;
+        let mut bytes = frame(HEADERS, END_HEADERS, stream, &head);
+        bytes.extend(frame(DATA, END_STREAM, stream, &[]));
+        if !raw.write(&bytes) {
+            break;
+        }
+    }
+    let requests = proxy.snapshot().host.requests - before;
+    assert!(requests < 10_000, "{requests} requests were taken on");
+}
+
+/// As many values of one setting as a frame holds, while as many streams are open as may be.
+fn settings_of_many_windows(proxy: &Proxy) {
+    let mut raw = Raw::connect(proxy.http);
+    let head = fields(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "one.test"),
+        (":path", "/wait"),
+    ]);
+    for number in 0..100_u32 {
+        raw.send(HEADERS, END_HEADERS, 2 * number + 1, &head);
+    }
+    let mut settings = Vec::new();
+    for number in 0..2_730_u32 {
+        settings.extend([0, 4]);
+        settings.extend((65_535 + number % 2).to_be_bytes());
+    }
+    flood(&mut raw, &frame(SETTINGS, 0, 0, &settings));
 }
 
 /// CVE-2019-9515.

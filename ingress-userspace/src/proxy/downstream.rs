@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod client_body;
 pub(crate) mod connection;
+pub(crate) mod driver;
 pub(crate) mod framing;
 pub(crate) mod hpack;
 pub(crate) mod http1;

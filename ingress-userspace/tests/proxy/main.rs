@@ -24,6 +24,7 @@ mod headers;
 mod http1;
 mod http2;
 mod http2_bounds;
+mod http2_resets;
 mod https;
 mod lending;
 mod linger;

@@ -1,15 +1,10 @@
 //! One downstream connection from handshake to close.
 //!
-//! TLS and protocol are settled here; after that a protocol has the connection and this task only
-//! looks after time: how long the client is silent, how long it takes no bytes, and whether the
-//! worker is to end.
+//! TLS and protocol are settled here; after that the `driver` has the connection.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -21,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::proxy::downstream::admission::Admitted;
 use crate::proxy::downstream::client_body;
 use crate::proxy::downstream::connection::Connection;
+use crate::proxy::downstream::driver::drive;
 use crate::proxy::downstream::http1::Http1;
 use crate::proxy::downstream::http2::Http2;
 use crate::proxy::downstream::lingering_close::OverTcp;
@@ -32,7 +28,6 @@ use crate::proxy::request::forward;
 use crate::proxy::runtime::executor::PanicCount;
 use crate::proxy::runtime::monitored::Monitored;
 use crate::proxy::runtime::stream::Stream;
-use crate::proxy::runtime::timer::Alarm;
 use crate::proxy::tls;
 use crate::proxy::tls::client_auth;
 use crate::proxy::worker::WorkerState;
@@ -192,14 +187,14 @@ fn serve_http1<S: Stream>(stream: S, connection: &Rc<Connection>) -> impl Future
         // In the heap from the start: hyper moves a request's future several times.
         service_fn(move |request| Box::pin(answer(Rc::clone(&owned), request)))
     });
-    watch(served, connection)
+    drive(served, connection)
 }
 
 pub(crate) fn serve_http2<I>(io: I, connection: &Rc<Connection>) -> impl Future<Output = ()>
 where
     I: Read + Write + OverTcp + Unpin + 'static,
 {
-    watch(Http2::new(io, connection), connection)
+    drive(Http2::new(io, connection), connection)
 }
 
 async fn answer(
@@ -208,141 +203,6 @@ async fn answer(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let request = request.map(client_body::Incoming::Http1);
     Ok(forward::respond(connection, request).await)
-}
-
-/// Drives a connection until it ends by itself, by the client's fault or by the worker's end.
-async fn watch<C: Served>(mut served: C, connection: &Rc<Connection>) {
-    let worker = &connection.worker;
-    let mut alarm: Option<Alarm> = None;
-    let mut end = End::NotInSight;
-    let mut was_in_flight = false;
-    let mut was_awake = false;
-    let mut asleep: Option<Asleep> = None;
-    let outcome = std::future::poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(outcome) = Pin::new(&mut served).poll(cx) {
-                return Poll::Ready(Some(outcome));
-            }
-            let alarm = alarm
-                .get_or_insert_with(|| worker.timers.alarm(connection.time_left(), cx.waker()));
-            if end == End::NotInSight && worker.drain.has_begun() {
-                end = End::Lingering;
-                alarm.set(LINGER);
-            }
-            let is_awake = served.is_awake();
-            if is_awake && !was_awake && end == End::NotInSight {
-                alarm.set(connection.time_left().min(worker.timeouts.buffers_idle));
-                asleep = None;
-            }
-            was_awake = is_awake;
-            // Over HTTP/1.1 a client that takes nothing blocks the socket, over HTTP/2 it need not.
-            let begins = C::SAYS_GOODBYE && connection.is_in_flight() && !was_in_flight;
-            was_in_flight = connection.is_in_flight();
-            if (begins || connection.is_blocked()) && !alarm.fired() && end == End::NotInSight {
-                // It may have been set when the client had all the time of an idle one.
-                alarm.set(connection.time_left());
-            }
-            let is_over = alarm.fired() && connection.time_left().is_zero();
-            match end {
-                End::Lingering if alarm.fired() || connection.is_in_flight() => {}
-                End::NotInSight if is_over && C::SAYS_GOODBYE => {}
-                End::NotInSight if connection.requests() >= C::REQUESTS_MAX => {}
-                End::NotInSight | End::Announced if is_over => return Poll::Ready(None),
-                End::NotInSight | End::Lingering | End::Announced => {
-                    if !alarm.fired() {
-                        return Poll::Pending;
-                    }
-                    alarm.set(connection.time_left());
-                    if end != End::NotInSight || !is_awake {
-                        return Poll::Pending;
-                    }
-                    let left = connection.buffers_left();
-                    if !left.is_zero() {
-                        alarm.set(connection.time_left().min(left));
-                        return Poll::Pending;
-                    }
-                    served.fall_asleep();
-                    asleep = Some(Asleep::of(connection));
-                    was_awake = false;
-                    // It is asked again, and waits for bytes.
-                    continue;
-                }
-            }
-            end = End::Announced;
-            alarm.set(worker.timeouts.downstream_write);
-            served.graceful_shutdown();
-        }
-    })
-    .await;
-    drop((alarm, asleep));
-    if let Some(outcome) = outcome
-        && let Some(successor) = served.succeed(&outcome, connection)
-    {
-        successor.await;
-    }
-}
-
-/// Counts a connection that is idle and keeps no buffers.
-struct Asleep<'a>(&'a Connection);
-
-impl<'a> Asleep<'a> {
-    fn of(connection: &'a Connection) -> Self {
-        connection.counters().asleep.increment();
-        Self(connection)
-    }
-}
-
-impl Drop for Asleep<'_> {
-    fn drop(&mut self) {
-        self.0.counters().asleep.decrement();
-    }
-}
-
-/// What a connection goes on as.
-pub(crate) type Successor<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
-
-/// How near a connection is to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    NotInSight,
-    /// The worker is to end. A request that the client has already sent is still answered: its
-    /// bytes may be in the socket, and the runtime has not been told yet.
-    Lingering,
-    /// The client is told with the next response, or by GOAWAY.
-    Announced,
-}
-
-/// How long a connection without a request outlives the beginning of its worker's end.
-const LINGER: Duration = Duration::from_millis(50);
-
-/// A connection that is served.
-pub(crate) trait Served: Future<Output = Result<(), Self::Error>> + Unpin {
-    /// Why it ends before its time.
-    type Error;
-
-    /// Whether a silent client is told before its connection is closed.
-    const SAYS_GOODBYE: bool;
-
-    /// Requests after which the client is told to make another connection.
-    const REQUESTS_MAX: u64;
-
-    /// Finishes what is in flight and nothing more.
-    fn graceful_shutdown(&mut self);
-
-    /// Whether it keeps something that it can do without while it is idle.
-    fn is_awake(&self) -> bool {
-        false
-    }
-
-    /// Lets go of that, between two requests.
-    fn fall_asleep(&mut self) {}
-
-    /// What comes after HTTP as this serves it, if anything does.
-    fn succeed<'a>(
-        self,
-        outcome: &Result<(), Self::Error>,
-        connection: &'a Rc<Connection>,
-    ) -> Option<Successor<'a>>;
 }
 
 /// Counts a connection for as long as it is open.

@@ -17,8 +17,9 @@ use hyper::rt::Write as _;
 use hyper::server::conn::http1;
 use hyper::service::HttpService;
 
-use crate::proxy::downstream::accept::{Served, Successor, serve_http2};
+use crate::proxy::downstream::accept::serve_http2;
 use crate::proxy::downstream::connection::Connection;
+use crate::proxy::downstream::driver::{ConnectionDriver, Next};
 use crate::proxy::downstream::inbound::{Inbound, Replayed};
 use crate::proxy::downstream::lingering_close::{self, OverTcp as _};
 use crate::proxy::downstream::listen::Scheme;
@@ -144,7 +145,7 @@ fn poll_turn<F: Future + Unpin>(
     }
 }
 
-impl<S, H, M> Served for Http1<S, H, M>
+impl<S, H, M> ConnectionDriver for Http1<S, H, M>
 where
     S: Stream,
     H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
@@ -164,11 +165,11 @@ where
         }
     }
 
-    fn is_awake(&self) -> bool {
+    fn is_active(&self) -> bool {
         matches!(self.state, State::Awake(_))
     }
 
-    fn fall_asleep(&mut self) {
+    fn release_buffers(&mut self) {
         self.state = match mem::replace(&mut self.state, State::Over) {
             State::Awake(served) => {
                 let mut parts = served.into_parts();
@@ -186,11 +187,11 @@ where
         }
     }
 
-    fn succeed<'a>(
+    fn into_next<'a>(
         self,
         outcome: &hyper::Result<()>,
         connection: &'a Rc<Connection>,
-    ) -> Option<Successor<'a>> {
+    ) -> Option<Next<'a>> {
         let State::Awake(served) = self.state else {
             return None;
         };

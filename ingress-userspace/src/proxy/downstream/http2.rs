@@ -17,6 +17,7 @@ mod frames;
 mod head;
 mod input;
 mod output;
+mod reset_budget;
 mod respond;
 mod session;
 mod stream;
@@ -37,8 +38,8 @@ pub(crate) use tunnel::Tunnel;
 use self::frames::Frames;
 use self::input::Input;
 use self::session::Session;
-use crate::proxy::downstream::accept::{Served, Successor};
 use crate::proxy::downstream::connection::Connection;
+use crate::proxy::downstream::driver::{ConnectionDriver, Next};
 use crate::proxy::downstream::lingering_close::{self, OverTcp};
 use crate::proxy::runtime::fairness::let_others;
 use crate::proxy::runtime::limits::{
@@ -52,6 +53,8 @@ pub(crate) struct Http2<I> {
     frames: Frames,
     session: Ending,
     is_over: bool,
+    /// Whether the frames that were read last took more work than their bytes say.
+    is_costly: bool,
 }
 
 /// Why a connection has ended.
@@ -75,6 +78,7 @@ impl<I: Read + Write + Unpin> Http2<I> {
             frames: Frames::new(&session, connection),
             session: Ending(session),
             is_over: false,
+            is_costly: false,
         }
     }
 
@@ -96,17 +100,27 @@ impl<I: Read + Write + Unpin> Http2<I> {
             if read == 0 {
                 return Poll::Ready(Ok(()));
             }
-            turn += read;
+            let work = self.frames.take_work();
+            self.is_costly = work > TURN_BYTES_MAX;
+            turn += read + work;
         }
     }
 
     /// Reads once, and handles what has come. 0 bytes: the client has closed its side.
     fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(usize, Result<(), Reason>)>> {
         let Self {
-            io, input, frames, ..
+            io,
+            input,
+            frames,
+            is_costly,
+            ..
         } = self;
         // What is large is a body, each piece of which costs the same.
-        let room = (input.data_left() + FRAMES_BYTES).clamp(TURN_BYTES_MAX, TUNNEL_READ_BYTES_MAX);
+        let room = if *is_costly {
+            COSTLY_READ_BYTES
+        } else {
+            (input.data_left() + FRAMES_BYTES).clamp(TURN_BYTES_MAX, TUNNEL_READ_BYTES_MAX)
+        };
         let worker = Rc::clone(frames.worker());
         let mut scratch = worker.scratch.borrow_mut();
         if scratch.len() < TUNNEL_READ_BYTES_MAX {
@@ -174,7 +188,7 @@ impl<I: Read + Write + Unpin> Future for Http2<I> {
     }
 }
 
-impl<I> Served for Http2<I>
+impl<I> ConnectionDriver for Http2<I>
 where
     I: Read + Write + OverTcp + Unpin + 'static,
 {
@@ -192,11 +206,15 @@ where
         }
     }
 
-    fn succeed<'a>(
+    fn end_grace(&mut self) {
+        self.frames.refuse_new_streams(Reason::NO_ERROR);
+    }
+
+    fn into_next<'a>(
         self,
         _: &Result<(), ConnectionError>,
         connection: &'a Rc<Connection>,
-    ) -> Option<Successor<'a>> {
+    ) -> Option<Next<'a>> {
         Some(Box::pin(lingering_close::close(
             self.io,
             &connection.worker,
@@ -223,3 +241,6 @@ impl Drop for Ending {
 
 /// Room for what stands between two pieces of a body.
 const FRAMES_BYTES: usize = 256;
+
+/// Bytes that are read at once after frames each of which concerned many streams.
+const COSTLY_READ_BYTES: usize = 512;

@@ -81,7 +81,7 @@ impl Frames {
             return self.trailers(&stream, head, fields, is_too_large);
         }
         if self.is_ignored(id) {
-            return Ok(());
+            return self.ignore_new_stream(id);
         }
         if id.is_multiple_of(2) {
             return Err(Reason::PROTOCOL_ERROR);
@@ -90,9 +90,10 @@ impl Frames {
             return Err(Reason::STREAM_CLOSED);
         }
         self.last = id;
+        self.enforce_goodbye();
         let streams_max = self.worker().client_limit.http2_streams_max() as usize;
         if self.session.streams_open() >= streams_max {
-            return self.fault(id, Reason::REFUSED_STREAM);
+            return self.refuse_stream(id);
         }
         if is_too_large {
             return self.refuse(id, head.has(END_STREAM));
@@ -137,10 +138,7 @@ impl Frames {
             return self.fault(stream.id, Reason::ENHANCE_YOUR_CALM);
         }
         match fields.into_trailers() {
-            Ok(trailers) if head.has(END_STREAM) => {
-                self.complete(stream, Some(trailers));
-                Ok(())
-            }
+            Ok(trailers) if head.has(END_STREAM) => self.complete(stream, Some(trailers)),
             Ok(_) => self.fault(stream.id, Reason::PROTOCOL_ERROR),
             Err(reason) => self.fault(stream.id, reason),
         }
@@ -152,7 +150,7 @@ impl Frames {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         self.session.refuse(id, status);
         if is_complete {
-            self.session.fault()
+            self.spend()
         } else {
             self.fault(id, Reason::NO_ERROR)
         }

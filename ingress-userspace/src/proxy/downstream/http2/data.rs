@@ -19,8 +19,7 @@ impl Frames {
         if !data.is_empty() {
             self.add(data);
         }
-        self.finish();
-        Ok(())
+        self.finish()
     }
 
     /// A DATA frame begins, with so many bytes that are no padding.
@@ -47,21 +46,31 @@ impl Frames {
     }
 
     /// The DATA frame has come to its end.
-    pub(crate) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) -> Result<(), Reason> {
         if let Some(stream) = self.sink.take()
             && self.is_last
         {
-            self.complete(&stream, None);
+            return self.complete(&stream, None);
         }
+        Ok(())
     }
 
-    pub(crate) fn complete(&mut self, stream: &Stream, trailers: Option<HeaderMap>) {
+    /// The client has sent all of a request. A body that is shorter than it said is a fault of its
+    /// own (CVE-2025-8671).
+    pub(crate) fn complete(
+        &mut self,
+        stream: &Stream,
+        trailers: Option<HeaderMap>,
+    ) -> Result<(), Reason> {
         if stream.is_reset().is_some() {
-            return;
+            return Ok(());
         }
         match stream.complete(trailers) {
-            Ok(()) => self.session.completed(stream),
-            Err(reason) => self.session.reset(stream.id, reason),
+            Ok(()) => {
+                self.session.completed(stream);
+                Ok(())
+            }
+            Err(reason) => self.fault(stream.id, reason),
         }
     }
 

@@ -2,7 +2,9 @@
 //!
 //! An error is one of the connection; what only a stream has done wrong ends that stream.
 
+use std::mem;
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::blocks::Block;
 use super::frame::{
@@ -10,9 +12,11 @@ use super::frame::{
     MAX_HEADER_LIST_SIZE, Reason, Setting, WINDOW_DEFAULT, WINDOW_MAX, setting, settings,
 };
 use super::input::Piece;
+use super::reset_budget::{ResetBudget, Spent};
 use super::session::Session;
 use super::stream::Stream;
 use crate::proxy::downstream::connection::Connection;
+use crate::proxy::downstream::driver::GOODBYE_GRACE;
 use crate::proxy::downstream::hpack::Decoder;
 use crate::proxy::runtime::limits::{HTTP2_CONNECTION_BYTES_MAX, HTTP2_STREAM_BYTES_MAX};
 use crate::proxy::worker::WorkerState;
@@ -31,7 +35,14 @@ pub(crate) struct Frames {
     /// The largest identifier of a stream of the client's.
     pub(crate) last: u32,
     has_settings: bool,
+    /// Whether the client has seen how many streams it may open.
+    knows_settings: bool,
+    /// Streams that were refused before it had.
+    refused_early: u32,
     departure: Departure,
+    budget: ResetBudget,
+    /// What frames have cost beyond their bytes, in bytes that take as long to read.
+    work: usize,
     /// Whether the client has said that it is to end.
     client_leaves: bool,
 }
@@ -41,7 +52,11 @@ pub(crate) struct Frames {
 enum Departure {
     Unknown,
     /// The client has been told, and may have begun streams before it hears of it.
-    Announced,
+    Announced {
+        at: Instant,
+        /// Streams that it has begun since.
+        streams: u32,
+    },
     /// It has heard of it: no stream comes after the last.
     Final,
 }
@@ -67,7 +82,11 @@ impl Frames {
             is_last: false,
             last: 0,
             has_settings: false,
+            knows_settings: false,
+            refused_early: 0,
             departure: Departure::Unknown,
+            budget: ResetBudget::new(connection.worker.timers.now()),
+            work: 0,
             client_leaves: false,
         }
     }
@@ -80,11 +99,63 @@ impl Frames {
     /// (RFC 9113 §6.8).
     pub(crate) fn say_goodbye(&mut self) {
         if self.departure == Departure::Unknown {
-            self.departure = Departure::Announced;
+            self.departure = Departure::Announced {
+                at: self.worker().timers.now(),
+                streams: 0,
+            };
             let mut output = self.session.output.borrow_mut();
             output.go_away(WINDOW_MAX, Reason::NO_ERROR);
             output.ping(GOODBYE);
         }
+    }
+
+    /// Ends the time in which a client may not have heard of the goodbye: streams that it begins
+    /// from now on are ignored, those that are open are answered (RFC 9113 §6.8).
+    pub(crate) fn refuse_new_streams(&mut self, reason: Reason) {
+        if self.departure != Departure::Final {
+            self.departure = Departure::Final;
+            let mut output = self.session.output.borrow_mut();
+            output.go_away(self.last, reason);
+        }
+    }
+
+    /// A client that never acknowledges the goodbye may not begin streams for ever.
+    pub(crate) fn enforce_goodbye(&mut self) {
+        let (now, streams_max) = {
+            let worker = self.worker();
+            (worker.timers.now(), worker.client_limit.http2_streams_max())
+        };
+        if let Departure::Announced { at, streams } = &mut self.departure {
+            *streams += 1;
+            let is_late = now.saturating_duration_since(*at) > GOODBYE_GRACE;
+            if is_late || *streams > streams_max {
+                self.refuse_new_streams(Reason::NO_ERROR);
+            }
+        }
+    }
+
+    /// A request that comes after the last one that is answered.
+    pub(crate) fn ignore_new_stream(&mut self, id: u32) -> Result<(), Reason> {
+        if self.departure == Departure::Final && id > self.last {
+            return self.spend();
+        }
+        Ok(())
+    }
+
+    /// Refuses a stream beyond the number that may be open. A client that cannot know that number
+    /// yet has done nothing wrong, within a bound.
+    pub(crate) fn refuse_stream(&mut self, id: u32) -> Result<(), Reason> {
+        if !self.knows_settings && self.refused_early < REFUSED_EARLY_MAX {
+            self.refused_early += 1;
+            self.session.reset(id, Reason::REFUSED_STREAM);
+            return Ok(());
+        }
+        self.fault(id, Reason::REFUSED_STREAM)
+    }
+
+    /// What frames have cost since this was asked last, in bytes that take as long to read.
+    pub(crate) fn take_work(&mut self) -> usize {
+        mem::take(&mut self.work)
     }
 
     /// Tells the client why the connection ends now.
@@ -105,7 +176,7 @@ impl Frames {
             Piece::Data(bytes, is_last) => {
                 self.add(bytes);
                 if is_last {
-                    self.finish();
+                    return self.finish();
                 }
                 Ok(())
             }
@@ -164,7 +235,21 @@ impl Frames {
     /// A stream ends because of what the client has done.
     pub(crate) fn fault(&mut self, id: u32, reason: Reason) -> Result<(), Reason> {
         self.session.reset(id, reason);
-        self.session.fault()
+        self.spend()
+    }
+
+    /// The client has provoked a reset. When it has done so too often, its open streams may finish
+    /// and new ones are refused; if it goes on, the connection ends.
+    pub(crate) fn spend(&mut self) -> Result<(), Reason> {
+        let now = self.worker().timers.now();
+        match self.budget.spend(now) {
+            Spent::Granted => Ok(()),
+            Spent::Exhausted => {
+                self.refuse_new_streams(Reason::ENHANCE_YOUR_CALM);
+                Ok(())
+            }
+            Spent::Overdrawn => Err(Reason::ENHANCE_YOUR_CALM),
+        }
     }
 
     fn priority(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Reason> {
@@ -183,7 +268,11 @@ impl Frames {
         if let Some(stream) = self.session.stream(head.stream) {
             let reason = Reason::of(u32::from_be_bytes(code));
             self.session.reset_by_client(&stream, reason);
-            return self.session.fault();
+            // A response that has begun may be of no more use at any time: a watch, a video.
+            if stream.has_response_head() {
+                return Ok(());
+            }
+            return self.spend();
         }
         let is_idle = head.stream > self.last || head.stream.is_multiple_of(2);
         if is_idle && !self.is_ignored(head.stream) {
@@ -194,6 +283,7 @@ impl Frames {
 
     fn settings(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Reason> {
         if head.has(ACK) {
+            self.knows_settings = true;
             let is_empty = payload.is_empty();
             return is_empty.then_some(()).ok_or(Reason::FRAME_SIZE_ERROR);
         }
@@ -201,11 +291,17 @@ impl Frames {
             return Err(Reason::FRAME_SIZE_ERROR);
         }
         self.has_settings = true;
+        // Of several values for one setting the last counts (RFC 9113 §6.5.3).
+        let mut window = None;
         for setting in settings(payload) {
             match setting? {
                 Setting::Table => self.session.set_table(),
-                Setting::Window(bytes) => self.session.set_stream_window(bytes)?,
+                Setting::Window(bytes) => window = Some(bytes),
             }
+        }
+        if let Some(bytes) = window {
+            self.work += self.session.streams_open() * STREAM_UPDATE_WORK;
+            self.session.set_stream_window(bytes)?;
         }
         self.session.output.borrow_mut().acknowledge_settings();
         Ok(())
@@ -215,10 +311,8 @@ impl Frames {
         let payload = payload.try_into().map_err(|_| Reason::FRAME_SIZE_ERROR)?;
         if !head.has(ACK) {
             self.session.output.borrow_mut().acknowledge_ping(payload);
-        } else if payload == GOODBYE && self.departure == Departure::Announced {
-            self.departure = Departure::Final;
-            let mut output = self.session.output.borrow_mut();
-            output.go_away(self.last, Reason::NO_ERROR);
+        } else if payload == GOODBYE && matches!(self.departure, Departure::Announced { .. }) {
+            self.refuse_new_streams(Reason::NO_ERROR);
         }
         Ok(())
     }
@@ -264,6 +358,13 @@ pub(crate) fn depends_on_itself(priority: [u8; 5], stream: u32) -> bool {
 
 /// Bytes of the table that a client's fields are kept in: the default, which nobody has to be told.
 const TABLE_BYTES_MAX: usize = 4_096;
+
+/// Streams that may be refused without a fault before a client has acknowledged our settings: as
+/// many as one writes that takes the protocol's word for it that there is no bound.
+const REFUSED_EARLY_MAX: u32 = 1_024;
+
+/// What a change of one stream's window takes, in bytes that take as long to read.
+const STREAM_UPDATE_WORK: usize = 16;
 
 /// What a client that sends it back has read before (RFC 9113 §6.7).
 const GOODBYE: [u8; 8] = *b"goodbye!";

@@ -36,8 +36,6 @@ pub(crate) struct Session {
     released: Cell<u32>,
     /// Streams that we have reset and for which something may still be on its way.
     forgotten: RefCell<VecDeque<u32>>,
-    /// Streams that have ended before their end, less those that have been answered.
-    faults: Cell<u32>,
     /// Whether the next field block begins with the size of our table.
     is_table_to_be_named: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -55,7 +53,6 @@ impl Session {
             receive_window: Cell::new(HTTP2_CONNECTION_BYTES_MAX),
             released: Cell::new(0),
             forgotten: RefCell::default(),
-            faults: Cell::new(0),
             is_table_to_be_named: Cell::new(false),
             waker: RefCell::default(),
             is_woken: Cell::new(false),
@@ -134,19 +131,9 @@ impl Session {
         self.forgotten.borrow().contains(&id)
     }
 
-    /// Notes that a stream has ended before its end, by the client's doing.
-    pub(crate) fn fault(&self) -> Result<(), Reason> {
-        self.faults.set(self.faults.get() + 1);
-        if self.faults.get() > FAULTS_MAX {
-            return Err(Reason::ENHANCE_YOUR_CALM);
-        }
-        Ok(())
-    }
-
     /// All of the response was handed over. What comes of the request after it is of no use, as the
     /// client is told (RFC 9113 §8.1).
     pub(crate) fn answered(&self, stream: &Stream) {
-        self.faults.set(self.faults.get().saturating_sub(1));
         self.ended(stream);
         if !stream.is_complete() {
             self.reset(stream.id, Reason::NO_ERROR);
@@ -247,6 +234,7 @@ impl Session {
         added: &HeaderMap,
     ) {
         stream.expects_continue.set(false);
+        stream.set_response_head();
         self.block(stream.id, is_end, |block| {
             hpack::encode_status(head.status, block);
             let fields = head.headers.iter().chain(added);
@@ -361,10 +349,6 @@ impl Session {
 /// Streams that we have reset of which we know it: as many as may be open at a time by default,
 /// twice.
 const FORGOTTEN_MAX: usize = 256;
-
-/// Streams that may end by the client's doing before they are answered, each of which one that is
-/// answered makes up for (CVE-2023-44487).
-const FAULTS_MAX: u32 = 512;
 
 #[cfg(test)]
 mod tests;

@@ -28,6 +28,8 @@ pub(crate) struct Stream {
     pub(crate) expects_continue: Cell<bool>,
     /// Whether it has become a tunnel.
     is_tunnel: Cell<bool>,
+    /// Whether the head of the response was handed over.
+    has_response_head: Cell<bool>,
     /// Whether all of the response was handed over.
     is_answered: Cell<bool>,
     /// Whether the connection is to wake it when there is room.
@@ -72,6 +74,7 @@ impl Stream {
             released: Cell::new(0),
             expects_continue: Cell::new(head.expects_continue && !head.is_complete),
             is_tunnel: Cell::new(false),
+            has_response_head: Cell::new(false),
             is_answered: Cell::new(false),
             is_queued: Cell::new(false),
             is_admitted: Cell::new(false),
@@ -103,6 +106,14 @@ impl Stream {
     /// Whether all of the request has come.
     pub(crate) fn is_complete(&self) -> bool {
         self.body.borrow().is_complete
+    }
+
+    pub(crate) fn has_response_head(&self) -> bool {
+        self.has_response_head.get()
+    }
+
+    pub(crate) fn set_response_head(&self) {
+        self.has_response_head.set(true);
     }
 
     pub(crate) fn is_answered(&self) -> bool {

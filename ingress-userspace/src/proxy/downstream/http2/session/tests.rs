@@ -71,19 +71,6 @@ fn the_room_of_what_was_read_is_given_back_in_large_pieces() {
 }
 
 #[test]
-fn what_ends_early_is_counted_and_what_is_answered_makes_up_for_it() {
-    let session = Session::new();
-    for _ in 0..FAULTS_MAX {
-        assert_eq!(session.fault(), Ok(()));
-    }
-    assert_eq!(session.fault(), Err(Reason::ENHANCE_YOUR_CALM));
-    for id in [1, 3] {
-        session.answered(&open(&session, id));
-    }
-    assert_eq!(session.fault(), Ok(()));
-}
-
-#[test]
 fn streams_that_were_reset_are_remembered_and_not_for_ever() {
     let session = Session::new();
     for id in 0..1000 {
