@@ -4,6 +4,7 @@
 //! Both only read. Questions go to the app's loop as messages, so that nothing is shared.
 
 mod probes;
+mod scrape;
 mod status;
 
 use std::convert::Infallible;

@@ -32,7 +32,7 @@ pub use downstream::listen::{
 };
 pub use observe::access_log::{AccessLog, Escape, LogWriter, Target, Template, TemplateError};
 pub use observe::metrics::RequestMetrics;
-pub use observe::metrics::exposition::{Identity, Metrics};
+pub use observe::metrics::exposition::{Identity, Metrics, MetricsSnapshot};
 pub use observe::trace::{CollectorError, TraceOptions, Tracer};
 pub use request::client::{ClientPolicy, ForwardedFor};
 pub use runtime::counters::{DatapathSnapshot, WorkerSnapshot};

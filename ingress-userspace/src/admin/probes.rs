@@ -6,22 +6,24 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tracing::debug;
 
 use super::Question;
+use super::scrape::{Progress, Scrapes, Unavailable};
 use crate::proxy::Metrics;
 
 /// Whether clients should be sent here. Shared by those who know and those who ask.
@@ -58,6 +60,10 @@ impl MetricsSlot {
     pub fn fill(&self, metrics: Metrics) {
         self.0.store(Some(Arc::new(metrics)));
     }
+
+    pub(super) fn load(&self) -> Option<Arc<Metrics>> {
+        self.0.load_full()
+    }
 }
 
 /// What the admin port tells.
@@ -75,6 +81,8 @@ impl Probes {
     /// Answers until it is dropped.
     pub async fn serve(self, listener: TcpListener) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let scrapes = Scrapes::new(self.metrics.clone());
+        let health = LastHealth::default();
         loop {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
                 return;
@@ -83,15 +91,20 @@ impl Probes {
                 tokio::time::sleep(super::ACCEPT_PAUSE).await;
                 continue;
             };
-            let probes = self.clone();
+            let (probes, scrapes, health) = (self.clone(), scrapes.clone(), health.clone());
             tokio::spawn(async move {
                 let _permit = permit;
-                let service = service_fn(|request| probes.answer(request));
+                let progress = Progress::default();
+                let service =
+                    service_fn(|request| probes.answer(request, &scrapes, &health, &progress));
                 let connection =
                     http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIME_MAX, connection).await
-                {
-                    debug!(%error, "probe ended");
+                let limit = tokio::time::timeout(CONNECTION_TIME_MAX, progress.stalled());
+                tokio::select! {
+                    outcome = connection => if let Err(error) = outcome {
+                        debug!(%error, "connection to the metrics address failed");
+                    },
+                    _ = limit => debug!("closed a connection to the metrics address"),
                 }
             });
         }
@@ -100,35 +113,37 @@ impl Probes {
     async fn answer(
         &self,
         request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        scrapes: &Scrapes,
+        health: &LastHealth,
+        progress: &Progress,
+    ) -> Result<Response<Answer>, Infallible> {
         Ok(match request.uri().path() {
-            "/metrics" => self.metrics().await,
-            "/healthz" => self.health().await,
+            "/metrics" => metrics(scrapes, progress).await,
+            "/healthz" => self.health(health).await,
             "/readyz" => self.readiness(),
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         })
     }
 
-    async fn metrics(&self) -> Response<Full<Bytes>> {
-        let metrics = self.metrics.clone();
-        let texts = move || metrics.0.load_full().map(|metrics| metrics.text());
-        let body = match tokio::task::spawn_blocking(texts).await {
-            Ok(Some(body)) => body,
-            Ok(None) => return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-            Err(_) => return text(StatusCode::INTERNAL_SERVER_ERROR, "metrics failed\n"),
-        };
-        let mut response = Response::new(Full::from(body));
-        let format = HeaderValue::from_static(prometheus::TEXT_FORMAT);
-        response.headers_mut().insert(CONTENT_TYPE, format);
-        response
-    }
-
-    /// Whether a restart would mend anything: the loop is stuck or a worker has died. That the end
-    /// is near is no reason to hasten it.
-    async fn health(&self) -> Response<Full<Bytes>> {
+    /// Whether a restart would help: the loop is stuck or a worker has died. A daemon that drains
+    /// is healthy. However many clients ask, the loop is asked a few times a second.
+    async fn health(&self, last: &LastHealth) -> Response<Answer> {
         if self.readiness.0.load(Ordering::Relaxed) == DRAINING {
             return text(StatusCode::OK, "draining\n");
         }
+        let mut last = last.lock().await;
+        let (status, words) = match *last {
+            Some((at, health)) if at.elapsed() < HEALTH_AGE_MAX => health,
+            _ => {
+                let health = self.ask_health().await;
+                *last = Some((Instant::now(), health));
+                health
+            }
+        };
+        text(status, words)
+    }
+
+    async fn ask_health(&self) -> (StatusCode, &'static str) {
         let (question, answer) = oneshot::channel();
         let asked = async {
             self.questions.send(Question::Status(question)).await.ok()?;
@@ -136,14 +151,14 @@ impl Probes {
         };
         match tokio::time::timeout(LOOP_TIME_MAX, asked).await {
             Ok(Some(status)) if status.workers.iter().all(|worker| worker.is_running) => {
-                text(StatusCode::OK, "ok\n")
+                (StatusCode::OK, "ok\n")
             }
-            Ok(Some(_)) => text(StatusCode::INTERNAL_SERVER_ERROR, "a worker has died\n"),
-            Ok(None) | Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "control is stuck\n"),
+            Ok(Some(_)) => (StatusCode::INTERNAL_SERVER_ERROR, "a worker has died\n"),
+            Ok(None) | Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "control is stuck\n"),
         }
     }
 
-    fn readiness(&self) -> Response<Full<Bytes>> {
+    fn readiness(&self) -> Response<Answer> {
         match self.readiness.0.load(Ordering::Relaxed) {
             READY => text(StatusCode::OK, "ok\n"),
             DRAINING => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
@@ -152,13 +167,35 @@ impl Probes {
     }
 }
 
-fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
+async fn metrics(scrapes: &Scrapes, progress: &Progress) -> Response<Answer> {
+    match scrapes.body(progress).await {
+        Ok(body) => {
+            let mut response = Response::new(body.boxed_unsync());
+            let format = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+            response.headers_mut().insert(CONTENT_TYPE, format);
+            response
+        }
+        Err(Unavailable::Starting) => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        Err(Unavailable::Failed) => text(StatusCode::INTERNAL_SERVER_ERROR, "metrics failed\n"),
+    }
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<Answer> {
+    let mut response = Response::new(Full::from(text).boxed_unsync());
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);
     response
 }
+
+/// The state of the loop and the workers, and when it was asked for.
+type LastHealth = Arc<Mutex<Option<(Instant, (StatusCode, &'static str))>>>;
+
+/// For how long that holds.
+const HEALTH_AGE_MAX: Duration = Duration::from_millis(250);
+
+/// The body of an answer.
+type Answer = UnsyncBoxBody<Bytes, Infallible>;
 
 const READY: u8 = 1;
 const DRAINING: u8 = 2;

@@ -1,6 +1,6 @@
 //! Flags of what can be seen of a running daemon.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -10,8 +10,11 @@ use crate::proxy::{Escape, RequestMetrics, Target, Template, TemplateError, Trac
 /// Flags of what can be seen.
 #[derive(Debug, Args)]
 pub struct Observe {
-    /// Address for /metrics, /healthz and /readyz [default: 127.0.0.1:10254, if it is free].
-    #[arg(long, env = "SLUICE_METRICS_ADDRESS", value_name = "IP:PORT")]
+    /// Address for /metrics, /healthz and /readyz; the port is 10254 unless it is given. Clients
+    /// that reach it read the names of all hosts, namespaces and Services: bind it to loopback or
+    /// to an address of the cluster's own network [default: 127.0.0.1:10254].
+    #[arg(long, env = "SLUICE_METRICS_ADDRESS", value_name = "IP[:PORT]",
+          value_parser = metrics_address)]
     pub metrics_address: Option<SocketAddr>,
 
     /// Whether requests are counted by route, status and method, in the counter and the histograms
@@ -59,6 +62,18 @@ pub struct Observe {
     pub otlp_service_name: String,
 }
 
+/// An address with or without a port; an empty text, as of an unset field of a pod, is refused.
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    let ip = text.trim_start_matches('[').trim_end_matches(']');
+    match ip.parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, METRICS_ADDRESS.port())),
+        Err(_) => Err("expected an IP address, with or without a port".to_owned()),
+    }
+}
+
 fn collector(text: &str) -> Result<String, String> {
     let url: http::Uri = text.parse().map_err(|error| format!("no URL: {error}"))?;
     match (url.scheme_str(), url.host()) {
@@ -74,8 +89,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// Where metrics are served unless something else is asked for: the port of ingress-nginx.
-pub const METRICS_ADDRESS: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 10254);
+pub const METRICS_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10254);
 
 /// Format of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -120,5 +134,22 @@ impl Observe {
         };
         let path = self.access_log_path.clone();
         Ok(Some((template, path.map_or(Target::Stdout, Target::File))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_address_takes_an_address_of_either_family_with_or_without_a_port() {
+        let read = |text: &str| metrics_address(text).map(|address| address.to_string());
+        assert_eq!(read("10.0.0.7"), Ok("10.0.0.7:10254".to_owned()));
+        assert_eq!(read("10.0.0.7:9"), Ok("10.0.0.7:9".to_owned()));
+        assert_eq!(read("fd00::7"), Ok("[fd00::7]:10254".to_owned()));
+        assert_eq!(read("[fd00::7]:9"), Ok("[fd00::7]:9".to_owned()));
+        for text in ["", ":9", "localhost", "10.0.0.7:port"] {
+            read(text).unwrap_err();
+        }
     }
 }

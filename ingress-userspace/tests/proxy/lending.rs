@@ -116,7 +116,9 @@ fn under_steady_load_nearly_every_request_uses_a_connection_again() {
         pod: String::new(),
     };
     let workers = [proxy.worker, second];
-    let text = Metrics::new(identity, &workers, proxy.table.clone()).text();
+    let text = Metrics::new(identity, &workers, proxy.table.clone())
+        .snapshot()
+        .text();
     let ratio = text
         .lines()
         .find_map(|line| line.strip_prefix("sluice_upstream_reuse_ratio "))

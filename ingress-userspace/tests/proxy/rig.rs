@@ -152,7 +152,9 @@ impl Proxy {
             pod: "pod".to_owned(),
         };
         let workers = std::slice::from_ref(&self.worker);
-        Metrics::new(identity, workers, self.table.clone()).text()
+        Metrics::new(identity, workers, self.table.clone())
+            .snapshot()
+            .text()
     }
 
     pub(crate) fn client(&self) -> Client {

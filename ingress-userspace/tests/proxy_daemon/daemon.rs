@@ -57,6 +57,16 @@ impl Place {
         std::fs::write(&file, changed).unwrap();
     }
 
+    /// Adds an Ingress that sends these hosts to the same Service.
+    pub(crate) fn add_hosts(&self, hosts: &[String]) {
+        let mut manifest = String::from(HOSTS);
+        for host in hosts {
+            manifest += &format!("  - {{host: {host}, http: {{paths: [{PATH}]}}}}\n");
+        }
+        let file = self.directory.path().join("manifests/hosts.yaml");
+        std::fs::write(file, manifest).unwrap();
+    }
+
     /// Starts a daemon and waits until it is ready.
     pub(crate) fn start(&self, name: &str, flags: &[&str]) -> Daemon {
         let mut daemon = self.spawn(name, flags);
@@ -105,11 +115,21 @@ impl Daemon {
         answer.unwrap_or_else(|| panic!("no answer from {address}: {}", self.log()))
     }
 
+    /// One `GET` for another host.
+    pub(crate) fn get_host(&self, address: SocketAddr, host: &str, path: &str) -> Answer {
+        let answer = Self::try_get_host(address, host, path);
+        answer.unwrap_or_else(|| panic!("no answer from {address}: {}", self.log()))
+    }
+
     /// `None` if nobody answers there.
     pub(crate) fn try_get(address: SocketAddr, path: &str) -> Option<Answer> {
+        Self::try_get_host(address, "one.test", path)
+    }
+
+    fn try_get_host(address: SocketAddr, host: &str, path: &str) -> Option<Answer> {
         let mut stream = TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: one.test\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
         read_answer(&mut BufReader::new(stream))
     }
@@ -130,6 +150,21 @@ impl Daemon {
             assert!(Instant::now() < deadline, "it does not end: {}", self.log());
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// How many file descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let directory = format!("/proc/{}/fd", self.process.id());
+        std::fs::read_dir(directory).unwrap().count()
+    }
+
+    /// Resident memory in KiB, now (`VmRSS:`) or at its largest (`VmHWM:`).
+    pub(crate) fn resident_kib(&self, field: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.unwrap();
+        let line = status.lines().find(|line| line.starts_with(field));
+        let number = line.unwrap().split_whitespace().nth(1);
+        number.unwrap().parse().unwrap()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -159,11 +194,32 @@ pub(crate) fn read_answer(stream: &mut BufReader<TcpStream>) -> Option<Answer> {
     });
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).ok()?;
+    if head
+        .to_ascii_lowercase()
+        .contains("transfer-encoding: chunked")
+    {
+        body = read_chunks(stream)?;
+    }
     Some(Answer {
         status: head.split(' ').nth(1)?.parse().ok()?,
         head,
         body: String::from_utf8(body).unwrap(),
     })
+}
+
+fn read_chunks(stream: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).ok()?;
+        let length = usize::from_str_radix(line.trim_end(), 16).ok()?;
+        let mut chunk = vec![0; length + 2];
+        stream.read_exact(&mut chunk).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(&chunk[..length]);
+    }
 }
 
 /// A server that answers every request with `ok`.
@@ -220,6 +276,17 @@ static NEXT_PORT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::n
 
 /// How long a test waits before it says that something does not happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+const HOSTS: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: hosts, namespace: web}
+spec:
+  rules:
+";
+
+const PATH: &str =
+    "{path: /, pathType: Prefix, backend: {service: {name: cart, port: {number: 80}}}}";
 
 const MANIFEST: &str = "\
 apiVersion: networking.k8s.io/v1

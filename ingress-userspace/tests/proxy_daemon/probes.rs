@@ -1,5 +1,8 @@
 //! The admin port.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use crate::daemon::{Daemon, Place, origin, wait_for};
 
 #[test]
@@ -57,4 +60,39 @@ fn a_daemon_that_is_told_to_end_ends() {
     daemon.terminate();
     assert!(daemon.wait().success(), "{}", daemon.log());
     assert!(Daemon::try_get(daemon.http, "/").is_none());
+}
+
+/// Clients of the metrics address that ask and never read cost one snapshot, not a text each.
+#[test]
+fn scrapers_that_do_not_read_cost_no_text_each() {
+    let place = Place::new(origin());
+    let hosts: Vec<String> = (0..400).map(|number| format!("h{number}.test")).collect();
+    place.add_hosts(&hosts);
+    let daemon = place.start("a", &[]);
+    for host in &hosts {
+        assert_eq!(daemon.get_host(daemon.http, host, "/").status, 200);
+    }
+    let text = daemon.get(daemon.admin, "/metrics");
+    assert_eq!(text.status, 200);
+    assert!(text.body.len() > 5 << 20, "{}", text.body.len());
+    let before = daemon.resident_kib("VmRSS:");
+    let descriptors = daemon.descriptors();
+    let stalled: Vec<_> = (0..60)
+        .map(|_| {
+            let mut stream = TcpStream::connect(daemon.admin).unwrap();
+            stream
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+                .unwrap();
+            stream
+        })
+        .collect();
+    wait_for("all scrapers to be connected", || {
+        daemon.descriptors() >= descriptors + stalled.len()
+    });
+    wait_for("scrapers that do not read to be closed", || {
+        daemon.descriptors() <= descriptors
+    });
+    let growth = daemon.resident_kib("VmHWM:").saturating_sub(before);
+    assert!(growth < 96 << 10, "{growth} KiB");
+    assert_eq!(daemon.get(daemon.admin, "/healthz").status, 200);
 }

@@ -23,6 +23,7 @@ pub(crate) mod family;
 pub(crate) mod histogram;
 pub(crate) mod labels;
 pub(crate) mod process;
+pub(crate) mod requests;
 pub(crate) mod series;
 pub(crate) mod tally;
 pub(crate) mod worker;

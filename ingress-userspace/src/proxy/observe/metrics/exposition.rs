@@ -4,17 +4,16 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 
-use super::family::{LabelPairs, counter, float, gauge, histogram, labels};
-use super::histogram::{Bounds, Lengths, Seconds, Sizes};
+use super::family::{LabelPairs, counter, float, gauge, labels};
 use super::labels::SlotKey;
 use super::process;
-use super::series::{MethodLabel, Series};
-use super::tally::{Measure, Totals};
+use super::requests::{self, Sum};
+use super::series::MethodLabel;
 use super::worker;
 use crate::proxy::runtime::counters::{DatapathSnapshot, WorkerSnapshot};
 use crate::proxy::table::{Table, TableHandle};
@@ -53,21 +52,19 @@ impl Metrics {
         }
     }
 
-    /// Everything as text for Prometheus. Takes long when there are many routes: not for a thread
-    /// that has something else to do.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.families(), &mut text) {
-            tracing::warn!(%error, "metrics can't be written");
+    /// All values at this instant. Takes a while when there are many routes: not for a thread that
+    /// has something else to do.
+    pub fn snapshot(&self) -> MetricsSnapshot {
+        MetricsSnapshot {
+            sums: self.sums(),
+            others: encode(&self.families()),
         }
-        text
     }
 
     fn families(&self) -> Vec<MetricFamily> {
         let constant = self.constant();
         let snapshots: Vec<_> = self.workers.iter().map(WorkerReader::snapshot).collect();
-        let mut families = self.requests(&constant);
-        families.extend(stub_status(&constant, &snapshots));
+        let mut families = stub_status(&constant, &snapshots).to_vec();
         families.extend(process::families(&constant, self.workers.len()));
         families.extend(self.configuration(&constant));
         families.extend(self.certificates());
@@ -86,67 +83,18 @@ impl Metrics {
         ])
     }
 
-    fn requests(&self, constant: &LabelPairs) -> Vec<MetricFamily> {
+    /// What all workers have counted of each route, status and method.
+    fn sums(&self) -> Vec<Sum> {
+        let constant = self.constant();
         let mut sums: HashMap<(SlotKey, u16, MethodLabel), Sum> = HashMap::new();
         for series in self.workers.iter().flat_map(|worker| worker.series.all()) {
             let key = (series.labels.slot, series.status, series.method);
             let sum = sums.entry(key);
-            sum.or_insert_with(|| Sum::new(constant, &series)).totals += &series.tally.read();
+            sum.or_insert_with(|| Sum::new(&constant, &series)).totals += &series.tally.read();
         }
         let mut sums: Vec<_> = sums.into_values().collect();
         sums.sort_unstable_by(|a, b| a.order.cmp(&b.order));
-        let requests = sums
-            .iter()
-            .map(|sum| (sum.labels.clone(), float(sum.totals.requests)));
-        vec![
-            counter(
-                "nginx_ingress_controller_requests",
-                "Requests that have ended",
-                requests,
-            ),
-            of::<Seconds>(
-                "nginx_ingress_controller_request_duration_seconds",
-                "From the head of a request to the end of its response",
-                &sums,
-                Measure::RequestDuration,
-            ),
-            of::<Seconds>(
-                "nginx_ingress_controller_response_duration_seconds",
-                "From the choice of an endpoint to the end of its response",
-                &sums,
-                Measure::ResponseDuration,
-            ),
-            of::<Seconds>(
-                "nginx_ingress_controller_header_duration_seconds",
-                "From the choice of an endpoint to the head of its response",
-                &sums,
-                Measure::HeaderDuration,
-            ),
-            of::<Seconds>(
-                "nginx_ingress_controller_connect_duration_seconds",
-                "For a connection to an endpoint; none where one was open",
-                &sums,
-                Measure::ConnectDuration,
-            ),
-            of::<Lengths>(
-                "nginx_ingress_controller_request_size",
-                "Bytes of a request, head and body",
-                &sums,
-                Measure::RequestSize,
-            ),
-            of::<Lengths>(
-                "nginx_ingress_controller_response_size",
-                "Bytes of a response, head and body",
-                &sums,
-                Measure::ResponseSize,
-            ),
-            of::<Sizes>(
-                "nginx_ingress_controller_bytes_sent",
-                "Bytes of a response, head and body, in coarser buckets",
-                &sums,
-                Measure::BytesSent,
-            ),
-        ]
+        sums
     }
 
     fn configuration(&self, constant: &LabelPairs) -> Vec<MetricFamily> {
@@ -265,48 +213,39 @@ impl std::fmt::Write for Hash {
     }
 }
 
-/// The series of all workers with the same labels.
-struct Sum {
-    order: (String, String, String, String, u16, &'static str),
-    labels: LabelPairs,
-    totals: Totals,
+/// All metrics at one instant, written as text part by part: the text of many routes is some
+/// twenty times as large as what it is made from.
+pub struct MetricsSnapshot {
+    sums: Vec<Sum>,
+    /// Everything that is not counted by route.
+    others: String,
 }
 
-impl Sum {
-    fn new(constant: &LabelPairs, series: &Series) -> Self {
-        let key = &series.labels.key;
-        let mut pairs = constant.clone();
-        pairs.extend(labels([
-            ("canary", ""),
-            ("host", &*key.host),
-            ("ingress", &*key.ingress),
-            ("method", series.method.as_str()),
-            ("namespace", &*key.namespace),
-            ("path", &*key.path),
-            ("service", &*key.service),
-            ("status", &*series.status.to_string()),
-        ]));
-        let text = |text: &Arc<str>| text.to_string();
-        Self {
-            order: (
-                text(&key.namespace),
-                text(&key.ingress),
-                text(&key.host),
-                text(&key.path),
-                series.status,
-                series.method.as_str(),
-            ),
-            labels: pairs,
-            totals: Totals::default(),
+impl MetricsSnapshot {
+    /// One part of the text for Prometheus, of at most some 100 KiB for each; `None` after the
+    /// last. The parts in their order are the whole text.
+    pub fn part(&self, index: usize) -> Option<String> {
+        let parts = requests::parts(&self.sums);
+        match index.checked_sub(parts) {
+            None => Some(requests::part(&self.sums, index)),
+            Some(0) => Some(self.others.clone()),
+            Some(_) => None,
         }
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> String {
+        (0..).map_while(|index| self.part(index)).collect()
     }
 }
 
-fn of<B: Bounds>(name: &str, help: &str, sums: &[Sum], measure: Measure) -> MetricFamily {
-    let samples = sums
-        .iter()
-        .map(|sum| (sum.labels.clone(), sum.totals.of(measure).clone()));
-    histogram::<B>(name, help, samples)
+/// The text format of Prometheus.
+pub(crate) fn encode(families: &[MetricFamily]) -> String {
+    let mut text = String::new();
+    if let Err(error) = TextEncoder::new().encode_utf8(families, &mut text) {
+        tracing::warn!(%error, "failed to encode metrics");
+    }
+    text
 }
 
 /// What nginx's `stub_status` module tells.

@@ -1,0 +1,190 @@
+//! What `/metrics` answers: one snapshot for all clients that come within a second, rendered part by
+//! part as each of them reads.
+//!
+//! Invariant: however many clients scrape, and however slowly they read, no more than
+//! [`SNAPSHOTS_MAX`] snapshots and [`PARTS_KEPT`] rendered parts of each are in memory.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::probes::MetricsSlot;
+use crate::proxy::MetricsSnapshot;
+
+/// The snapshot that clients share.
+#[derive(Clone)]
+pub(super) struct Scrapes {
+    metrics: MetricsSlot,
+    current: Arc<tokio::sync::Mutex<Option<Arc<Scrape>>>>,
+    room: Arc<Semaphore>,
+}
+
+/// Why there are no metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unavailable {
+    /// No worker runs yet.
+    Starting,
+    /// The values could not be read.
+    Failed,
+}
+
+/// One snapshot, and the parts of its text that were rendered last.
+struct Scrape {
+    made: Instant,
+    snapshot: MetricsSnapshot,
+    parts: Mutex<VecDeque<(usize, Bytes)>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Scrapes {
+    pub(super) fn new(metrics: MetricsSlot) -> Self {
+        Self {
+            metrics,
+            current: Arc::default(),
+            room: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
+        }
+    }
+
+    /// The body of a response, which notes in `progress` when its client reads.
+    pub(super) async fn body(&self, progress: &Progress) -> Result<ScrapeBody, Unavailable> {
+        let mut current = self.current.lock().await;
+        if let Some(scrape) = &*current
+            && scrape.made.elapsed() < SNAPSHOT_AGE_MAX
+        {
+            return Ok(ScrapeBody::new(scrape, progress));
+        }
+        let permit = Arc::clone(&self.room).try_acquire_owned();
+        let Ok(permit) = permit else {
+            // Slow clients still read older ones: an old snapshot is better than one more.
+            let scrape = current.as_ref().ok_or(Unavailable::Failed)?;
+            return Ok(ScrapeBody::new(scrape, progress));
+        };
+        let metrics = self.metrics.load().ok_or(Unavailable::Starting)?;
+        let snapshot = spawn_blocking(move || metrics.snapshot()).await;
+        let scrape = Arc::new(Scrape {
+            made: Instant::now(),
+            snapshot: snapshot.map_err(|_| Unavailable::Failed)?,
+            parts: Mutex::default(),
+            _permit: permit,
+        });
+        *current = Some(Arc::clone(&scrape));
+        Ok(ScrapeBody::new(&scrape, progress))
+    }
+}
+
+impl Scrape {
+    /// A part of the text, rendered for the first client that reads as far as this.
+    fn part(&self, index: usize) -> Option<Bytes> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = parts.iter().find(|(part, _)| *part == index) {
+            return Some(text.clone());
+        }
+        let text = Bytes::from(self.snapshot.part(index)?);
+        if parts.len() == PARTS_KEPT {
+            parts.pop_front();
+        }
+        parts.push_back((index, text.clone()));
+        Some(text)
+    }
+}
+
+/// The text of a snapshot, for one client.
+pub(super) struct ScrapeBody {
+    scrape: Arc<Scrape>,
+    next: usize,
+    rendering: Option<JoinHandle<Option<Bytes>>>,
+    progress: Progress,
+}
+
+impl ScrapeBody {
+    fn new(scrape: &Arc<Scrape>, progress: &Progress) -> Self {
+        progress.note();
+        Self {
+            scrape: Arc::clone(scrape),
+            next: 0,
+            rendering: None,
+            progress: progress.clone(),
+        }
+    }
+}
+
+impl Body for ScrapeBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        this.progress.note();
+        let rendering = this.rendering.get_or_insert_with(|| {
+            let (scrape, index) = (Arc::clone(&this.scrape), this.next);
+            spawn_blocking(move || scrape.part(index))
+        });
+        let part = ready!(Pin::new(rendering).poll(cx));
+        this.rendering = None;
+        this.next += 1;
+        Poll::Ready(part.ok().flatten().map(|text| Ok(Frame::data(text))))
+    }
+}
+
+impl Drop for ScrapeBody {
+    fn drop(&mut self) {
+        self.progress.end();
+    }
+}
+
+/// When the client of a connection last took some of a response.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    fn note(&self) {
+        self.0.store(milliseconds(), Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Ends when the client has taken nothing of a response for [`STALL_MAX`].
+    pub(super) async fn stalled(&self) {
+        loop {
+            tokio::time::sleep(STALL_CHECK).await;
+            let noted = self.0.load(Ordering::Relaxed);
+            if noted != 0 && milliseconds().saturating_sub(noted) > STALL_MILLISECONDS_MAX {
+                return;
+            }
+        }
+    }
+}
+
+/// Milliseconds since the first call, and one.
+fn milliseconds() -> u64 {
+    static FIRST: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let elapsed = FIRST.get_or_init(Instant::now).elapsed();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX - 1) + 1
+}
+
+/// For how long clients share a snapshot.
+const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// Snapshots that are read at the same time.
+const SNAPSHOTS_MAX: usize = 2;
+
+/// Rendered parts of one snapshot that are kept for further clients: some 3 MiB.
+const PARTS_KEPT: usize = 32;
+
+/// For how long a client may take nothing of a response, in milliseconds.
+const STALL_MILLISECONDS_MAX: u64 = 5_000;
+const STALL_CHECK: Duration = Duration::from_secs(1);
