@@ -1,0 +1,11 @@
+//! The formats that Sluice speaks, as functions from bytes to values and back.
+//!
+//! This crate does no I/O and knows no clock, runtime or configuration. The proxy reads and writes
+//! sockets and asks this crate what the bytes mean. The fuzz targets in `tests/fuzz` depend on it.
+//!
+//! Invariant: no input makes a function panic, loop without an end or keep more than a named bound.
+
+#[cfg(any(test, feature = "corpus"))]
+pub mod corpus;
+pub mod http1;
+pub mod limits;
