@@ -5,7 +5,12 @@
 //!
 //! Invariant: no input makes a function panic, loop without an end or keep more than a named bound.
 
-#[cfg(any(test, feature = "corpus"))]
+#[cfg(any(test, feature = "testing"))]
 pub mod corpus;
+pub mod hpack;
 pub mod http1;
+pub mod http2;
 pub mod limits;
+pub mod proxy_protocol;
+#[cfg(feature = "websocket")]
+pub mod websocket;

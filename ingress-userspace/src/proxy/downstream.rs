@@ -6,7 +6,6 @@ pub(crate) mod client_body;
 pub(crate) mod connection;
 pub(crate) mod driver;
 pub(crate) mod framing;
-pub(crate) mod hpack;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod inbound;

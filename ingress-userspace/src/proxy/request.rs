@@ -12,4 +12,3 @@ pub(crate) mod replay;
 pub(crate) mod response;
 pub(crate) mod retry;
 pub(crate) mod upgrade;
-pub(crate) mod websocket;

@@ -10,6 +10,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::service::service_fn;
+use ingress_wire::proxy_protocol::Origin;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -21,7 +22,7 @@ use crate::proxy::downstream::http1::Http1;
 use crate::proxy::downstream::http2::Http2;
 use crate::proxy::downstream::lingering_close::OverTcp;
 use crate::proxy::downstream::listen::{Datapath, Scheme};
-use crate::proxy::downstream::proxy_protocol::{self, Origin};
+use crate::proxy::downstream::proxy_protocol;
 use crate::proxy::l4::relay::{self, Relay};
 use crate::proxy::request::body::ResponseBody;
 use crate::proxy::request::forward;

@@ -12,11 +12,9 @@
 mod blocks;
 mod body;
 mod data;
-mod frame;
+mod flush;
 mod frames;
 mod head;
-mod input;
-mod output;
 mod reset_budget;
 mod respond;
 mod session;
@@ -32,11 +30,10 @@ use hyper::rt::{Read, ReadBuf, Write};
 use thiserror::Error;
 
 pub(crate) use body::RequestStream;
-pub(crate) use frame::Reason;
+pub(crate) use ingress_wire::http2::Reason;
 pub(crate) use tunnel::Tunnel;
 
 use self::frames::Frames;
-use self::input::Input;
 use self::session::Session;
 use crate::proxy::downstream::connection::Connection;
 use crate::proxy::downstream::driver::{ConnectionDriver, Next};
@@ -45,11 +42,12 @@ use crate::proxy::runtime::fairness::let_others;
 use crate::proxy::runtime::limits::{
     HTTP2_OUTPUT_BYTES_MAX, HTTP2_REQUESTS_MAX, TUNNEL_READ_BYTES_MAX, TURN_BYTES_MAX,
 };
+use ingress_wire::http2::FrameReader;
 
 /// A connection to a client.
 pub(crate) struct Http2<I> {
     io: I,
-    input: Input,
+    input: FrameReader,
     frames: Frames,
     session: Ending,
     is_over: bool,
@@ -74,7 +72,7 @@ impl<I: Read + Write + Unpin> Http2<I> {
         let session = Session::new();
         Self {
             io,
-            input: Input::default(),
+            input: FrameReader::default(),
             frames: Frames::new(&session, connection),
             session: Ending(session),
             is_over: false,
@@ -140,8 +138,8 @@ impl<I: Read + Write + Unpin> Http2<I> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut output = self.session.0.output.borrow_mut();
-        output.poll_flush(&mut self.io, cx)
+        let mut queue = self.session.0.output.borrow_mut();
+        flush::poll_flush(&mut queue, &mut self.io, cx)
     }
 
     /// Ends all streams, and says what is still to be said. Who does not take that at once is not
@@ -223,7 +221,7 @@ where
 }
 
 /// What has come does what it is there for.
-fn handle(input: &mut Input, frames: &mut Frames, mut bytes: &[u8]) -> Result<(), Reason> {
+fn handle(input: &mut FrameReader, frames: &mut Frames, mut bytes: &[u8]) -> Result<(), Reason> {
     while let Some(piece) = input.next(&mut bytes)? {
         frames.handle(piece)?;
     }

@@ -3,19 +3,14 @@
 //! A header is looked at where it lies in the socket and taken out when it is complete, so that no
 //! byte of what follows is touched.
 
-#[cfg(test)]
-mod check;
-mod header;
-
 use std::io;
 use std::os::fd::AsFd as _;
 
+use ingress_wire::proxy_protocol::{HEADER_BYTES_MAX, Origin, Parsed, parse};
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
 
 use crate::proxy::downstream::peek::{Seen, peek};
-use header::{HEADER_BYTES_MAX, Parsed, parse};
-pub(crate) use header::{Origin, header};
 
 /// Waits for a header and takes it out of the socket.
 pub(crate) async fn read(stream: &TcpStream) -> io::Result<Origin> {

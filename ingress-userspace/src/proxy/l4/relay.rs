@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ingress_core::ir::ProxyVersion;
+use ingress_wire::proxy_protocol::{self, Version};
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 
 use crate::proxy::downstream::connection::Connection;
 use crate::proxy::downstream::peek::{Seen, peek};
-use crate::proxy::downstream::proxy_protocol;
 use crate::proxy::l4::tunnel::{self, Side};
 use crate::proxy::runtime::limits::{CLIENT_HELLO_BYTES_MAX, TRIES_MAX};
 use crate::proxy::runtime::stream::UpstreamStream;
@@ -77,9 +77,9 @@ impl Relay {
             // The client sees its connection end.
             return worker.counters.relay_failures.increment();
         };
-        let header = self
-            .sends_proxy_header
-            .map(|version| proxy_protocol::header(version, self.source, self.destination));
+        let header = self.sends_proxy_header.map(|version| {
+            proxy_protocol::header(wire_version(version), self.source, self.destination)
+        });
         let client = Side {
             stream: self.stream,
             early: header.map(Bytes::from).unwrap_or_default(),
@@ -88,6 +88,13 @@ impl Relay {
         let limit = worker.timeouts.relay_idle;
         let carried = tunnel::run(client, endpoint, limit, worker).await;
         worker.counters.relayed_bytes.add(carried.up + carried.down);
+    }
+}
+
+fn wire_version(version: ProxyVersion) -> Version {
+    match version {
+        ProxyVersion::V1 => Version::V1,
+        ProxyVersion::V2 => Version::V2,
     }
 }
 

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use http::HeaderValue;
+use ingress_wire::http1::FieldLines;
 
 use crate::proxy::downstream::listen::Scheme;
 use crate::proxy::request::head::{
@@ -28,9 +29,8 @@ pub(crate) struct Lines {
     pub(crate) request_id: Option<RequestId>,
 }
 
-impl Lines {
-    /// Appends them.
-    pub(crate) fn write(&self, text: &mut Vec<u8>) {
+impl FieldLines for Lines {
+    fn write(&self, text: &mut Vec<u8>) {
         let own = [
             ("host: ", self.host.as_ref().map(HeaderValue::as_bytes)),
             ("x-forwarded-host: ", Some(self.forwarded_host.as_bytes())),
@@ -49,12 +49,13 @@ impl Lines {
         text.extend_from_slice(&self.connection);
     }
 
-    /// Bytes that they have, or a few more.
-    pub(crate) fn length(&self) -> usize {
+    fn length(&self) -> usize {
         let host = self.host.as_ref().map_or(0, HeaderValue::len);
         self.connection.len() + host + self.forwarded_host.len() + ROOM
     }
+}
 
+impl Lines {
     /// Those of them that all requests of a connection have.
     pub(crate) fn of_connection(
         client: &HeaderValue,

@@ -19,6 +19,7 @@ use hyper::ext::Protocol;
 use hyper::rt::Executor as _;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use ingress_wire::websocket::{self, Accept};
 
 use crate::proxy::downstream::connection::Connection;
 use crate::proxy::downstream::http2::Tunnel;
@@ -26,7 +27,6 @@ use crate::proxy::l4::tunnel::{self, Side};
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::error::Failure;
 use crate::proxy::request::response::rewrite;
-use crate::proxy::request::websocket::{self, Accept};
 use crate::proxy::runtime::executor::LocalExecutor;
 use crate::proxy::runtime::stream::{Joined, UpstreamStream};
 use crate::proxy::upstream::response_source::Carrier;

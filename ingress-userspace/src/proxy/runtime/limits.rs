@@ -107,18 +107,6 @@ pub(crate) const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
 /// Reads of one socket for datagrams before others get a turn.
 pub(crate) const DATAGRAM_BATCH_MAX: usize = 32;
 
-/// Bytes of a response head.
-pub(crate) const HEAD_BYTES_MAX: usize = 32 * 1024;
-
-/// Fields of a response head, and trailer fields: as many as hyper takes of a request.
-pub(crate) const FIELDS_MAX: usize = 100;
-
-/// Interim responses (RFC 9110 §15.2) before a final one.
-pub(crate) const INTERIM_RESPONSES_MAX: usize = 32;
-
-/// Bytes of the lines between the chunks of one body beyond the sizes themselves.
-pub(crate) const CHUNK_LINES_BYTES_MAX: usize = 16 * 1024;
-
 /// Bytes that one HTTP/1 connection buffers in each direction: what a large body moves by at
 /// once, and the most that a client who does not read holds.
 pub(crate) const CONNECTION_BUFFER_BYTES_MAX: usize = 128 * 1024;

@@ -9,11 +9,6 @@
 //! and one for each body between a connection and its user: here both are the same task, and nothing
 //! has to pass from one to the other.
 
-#[cfg(test)]
-mod check;
-mod decode;
-mod encode;
-mod head;
 mod send;
 
 use std::io;
@@ -25,8 +20,12 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
+use ingress_wire::http1::{
+    BodyDecoder, BodyError, Decoded, FieldRanges, HeadBounds, HeadReader, RequestBodySize,
+    RequestContext, RequestReader, ResponseError, write_request,
+};
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
@@ -41,9 +40,6 @@ use crate::proxy::runtime::stream::{Stream as _, UpstreamStream};
 use crate::proxy::runtime::timer::Timers;
 use crate::proxy::upstream::liveness::{self, Patient};
 use crate::proxy::upstream::response_timeout::{Patience, Wait};
-use decode::{BadBody, Decoded, Decoder};
-use encode::{Size, encode};
-use head::{BadHead, HeadReader};
 use send::{SendFault, Sender};
 
 /// An open HTTP/1.1 connection to an endpoint.
@@ -64,7 +60,7 @@ struct Received {
     reader: HeadReader,
     /// Where fields go; with the room of a map that was used before.
     headers: HeaderMap,
-    body: Decoder,
+    body: BodyDecoder,
     /// Whether another request may follow.
     keeps_alive: bool,
 }
@@ -98,10 +94,10 @@ pub(crate) enum Fault {
     RequestBody,
     /// The head of its answer.
     #[error("response head is no good")]
-    Head(#[from] BadHead),
+    Head(#[from] ResponseError),
     /// The body of its answer.
     #[error("response body is no good")]
-    Body(#[from] BadBody),
+    Body(#[from] BodyError),
     /// Anything over HTTP/2.
     #[error("HTTP/2 stream or connection broke")]
     Http2(#[source] hyper::Error),
@@ -134,7 +130,7 @@ impl Upstream {
                 room: ROOM_MIN,
                 reader: HeadReader::default(),
                 headers: HeaderMap::new(),
-                body: Decoder::length(0),
+                body: BodyDecoder::length(0),
                 keeps_alive: true,
             },
             idle_since: timers.now(),
@@ -237,13 +233,20 @@ impl Upstream {
     fn begin(&mut self, request: Request<RequestBody>) -> Method {
         let hint = request.body().size_hint();
         let size = match hint.exact() {
-            _ if request.body().is_end_stream() => Size::None,
-            Some(length) => Size::Exactly(length),
-            None => Size::Unknown,
+            _ if request.body().is_end_stream() => RequestBodySize::Empty,
+            Some(length) => RequestBodySize::Exactly(length),
+            None => RequestBodySize::Unknown,
         };
         let (mut head, body) = request.into_parts();
-        self.sender
-            .begin(body, |body, text| encode(&head, body.lines(), size, text));
+        self.sender.begin(body, |body, text| {
+            let context = RequestContext {
+                lines: body.lines(),
+                raw_target: None,
+                spelling: None,
+                body: size,
+            };
+            write_request(&head, &context, text)
+        });
         head.headers.clear();
         self.received.headers = head.headers;
         self.received.reader.begin();
@@ -422,24 +425,17 @@ impl Upstream {
     }
 }
 
-/// Reads a request back that [`encode`] has written. It has no body.
+/// Reads a request back that [`write_request`] has written. It has no body.
 fn parse_request(bytes: &[u8]) -> Option<Request<RequestBody>> {
-    let text = bytes.strip_suffix(b"\r\n\r\n")?;
-    // No CR or LF is written but at the end of a line.
-    let mut lines = text
-        .split(|byte| *byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let mut words = lines.next()?.split(|byte| *byte == b' ');
-    let mut request = Request::new(RequestBody::empty());
-    *request.method_mut() = Method::from_bytes(words.next()?).ok()?;
-    *request.uri_mut() = Uri::try_from(words.next()?).ok()?;
-    for line in lines {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
-        request.headers_mut().append(name, value);
-    }
-    Some(request)
+    // What has been sent was within bounds.
+    let bounds = HeadBounds {
+        bytes_max: usize::MAX,
+        fields_max: usize::MAX,
+    };
+    let (mut ranges, mut headers) = (FieldRanges::default(), HeaderMap::new());
+    let read = RequestReader::default().read(bytes, bounds, &mut ranges, &mut headers);
+    let request = read.ok()??.request;
+    Some(request.map(|()| RequestBody::empty()))
 }
 
 impl Received {

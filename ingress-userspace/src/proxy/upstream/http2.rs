@@ -23,8 +23,8 @@ use tokio::sync::{Notify, oneshot};
 use crate::proxy::request::body::RequestBody;
 use crate::proxy::runtime::executor::LocalExecutor;
 use crate::proxy::runtime::limits::{
-    HEAD_BYTES_MAX, HTTP2_CONNECTION_BYTES_MAX, HTTP2_STREAM_BYTES_MAX,
-    MULTIPLEXED_PER_ENDPOINT_MAX, UPSTREAM_STREAMS_MAX,
+    HTTP2_CONNECTION_BYTES_MAX, HTTP2_STREAM_BYTES_MAX, MULTIPLEXED_PER_ENDPOINT_MAX,
+    UPSTREAM_STREAMS_MAX,
 };
 use crate::proxy::runtime::monitored::{Activity, Monitored};
 use crate::proxy::runtime::stream::{Stream as _, UpstreamStream};
@@ -121,7 +121,9 @@ impl Multiplexed {
             // Until the peer has said how many it takes: one stream too many is refused, and a
             // request with a body could not be sent again.
             .initial_max_send_streams(0)
-            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+            .max_header_list_size(
+                u32::try_from(ingress_wire::limits::HEAD_BYTES_MAX).unwrap_or(u32::MAX),
+            )
             .handshake(io);
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         let shared = Rc::new(Shared {

@@ -3,6 +3,7 @@
 use http::Method;
 use proptest::prelude::*;
 
+use super::super::check::check_requests;
 use super::*;
 use crate::corpus;
 
@@ -178,6 +179,11 @@ proptest! {
                 || !headers.contains_key("transfer-encoding"));
             prop_assert!(head.length <= text.len());
         }
+    }
+
+    #[test]
+    fn requests_are_passed_on_as_they_came(text in near_heads(), cuts in 1..20_usize) {
+        check_requests(&[&text[..], b"\r\n", &text].concat(), cuts);
     }
 
     #[test]

@@ -4,16 +4,16 @@ use std::rc::Rc;
 
 use http::StatusCode;
 use hyper::rt::Executor as _;
+use ingress_wire::hpack::DecodeError;
+use ingress_wire::http2::frame::{END_HEADERS, END_STREAM, FrameHead, PRIORITY, Reason};
 
 use super::body::RequestStream;
 use super::data::unpadded;
-use super::frame::{END_HEADERS, END_STREAM, FrameHead, PRIORITY, Reason};
 use super::frames::{Frames, depends_on_itself};
 use super::head::Fields;
 use super::respond::Answering;
 use super::stream::Stream;
 use crate::proxy::downstream::client_body::Incoming;
-use crate::proxy::downstream::hpack::DecodeError;
 use crate::proxy::runtime::executor::LocalExecutor;
 use crate::proxy::runtime::limits::{HTTP2_CONTINUATIONS_MAX, HTTP2_STREAM_BYTES_MAX};
 

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use ingress_wire::http2::frame::Reason;
 
-use super::frame::Reason;
 use super::session::Session;
 use super::stream::{Part, Stream};
 use super::tunnel::Tunnel;

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use http::HeaderMap;
+use ingress_wire::http2::frame::{END_STREAM, FrameHead, PADDED, Reason};
 
-use super::frame::{END_STREAM, FrameHead, PADDED, Reason};
 use super::frames::Frames;
 use super::stream::Stream;
 

@@ -6,18 +6,19 @@ use std::mem;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::blocks::Block;
-use super::frame::{
+use ingress_wire::hpack::Decoder;
+use ingress_wire::http2::Piece;
+use ingress_wire::http2::frame::{
     ACK, ENABLE_CONNECT_PROTOCOL, FrameHead, INITIAL_WINDOW_SIZE, Kind, MAX_CONCURRENT_STREAMS,
     MAX_HEADER_LIST_SIZE, Reason, Setting, WINDOW_DEFAULT, WINDOW_MAX, setting, settings,
 };
-use super::input::Piece;
+
+use super::blocks::Block;
 use super::reset_budget::{ResetBudget, Spent};
 use super::session::Session;
 use super::stream::Stream;
 use crate::proxy::downstream::connection::Connection;
 use crate::proxy::downstream::driver::GOODBYE_GRACE;
-use crate::proxy::downstream::hpack::Decoder;
 use crate::proxy::runtime::limits::{HTTP2_CONNECTION_BYTES_MAX, HTTP2_STREAM_BYTES_MAX};
 use crate::proxy::worker::WorkerState;
 

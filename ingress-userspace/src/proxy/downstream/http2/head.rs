@@ -10,10 +10,10 @@ use http::header::{
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version};
 use hyper::ext::Protocol;
+use ingress_wire::hpack::{Field, Pseudo};
+use ingress_wire::http2::frame::Reason;
 
-use super::frame::Reason;
 use super::stream::Beginning;
-use crate::proxy::downstream::hpack::{Field, Pseudo};
 
 /// Fields as they are decoded.
 #[derive(Debug, Default)]

@@ -14,8 +14,8 @@ use bytes::{Buf as _, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderValue};
 use http::{Request, Response, response};
 use http_body::Body as _;
+use ingress_wire::http2::frame::Reason;
 
-use super::frame::Reason;
 use super::session::Session;
 use super::stream::Stream;
 use crate::proxy::downstream::client_body::Incoming;

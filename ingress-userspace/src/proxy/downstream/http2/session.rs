@@ -10,18 +10,18 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, response};
+use ingress_wire::hpack;
+use ingress_wire::http2::SendQueue;
+use ingress_wire::http2::frame::{PAYLOAD_BYTES_MAX, Reason, WINDOW_DEFAULT, WINDOW_MAX};
 
-use super::frame::{PAYLOAD_BYTES_MAX, Reason, WINDOW_DEFAULT, WINDOW_MAX};
-use super::output::Output;
 use super::stream::Stream;
-use crate::proxy::downstream::hpack;
 use crate::proxy::runtime::limits::{
     HTTP2_CONNECTION_BYTES_MAX, HTTP2_OUTPUT_BYTES_MAX, HTTP2_STREAM_BYTES_MAX,
 };
 
 /// The shared part of a connection.
 pub(crate) struct Session {
-    pub(crate) output: RefCell<Output>,
+    pub(crate) output: RefCell<SendQueue>,
     /// In the order of their identifiers, which is that of their beginnings.
     streams: RefCell<Vec<Rc<Stream>>>,
     /// Those that wait for room.

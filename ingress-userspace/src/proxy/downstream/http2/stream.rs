@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::frame::{Reason, WINDOW_MAX};
+use ingress_wire::http2::frame::{Reason, WINDOW_MAX};
 
 /// A stream that a client has begun.
 pub(crate) struct Stream {

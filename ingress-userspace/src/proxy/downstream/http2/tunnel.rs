@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
+use ingress_wire::http2::frame::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::frame::Reason;
 use super::session::Session;
 use super::stream::{Part, Stream};
 use crate::proxy::runtime::stream::Joined;

@@ -9,9 +9,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame};
+use ingress_wire::http1::{Framing, LAST_CHUNK, write_chunk_size, write_trailers};
 use tokio::io::AsyncWrite;
 
-use super::encode::{Framing, encode_trailers};
 use crate::proxy::request::body::RequestBody;
 use crate::proxy::runtime::monitored::Activity;
 
@@ -142,21 +142,24 @@ impl Sender {
                 *left = after.ok_or(SendFault::Body)?;
                 self.data = data;
             }
-            (Framing::Length(0), Some(Err(_)) | None) | (Framing::None, _) => self.body = None,
+            (Framing::Length(0), Some(Err(_)) | None)
+            | (Framing::None | Framing::UntilClose, _) => {
+                self.body = None;
+            }
             (Framing::Length(_), Some(Err(_)) | None) => return Err(SendFault::Body),
             (Framing::Chunked { .. }, Some(Ok(data))) if data.is_empty() => {}
             (Framing::Chunked { .. }, Some(Ok(data))) => {
-                push_size(data.len(), &mut self.text);
+                write_chunk_size(data.len(), &mut self.text);
                 self.data = data;
                 self.after = b"\r\n";
             }
             (Framing::Chunked { trailers: names }, Some(Err(frame))) => {
                 let trailers = frame.into_trailers().unwrap_or_default();
-                encode_trailers(&trailers, names, &mut self.text);
+                write_trailers(&trailers, names, &mut self.text);
                 self.body = None;
             }
             (Framing::Chunked { .. }, None) => {
-                self.text.extend_from_slice(b"0\r\n\r\n");
+                self.text.extend_from_slice(LAST_CHUNK);
                 self.body = None;
             }
         }
@@ -203,31 +206,5 @@ impl Sender {
     }
 }
 
-fn push_size(mut size: usize, text: &mut Vec<u8>) {
-    let mut digits = [0; 16];
-    let mut at = digits.len();
-    while at == digits.len() || size > 0 {
-        at -= 1;
-        digits[at] = b"0123456789abcdef"[size & 0xf];
-        size >>= 4;
-    }
-    text.extend_from_slice(&digits[at..]);
-    text.extend_from_slice(b"\r\n");
-}
-
 /// Room for heads that an idle connection keeps.
 const TEXT_BYTES_KEPT: usize = 4096;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_hexadecimal() {
-        for size in [0, 1, 15, 16, 255, 4096, usize::MAX] {
-            let mut text = Vec::new();
-            push_size(size, &mut text);
-            assert_eq!(text, format!("{size:x}\r\n").into_bytes());
-        }
-    }
-}

@@ -3,14 +3,23 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ingress_core::ir::ProxyVersion;
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
+}
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// The connection is for somebody else, from the first address to the second.
     Proxied {
+        /// The client.
         source: SocketAddr,
+        /// Where the client has connected to.
         destination: SocketAddr,
     },
     /// It is the sender's own (a health check), or of a family that we do not speak.
@@ -19,14 +28,22 @@ pub(crate) enum Origin {
 
 /// A header, or as much of it as there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Parsed {
-    Complete { length: usize, origin: Origin },
+pub enum Parsed {
+    /// All of it.
+    Complete {
+        /// Bytes that it has.
+        length: usize,
+        /// What it says.
+        origin: Origin,
+    },
+    /// The beginning of a header.
     Incomplete,
+    /// Not a header.
     Malformed,
 }
 
 /// Reads what is there of a header.
-pub(crate) fn parse(bytes: &[u8]) -> Parsed {
+pub fn parse(bytes: &[u8]) -> Parsed {
     let is_beginning_of = |whole: &[u8]| whole.starts_with(&bytes[..bytes.len().min(whole.len())]);
     if is_beginning_of(SIGNATURE_2) {
         parse_2(bytes)
@@ -133,14 +150,10 @@ where
 }
 
 /// The header of a connection that we make for somebody.
-pub(crate) fn header(
-    version: ProxyVersion,
-    source: SocketAddr,
-    destination: SocketAddr,
-) -> Vec<u8> {
+pub fn header(version: Version, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
     let (from, to) = (source.ip(), destination.ip());
     match version {
-        ProxyVersion::V1 => {
+        Version::V1 => {
             let (from_port, to_port) = (source.port(), destination.port());
             let line = match (from, to) {
                 (IpAddr::V4(_), IpAddr::V4(_)) => format!("TCP4 {from} {to} {from_port} {to_port}"),
@@ -151,7 +164,7 @@ pub(crate) fn header(
             };
             format!("PROXY {line}\r\n").into_bytes()
         }
-        ProxyVersion::V2 => {
+        Version::V2 => {
             let (family, mut addresses) = match (from, to) {
                 (IpAddr::V4(from), IpAddr::V4(to)) => (TCP4, [from.octets(), to.octets()].concat()),
                 (IpAddr::V6(from), IpAddr::V6(to)) => (TCP6, [from.octets(), to.octets()].concat()),
@@ -182,7 +195,7 @@ const TCP6: u8 = 0x21;
 const LINE_BYTES_MAX: usize = 107;
 
 /// Bytes of a header of version 2 with all that load balancers add to it.
-pub(crate) const HEADER_BYTES_MAX: usize = 4096;
+pub const HEADER_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -275,7 +288,7 @@ mod tests {
             } else {
                 Origin::Own
             };
-            for version in [ProxyVersion::V1, ProxyVersion::V2] {
+            for version in [Version::V1, Version::V2] {
                 let written = header(version, source, destination);
                 let length = written.len();
                 prop_assert_eq!(parse(&written), Parsed::Complete { length, origin });
@@ -300,7 +313,7 @@ mod tests {
             damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
             more in prop::collection::vec(any::<u8>(), 0..20),
         ) {
-            let version = if is_text { ProxyVersion::V1 } else { ProxyVersion::V2 };
+            let version = if is_text { Version::V1 } else { Version::V2 };
             let mut bytes = [header(version, source, destination), more].concat();
             for (at, byte) in damage {
                 *at.get_mut(&mut bytes[..]) = byte;

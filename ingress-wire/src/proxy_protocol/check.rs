@@ -2,12 +2,14 @@
 //!
 //! The property tests and the fuzz target both end here, so the latter includes this file.
 
-use ingress_core::ir::ProxyVersion;
+use super::header::{HEADER_BYTES_MAX, Origin, Parsed, Version, header, parse};
 
-use super::header::{HEADER_BYTES_MAX, Origin, Parsed, header, parse};
-
+/// Reads a header, and writes it again.
+///
+/// # Panics
+///
 /// Panics where the parser contradicts itself.
-pub(crate) fn check(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     let longer = [bytes, b"\r\n\0 1"].concat();
     match parse(bytes) {
         Parsed::Complete { length, origin } => {
@@ -44,7 +46,7 @@ fn check_written(origin: Origin) {
     } else {
         Origin::Own
     };
-    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+    for version in [Version::V1, Version::V2] {
         let written = header(version, source, destination);
         let length = written.len();
         let origin = expected;

@@ -5,19 +5,27 @@ use http::{HeaderName, HeaderValue};
 
 /// A pseudo-header field of a request (RFC 9113 §8.3.1, RFC 8441 §4) or a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pseudo {
+pub enum Pseudo {
+    /// `:authority`.
     Authority,
+    /// `:method`.
     Method,
+    /// `:path`.
     Path,
+    /// `:scheme`.
     Scheme,
+    /// `:protocol` (RFC 8441 §4).
     Protocol,
+    /// `:status`.
     Status,
 }
 
 /// A field of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Field {
+pub enum Field {
+    /// A pseudo-header field.
     Pseudo(Pseudo, Bytes),
+    /// Any other field.
     Header(HeaderName, HeaderValue),
     /// Decodable, but no valid field (RFC 9113 §8.2.1): upper-case or empty name, unknown
     /// pseudo-header, forbidden byte in name or value. The message is malformed, the connection
@@ -27,7 +35,7 @@ pub(crate) enum Field {
 
 /// A field, and all that a table has to know of it.
 #[derive(Clone, Debug)]
-pub(crate) enum Entry {
+pub enum Entry {
     Pseudo(Pseudo, Bytes),
     Header(HeaderName, HeaderValue),
     /// Its name may be good, and other fields may refer to it.
@@ -39,14 +47,14 @@ pub(crate) enum Entry {
 
 /// The name of a field.
 #[derive(Clone, Debug)]
-pub(crate) enum Name {
+pub enum Name {
     Pseudo(Pseudo),
     Header(HeaderName),
     Malformed { bytes: usize },
 }
 
 impl Entry {
-    pub(crate) fn parse(name: Name, value: &[u8]) -> Self {
+    pub fn parse(name: Name, value: &[u8]) -> Self {
         let malformed = |name| Self::Malformed {
             name,
             value_bytes: value.len(),
@@ -64,14 +72,14 @@ impl Entry {
     }
 
     /// Has whoever passes the field on never index it either (RFC 7541 §6.2.3).
-    pub(crate) fn never_index(&mut self) {
+    pub fn never_index(&mut self) {
         if let Self::Header(_, value) = self {
             value.set_sensitive(true);
         }
     }
 
     /// The size in bytes that it has in a table and in a list.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         let value_bytes = match self {
             Self::Pseudo(_, value) => value.len(),
             Self::Header(_, value) => value.len(),
@@ -80,7 +88,7 @@ impl Entry {
         field_bytes(self.name_bytes(), value_bytes)
     }
 
-    pub(crate) fn name_bytes(&self) -> usize {
+    pub fn name_bytes(&self) -> usize {
         match self {
             Self::Pseudo(name, _) => name.as_str().len(),
             Self::Header(name, _) => name.as_str().len(),
@@ -88,7 +96,7 @@ impl Entry {
         }
     }
 
-    pub(crate) fn name(&self) -> Name {
+    pub fn name(&self) -> Name {
         match self {
             Self::Pseudo(name, _) => Name::Pseudo(*name),
             Self::Header(name, _) => Name::Header(name.clone()),
@@ -96,7 +104,7 @@ impl Entry {
         }
     }
 
-    pub(crate) fn field(&self) -> Field {
+    pub fn field(&self) -> Field {
         match self {
             Self::Pseudo(name, value) => Field::Pseudo(*name, value.clone()),
             Self::Header(name, value) => Field::Header(name.clone(), value.clone()),
@@ -116,7 +124,7 @@ impl From<Entry> for Field {
 }
 
 impl Name {
-    pub(crate) fn parse(text: &[u8]) -> Self {
+    pub fn parse(text: &[u8]) -> Self {
         let name = match text {
             [b':', ..] => Pseudo::parse(text).map(Self::Pseudo),
             _ => HeaderName::from_lowercase(text).ok().map(Self::Header),
@@ -159,7 +167,7 @@ impl Pseudo {
 }
 
 /// What a field counts for in a table (RFC 7541 §4.1) and in a list (RFC 9113 §6.5.2).
-pub(crate) fn field_bytes(name_bytes: usize, value_bytes: usize) -> usize {
+pub(super) fn field_bytes(name_bytes: usize, value_bytes: usize) -> usize {
     name_bytes + value_bytes + OVERHEAD_BYTES
 }
 

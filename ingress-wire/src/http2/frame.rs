@@ -3,36 +3,51 @@
 use std::fmt;
 
 /// What a client begins a connection with (RFC 9113 §3.4).
-pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes of a payload that we take, and the most that we send: the least that
 /// `SETTINGS_MAX_FRAME_SIZE` may say, so that nobody has to be told.
-pub(crate) const PAYLOAD_BYTES_MAX: usize = 1 << 14;
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 14;
 
 /// The largest window that there may be (RFC 9113 §6.9.1), and the largest stream identifier.
-pub(crate) const WINDOW_MAX: u32 = (1 << 31) - 1;
+pub const WINDOW_MAX: u32 = (1 << 31) - 1;
 
 /// The window that everybody has who has not been told otherwise.
-pub(crate) const WINDOW_DEFAULT: u32 = 65_535;
+pub const WINDOW_DEFAULT: u32 = 65_535;
 
-pub(crate) const ACK: u8 = 0x1;
-pub(crate) const END_STREAM: u8 = 0x1;
-pub(crate) const END_HEADERS: u8 = 0x4;
-pub(crate) const PADDED: u8 = 0x8;
-pub(crate) const PRIORITY: u8 = 0x20;
+/// Flag of SETTINGS and PING: an answer.
+pub const ACK: u8 = 0x1;
+/// Flag of DATA and HEADERS: the sender sends nothing more on the stream.
+pub const END_STREAM: u8 = 0x1;
+/// Flag of HEADERS and CONTINUATION: the field block ends.
+pub const END_HEADERS: u8 = 0x4;
+/// Flag of DATA and HEADERS: padding follows.
+pub const PADDED: u8 = 0x8;
+/// Flag of HEADERS: a priority comes first.
+pub const PRIORITY: u8 = 0x20;
 
 /// The type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// DATA.
     Data,
+    /// HEADERS.
     Headers,
+    /// PRIORITY.
     Priority,
+    /// `RST_STREAM`.
     Reset,
+    /// SETTINGS.
     Settings,
+    /// `PUSH_PROMISE`.
     PushPromise,
+    /// PING.
     Ping,
+    /// GOAWAY.
     GoAway,
+    /// `WINDOW_UPDATE`.
     WindowUpdate,
+    /// CONTINUATION.
     Continuation,
     /// To be ignored (RFC 9113 §5.5).
     Unknown(u8),
@@ -74,19 +89,23 @@ impl Kind {
 
 /// What stands before a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FrameHead {
+pub struct FrameHead {
     /// Bytes of the payload.
-    pub(crate) length: usize,
-    pub(crate) kind: Kind,
-    pub(crate) flags: u8,
+    pub length: usize,
+    /// Its type.
+    pub kind: Kind,
+    /// Its flags.
+    pub flags: u8,
     /// 0 is the connection.
-    pub(crate) stream: u32,
+    pub stream: u32,
 }
 
 impl FrameHead {
-    pub(crate) const BYTES: usize = 9;
+    /// Bytes of a frame's head.
+    pub const BYTES: usize = 9;
 
-    pub(crate) fn read(bytes: [u8; Self::BYTES]) -> Self {
+    /// Reads a head.
+    pub fn read(bytes: [u8; Self::BYTES]) -> Self {
         let [a, b, c, kind, flags, stream @ ..] = bytes;
         Self {
             length: u32::from_be_bytes([0, a, b, c]) as usize,
@@ -97,7 +116,8 @@ impl FrameHead {
         }
     }
 
-    pub(crate) fn write(self) -> [u8; Self::BYTES] {
+    /// The head as bytes.
+    pub fn write(self) -> [u8; Self::BYTES] {
         // No payload of ours has more than `PAYLOAD_BYTES_MAX`.
         let length = u32::try_from(self.length).unwrap_or(0).to_be_bytes();
         let mut bytes = [0; Self::BYTES];
@@ -108,33 +128,45 @@ impl FrameHead {
         bytes
     }
 
-    pub(crate) const fn has(self, flag: u8) -> bool {
+    /// Returns true if a flag is set.
+    pub const fn has(self, flag: u8) -> bool {
         self.flags & flag != 0
     }
 }
 
 /// Why a stream or a connection ends (RFC 9113 §7).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reason(u32);
+pub struct Reason(u32);
 
 impl Reason {
-    pub(crate) const NO_ERROR: Self = Self(0x0);
-    pub(crate) const PROTOCOL_ERROR: Self = Self(0x1);
-    pub(crate) const INTERNAL_ERROR: Self = Self(0x2);
-    pub(crate) const FLOW_CONTROL_ERROR: Self = Self(0x3);
-    pub(crate) const STREAM_CLOSED: Self = Self(0x5);
-    pub(crate) const FRAME_SIZE_ERROR: Self = Self(0x6);
-    pub(crate) const REFUSED_STREAM: Self = Self(0x7);
-    pub(crate) const CANCEL: Self = Self(0x8);
-    pub(crate) const COMPRESSION_ERROR: Self = Self(0x9);
-    pub(crate) const ENHANCE_YOUR_CALM: Self = Self(0xb);
+    /// Nothing is wrong.
+    pub const NO_ERROR: Self = Self(0x0);
+    /// The peer breaks the protocol.
+    pub const PROTOCOL_ERROR: Self = Self(0x1);
+    /// We have failed.
+    pub const INTERNAL_ERROR: Self = Self(0x2);
+    /// More bytes than a window allows, or a window that is too large.
+    pub const FLOW_CONTROL_ERROR: Self = Self(0x3);
+    /// A frame for a stream that has ended.
+    pub const STREAM_CLOSED: Self = Self(0x5);
+    /// A frame of another length than its type allows.
+    pub const FRAME_SIZE_ERROR: Self = Self(0x6);
+    /// Nothing was done about the stream.
+    pub const REFUSED_STREAM: Self = Self(0x7);
+    /// The stream is not wanted any more.
+    pub const CANCEL: Self = Self(0x8);
+    /// A field block that cannot be decoded.
+    pub const COMPRESSION_ERROR: Self = Self(0x9);
+    /// More work than a peer may cause.
+    pub const ENHANCE_YOUR_CALM: Self = Self(0xb);
 
-    pub(crate) const fn of(code: u32) -> Self {
+    /// The reason of a code.
+    pub const fn of(code: u32) -> Self {
         Self(code)
     }
 
     /// As it stands in a frame.
-    pub(crate) const fn code(self) -> u32 {
+    pub const fn code(self) -> u32 {
         self.0
     }
 }
@@ -168,7 +200,7 @@ impl std::error::Error for Reason {}
 
 /// A setting of the client's that says something about what we may send (RFC 9113 §6.5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Setting {
+pub enum Setting {
     /// `SETTINGS_HEADER_TABLE_SIZE`, whatever it says: that we keep no table is to be said again.
     Table,
     /// `SETTINGS_INITIAL_WINDOW_SIZE`, in bytes.
@@ -178,7 +210,7 @@ pub(crate) enum Setting {
 /// The settings in the payload of a SETTINGS frame that matter, in their order.
 ///
 /// How large frames may be does not: ours are as small as everybody takes them.
-pub(crate) fn settings(payload: &[u8]) -> impl Iterator<Item = Result<Setting, Reason>> {
+pub fn settings(payload: &[u8]) -> impl Iterator<Item = Result<Setting, Reason>> {
     let (settings, _) = payload.as_chunks::<6>();
     settings.iter().filter_map(|setting| {
         let [a, b, value @ ..] = *setting;
@@ -197,7 +229,7 @@ pub(crate) fn settings(payload: &[u8]) -> impl Iterator<Item = Result<Setting, R
 }
 
 /// One of ours, as it is written.
-pub(crate) fn setting(identifier: u16, value: u32) -> [u8; 6] {
+pub fn setting(identifier: u16, value: u32) -> [u8; 6] {
     let mut bytes = [0; 6];
     bytes[..2].copy_from_slice(&identifier.to_be_bytes());
     bytes[2..].copy_from_slice(&value.to_be_bytes());
@@ -206,12 +238,15 @@ pub(crate) fn setting(identifier: u16, value: u32) -> [u8; 6] {
 
 const HEADER_TABLE_SIZE: u16 = 0x1;
 const ENABLE_PUSH: u16 = 0x2;
-pub(crate) const MAX_CONCURRENT_STREAMS: u16 = 0x3;
-pub(crate) const INITIAL_WINDOW_SIZE: u16 = 0x4;
+/// The setting of how many streams a peer may open at a time.
+pub const MAX_CONCURRENT_STREAMS: u16 = 0x3;
+/// The setting of a stream's first window.
+pub const INITIAL_WINDOW_SIZE: u16 = 0x4;
 const MAX_FRAME_SIZE: u16 = 0x5;
-pub(crate) const MAX_HEADER_LIST_SIZE: u16 = 0x6;
+/// The setting of how large a field block may be.
+pub const MAX_HEADER_LIST_SIZE: u16 = 0x6;
 /// RFC 8441 §3.
-pub(crate) const ENABLE_CONNECT_PROTOCOL: u16 = 0x8;
+pub const ENABLE_CONNECT_PROTOCOL: u16 = 0x8;
 
 #[cfg(test)]
 mod tests {

@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 use super::field::Entry;
 
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(super) struct Table {
     entries: VecDeque<Entry>,
     bytes: usize,
     bytes_max: usize,
 }
 
 impl Table {
-    pub(crate) const fn new(bytes_max: usize) -> Self {
+    pub(super) const fn new(bytes_max: usize) -> Self {
         Self {
             entries: VecDeque::new(),
             bytes: 0,
@@ -24,13 +24,13 @@ impl Table {
     }
 
     /// The entry that came so many entries before the newest.
-    pub(crate) fn entry(&self, age: usize) -> Option<&Entry> {
+    pub(super) fn entry(&self, age: usize) -> Option<&Entry> {
         self.entries.get(age)
     }
 
     /// Adds an entry. Older ones make room; all of them for one that fits into no table of this
     /// size, and is not kept either (RFC 7541 §4.4).
-    pub(crate) fn insert(&mut self, entry: Entry) {
+    pub(super) fn insert(&mut self, entry: Entry) {
         let bytes = entry.bytes();
         let Some(bytes_left) = self.bytes_max.checked_sub(bytes) else {
             self.clear();
@@ -48,7 +48,7 @@ impl Table {
     }
 
     /// Changes the bound (RFC 7541 §4.3).
-    pub(crate) fn resize(&mut self, bytes_max: usize) {
+    pub(super) fn resize(&mut self, bytes_max: usize) {
         self.bytes_max = bytes_max;
         self.evict(bytes_max);
         if self.entries.is_empty() {

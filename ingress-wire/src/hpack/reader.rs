@@ -7,22 +7,22 @@ use super::huffman;
 
 /// What is left of a block.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader<'block> {
+pub(super) struct Reader<'block> {
     rest: &'block [u8],
 }
 
 impl<'block> Reader<'block> {
-    pub(crate) fn new(block: &'block [u8]) -> Self {
+    pub(super) fn new(block: &'block [u8]) -> Self {
         Self { rest: block }
     }
 
     /// The next byte, which stays.
-    pub(crate) fn first(&self) -> Option<u8> {
+    pub(super) fn first(&self) -> Option<u8> {
         self.rest.first().copied()
     }
 
     /// Takes an integer whose first byte has this many bits of it (RFC 7541 §5.1).
-    pub(crate) fn integer(&mut self, prefix_bits: u32) -> Result<usize, DecodeError> {
+    pub(super) fn integer(&mut self, prefix_bits: u32) -> Result<usize, DecodeError> {
         let prefix_max = u8::MAX >> (u8::BITS - prefix_bits);
         let prefix = self.byte()? & prefix_max;
         if prefix < prefix_max {
@@ -41,7 +41,7 @@ impl<'block> Reader<'block> {
     }
 
     /// Takes a string (RFC 7541 §5.2). It is a part of the block, or is decoded into `room`.
-    pub(crate) fn string<'a>(&mut self, room: &'a mut Vec<u8>) -> Result<&'a [u8], DecodeError>
+    pub(super) fn string<'a>(&mut self, room: &'a mut Vec<u8>) -> Result<&'a [u8], DecodeError>
     where
         'block: 'a,
     {

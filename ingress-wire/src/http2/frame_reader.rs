@@ -8,7 +8,7 @@ use super::frame::{FrameHead, Kind, PADDED, PAYLOAD_BYTES_MAX, PREFACE, Reason};
 
 /// What has come of a frame that is not complete.
 #[derive(Debug, Default)]
-pub(crate) struct Input {
+pub struct FrameReader {
     /// How many bytes of the preface have come.
     preface: usize,
     /// Its head and what there is of its payload; empty between two frames.
@@ -21,7 +21,7 @@ pub(crate) struct Input {
 
 /// What has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Piece<'a> {
+pub enum Piece<'a> {
     /// A frame and its payload.
     Frame(FrameHead, &'a [u8]),
     /// The head of a DATA frame without padding, of which pieces follow.
@@ -30,9 +30,9 @@ pub(crate) enum Piece<'a> {
     Data(&'a [u8], bool),
 }
 
-impl Input {
+impl FrameReader {
     /// The next piece of what is in `bytes`, which is shortened by it. `None`: nothing is left.
-    pub(crate) fn next<'a, 'b: 'a>(
+    pub fn next<'a, 'b: 'a>(
         &'a mut self,
         bytes: &mut &'b [u8],
     ) -> Result<Option<Piece<'a>>, Reason> {
@@ -64,12 +64,12 @@ impl Input {
     }
 
     /// Whether the client has said that it speaks HTTP/2.
-    pub(crate) fn has_preface(&self) -> bool {
+    pub fn has_preface(&self) -> bool {
         self.preface == PREFACE.len()
     }
 
     /// Bytes that are still to come of a DATA frame.
-    pub(crate) fn data_left(&self) -> usize {
+    pub fn data_left(&self) -> usize {
         self.data_left
     }
 
@@ -146,12 +146,13 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::check::check;
     use super::super::frame::END_STREAM;
     use super::*;
 
     /// What pieces come to, with DATA put together again.
     fn frames(parts: &[&[u8]]) -> Result<Vec<(FrameHead, Vec<u8>)>, Reason> {
-        let mut input = Input::default();
+        let mut input = FrameReader::default();
         let mut frames = Vec::new();
         for part in parts {
             let mut bytes = *part;
@@ -191,6 +192,16 @@ mod tests {
             };
             (head, payload)
         })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_the_same_frames_in_parts(
+            bytes in vec(prop::sample::select(vec![0_u8, 1, 4, 5, 8, 9, 255]), 0..200),
+            cuts in 1..20_usize,
+        ) {
+            check(&bytes, cuts);
+        }
     }
 
     proptest! {

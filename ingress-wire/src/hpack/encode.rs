@@ -13,12 +13,12 @@ use super::static_table::{STATUS_INDEX, name_index, status_index};
 /// Says that fields of these blocks refer to no table (RFC 7541 §6.3): the beginning of the first
 /// block of a connection. A client that allows less than 4,096 bytes waits for it (RFC 7541 §4.2),
 /// and whatever it allows later makes no difference then.
-pub(crate) fn encode_no_table(block: &mut Vec<u8>) {
+pub fn encode_no_table(block: &mut Vec<u8>) {
     block.push(TABLE_SIZE);
 }
 
 /// Appends the field that a response begins with.
-pub(crate) fn encode_status(status: StatusCode, block: &mut Vec<u8>) {
+pub fn encode_status(status: StatusCode, block: &mut Vec<u8>) {
     if let Some(index) = status_index(status) {
         push_integer(INDEXED, 7, index.into(), block);
     } else {
@@ -28,7 +28,7 @@ pub(crate) fn encode_status(status: StatusCode, block: &mut Vec<u8>) {
 }
 
 /// Appends a field of a response, or a trailer field.
-pub(crate) fn encode_field(name: &HeaderName, value: &HeaderValue, block: &mut Vec<u8>) {
+pub fn encode_field(name: &HeaderName, value: &HeaderValue, block: &mut Vec<u8>) {
     // Secrets: nobody who passes them on is to keep them in a table, where they can be guessed
     // (RFC 7541 §7.1.3).
     let pattern = if value.is_sensitive() || *name == SET_COOKIE {

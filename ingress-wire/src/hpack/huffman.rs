@@ -9,7 +9,7 @@ use super::decode::DecodeError;
 
 /// Decodes `coded` into the beginning of `room`, which grows to what any string of this length may
 /// need: no symbol has less than five bits.
-pub(crate) fn decode<'a>(coded: &[u8], room: &'a mut Vec<u8>) -> Result<&'a [u8], DecodeError> {
+pub(super) fn decode<'a>(coded: &[u8], room: &'a mut Vec<u8>) -> Result<&'a [u8], DecodeError> {
     let length_max = coded.len() * 8 / 5;
     if room.len() < length_max {
         room.resize(length_max, 0);

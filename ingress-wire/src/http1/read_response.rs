@@ -7,27 +7,33 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
-use hyper::ext::ReasonPhrase;
 use memchr::memchr_iter;
 use thiserror::Error;
 
-use super::decode::Decoder;
-use crate::proxy::runtime::limits::{FIELDS_MAX, HEAD_BYTES_MAX, INTERIM_RESPONSES_MAX};
+use super::body::BodyDecoder;
+use super::connection::{Persistence, connection_options};
+use super::spelling::Spelling;
+use super::write_response::ReasonPhrase;
+use crate::limits::{FIELDS_MAX, HEAD_BYTES_MAX, INTERIM_RESPONSES_MAX};
 
 /// A response's head, and what it says about what follows.
 #[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) response: Response<()>,
-    pub(crate) body: Decoder,
+pub struct ResponseHead {
+    /// Status and fields.
+    pub response: Response<()>,
+    /// Where its body ends.
+    pub body: BodyDecoder,
     /// Whether another request may follow.
-    pub(crate) keeps_alive: bool,
+    pub keeps_alive: bool,
+    /// The names of its fields as they came, if any has a capital letter.
+    pub spelling: Option<Spelling>,
 }
 
 /// Why a head can't be read.
 #[derive(Debug, Error)]
-pub(crate) enum BadHead {
+pub enum ResponseError {
     /// It is no HTTP.
     #[error("response head is malformed")]
     Malformed(#[source] httparse::Error),
@@ -54,7 +60,7 @@ pub(crate) enum BadHead {
 /// Reads the heads of responses, one response after the other: interim ones (RFC 9110 §15.2) end
 /// here.
 #[derive(Debug, Default)]
-pub(crate) struct HeadReader {
+pub struct HeadReader {
     /// Bytes of an incomplete head that were looked at.
     looked_at: usize,
     interim: usize,
@@ -64,25 +70,25 @@ pub(crate) struct HeadReader {
 
 impl HeadReader {
     /// Begins with another response.
-    pub(crate) fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.looked_at = 0;
         self.interim = 0;
     }
 
     /// Takes the head out of `buffer`, if all of it is there. Its fields go to `headers`, which has
     /// to be empty: a map that was used before has room.
-    pub(crate) fn read(
+    pub fn read(
         &mut self,
         buffer: &mut BytesMut,
         method: &Method,
         headers: &mut HeaderMap,
-    ) -> Result<Option<Head>, BadHead> {
+    ) -> Result<Option<ResponseHead>, ResponseError> {
         loop {
             if buffer.is_empty() || self.looked_at > 0 && !has_end(buffer, self.looked_at) {
                 self.looked_at = buffer.len();
                 return incomplete(buffer);
             }
-            let Some(response) = parse(buffer, headers, &mut self.places)? else {
+            let Some((response, spelling)) = parse(buffer, headers, &mut self.places)? else {
                 self.looked_at = buffer.len();
                 return incomplete(buffer);
             };
@@ -91,20 +97,21 @@ impl HeadReader {
             if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
                 self.interim += 1;
                 if self.interim > INTERIM_RESPONSES_MAX {
-                    return Err(BadHead::Interim);
+                    return Err(ResponseError::Interim);
                 }
                 headers.clear();
                 continue;
             }
-            return finish(response, method, std::mem::take(headers)).map(Some);
+            let head = finish(response, method, std::mem::take(headers))?;
+            return Ok(Some(ResponseHead { spelling, ..head }));
         }
     }
 }
 
 /// What there is to say when the end of a head is not there.
-fn incomplete(buffer: &BytesMut) -> Result<Option<Head>, BadHead> {
+fn incomplete(buffer: &BytesMut) -> Result<Option<ResponseHead>, ResponseError> {
     if buffer.len() > HEAD_BYTES_MAX {
-        return Err(BadHead::TooLong);
+        return Err(ResponseError::TooLong);
     }
     Ok(None)
 }
@@ -118,26 +125,29 @@ fn has_end(buffer: &[u8], looked_at: usize) -> bool {
     memchr_iter(b'\n', new).any(is_empty_line)
 }
 
+/// A response, and the names of its fields as they came.
+type Parsed = (Response<()>, Option<Spelling>);
+
 /// Cuts a head out of the buffer. Values of fields are parts of what is cut out.
 fn parse(
     buffer: &mut BytesMut,
     headers: &mut HeaderMap,
     places: &mut Vec<(Range<usize>, Range<usize>)>,
-) -> Result<Option<Response<()>>, BadHead> {
+) -> Result<Option<Parsed>, ResponseError> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let status = httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut parsed, buffer, &mut fields)
-        .map_err(BadHead::Malformed)?;
+        .map_err(ResponseError::Malformed)?;
     let httparse::Status::Complete(length) = status else {
         return Ok(None);
     };
     if length > HEAD_BYTES_MAX {
-        return Err(BadHead::TooLong);
+        return Err(ResponseError::TooLong);
     }
     let mut response = Response::new(());
     let code = parsed.code.unwrap_or_default();
-    *response.status_mut() = StatusCode::from_u16(code).map_err(|_| BadHead::Status)?;
+    *response.status_mut() = StatusCode::from_u16(code).map_err(|_| ResponseError::Status)?;
     *response.version_mut() = match parsed.version {
         Some(0) => Version::HTTP_10,
         _ => Version::HTTP_11,
@@ -145,7 +155,7 @@ fn parse(
     let reason = parsed.reason.unwrap_or_default();
     if !reason.is_empty()
         && response.status().canonical_reason() != Some(reason)
-        && let Ok(reason) = ReasonPhrase::try_from(reason.as_bytes())
+        && let Some(reason) = ReasonPhrase::new(reason.as_bytes())
     {
         response.extensions_mut().insert(reason);
     }
@@ -158,13 +168,21 @@ fn parse(
     let fields = parsed.headers.iter();
     places.extend(fields.map(|field| (place(field.name.as_bytes()), place(field.value))));
     let head: Bytes = buffer.split_to(length).freeze();
+    let spelling = spelling(&head, places);
     headers.reserve(places.len());
     for (name, value) in places.drain(..) {
-        let name = HeaderName::from_bytes(&head[name]).map_err(|_| BadHead::Field)?;
+        let name = HeaderName::from_bytes(&head[name]).map_err(|_| ResponseError::Field)?;
         let value = HeaderValue::from_maybe_shared(head.slice(value));
-        headers.append(name, value.map_err(|_| BadHead::Field)?);
+        headers.append(name, value.map_err(|_| ResponseError::Field)?);
     }
-    Ok(Some(response))
+    Ok(Some((response, spelling)))
+}
+
+fn spelling(head: &Bytes, places: &[(Range<usize>, Range<usize>)]) -> Option<Spelling> {
+    let mut names = places.iter().map(|(name, _)| &head[name.clone()]);
+    let (first, _) = places.first()?;
+    let has_capitals = names.any(|name| name.iter().any(u8::is_ascii_uppercase));
+    has_capitals.then(|| Spelling::new(head.slice(first.start..)))
 }
 
 /// RFC 9112 §6.3, in its order.
@@ -172,21 +190,22 @@ fn finish(
     mut response: Response<()>,
     method: &Method,
     mut headers: HeaderMap,
-) -> Result<Head, BadHead> {
+) -> Result<ResponseHead, ResponseError> {
     let status = response.status();
     let version = response.version();
     let length = content_length(&headers)?;
-    let mut keeps_alive = keeps_alive(version, &headers);
+    let persistence = connection_options(version, &headers);
+    let mut keeps_alive = persistence == Persistence::KeepAlive;
     let has_none = *method == Method::HEAD
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let body = if status == StatusCode::SWITCHING_PROTOCOLS {
         keeps_alive = false;
-        Decoder::length(0)
+        BodyDecoder::length(0)
     } else if has_none {
-        Decoder::length(0)
+        BodyDecoder::length(0)
     } else if headers.contains_key(TRANSFER_ENCODING) {
         if version == Version::HTTP_10 {
-            return Err(BadHead::Coding);
+            return Err(ResponseError::Coding);
         }
         // Who sends both has a mistake or is after one: what counts is the coding, and nobody gets
         // to see the length.
@@ -194,40 +213,23 @@ fn finish(
             keeps_alive = false;
         }
         if is_chunked(&headers) {
-            Decoder::chunked()
+            BodyDecoder::chunked()
         } else {
-            Decoder::UntilClose
+            BodyDecoder::UntilClose
         }
     } else {
-        length.map_or(Decoder::UntilClose, Decoder::length)
+        length.map_or(BodyDecoder::UntilClose, BodyDecoder::length)
     };
-    if body == Decoder::UntilClose {
+    if body == BodyDecoder::UntilClose {
         keeps_alive = false;
     }
     *response.headers_mut() = headers;
-    Ok(Head {
+    Ok(ResponseHead {
         response,
         body,
         keeps_alive,
+        spelling: None,
     })
-}
-
-fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
-    let mut options = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .peekable();
-    if options.peek().is_none() {
-        return version == Version::HTTP_11;
-    }
-    let (mut closes, mut stays) = (false, version == Version::HTTP_11);
-    for option in options {
-        closes |= option.eq_ignore_ascii_case(b"close");
-        stays |= option.eq_ignore_ascii_case(b"keep-alive");
-    }
-    stays && !closes
 }
 
 /// Whether the last coding is `chunked`.
@@ -240,13 +242,13 @@ fn is_chunked(headers: &HeaderMap) -> bool {
 }
 
 /// The length that all lines agree on (RFC 9110 §8.6).
-pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadHead> {
+pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ResponseError> {
     let mut length = None;
     for line in headers.get_all(CONTENT_LENGTH) {
         for text in line.as_bytes().split(|byte| *byte == b',') {
-            let said = digits(text.trim_ascii()).ok_or(BadHead::Length)?;
+            let said = digits(text.trim_ascii()).ok_or(ResponseError::Length)?;
             if length.replace(said).is_some_and(|before| before != said) {
-                return Err(BadHead::Length);
+                return Err(ResponseError::Length);
             }
         }
     }

@@ -8,8 +8,8 @@
 //! often as a client names it by cloning what was parsed; and a field that is none is an offence of
 //! its message, never of the connection, whose tables stay in step.
 
-#[cfg(test)]
-mod check;
+#[cfg(any(test, feature = "testing"))]
+pub mod check;
 mod decode;
 mod encode;
 mod field;
@@ -18,9 +18,9 @@ mod reader;
 mod static_table;
 mod table;
 
-pub(crate) use decode::{DecodeError, Decoder};
-pub(crate) use encode::{encode_field, encode_no_table, encode_status};
-pub(crate) use field::{Field, Pseudo};
+pub use decode::{DecodeError, Decoder};
+pub use encode::{encode_field, encode_no_table, encode_status};
+pub use field::{Field, Pseudo};
 
 #[cfg(test)]
 mod tests;

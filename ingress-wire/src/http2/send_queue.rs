@@ -4,12 +4,9 @@
 //! has no memory for either.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::io::IoSlice;
 
 use bytes::{Buf as _, Bytes};
-use hyper::rt::Write;
 
 use super::frame::{
     ACK, END_HEADERS, END_STREAM, FrameHead, Kind, PAYLOAD_BYTES_MAX, Reason, WINDOW_MAX,
@@ -17,7 +14,7 @@ use super::frame::{
 
 /// Frames in the order in which they leave.
 #[derive(Debug, Default)]
-pub(crate) struct Output {
+pub struct SendQueue {
     /// The first of them, none of which is empty.
     chunks: VecDeque<Bytes>,
     /// Frames after those.
@@ -30,9 +27,9 @@ pub(crate) struct Output {
     is_unflushed: bool,
 }
 
-impl Output {
+impl SendQueue {
     /// How many bytes are to be written.
-    pub(crate) fn length(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.chunked + self.tail.len() - self.left
     }
 
@@ -52,7 +49,7 @@ impl Output {
     }
 
     /// Bytes of a body, as many as one frame may have.
-    pub(crate) fn data(&mut self, stream: u32, bytes: Bytes, is_end: bool) {
+    pub fn data(&mut self, stream: u32, bytes: Bytes, is_end: bool) {
         let flags = if is_end { END_STREAM } else { 0 };
         if bytes.len() <= COPIED_BYTES_MAX {
             return self.frame(Kind::Data, flags, stream, &bytes);
@@ -71,7 +68,7 @@ impl Output {
     }
 
     /// A field block, which `encode` appends to what it is given (RFC 9113 §4.3).
-    pub(crate) fn block(&mut self, stream: u32, is_end: bool, encode: impl FnOnce(&mut Vec<u8>)) {
+    pub fn block(&mut self, stream: u32, is_end: bool, encode: impl FnOnce(&mut Vec<u8>)) {
         let flags = if is_end { END_STREAM } else { 0 };
         let begin = self.tail.len();
         self.frame(Kind::Headers, flags | END_HEADERS, stream, &[]);
@@ -105,79 +102,67 @@ impl Output {
         }
     }
 
-    pub(crate) fn reset(&mut self, stream: u32, reason: Reason) {
+    /// Ends a stream.
+    pub fn reset(&mut self, stream: u32, reason: Reason) {
         self.frame(Kind::Reset, 0, stream, &reason.code().to_be_bytes());
     }
 
-    pub(crate) fn settings(&mut self, settings: &[[u8; 6]]) {
+    /// Says our settings, each an identifier and a value.
+    pub fn settings(&mut self, settings: &[[u8; 6]]) {
         self.frame(Kind::Settings, 0, 0, settings.as_flattened());
     }
 
-    pub(crate) fn acknowledge_settings(&mut self) {
+    /// Answers SETTINGS.
+    pub fn acknowledge_settings(&mut self) {
         self.frame(Kind::Settings, ACK, 0, &[]);
     }
 
-    pub(crate) fn ping(&mut self, payload: [u8; 8]) {
+    /// Asks whether the peer is there.
+    pub fn ping(&mut self, payload: [u8; 8]) {
         self.frame(Kind::Ping, 0, 0, &payload);
     }
 
-    pub(crate) fn acknowledge_ping(&mut self, payload: [u8; 8]) {
+    /// Answers a PING.
+    pub fn acknowledge_ping(&mut self, payload: [u8; 8]) {
         self.frame(Kind::Ping, ACK, 0, &payload);
     }
 
     /// No stream after `last` is served.
-    pub(crate) fn go_away(&mut self, last: u32, reason: Reason) {
+    pub fn go_away(&mut self, last: u32, reason: Reason) {
         let last = (last & WINDOW_MAX).to_be_bytes();
         let payload = [last, reason.code().to_be_bytes()];
         self.frame(Kind::GoAway, 0, 0, payload.as_flattened());
     }
 
     /// So many bytes more may be sent. 0 is the connection.
-    pub(crate) fn window_update(&mut self, stream: u32, bytes: u32) {
+    pub fn window_update(&mut self, stream: u32, bytes: u32) {
         self.frame(Kind::WindowUpdate, 0, stream, &bytes.to_be_bytes());
     }
 
-    /// Writes all of it.
-    pub(crate) fn poll_flush<W: Write + Unpin>(
-        &mut self,
-        io: &mut W,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        while self.length() > 0 {
-            let written = ready!(self.poll_write(io, cx))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.is_unflushed = true;
-            self.advance(written);
-        }
-        if self.is_unflushed {
-            ready!(Pin::new(io).poll_flush(cx))?;
-            self.is_unflushed = false;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_write<W: Write + Unpin>(
-        &self,
-        io: &mut W,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    /// The bytes to be written next, in order: puts as many pieces into `slices` as it has room for,
+    /// and returns how many.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let tail = &self.tail[self.left..];
-        if self.chunks.is_empty() {
-            return Pin::new(io).poll_write(cx, tail);
-        }
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let parts = (self.chunks.iter().map(|chunk| &**chunk)).chain([tail]);
-        let mut count = 0;
-        for (slice, part) in slices.iter_mut().zip(parts) {
-            *slice = IoSlice::new(part);
-            count += 1;
-        }
-        Pin::new(io).poll_write_vectored(cx, &slices[..count])
+        let places = slices.iter_mut().zip(parts);
+        places
+            .map(|(slice, part)| *slice = IoSlice::new(part))
+            .count()
     }
 
-    fn advance(&mut self, mut written: usize) {
+    /// Whether bytes have left that a layer below, such as TLS, may still hold back.
+    pub fn needs_flush(&self) -> bool {
+        self.is_unflushed
+    }
+
+    /// Notes that nothing is held back any more.
+    pub fn flushed(&mut self) {
+        self.is_unflushed = false;
+    }
+
+    /// Takes out `written` bytes that have left.
+    pub fn advance(&mut self, mut written: usize) {
+        self.is_unflushed = true;
         while let Some(chunk) = self.chunks.front_mut() {
             let of_chunk = written.min(chunk.len());
             chunk.advance(of_chunk);
@@ -204,69 +189,44 @@ const FIRST_BYTES: usize = 512;
 /// Larger payloads are worth a system call's piece of their own.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
 
-/// Pieces that are written at once.
-const SLICES_MAX: usize = 32;
-
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::super::frame::PREFACE;
-    use super::super::input::{Input, Piece};
+    use super::super::frame_reader::{FrameReader, Piece};
     use super::*;
 
-    /// Takes at most so many bytes of one write.
+    /// Pieces that are written at once.
+    const SLICES_MAX: usize = 32;
+
     struct Wire {
         written: Vec<u8>,
-        takes: usize,
         is_vectored: bool,
     }
 
-    impl Write for Wire {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            let count = bytes.len().min(self.takes);
-            self.written.extend(&bytes[..count]);
-            Poll::Ready(Ok(count))
-        }
-
-        fn poll_write_vectored(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            buffers: &[IoSlice<'_>],
-        ) -> Poll<io::Result<usize>> {
-            self.is_vectored = true;
-            let bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.to_vec()).collect();
-            let count = bytes.len().min(self.takes);
-            self.written.extend(&bytes[..count]);
-            Poll::Ready(Ok(count))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    fn flush(output: &mut Output, takes: usize) -> Wire {
+    /// Writes everything, at most `takes` bytes at a time.
+    fn flush(queue: &mut SendQueue, takes: usize) -> Wire {
         let mut wire = Wire {
             written: Vec::new(),
-            takes,
             is_vectored: false,
         };
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(output.poll_flush(&mut wire, &mut cx).is_ready());
-        assert!(output.length() == 0 && !output.is_unflushed);
-        assert_eq!(output.tail.capacity() + output.chunks.capacity(), 0);
+        while queue.length() > 0 {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = queue.slices(&mut slices);
+            wire.is_vectored |= count > 1;
+            let mut bytes: Vec<u8> = slices[..count]
+                .iter()
+                .flat_map(|slice| slice.to_vec())
+                .collect();
+            bytes.truncate(takes);
+            queue.advance(bytes.len());
+            wire.written.extend(bytes);
+        }
+        queue.flushed();
+        assert!(queue.length() == 0 && !queue.needs_flush());
+        assert_eq!(queue.tail.capacity() + queue.chunks.capacity(), 0);
         wire
     }
 
@@ -276,7 +236,7 @@ mod tests {
             payloads in vec(0..2 * COPIED_BYTES_MAX, 1..40),
             takes in 1..100_000_usize,
         ) {
-            let mut output = Output::default();
+            let mut output = SendQueue::default();
             let mut expected = Vec::new();
             for (number, length) in (1..).zip(payloads) {
                 let payload = vec![u8::try_from(number).unwrap(); length];
@@ -286,7 +246,7 @@ mod tests {
             let total: usize = expected.iter().map(|(_, payload)| 9 + payload.len()).sum();
             prop_assert_eq!(output.length(), total);
             let wire = flush(&mut output, takes);
-            let mut input = Input::default();
+            let mut input = FrameReader::default();
             let bytes = [&PREFACE[..], &wire.written].concat();
             let mut bytes = &bytes[..];
             let mut frames = Vec::new();
@@ -303,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_is_small_is_one_write() {
-        let mut output = Output::default();
+        let mut output = SendQueue::default();
         output.ping([7; 8]);
         output.data(1, Bytes::from(vec![1; COPIED_BYTES_MAX]), true);
         assert!(!flush(&mut output, usize::MAX).is_vectored);
@@ -328,12 +288,12 @@ mod tests {
                 ],
             ),
         ] {
-            let mut output = Output::default();
+            let mut output = SendQueue::default();
             output.block(3, true, |block| block.resize(block.len() + length, 7));
             let wire = flush(&mut output, usize::MAX);
             let bytes = [&PREFACE[..], &wire.written].concat();
             let mut bytes = &bytes[..];
-            let mut input = Input::default();
+            let mut input = FrameReader::default();
             let mut frames = Vec::new();
             while let Some(piece) = input.next(&mut bytes).unwrap() {
                 let Piece::Frame(head, payload) = piece else {

@@ -13,19 +13,31 @@ use super::table::Table;
 /// The block is not decoded: `COMPRESSION_ERROR` of the connection (RFC 9113 §4.3), but for one that
 /// is too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(crate) enum DecodeError {
+pub enum DecodeError {
+    /// The block ends within a field.
     #[error("field block ends within a field")]
     Truncated,
+    /// A number is too large.
     #[error("integer in a field block is longer than 32 bits")]
     Integer,
+    /// A table has no such entry.
     #[error("no table has a field of index `{0}`")]
     Index(usize),
+    /// A table is to be larger than it may be.
     #[error("table of `{bytes}` bytes is larger than the allowed `{bytes_max}`")]
-    TableSize { bytes: usize, bytes_max: usize },
+    TableSize {
+        /// The size that is wanted.
+        bytes: usize,
+        /// The largest that may be.
+        bytes_max: usize,
+    },
+    /// A table's size changes after a field.
     #[error("table size changes after a field")]
     LateTableSize,
+    /// A string contains the end of a string.
     #[error("string in Huffman code has the end-of-string symbol")]
     EndOfString,
+    /// A string ends with bits that are not padding.
     #[error("string in Huffman code ends in a wrong padding")]
     Padding,
     /// No mistake but an attack: some bytes that become very many.
@@ -35,7 +47,7 @@ pub(crate) enum DecodeError {
 
 /// Decodes the blocks of one connection.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     table: Table,
     table_bytes_max: usize,
 }
@@ -43,7 +55,7 @@ pub(crate) struct Decoder {
 impl Decoder {
     /// `table_bytes_max` is what our `SETTINGS_HEADER_TABLE_SIZE` says; 4,096 is what counts
     /// without one. Allocates nothing.
-    pub(crate) const fn new(table_bytes_max: usize) -> Self {
+    pub const fn new(table_bytes_max: usize) -> Self {
         // A client that may have a larger one has to say so first (RFC 7541 §4.2).
         let table_bytes = if table_bytes_max < TABLE_BYTES_DEFAULT {
             table_bytes_max
@@ -60,7 +72,7 @@ impl Decoder {
     /// each is that of name and value and 32 bytes (RFC 9113 §6.5.2), add up to more than
     /// `list_bytes_max`: from there on the block is decoded for the table's sake alone, and `true`
     /// is returned. One that goes on and on is an error, so that what a block takes is bounded.
-    pub(crate) fn decode(
+    pub fn decode(
         &mut self,
         block: &[u8],
         list_bytes_max: usize,

@@ -7,7 +7,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use super::field::{Entry, Pseudo};
 
 /// The fields, of which the first has index 1.
-pub(crate) static STATIC_ENTRIES: [Entry; 61] = [
+pub(super) static STATIC_ENTRIES: [Entry; 61] = [
     pseudo(Pseudo::Authority, ""),
     pseudo(Pseudo::Method, "GET"),
     pseudo(Pseudo::Method, "POST"),
@@ -72,10 +72,10 @@ pub(crate) static STATIC_ENTRIES: [Entry; 61] = [
 ];
 
 /// An index of `:status`.
-pub(crate) const STATUS_INDEX: u8 = 8;
+pub(super) const STATUS_INDEX: u8 = 8;
 
 /// The index of a status' field, if the table has it.
-pub(crate) fn status_index(status: StatusCode) -> Option<u8> {
+pub(super) fn status_index(status: StatusCode) -> Option<u8> {
     let index = match status {
         StatusCode::OK => 8,
         StatusCode::NO_CONTENT => 9,
@@ -91,7 +91,7 @@ pub(crate) fn status_index(status: StatusCode) -> Option<u8> {
 
 /// The index of the field with this name, if the table has one. Lengths come first: they tell
 /// nearly all names apart.
-pub(crate) fn name_index(name: &HeaderName) -> Option<u8> {
+pub(super) fn name_index(name: &HeaderName) -> Option<u8> {
     let name = name.as_str();
     let index = match (name.len(), name) {
         (3, "age") => 21,

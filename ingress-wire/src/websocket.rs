@@ -4,21 +4,25 @@
 //! it and an endpoint that does not, the key is ours.
 
 use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use http::HeaderValue;
 
 /// What an endpoint answers to a key (RFC 6455 §4.2.2).
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Accept(HeaderValue);
+pub struct Accept(HeaderValue);
 
 impl Accept {
-    pub(crate) fn of(key: &HeaderValue) -> Self {
+    /// The proof for a key.
+    pub fn of(key: &HeaderValue) -> Self {
         let mut digest = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
         digest.update(key.as_bytes());
         digest.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
         Self(base64(digest.finish().as_ref()))
     }
 
-    pub(crate) fn is_met_by(&self, proof: Option<&HeaderValue>) -> bool {
+    /// Returns true if an endpoint has answered with it.
+    pub fn is_met_by(&self, proof: Option<&HeaderValue>) -> bool {
         proof == Some(&self.0)
     }
 }
@@ -30,27 +34,14 @@ impl From<Accept> for HeaderValue {
 }
 
 /// A key made of these random bytes.
-pub(crate) fn key(random: [u8; 16]) -> HeaderValue {
+pub fn key(random: [u8; 16]) -> HeaderValue {
     base64(&random)
 }
 
 /// RFC 4648 §4.
 fn base64(bytes: &[u8]) -> HeaderValue {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let mut bits = 0;
-        for index in 0..3 {
-            bits = bits << 8 | u32::from(chunk.get(index).copied().unwrap_or(0));
-        }
-        for index in 0..4 {
-            let digit = ALPHABET[(bits >> (18 - 6 * index) & 0x3f) as usize];
-            text.push(char::from(if index <= chunk.len() { digit } else { b'=' }));
-        }
-    }
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+    HeaderValue::try_from(STANDARD.encode(bytes)).unwrap_or(HeaderValue::from_static(""))
 }
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 #[cfg(test)]
 mod tests {

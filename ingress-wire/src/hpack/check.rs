@@ -10,14 +10,20 @@ use super::field::Field;
 
 /// What a decoder is to keep.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) table_bytes_max: usize,
-    pub(crate) list_bytes_max: usize,
+pub struct Bounds {
+    /// Of the dynamic table.
+    pub table_bytes_max: usize,
+    /// Of the fields of one block.
+    pub list_bytes_max: usize,
 }
 
-/// Panics where blocks of one connection are not decoded within bounds, or where the bound of a
-/// list makes a difference to what is decoded later.
-pub(crate) fn check<'a>(blocks: impl IntoIterator<Item = &'a [u8]>, bounds: Bounds) {
+/// Decodes the blocks of one connection.
+///
+/// # Panics
+///
+/// Panics where they are not decoded within bounds, or where the bound of a list makes a difference
+/// to what is decoded later.
+pub fn check<'a>(blocks: impl IntoIterator<Item = &'a [u8]>, bounds: Bounds) {
     let Bounds {
         table_bytes_max,
         list_bytes_max,
@@ -46,7 +52,8 @@ pub(crate) fn check<'a>(blocks: impl IntoIterator<Item = &'a [u8]>, bounds: Boun
     }
 }
 
-pub(crate) fn decoded(
+/// Decodes a block; returns its fields and whether they were too large.
+pub fn decoded(
     decoder: &mut Decoder,
     block: &[u8],
     list_bytes_max: usize,
@@ -57,7 +64,7 @@ pub(crate) fn decoded(
 }
 
 /// What the dynamic table has.
-pub(crate) fn table(decoder: &mut Decoder) -> Vec<Field> {
+pub fn table(decoder: &mut Decoder) -> Vec<Field> {
     let mut fields = Vec::new();
     for index in 62_u8..127 {
         let sink = |field| fields.push(field);

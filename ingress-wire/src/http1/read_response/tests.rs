@@ -2,11 +2,14 @@
 
 use proptest::prelude::*;
 
-use super::super::check::check;
+use super::super::check::check_response as check;
 use super::*;
 
 /// What comes of bytes that come in these parts.
-fn read(method: &Method, parts: &[&[u8]]) -> Result<Option<(Head, Vec<u8>)>, BadHead> {
+fn read(
+    method: &Method,
+    parts: &[&[u8]],
+) -> Result<Option<(ResponseHead, Vec<u8>)>, ResponseError> {
     let mut reader = HeadReader::default();
     let mut buffer = BytesMut::new();
     let mut headers = HeaderMap::new();
@@ -20,12 +23,12 @@ fn read(method: &Method, parts: &[&[u8]]) -> Result<Option<(Head, Vec<u8>)>, Bad
     Ok(found.map(|head| (head, buffer.to_vec())))
 }
 
-fn whole(method: &Method, text: &str) -> Head {
+fn whole(method: &Method, text: &str) -> ResponseHead {
     let found = read(method, &[text.as_bytes()]).unwrap();
     found.unwrap().0
 }
 
-fn refused(text: &str) -> BadHead {
+fn refused(text: &str) -> ResponseError {
     read(&Method::GET, &[text.as_bytes()]).unwrap_err()
 }
 
@@ -37,7 +40,7 @@ fn a_head_ends_where_its_body_begins() {
     assert_eq!(head.response.status(), 200);
     assert_eq!(head.response.headers()["x-a"], "b c");
     assert_eq!(head.response.headers().len(), 2);
-    assert_eq!(head.body, Decoder::length(5));
+    assert_eq!(head.body, BodyDecoder::length(5));
     assert!(head.keeps_alive);
     assert!(head.response.extensions().get::<ReasonPhrase>().is_none());
     let head = whole(
@@ -52,46 +55,46 @@ fn a_head_ends_where_its_body_begins() {
 fn where_a_body_ends_follows_the_rfc() {
     let get = |text| whole(&Method::GET, text);
     for (text, body, keeps_alive) in [
-        ("HTTP/1.1 204 No Content\r\n\r\n", Decoder::Over, true),
+        ("HTTP/1.1 204 No Content\r\n\r\n", BodyDecoder::Over, true),
         (
             "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
-            Decoder::Over,
+            BodyDecoder::Over,
             true,
         ),
         (
             "HTTP/1.1 101 Switching Protocols\r\n\r\n",
-            Decoder::Over,
+            BodyDecoder::Over,
             false,
         ),
-        ("HTTP/1.1 200 OK\r\n\r\n", Decoder::UntilClose, false),
+        ("HTTP/1.1 200 OK\r\n\r\n", BodyDecoder::UntilClose, false),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
-            Decoder::UntilClose,
+            BodyDecoder::UntilClose,
             false,
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n",
-            Decoder::chunked(),
+            BodyDecoder::chunked(),
             true,
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\nContent-Length: 3\r\n\r\n",
-            Decoder::Length(3),
+            BodyDecoder::Length(3),
             true,
         ),
         (
             "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 3\r\n\r\n",
-            Decoder::Length(3),
+            BodyDecoder::Length(3),
             false,
         ),
         (
             "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n",
-            Decoder::Length(3),
+            BodyDecoder::Length(3),
             false,
         ),
         (
             "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\n",
-            Decoder::Length(3),
+            BodyDecoder::Length(3),
             true,
         ),
     ] {
@@ -110,7 +113,7 @@ fn where_a_body_ends_follows_the_rfc() {
 fn a_length_beside_chunks_goes_no_further() {
     let text = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
     let head = whole(&Method::GET, text);
-    assert_eq!(head.body, Decoder::chunked());
+    assert_eq!(head.body, BodyDecoder::chunked());
     assert!(!head.keeps_alive);
     assert!(!head.response.headers().contains_key("content-length"));
 }
@@ -119,10 +122,10 @@ fn a_length_beside_chunks_goes_no_further() {
 fn what_can_be_read_in_two_ways_is_not_passed_on() {
     for length in ["3, 4", "+3", "-1", "0x3", "3 3", "", "99999999999999999999"] {
         let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
-        assert!(matches!(refused(&text), BadHead::Length), "{length}");
+        assert!(matches!(refused(&text), ResponseError::Length), "{length}");
     }
     let text = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    assert!(matches!(refused(text), BadHead::Coding));
+    assert!(matches!(refused(text), ResponseError::Coding));
     for text in [
         "HTTP/1.1 2000 OK\r\n\r\n",
         "HTTP/3.0 200 OK\r\n\r\n",
@@ -131,7 +134,10 @@ fn what_can_be_read_in_two_ways_is_not_passed_on() {
         "HTTP/1.1 200 OK\r\n: b\r\n\r\n",
         "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
     ] {
-        assert!(matches!(refused(text), BadHead::Malformed(_)), "{text}");
+        assert!(
+            matches!(refused(text), ResponseError::Malformed(_)),
+            "{text}"
+        );
     }
 }
 
@@ -143,16 +149,16 @@ fn interim_responses_end_here_and_are_bounded() {
     assert_eq!(head.response.status(), 200);
     assert!(!head.response.headers().contains_key("link"));
     let text = interim.repeat(INTERIM_RESPONSES_MAX + 1);
-    assert!(matches!(refused(&text), BadHead::Interim));
+    assert!(matches!(refused(&text), ResponseError::Interim));
 }
 
 #[test]
 fn a_head_is_bounded() {
     let text = format!("HTTP/1.1 200 OK\r\nA: {}", "b".repeat(HEAD_BYTES_MAX));
-    assert!(matches!(refused(&text), BadHead::TooLong));
+    assert!(matches!(refused(&text), ResponseError::TooLong));
     let fields = "A: b\r\n".repeat(FIELDS_MAX + 1);
     let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
-    assert!(matches!(refused(&text), BadHead::Malformed(_)));
+    assert!(matches!(refused(&text), ResponseError::Malformed(_)));
 }
 
 proptest! {
