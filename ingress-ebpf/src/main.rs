@@ -10,7 +10,7 @@ mod maps;
 mod return_path;
 mod steer;
 
-use aya_ebpf::bindings::{TC_ACT_OK, xdp_action};
+use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, sk_lookup, xdp};
 use aya_ebpf::programs::{SkLookupContext, TcContext, XdpContext};
 use ingress_common::verdict::{Program, Reason, Verdict};
@@ -59,9 +59,11 @@ fn dispatch(ctx: SkLookupContext) -> u32 {
     SK_PASS
 }
 
+/// Leaves a packet to whoever is asked next: TCX (where this is `TCX_NEXT`) and clsact alike go on
+/// to the programs and filters of others, which `TC_ACT_OK` would skip.
 fn pass(program: Program, reason: Reason) -> i32 {
     maps::count(program, reason);
-    TC_ACT_OK
+    TC_ACT_UNSPEC
 }
 
 /// `enum sk_action`: go on with the assigned socket, or with the ordinary lookup.

@@ -15,6 +15,7 @@ pub mod harness;
 pub mod host;
 pub mod load;
 pub mod manifest;
+pub mod neighbour;
 pub mod packet;
 pub mod programs;
 pub mod rig;

@@ -337,8 +337,8 @@ pub const UPSTREAM_PORT_MAX: u16 = 29_999;
 pub const XDP_DROP: u32 = 1;
 /// `linux/bpf.h`: XDP.
 pub const XDP_PASS: u32 = 2;
-/// `linux/pkt_cls.h`.
-pub const TC_ACT_OK: u32 = 0;
+/// `linux/pkt_cls.h`: the next program decides; of the same value as `TCX_NEXT`.
+pub const TC_ACT_UNSPEC: u32 = u32::MAX;
 /// `linux/pkt_cls.h`.
 pub const TC_ACT_REDIRECT: u32 = 7;
 

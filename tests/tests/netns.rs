@@ -4,6 +4,7 @@ mod netns {
     mod changes;
     mod handover;
     mod lifecycle;
+    mod neighbours;
     mod paths;
     mod services;
 }
@@ -30,7 +31,10 @@ impl Scene {
     }
 
     fn set_with(change: impl FnOnce(Daemon) -> Daemon) -> Result<Self> {
-        let rig = Rig::build(Options::from_env()?)?;
+        Self::set_on(Rig::build(Options::from_env()?)?, change)
+    }
+
+    fn set_on(rig: Rig, change: impl FnOnce(Daemon) -> Daemon) -> Result<Self> {
         let manifests = rig.path("manifests");
         near_and_far().save(&manifests)?;
         let daemon = Daemon::new(&rig, "sluice", &manifests).with("--datapath=netns");

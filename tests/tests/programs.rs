@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use ingress_common::verdict::Reason;
 use ingress_tests::packet::{Packet, Transport};
 use ingress_tests::programs::{
-    CLIENT_V4, CLIENT_V6, NODE_V4, NODE_V6, Outcome, TC_ACT_OK, TC_ACT_REDIRECT,
+    CLIENT_V4, CLIENT_V6, NODE_V4, NODE_V6, Outcome, TC_ACT_REDIRECT, TC_ACT_UNSPEC,
 };
 
 /// A pair of addresses, client first.
@@ -40,10 +40,10 @@ fn outbound((client, node): Pair, transport: impl Into<Transport>) -> Packet {
     Packet::new(node, client, transport)
 }
 
-/// Left to the host stack, and not a byte of it changed.
+/// Left to the next program and the host stack, and not a byte of it changed.
 fn passed(reason: Reason, packet: &Packet) -> Outcome {
     Outcome {
-        action: TC_ACT_OK,
+        action: TC_ACT_UNSPEC,
         reason,
         packet: packet.bytes(),
     }

@@ -272,7 +272,8 @@ fn clsact(
     let _ = qdisc_detach_program(&device.name, TcAttachType::Ingress, name);
     let options = NlOptions {
         priority: 1,
-        handle: TcHandle::new(0, 1),
+        // Somebody else may have a filter of a certain handle there.
+        handle: TcHandle::AUTO_ASSIGN,
         classid: None,
     };
     let options = TcAttachOptions::Netlink(options);
