@@ -15,9 +15,6 @@ pub const fn mapped(v4: [u8; 4]) -> Address {
     ]
 }
 
-/// No id of another network namespace, but the one of the device that a packet came in on.
-pub const OWN_NETNS: u32 = u32::MAX;
-
 abi! {
     /// Where clients reach us: key of the `FRONTENDS` map.
     pub struct Frontend {
@@ -41,7 +38,7 @@ abi! {
         pub upstream_port_min: u16,
         /// Last port (host byte order) of them.
         pub upstream_port_max: u16,
-        /// Id of the ingress netns, as seen from the host's; [`OWN_NETNS`] is the host's itself.
+        /// Id of the ingress netns, as seen from the host's.
         pub ingress_netns: u32,
     }
 

@@ -124,10 +124,12 @@ reasons! {
     TcpPortZero = 24, Drop, "tcp_port_zero";
     /// A TCP header length below 20 bytes or beyond the packet.
     TcpHeaderLength = 25, Drop, "tcp_header_length";
+    /// Addressed to a frontend, inside a connection that no worker has.
+    NoConnection = 26, Pass, "no_connection";
 }
 
 /// Reasons that the counter map has room for, for each program.
-pub const REASONS_MAX: u32 = 32;
+pub const REASONS_MAX: u32 = 64;
 
 const _: () = assert!(
     Reason::ALL.len() <= REASONS_MAX as usize,

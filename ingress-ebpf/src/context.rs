@@ -13,22 +13,42 @@ use ingress_ebpf::packet::Packet;
 /// A packet at a TC hook, from its Ethernet header.
 pub(crate) struct SkbPacket<'a>(pub(crate) &'a TcContext);
 
+impl SkbPacket<'_> {
+    /// Copies the bytes from `offset` out; false when the packet ends before.
+    #[inline(always)]
+    pub(crate) fn load_into<const N: usize>(&self, offset: usize, bytes: &mut [u8; N]) -> bool {
+        // SAFETY: there is room for all N bytes.
+        unsafe { self.load_to(offset, bytes.as_mut_ptr(), N) }
+    }
+
+    /// # Safety
+    ///
+    /// There has to be room for `count` bytes. They are all written where this is true.
+    #[inline(always)]
+    unsafe fn load_to(&self, offset: usize, bytes: *mut u8, count: usize) -> bool {
+        // From the MAC header, wherever the data starts: after generic XDP it starts behind it.
+        // SAFETY: the helper writes all bytes or returns an error, and checks the offset against
+        // the packet itself.
+        let result = unsafe {
+            bpf_skb_load_bytes_relative(
+                self.0.as_ptr(),
+                offset as u32,
+                bytes.cast(),
+                count as u32,
+                BPF_HDR_START_MAC,
+            )
+        };
+        result == 0
+    }
+}
+
 impl Packet for SkbPacket<'_> {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         let mut bytes = MaybeUninit::<[u8; N]>::uninit();
-        // From the MAC header, wherever the data starts: after generic XDP it starts behind it.
-        // SAFETY: the helper writes all N bytes or returns an error, and checks the offset against
-        // the packet itself.
+        // SAFETY: there is room for N bytes, which are read only where all were written.
         unsafe {
-            let result = bpf_skb_load_bytes_relative(
-                self.0.as_ptr(),
-                offset as u32,
-                bytes.as_mut_ptr().cast(),
-                N as u32,
-                BPF_HDR_START_MAC,
-            );
-            if result == 0 {
+            if self.load_to(offset, bytes.as_mut_ptr().cast(), N) {
                 Some(bytes.assume_init())
             } else {
                 None

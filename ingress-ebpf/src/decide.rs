@@ -1,42 +1,66 @@
-//! From headers to a verdict.
+//! From headers to a reason.
 //!
 //! The invariant: every packet gets exactly one reason; what is not understood or not ours is
-//! passed, and only a malformed TCP packet to one of our frontends is ever dropped.
+//! passed, and a connection stays with the stack that accepted it: inside a connection the sockets
+//! of both stacks are asked, never a port alone.
 
 use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings};
 use ingress_common::verdict::Reason;
 
 use crate::packet::Packet;
-use crate::parse::{self, Fragment, Network, Transport, Version, protocol};
+use crate::parse::{self, End, Fragment, Network, Transport, Version, protocol};
 
-/// What the programs know, wherever it is kept.
-pub trait Tables {
+/// Where clients reach us, wherever it is kept.
+pub trait Frontends {
     /// The listener group of a frontend.
     fn frontend(&self, frontend: &Frontend) -> Option<u32>;
+}
+
+/// What steer knows besides, wherever it is kept.
+pub trait Tables: Frontends {
     /// Whether upstream connections leave from this address.
     fn is_upstream_source(&self, address: &Address) -> bool;
     /// Whether the first fragment of this datagram was steered.
     fn is_steered_datagram(&self, datagram: &FragmentedDatagram) -> bool;
+    /// Whether a worker listens for this group.
+    fn is_listening(&self, group: u32) -> bool;
+    /// Whether any connection may belong to a listener of the host.
+    fn host_may_have_connections(&self) -> bool;
+    /// The TCP socket that a stack has for this very connection, or that listens for it.
+    fn socket(&self, stack: Stack, connection: &Connection) -> Option<Socket>;
+    /// Whether a listener of the ingress netns has answered this connection's SYN by a cookie that
+    /// the packet brings back: a connection that has no socket yet.
+    fn brings_cookie(&self, network: &Network, connection: &Connection) -> bool;
 }
 
-/// Where a packet belongs.
+/// A network stack that sockets may be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stack {
+    /// The host's.
+    Host,
+    /// That of the ingress netns.
+    Ingress,
+}
+
+/// A TCP connection, as the node sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Connection {
+    /// The other side's end.
+    pub remote: End,
+    /// The node's end.
+    pub local: End,
+}
+
+/// What a stack has for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// To a frontend: a listener of this group, or a connection accepted from it.
-    Frontend {
-        /// Listener group.
-        group: u32,
-        /// Whether it opens a connection (TCP SYN without ACK, any UDP).
-        opens: bool,
-    },
-    /// To our end of an upstream connection, if there is one for this packet: the host's NAT may
-    /// have given the same address and port to a connection of its own (kube-proxy masquerades
-    /// with random ports from 1024 on).
-    Upstream,
-    /// Into the ingress netns, whoever listens; the reason says why.
-    Ingress(Reason),
-    /// To the host stack; the reason says why.
-    Host(Reason),
+pub enum Socket {
+    /// A listener, which knows nothing of the connection.
+    Listening,
+    /// The connection, from its SYN on.
+    Open,
+    /// The connection, which is over in all but name: its client may have begun another with the
+    /// same port.
+    TimeWait,
 }
 
 /// Decides where a packet belongs.
@@ -46,36 +70,124 @@ pub fn steer(
     transport: &Transport,
     settings: &Settings,
     tables: &impl Tables,
-) -> Destination {
+) -> Reason {
     match *transport {
         Transport::Tcp {
-            destination, flags, ..
-        } => {
-            let opens = flags & (TCP_SYN | TCP_ACK) == TCP_SYN;
-            flow(network, destination, opens, settings, tables)
-        }
-        Transport::Udp { destination, .. } => flow(network, destination, true, settings, tables),
-        Transport::IcmpError {
-            protocol,
             source,
-            port,
+            destination,
+            flags,
         } => {
-            let quoted = Frontend {
-                address: source,
-                port,
-                protocol,
-                reserved: 0,
+            let connection = Connection {
+                remote: End {
+                    address: network.source,
+                    port: source,
+                },
+                local: End {
+                    address: network.destination,
+                    port: destination,
+                },
             };
-            if tables.frontend(&quoted).is_some() || is_upstream(&quoted, settings, tables) {
-                Destination::Ingress(Reason::IcmpError)
-            } else {
-                Destination::Host(Reason::NotOurs)
+            segment(network, &connection, flags, settings, tables)
+        }
+        Transport::Udp { destination, .. } => {
+            let local = End {
+                address: network.destination,
+                port: destination,
+            };
+            match tables.frontend(&local.frontend(protocol::UDP)) {
+                Some(group) => opening(group, tables),
+                None => Reason::NotOurs,
             }
         }
+        Transport::IcmpError {
+            protocol,
+            local,
+            remote,
+        } => icmp_error(protocol, &Connection { remote, local }, settings, tables),
         Transport::None => match datagram(network) {
-            Some(key) if tables.is_steered_datagram(&key) => Destination::Ingress(Reason::Fragment),
-            _ => Destination::Host(Reason::UnknownFragment),
+            Some(key) if tables.is_steered_datagram(&key) => Reason::Fragment,
+            _ => Reason::UnknownFragment,
         },
+    }
+}
+
+#[inline(always)]
+fn segment(
+    network: &Network,
+    connection: &Connection,
+    flags: u8,
+    settings: &Settings,
+    tables: &impl Tables,
+) -> Reason {
+    if is_upstream(&connection.local, settings, tables) {
+        // The host's NAT may have given the same address and port to a connection of its own:
+        // kube-proxy masquerades with random ports from 1024 on.
+        return match tables.socket(Stack::Ingress, connection) {
+            Some(Socket::Open | Socket::TimeWait) => Reason::Upstream,
+            Some(Socket::Listening) | None => Reason::NotOurs,
+        };
+    }
+    match tables.frontend(&connection.local.frontend(protocol::TCP)) {
+        None => Reason::NotOurs,
+        Some(group) if flags & (TCP_SYN | TCP_ACK) == TCP_SYN => opening(group, tables),
+        Some(_) => inside(network, connection, tables),
+    }
+}
+
+/// A packet that opens a connection: whoever listens gets it.
+#[inline(always)]
+fn opening(group: u32, tables: &impl Tables) -> Reason {
+    if tables.is_listening(group) {
+        Reason::Frontend
+    } else {
+        Reason::NoListener
+    }
+}
+
+/// A packet inside a connection: whoever has the connection gets it. The port alone says little,
+/// for a port from 1024 on may also be that of a masqueraded connection.
+#[inline(always)]
+fn inside(network: &Network, connection: &Connection, tables: &impl Tables) -> Reason {
+    let ours = tables.socket(Stack::Ingress, connection);
+    if ours == Some(Socket::Open) {
+        return Reason::Frontend;
+    }
+    if tables.host_may_have_connections()
+        && tables.socket(Stack::Host, connection) == Some(Socket::Open)
+    {
+        return Reason::HostConnection;
+    }
+    match ours {
+        Some(Socket::Open | Socket::TimeWait) => Reason::Frontend,
+        Some(Socket::Listening) if tables.brings_cookie(network, connection) => Reason::Frontend,
+        Some(Socket::Listening) | None => Reason::NoConnection,
+    }
+}
+
+/// An ICMP error belongs to whoever has the connection that it quotes, or path-MTU discovery dies:
+/// ours without it, somebody else's with it.
+#[inline(always)]
+fn icmp_error(
+    protocol: u8,
+    quoted: &Connection,
+    settings: &Settings,
+    tables: &impl Tables,
+) -> Reason {
+    let group = tables.frontend(&quoted.local.frontend(protocol));
+    let is_ours = if protocol == protocol::TCP {
+        (group.is_some() || is_upstream(&quoted.local, settings, tables))
+            && matches!(
+                tables.socket(Stack::Ingress, quoted),
+                Some(Socket::Open | Socket::TimeWait)
+            )
+    } else {
+        // A socket for datagrams is its listener.
+        group.is_some_and(|group| tables.is_listening(group))
+    };
+    if is_ours {
+        Reason::IcmpError
+    } else {
+        Reason::NotOurs
     }
 }
 
@@ -102,7 +214,7 @@ pub fn datagram(network: &Network) -> Option<FragmentedDatagram> {
 ///
 /// Only TCP to our own frontends is judged: what is not ours passes untouched.
 #[inline(always)]
-pub fn guard<P: Packet + ?Sized>(packet: &P, tables: &impl Tables) -> Reason {
+pub fn guard<P: Packet + ?Sized>(packet: &P, tables: &impl Frontends) -> Reason {
     match parse::link(packet).and_then(|link| parse::network(packet, link)) {
         Ok(network) if network.protocol == protocol::TCP => tcp(packet, &network, tables),
         Ok(_) => Reason::Accepted,
@@ -111,7 +223,7 @@ pub fn guard<P: Packet + ?Sized>(packet: &P, tables: &impl Tables) -> Reason {
 }
 
 #[inline(always)]
-fn tcp<P: Packet + ?Sized>(packet: &P, network: &Network, tables: &impl Tables) -> Reason {
+fn tcp<P: Packet + ?Sized>(packet: &P, network: &Network, tables: &impl Frontends) -> Reason {
     if let Fragment::Later(_) = network.fragment {
         return Reason::Accepted;
     }
@@ -121,13 +233,11 @@ fn tcp<P: Packet + ?Sized>(packet: &P, network: &Network, tables: &impl Tables) 
     let Some(fault) = tcp_fault(packet, network, head) else {
         return Reason::Accepted;
     };
-    let frontend = Frontend {
+    let local = End {
         address: network.destination,
         port: [head[2], head[3]],
-        protocol: protocol::TCP,
-        reserved: 0,
     };
-    if tables.frontend(&frontend).is_some() {
+    if tables.frontend(&local.frontend(protocol::TCP)).is_some() {
         fault
     } else {
         Reason::NotOurs
@@ -163,37 +273,13 @@ fn tcp_fault<P: Packet + ?Sized>(packet: &P, network: &Network, head: [u8; 14]) 
     None
 }
 
-#[inline(always)]
-fn flow(
-    network: &Network,
-    port: [u8; 2],
-    opens: bool,
-    settings: &Settings,
-    tables: &impl Tables,
-) -> Destination {
-    let frontend = Frontend {
-        address: network.destination,
-        port,
-        protocol: network.protocol,
-        reserved: 0,
-    };
-    if is_upstream(&frontend, settings, tables) {
-        return Destination::Upstream;
-    }
-    match tables.frontend(&frontend) {
-        Some(group) => Destination::Frontend { group, opens },
-        None => Destination::Host(Reason::NotOurs),
-    }
-}
-
 /// Whether this is our end of an upstream connection: a port of the reserved range at an address
 /// that such connections leave from.
 #[inline(always)]
-fn is_upstream(local: &Frontend, settings: &Settings, tables: &impl Tables) -> bool {
+fn is_upstream(local: &End, settings: &Settings, tables: &impl Tables) -> bool {
     let port = u16::from_be_bytes(local.port);
     port >= settings.upstream_port_min
         && port <= settings.upstream_port_max
-        && local.protocol == protocol::TCP
         && tables.is_upstream_source(&local.address)
 }
 

@@ -8,12 +8,12 @@ use ingress_common::verdict::{Program, Reason, Verdict};
 use ingress_ebpf::decide;
 
 use crate::context::XdpPacket;
-use crate::maps::{self, KernelTables};
+use crate::maps::{self, KernelFrontends};
 
 /// Judges one packet.
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> Reason {
-    let reason = decide::guard(&XdpPacket(ctx), &KernelTables);
+    let reason = decide::guard(&XdpPacket(ctx), &KernelFrontends);
     if reason.verdict() == Verdict::Drop && maps::is_worth_words(Program::Guard, reason) {
         info!(
             ctx,

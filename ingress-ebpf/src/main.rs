@@ -8,6 +8,7 @@ mod dispatch;
 mod guard;
 mod maps;
 mod return_path;
+mod sockets;
 mod steer;
 
 use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
@@ -30,13 +31,9 @@ fn guard(ctx: XdpContext) -> u32 {
 /// ingress netns.
 #[classifier]
 fn steer(ctx: TcContext) -> i32 {
-    match steer::run(&ctx) {
-        Ok((reason, action)) => {
-            maps::count(Program::Steer, reason);
-            action
-        }
-        Err(reason) => pass(Program::Steer, reason),
-    }
+    let (reason, action) = steer::run(&ctx);
+    maps::count(Program::Steer, reason);
+    action
 }
 
 /// TC ingress on the host side of the gate: sends what leaves the ingress netns to its next hop.
@@ -47,7 +44,10 @@ fn return_path(ctx: TcContext) -> i32 {
             maps::count(Program::ReturnPath, Reason::Forwarded);
             action
         }
-        Err(reason) => pass(Program::ReturnPath, reason),
+        Err(reason) => {
+            maps::count(Program::ReturnPath, reason);
+            NEXT
+        }
     }
 }
 
@@ -59,12 +59,9 @@ fn dispatch(ctx: SkLookupContext) -> u32 {
     SK_PASS
 }
 
-/// Leaves a packet to whoever is asked next: TCX (where this is `TCX_NEXT`) and clsact alike go on
-/// to the programs and filters of others, which `TC_ACT_OK` would skip.
-fn pass(program: Program, reason: Reason) -> i32 {
-    maps::count(program, reason);
-    TC_ACT_UNSPEC
-}
+/// What leaves a packet to whoever is asked next: TCX (where this is `TCX_NEXT`) and clsact alike
+/// go on to the programs and filters of others, which `TC_ACT_OK` would skip.
+const NEXT: i32 = TC_ACT_UNSPEC;
 
 /// `enum sk_action`: go on with the assigned socket, or with the ordinary lookup.
 const SK_PASS: u32 = 1;

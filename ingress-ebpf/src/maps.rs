@@ -5,13 +5,17 @@
 use aya_ebpf::helpers::{bpf_map_lookup_elem, bpf_sk_release};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, SockMap};
+use aya_ebpf::programs::TcContext;
 use ingress_common::socket::{
     CONNECTION_CELLS, HOST_CONNECTIONS, LEFT_TO_HOST, LISTENER_GROUPS_MAX, Port, WORKERS_MAX,
     listener_index,
 };
 use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings};
 use ingress_common::verdict::{Program, REASONS_MAX, Reason, counter_index};
-use ingress_ebpf::decide::Tables;
+use ingress_ebpf::decide::{Connection, Frontends, Socket, Stack, Tables};
+use ingress_ebpf::parse::{Network, Version};
+
+use crate::sockets;
 
 /// The node's settings. One value; written by user space, read by all programs.
 #[map]
@@ -85,7 +89,7 @@ pub(crate) fn settings() -> Result<&'static Settings, Reason> {
 /// Whether a worker listens for this group. The first worker stands for all: they start and end
 /// together.
 #[inline(always)]
-pub(crate) fn is_listening(group: u32) -> bool {
+fn is_listening(group: u32) -> bool {
     let index = listener_index(group, 0);
     // SAFETY: the map is a socket map (a static that the loader replaces by its descriptor) with
     // u32 keys; the reference that a successful lookup takes is released at once.
@@ -112,29 +116,42 @@ pub(crate) fn mark_left_to_host() {
     }
 }
 
-/// Whether any connection may belong to a listener of the host.
-#[inline(always)]
-pub(crate) fn host_may_have_connections() -> bool {
-    connections(HOST_CONNECTIONS) > 0 || connections(LEFT_TO_HOST) > 0
-}
-
 /// Reads a cell of [`CONNECTIONS`].
 #[inline(always)]
 pub(crate) fn connections(index: u32) -> u64 {
     CONNECTIONS.get(index).copied().unwrap_or(0)
 }
 
-/// The maps as the deciding half sees them.
-pub(crate) struct KernelTables;
+/// Frontends as the deciding half sees them.
+pub(crate) struct KernelFrontends;
 
-impl Tables for KernelTables {
+impl Frontends for KernelFrontends {
     #[inline(always)]
     fn frontend(&self, frontend: &Frontend) -> Option<u32> {
         // SAFETY: user space replaces whole values; a value read while it is replaced is the old
         // or the new one, since it is one aligned word.
         unsafe { FRONTENDS.get(frontend) }.copied()
     }
+}
 
+/// Maps and sockets as the deciding half sees them, while one packet waits.
+pub(crate) struct KernelTables<'a> {
+    /// The packet.
+    pub(crate) ctx: &'a TcContext,
+    /// Its IP version.
+    pub(crate) version: Version,
+    /// Id of the ingress netns.
+    pub(crate) ingress: u32,
+}
+
+impl Frontends for KernelTables<'_> {
+    #[inline(always)]
+    fn frontend(&self, frontend: &Frontend) -> Option<u32> {
+        KernelFrontends.frontend(frontend)
+    }
+}
+
+impl Tables for KernelTables<'_> {
     #[inline(always)]
     fn is_upstream_source(&self, address: &Address) -> bool {
         UPSTREAM_SOURCES.get_ptr(address).is_some()
@@ -143,6 +160,26 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn is_steered_datagram(&self, datagram: &FragmentedDatagram) -> bool {
         FRAGMENTS.get_ptr(datagram).is_some()
+    }
+
+    #[inline(always)]
+    fn is_listening(&self, group: u32) -> bool {
+        is_listening(group)
+    }
+
+    #[inline(always)]
+    fn host_may_have_connections(&self) -> bool {
+        connections(HOST_CONNECTIONS) > 0 || connections(LEFT_TO_HOST) > 0
+    }
+
+    #[inline(always)]
+    fn socket(&self, stack: Stack, connection: &Connection) -> Option<Socket> {
+        sockets::state(self.ctx, stack, self.version, connection, self.ingress)
+    }
+
+    #[inline(always)]
+    fn brings_cookie(&self, network: &Network, connection: &Connection) -> bool {
+        sockets::is_cookie_valid(self.ctx, network, connection, self.ingress)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The invariant: nothing outside the packet is read, no loop is without a bound, and everything
 //! that is not understood is an error with a reason, which the caller passes on untouched.
 
-use ingress_common::steering::{Address, mapped};
+use ingress_common::steering::{Address, Frontend, mapped};
 use ingress_common::verdict::Reason;
 
 use crate::packet::Packet;
@@ -38,6 +38,29 @@ pub enum Fragment {
     First([u8; 4]),
     /// A later one: it has no ports.
     Later([u8; 4]),
+}
+
+/// One end of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct End {
+    /// Its address.
+    pub address: Address,
+    /// Its port, network byte order.
+    pub port: [u8; 2],
+}
+
+impl End {
+    /// The frontend that this end is, if it is one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn frontend(&self, protocol: u8) -> Frontend {
+        Frontend {
+            address: self.address,
+            port: self.port,
+            protocol,
+            reserved: 0,
+        }
+    }
 }
 
 /// The network layer of a packet.
@@ -78,14 +101,14 @@ pub enum Transport {
         /// Destination port.
         destination: [u8; 2],
     },
-    /// An ICMP error about a packet that somebody sent from `source` and `port`.
+    /// An ICMP error about a packet that this node sent, if it is for us.
     IcmpError {
         /// IP protocol number of the quoted packet.
         protocol: u8,
-        /// Source address of the quoted packet.
-        source: Address,
-        /// Source port of the quoted packet, network byte order.
-        port: [u8; 2],
+        /// Where the quoted packet came from.
+        local: End,
+        /// Where it was sent to.
+        remote: End,
     },
     /// A later fragment: its ports went with the first.
     None,
@@ -98,6 +121,37 @@ pub struct Link {
     pub ether_type: u16,
     /// Bytes from the Ethernet header to its payload.
     pub payload: usize,
+}
+
+/// All headers of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// Ethernet and tags.
+    pub link: Link,
+    /// IP.
+    pub network: Network,
+    /// What the payload says.
+    pub transport: Transport,
+}
+
+impl Headers {
+    /// Those of no packet: room to read into, every byte of which is initialised.
+    pub const NONE: Self = Self {
+        link: Link {
+            ether_type: 0,
+            payload: 0,
+        },
+        network: Network {
+            version: Version::V4,
+            offset: 0,
+            payload: 0,
+            protocol: 0,
+            fragment: Fragment::Whole,
+            source: [0; 16],
+            destination: [0; 16],
+        },
+        transport: Transport::None,
+    };
 }
 
 /// Reads the Ethernet header and up to two VLAN tags (IEEE 802.1Q, 802.1ad).
@@ -132,29 +186,43 @@ pub fn network<P: Packet + ?Sized>(packet: &P, link: Link) -> Result<Network, Re
 }
 
 /// Reads what follows the IP header.
-#[inline(always)]
 pub fn transport<P: Packet + ?Sized>(packet: &P, network: &Network) -> Result<Transport, Reason> {
+    let mut transport = Transport::None;
+    read_transport(packet, network, &mut transport).map(|()| transport)
+}
+
+/// Reads what follows the IP header to where it stays. A value that is returned would be put
+/// together from all its variants, of which the verifier sees the bytes that are not initialised.
+#[inline(always)]
+pub fn read_transport<P: Packet + ?Sized>(
+    packet: &P,
+    network: &Network,
+    transport: &mut Transport,
+) -> Result<(), Reason> {
     if let Fragment::Later(_) = network.fragment {
-        return Ok(Transport::None);
+        *transport = Transport::None;
+        return Ok(());
     }
     match (network.protocol, network.version) {
         (protocol::TCP, _) => {
             let head: [u8; 14] = packet.load(network.payload).ok_or(Reason::Unparsable)?;
-            Ok(Transport::Tcp {
+            *transport = Transport::Tcp {
                 source: [head[0], head[1]],
                 destination: [head[2], head[3]],
                 flags: head[13],
-            })
+            };
+            Ok(())
         }
         (protocol::UDP, _) => {
             let ports: [u8; 4] = packet.load(network.payload).ok_or(Reason::Unparsable)?;
-            Ok(Transport::Udp {
+            *transport = Transport::Udp {
                 source: [ports[0], ports[1]],
                 destination: [ports[2], ports[3]],
-            })
+            };
+            Ok(())
         }
         (protocol::ICMP, Version::V4) | (protocol::ICMPV6, Version::V6) => {
-            icmp_error(packet, network)
+            icmp_error(packet, network, transport)
         }
         _ => Err(Reason::OtherProtocol),
     }
@@ -163,10 +231,7 @@ pub fn transport<P: Packet + ?Sized>(packet: &P, network: &Network) -> Result<Tr
 #[inline(always)]
 fn ipv4<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Network, Reason> {
     let head: [u8; IPV4_BYTES] = packet.load(offset).ok_or(Reason::Unparsable)?;
-    let header_bytes = usize::from(head[0] & 0x0f) * 4;
-    if head[0] >> 4 != 4 || header_bytes < IPV4_BYTES {
-        return Err(Reason::Unparsable);
-    }
+    let header_bytes = ipv4_header_bytes(head[0])?;
     let id = [0, 0, head[4], head[5]];
     let more = head[6] & IPV4_MORE_FRAGMENTS != 0;
     let position = u16::from_be_bytes([head[6] & IPV4_FRAGMENT_OFFSET, head[7]]);
@@ -179,6 +244,16 @@ fn ipv4<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Network, Reason
         source: mapped([head[12], head[13], head[14], head[15]]),
         destination: mapped([head[16], head[17], head[18], head[19]]),
     })
+}
+
+/// The length of an IPv4 header that begins with this byte.
+#[inline(always)]
+fn ipv4_header_bytes(first: u8) -> Result<usize, Reason> {
+    let header_bytes = usize::from(first & 0x0f) * 4;
+    if first >> 4 != 4 || header_bytes < IPV4_BYTES {
+        return Err(Reason::Unparsable);
+    }
+    Ok(header_bytes)
 }
 
 #[inline(always)]
@@ -266,7 +341,11 @@ fn fragment(position: u16, more: bool, id: [u8; 4]) -> Fragment {
 
 /// Reads the packet that an ICMP error quotes: always of the same IP version.
 #[inline(always)]
-fn icmp_error<P: Packet + ?Sized>(packet: &P, network: &Network) -> Result<Transport, Reason> {
+fn icmp_error<P: Packet + ?Sized>(
+    packet: &P,
+    network: &Network,
+    transport: &mut Transport,
+) -> Result<(), Reason> {
     let [kind]: [u8; 1] = packet.load(network.payload).ok_or(Reason::Unparsable)?;
     let is_error = match network.version {
         Version::V4 => is_icmp_error(kind),
@@ -276,13 +355,16 @@ fn icmp_error<P: Packet + ?Sized>(packet: &P, network: &Network) -> Result<Trans
         return Err(Reason::OtherProtocol);
     }
     let quoted = network.payload + ICMP_BYTES;
-    let (protocol, source, payload) = match network.version {
+    let (protocol, source, destination, payload) = match network.version {
         Version::V4 => {
-            let network = ipv4(packet, quoted)?;
-            if let Fragment::Later(_) = network.fragment {
+            let head: [u8; IPV4_BYTES] = packet.load(quoted).ok_or(Reason::Unparsable)?;
+            let header_bytes = ipv4_header_bytes(head[0])?;
+            if u16::from_be_bytes([head[6] & IPV4_FRAGMENT_OFFSET, head[7]]) != 0 {
                 return Err(Reason::OtherProtocol);
             }
-            (network.protocol, network.source, network.payload)
+            let source = mapped([head[12], head[13], head[14], head[15]]);
+            let destination = mapped([head[16], head[17], head[18], head[19]]);
+            (head[9], source, destination, quoted + header_bytes)
         }
         Version::V6 => {
             // Quoted extension headers are not walked: what we send has none.
@@ -291,18 +373,26 @@ fn icmp_error<P: Packet + ?Sized>(packet: &P, network: &Network) -> Result<Trans
                 return Err(Reason::Unparsable);
             }
             let source = packet.load(quoted + 8).ok_or(Reason::Unparsable)?;
-            (head[6], source, quoted + IPV6_BYTES)
+            let destination = packet.load(quoted + 24).ok_or(Reason::Unparsable)?;
+            (head[6], source, destination, quoted + IPV6_BYTES)
         }
     };
     if protocol != protocol::TCP && protocol != protocol::UDP {
         return Err(Reason::OtherProtocol);
     }
-    let port = packet.load(payload).ok_or(Reason::Unparsable)?;
-    Ok(Transport::IcmpError {
+    let ports: [u8; 4] = packet.load(payload).ok_or(Reason::Unparsable)?;
+    *transport = Transport::IcmpError {
         protocol,
-        source,
-        port,
-    })
+        local: End {
+            address: source,
+            port: [ports[0], ports[1]],
+        },
+        remote: End {
+            address: destination,
+            port: [ports[2], ports[3]],
+        },
+    };
+    Ok(())
 }
 
 /// Destination unreachable, time exceeded, parameter problem (RFC 792).

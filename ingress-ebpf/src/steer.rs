@@ -1,142 +1,92 @@
 //! steer: carries packets of our flows into the ingress netns, past the host's netfilter hooks.
 //!
-//! Everything else goes to the host stack untouched. A connection stays where it began: new ones
-//! are steered only while a worker listens, packets of connections that a host listener accepted
-//! are left to the host.
+//! Everything else goes to the host stack untouched. Which is which says `decide`; here is what
+//! follows from it.
 
-use aya_ebpf::EbpfContext as _;
-use aya_ebpf::bindings::bpf_sock_tuple;
-use aya_ebpf::helpers::{bpf_redirect_peer, bpf_sk_release, bpf_skb_vlan_pop, bpf_skc_lookup_tcp};
+use aya_ebpf::helpers::{bpf_redirect_peer, bpf_skb_vlan_pop};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
 use ingress_common::steering::Settings;
-use ingress_common::verdict::{Program, Reason};
-use ingress_ebpf::decide::{self, Destination};
-use ingress_ebpf::parse::{self, Fragment, Network, Transport, Version};
+use ingress_common::verdict::{Program, Reason, Verdict};
+use ingress_ebpf::decide;
+use ingress_ebpf::parse::{self, Fragment, Headers, Network};
 
-use crate::context::{SkbPacket, skb, skb_ptr, tail, words};
+use crate::NEXT;
+use crate::context::{SkbPacket, skb, skb_ptr};
 use crate::maps::{self, FRAGMENTS, KernelTables};
 
-/// Steers one packet; an error is the reason why it is left to the host.
+/// Judges one packet and does what follows.
 #[inline(always)]
-pub(crate) fn run(ctx: &TcContext) -> Result<(Reason, i32), Reason> {
-    let settings = maps::settings()?;
+pub(crate) fn run(ctx: &TcContext) -> (Reason, i32) {
+    let settings = match maps::settings() {
+        Ok(settings) => settings,
+        Err(reason) => return (reason, NEXT),
+    };
     if skb(ctx).pkt_type != PACKET_HOST {
-        return Err(Reason::OtherHost);
+        return (Reason::OtherHost, NEXT);
     }
+    let mut headers = Headers::NONE;
+    let read = read_network(ctx, &mut headers).and_then(|()| read_transport(ctx, &mut headers));
+    if let Err(reason) = read {
+        return (reason, NEXT);
+    }
+    let reason = judge(ctx, &headers, settings);
+    (reason, act(ctx, settings, &headers, reason))
+}
+
+/// A function of its own, as the next two are: what it needs of the 512 bytes of stack is free
+/// again when it returns.
+#[inline(never)]
+fn read_network(ctx: &TcContext, headers: &mut Headers) -> Result<(), Reason> {
     let packet = SkbPacket(ctx);
-    let link = parse::link(&packet)?;
-    let network = parse::network(&packet, link)?;
-    let transport = parse::transport(&packet, &network)?;
-    let reason = match decide::steer(&network, &transport, settings, &KernelTables) {
-        Destination::Host(reason) => return Err(reason),
-        Destination::Ingress(reason) => reason,
-        Destination::Upstream => {
-            let netns = u64::from(settings.ingress_netns);
-            if state_of_connection(ctx, &network, &transport, netns).is_none() {
-                return Err(Reason::NotOurs);
-            }
-            Reason::Upstream
-        }
-        Destination::Frontend { group, opens } => {
-            frontend(ctx, &network, &transport, group, opens)?
-        }
-    };
-    remember_fragment(&network);
-    strip_tags(ctx, link.payload);
-    Ok((reason, redirect(settings)))
+    headers.link = parse::link(&packet)?;
+    headers.network = parse::network(&packet, headers.link)?;
+    Ok(())
 }
 
-/// Decides about a packet to a frontend by who serves, or would serve, its connection.
-#[inline(always)]
-fn frontend(
-    ctx: &TcContext,
-    network: &Network,
-    transport: &Transport,
-    group: u32,
-    opens: bool,
-) -> Result<Reason, Reason> {
-    if opens {
-        if !maps::is_listening(group) {
-            maps::mark_left_to_host();
-            if maps::is_worth_words(Program::Steer, Reason::NoListener) {
-                info!(
-                    ctx,
-                    "steer: nobody listens for group {}, left to the host", group
-                );
-            }
-            return Err(Reason::NoListener);
-        }
-    } else if maps::host_may_have_connections() && is_host_connection(ctx, network, transport) {
-        return Err(Reason::HostConnection);
+#[inline(never)]
+fn read_transport(ctx: &TcContext, headers: &mut Headers) -> Result<(), Reason> {
+    let Headers {
+        network, transport, ..
+    } = headers;
+    parse::read_transport(&SkbPacket(ctx), network, transport)
+}
+
+#[inline(never)]
+fn judge(ctx: &TcContext, headers: &Headers, settings: &Settings) -> Reason {
+    let tables = KernelTables {
+        ctx,
+        version: headers.network.version,
+        ingress: settings.ingress_netns,
+    };
+    let reason = decide::steer(&headers.network, &headers.transport, settings, &tables);
+    if reason.verdict() == Verdict::Redirect {
+        remember_fragment(&headers.network);
     }
-    Ok(Reason::Frontend)
+    reason
 }
 
-/// Whether the host netns has a TCP socket for this very connection.
 #[inline(always)]
-fn is_host_connection(ctx: &TcContext, network: &Network, transport: &Transport) -> bool {
-    let state = state_of_connection(ctx, network, transport, BPF_F_CURRENT_NETNS);
-    // One that is over in all but name has nothing to lose, and its client may have begun another
-    // with the same port, which is ours.
-    state.is_some_and(|state| state != TCP_LISTEN && state != TCP_TIME_WAIT)
-}
-
-/// The state of the TCP socket that a netns has for this very connection, or that listens for it.
-#[inline(always)]
-fn state_of_connection(
-    ctx: &TcContext,
-    network: &Network,
-    transport: &Transport,
-    netns: u64,
-) -> Option<u32> {
-    let Transport::Tcp {
-        source,
-        destination,
-        ..
-    } = *transport
-    else {
-        return None;
-    };
-    // `bpf_sock_tuple` as words: the addresses, then both ports in one.
-    let ports = u32::from_ne_bytes([source[0], source[1], destination[0], destination[1]]);
-    let (mut tuple, tuple_bytes) = match network.version {
-        Version::V4 => (
-            [
-                tail(&network.source),
-                tail(&network.destination),
-                ports,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-            ],
-            12,
-        ),
-        Version::V6 => {
-            let [a, b, c, d] = words(&network.source);
-            let [e, f, g, h] = words(&network.destination);
-            ([a, b, c, d, e, f, g, h, ports], 36)
+fn act(ctx: &TcContext, settings: &Settings, headers: &Headers, reason: Reason) -> i32 {
+    if reason.verdict() != Verdict::Redirect {
+        if reason as u32 == Reason::NoListener as u32 {
+            leave_to_host(ctx);
         }
-    };
-    // SAFETY: the tuple is initialised and its size is one of the two that the helper takes; the
-    // socket is released on the one path on which there is one.
-    unsafe {
-        let socket = bpf_skc_lookup_tcp(
-            ctx.as_ptr(),
-            (&raw mut tuple).cast::<bpf_sock_tuple>(),
-            tuple_bytes,
-            netns,
-            0,
+        return NEXT;
+    }
+    strip_tags(ctx, headers.link.payload);
+    redirect(settings)
+}
+
+/// Has connections of the host be looked for, from this new one on.
+#[inline(always)]
+fn leave_to_host(ctx: &TcContext) {
+    maps::mark_left_to_host();
+    if maps::is_worth_words(Program::Steer, Reason::NoListener) {
+        info!(
+            ctx,
+            "steer: nobody listens, a new connection is left to the host"
         );
-        if socket.is_null() {
-            return None;
-        }
-        let state = (*socket).state;
-        bpf_sk_release(socket.cast());
-        Some(state)
     }
 }
 
@@ -179,8 +129,3 @@ fn redirect(settings: &Settings) -> i32 {
 
 /// `linux/if_packet.h`: addressed to this host at the link layer.
 const PACKET_HOST: u32 = 0;
-/// `linux/bpf.h`: the netns of the device that the packet came in on.
-const BPF_F_CURRENT_NETNS: u64 = u64::MAX;
-/// `net/tcp_states.h`.
-const TCP_TIME_WAIT: u32 = 6;
-const TCP_LISTEN: u32 = 10;

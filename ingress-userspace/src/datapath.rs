@@ -395,4 +395,4 @@ fn io_error(attempt: &'static str) -> impl FnOnce(io::Error) -> DatapathError {
 /// IP protocol number.
 const TCP: u8 = 6;
 /// Changes with the layout of any map, so that a new version never adopts what it can't read.
-const MAPS_DIRECTORY: &str = "maps-2";
+const MAPS_DIRECTORY: &str = "maps-3";

@@ -11,6 +11,7 @@
 //! where a redirected packet ends: `bpf_redirect_peer` and `bpf_redirect_neigh` only take a note
 //! that the hook would act on. The first two, and arrival, are asked of real devices: [`Wire`].
 
+pub mod connection;
 mod cost;
 mod lookup;
 mod maps;
@@ -243,6 +244,7 @@ fn context(ifindex: u32) -> [u8; SK_BUFF_BYTES] {
 /// Lays devices and routes: clients are behind the uplink, a part of the world is behind a device
 /// that is not steered, and the rest is unreachable.
 fn wire(host: &Host, ingress: &Host) -> Result<()> {
+    host.ip(&format!("netns set {} {INGRESS_NETNS}", ingress.name()))?;
     let mac = NODE_MAC.map(|byte| format!("{byte:02x}")).join(":");
     for (device, peer, peer_host) in [
         ("uplink", "lan", host),
@@ -324,6 +326,8 @@ pub const NOWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0
 pub const TCP_PORT: u16 = 443;
 /// Port of the UDP frontends.
 pub const UDP_PORT: u16 = 5353;
+/// Id of the ingress netns, as seen from the host's.
+const INGRESS_NETNS: u32 = 1;
 /// Listener group of [`TCP_PORT`].
 pub const TCP_GROUP: u32 = 0;
 /// Listener group of [`UDP_PORT`].

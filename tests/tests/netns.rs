@@ -7,6 +7,7 @@ mod netns {
     mod neighbours;
     mod paths;
     mod services;
+    mod sockets;
 }
 
 use std::path::PathBuf;

@@ -10,6 +10,7 @@ mod programs {
     mod steer;
     mod steer_fragments;
     mod steer_host;
+    mod steer_icmp;
     mod wire;
 }
 

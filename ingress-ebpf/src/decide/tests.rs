@@ -1,22 +1,26 @@
 //! What is ours, what is not, and that nothing else is ever dropped.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::vec::Vec;
 
 use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings, mapped};
 use ingress_common::verdict::{Reason, Verdict};
 use proptest::prelude::*;
 
-use super::{Destination, Tables, datagram, guard, steer};
-use crate::parse::{Fragment, Network, Transport, Version, protocol};
+use super::{Connection, Frontends, Socket, Stack, Tables, datagram, guard, steer};
+use crate::parse::{End, Fragment, Network, Transport, Version, protocol};
 
-/// A node at one address, with one TCP frontend of group 3.
+/// A node at one address, with one TCP and one UDP frontend of group 3.
 #[derive(Default)]
 struct Node {
     steered: HashSet<FragmentedDatagram>,
+    sockets: HashMap<(Stack, Connection), Socket>,
+    cookies: HashSet<Connection>,
+    is_listening: bool,
+    host_may_have_connections: bool,
 }
 
-impl Tables for Node {
+impl Frontends for Node {
     fn frontend(&self, frontend: &Frontend) -> Option<u32> {
         let Frontend {
             address,
@@ -24,17 +28,69 @@ impl Tables for Node {
             protocol,
             reserved,
         } = *frontend;
-        let is_ours = (address, port, protocol) == (NODE, HTTPS, protocol::TCP);
         assert_eq!(reserved, 0);
-        is_ours.then_some(3)
+        let is_ours =
+            (port, protocol) == (HTTPS, protocol::TCP) || (port, protocol) == (DNS, protocol::UDP);
+        (address == NODE && is_ours).then_some(3)
     }
+}
 
+impl Tables for Node {
     fn is_upstream_source(&self, address: &Address) -> bool {
         *address == NODE
     }
 
     fn is_steered_datagram(&self, datagram: &FragmentedDatagram) -> bool {
         self.steered.contains(datagram)
+    }
+
+    fn is_listening(&self, group: u32) -> bool {
+        assert_eq!(group, 3);
+        self.is_listening
+    }
+
+    fn host_may_have_connections(&self) -> bool {
+        self.host_may_have_connections
+    }
+
+    fn socket(&self, stack: Stack, connection: &Connection) -> Option<Socket> {
+        self.sockets.get(&(stack, *connection)).copied()
+    }
+
+    fn brings_cookie(&self, _: &Network, connection: &Connection) -> bool {
+        self.cookies.contains(connection)
+    }
+}
+
+impl Node {
+    fn listening() -> Self {
+        Self {
+            is_listening: true,
+            ..Self::default()
+        }
+    }
+
+    /// What the stacks have for the client's connection to a port.
+    fn with(mut self, port: [u8; 2], host: Option<Socket>, ingress: Option<Socket>) -> Self {
+        for (stack, socket) in [(Stack::Host, host), (Stack::Ingress, ingress)] {
+            let sockets = socket.map(|socket| ((stack, connection(port)), socket));
+            self.sockets.extend(sockets);
+        }
+        self
+    }
+}
+
+/// The client's connection to a port of the node.
+fn connection(port: [u8; 2]) -> Connection {
+    Connection {
+        remote: End {
+            address: CLIENT,
+            port: CLIENT_PORT,
+        },
+        local: End {
+            address: NODE,
+            port,
+        },
     }
 }
 
@@ -52,14 +108,14 @@ fn network(protocol: u8, fragment: Fragment) -> Network {
 
 fn tcp(destination: [u8; 2], flags: u8) -> Transport {
     Transport::Tcp {
-        source: [0x9c, 0x40],
+        source: CLIENT_PORT,
         destination,
         flags,
     }
 }
 
-fn decide(network: &Network, transport: Transport) -> Destination {
-    steer(network, &transport, &SETTINGS, &Node::default())
+fn decide(node: &Node, network: &Network, transport: Transport) -> Reason {
+    steer(network, &transport, &SETTINGS, node)
 }
 
 #[test]
@@ -67,29 +123,93 @@ fn only_a_syn_without_ack_opens_a_connection() {
     let network = network(protocol::TCP, Fragment::Whole);
     for flags in 0..=u8::MAX {
         let opens = flags & 0x12 == 0x02;
-        let expected = Destination::Frontend { group: 3, opens };
-        assert_eq!(
-            decide(&network, tcp(HTTPS, flags)),
-            expected,
-            "flags {flags:#x}"
-        );
+        let reason = decide(&Node::listening(), &network, tcp(HTTPS, flags));
+        let expected = if opens {
+            Reason::Frontend
+        } else {
+            Reason::NoConnection
+        };
+        assert_eq!(reason, expected, "flags {flags:#x}");
+        let reason = decide(&Node::default(), &network, tcp(HTTPS, flags));
+        let expected = if opens {
+            Reason::NoListener
+        } else {
+            Reason::NoConnection
+        };
+        assert_eq!(reason, expected, "flags {flags:#x}");
     }
 }
 
 #[test]
-fn upstream_connections_are_known_by_both_ends_of_their_port_range() {
+fn a_connection_stays_with_the_stack_that_accepted_it() {
+    use Socket::{Listening, Open, TimeWait};
     let network = network(protocol::TCP, Fragment::Whole);
-    for (port, expected) in [
-        (19_999, Destination::Host(Reason::NotOurs)),
-        (20_000, Destination::Upstream),
-        (29_999, Destination::Upstream),
-        (30_000, Destination::Host(Reason::NotOurs)),
+    let all = [None, Some(Listening), Some(TimeWait), Some(Open)];
+    for host in all {
+        for ingress in all {
+            let expected = match (host, ingress) {
+                (_, Some(Open)) => Reason::Frontend,
+                (Some(Open), _) => Reason::HostConnection,
+                (_, Some(TimeWait)) => Reason::Frontend,
+                (_, Some(Listening) | None) => Reason::NoConnection,
+            };
+            for is_listening in [true, false] {
+                let node = Node {
+                    is_listening,
+                    host_may_have_connections: true,
+                    ..Node::default()
+                };
+                let node = node.with(HTTPS, host, ingress);
+                let reason = decide(&node, &network, tcp(HTTPS, 0x10));
+                assert_eq!(reason, expected, "host {host:?}, ingress {ingress:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_host_is_not_asked_while_it_serves_nobody() {
+    let node = Node::listening().with(HTTPS, Some(Socket::Open), None);
+    let network = network(protocol::TCP, Fragment::Whole);
+    assert_eq!(
+        decide(&node, &network, tcp(HTTPS, 0x10)),
+        Reason::NoConnection
+    );
+}
+
+#[test]
+fn a_cookie_that_comes_back_is_a_connection_of_the_listener() {
+    let network = network(protocol::TCP, Fragment::Whole);
+    let mut node = Node::listening().with(HTTPS, None, Some(Socket::Listening));
+    node.cookies.insert(connection(HTTPS));
+    assert_eq!(decide(&node, &network, tcp(HTTPS, 0x10)), Reason::Frontend);
+}
+
+#[test]
+fn upstream_connections_are_known_by_their_port_range_and_their_socket() {
+    let network = network(protocol::TCP, Fragment::Whole);
+    for (port, is_in_range) in [
+        (19_999, false),
+        (20_000, true),
+        (29_999, true),
+        (30_000, false),
     ] {
-        assert_eq!(
-            decide(&network, tcp(u16::to_be_bytes(port), 0x10)),
-            expected,
-            "{port}"
-        );
+        let port = u16::to_be_bytes(port);
+        for (socket, is_connection) in [
+            (None, false),
+            (Some(Socket::Listening), false),
+            (Some(Socket::TimeWait), true),
+            (Some(Socket::Open), true),
+        ] {
+            let node = Node::default().with(port, Some(Socket::Open), socket);
+            let expected = if is_in_range && is_connection {
+                Reason::Upstream
+            } else {
+                Reason::NotOurs
+            };
+            let reason = decide(&node, &network, tcp(port, 0x10));
+            assert_eq!(reason, expected, "port {port:?}, {socket:?}");
+        }
     }
     let elsewhere = Network {
         destination: CLIENT,
@@ -97,46 +217,70 @@ fn upstream_connections_are_known_by_both_ends_of_their_port_range() {
     };
     let transport = tcp(u16::to_be_bytes(20_000), 0x10);
     assert_eq!(
-        decide(&elsewhere, transport),
-        Destination::Host(Reason::NotOurs)
+        decide(&Node::default(), &elsewhere, transport),
+        Reason::NotOurs
     );
 }
 
 #[test]
 fn a_datagram_is_of_a_frontend_of_its_own_protocol_only() {
     let network = network(protocol::UDP, Fragment::Whole);
-    for port in [HTTPS, u16::to_be_bytes(20_000)] {
+    for (port, expected) in [
+        (DNS, Reason::Frontend),
+        (HTTPS, Reason::NotOurs),
+        (u16::to_be_bytes(20_000), Reason::NotOurs),
+    ] {
         let transport = Transport::Udp {
-            source: [0, 53],
+            source: CLIENT_PORT,
             destination: port,
         };
-        assert_eq!(
-            decide(&network, transport),
-            Destination::Host(Reason::NotOurs)
-        );
+        assert_eq!(decide(&Node::listening(), &network, transport), expected);
+    }
+}
+
+/// An error about a packet that the node has sent from a port to the client.
+fn error(protocol: u8, port: [u8; 2]) -> Transport {
+    let Connection { remote, local } = connection(port);
+    Transport::IcmpError {
+        protocol,
+        local,
+        remote,
     }
 }
 
 #[test]
-fn an_icmp_error_goes_where_its_quoted_flow_lives() {
+fn an_icmp_error_goes_where_its_quoted_connection_lives() {
     let network = network(protocol::ICMP, Fragment::Whole);
-    let error = |protocol, source, port| Transport::IcmpError {
-        protocol,
-        source,
-        port,
-    };
-    let ours = Destination::Ingress(Reason::IcmpError);
-    let others = Destination::Host(Reason::NotOurs);
     let upstream = u16::to_be_bytes(20_000);
-    for (transport, expected) in [
-        (error(protocol::TCP, NODE, HTTPS), ours),
-        (error(protocol::TCP, NODE, upstream), ours),
-        (error(protocol::UDP, NODE, HTTPS), others),
-        (error(protocol::UDP, NODE, upstream), others),
-        (error(protocol::TCP, CLIENT, HTTPS), others),
-        (error(protocol::TCP, NODE, [0, 22]), others),
+    for port in [HTTPS, upstream] {
+        for (socket, expected) in [
+            (None, Reason::NotOurs),
+            (Some(Socket::Listening), Reason::NotOurs),
+            (Some(Socket::TimeWait), Reason::IcmpError),
+            (Some(Socket::Open), Reason::IcmpError),
+        ] {
+            let node = Node::listening().with(port, Some(Socket::Open), socket);
+            let reason = decide(&node, &network, error(protocol::TCP, port));
+            assert_eq!(reason, expected, "port {port:?}, {socket:?}");
+        }
+    }
+    // A connection that the ingress netns has by chance, from a port that is not ours.
+    let node = Node::listening().with([0, 22], None, Some(Socket::Open));
+    let reason = decide(&node, &network, error(protocol::TCP, [0, 22]));
+    assert_eq!(reason, Reason::NotOurs);
+}
+
+#[test]
+fn an_icmp_error_about_datagrams_goes_to_the_socket_that_they_are_sent_from() {
+    let network = network(protocol::ICMP, Fragment::Whole);
+    for (node, port, expected) in [
+        (Node::listening(), DNS, Reason::IcmpError),
+        (Node::default(), DNS, Reason::NotOurs),
+        (Node::listening(), HTTPS, Reason::NotOurs),
+        (Node::listening(), u16::to_be_bytes(20_000), Reason::NotOurs),
     ] {
-        assert_eq!(decide(&network, transport), expected, "{transport:?}");
+        let reason = decide(&node, &network, error(protocol::UDP, port));
+        assert_eq!(reason, expected, "{port:?}");
     }
 }
 
@@ -146,9 +290,9 @@ fn a_later_fragment_follows_a_remembered_first_one() {
     let later = network(protocol::UDP, Fragment::Later([0, 0, 1, 2]));
     let mut node = Node::default();
     let decide = |node: &Node| steer(&later, &Transport::None, &SETTINGS, node);
-    assert_eq!(decide(&node), Destination::Host(Reason::UnknownFragment));
+    assert_eq!(decide(&node), Reason::UnknownFragment);
     node.steered.extend(datagram(&first));
-    assert_eq!(decide(&node), Destination::Ingress(Reason::Fragment));
+    assert_eq!(decide(&node), Reason::Fragment);
 }
 
 #[test]
@@ -251,5 +395,7 @@ const SETTINGS: Settings = Settings {
 const NODE: Address = mapped([192, 0, 2, 1]);
 const CLIENT: Address = mapped([198, 51, 100, 7]);
 const HTTPS: [u8; 2] = [0x01, 0xbb];
+const DNS: [u8; 2] = [0, 53];
+const CLIENT_PORT: [u8; 2] = [0x9c, 0x40];
 const WHOLE: [u8; 2] = [0, 0];
 const MORE: [u8; 2] = [0x20, 0];

@@ -6,13 +6,13 @@ use std::os::fd::{AsFd, AsRawFd};
 use anyhow::Result;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, SockMap};
 use ingress_common::socket::{HOST_CONNECTIONS, Port, listener_index};
-use ingress_common::steering::{Address, Frontend, OWN_NETNS, Settings, mapped};
+use ingress_common::steering::{Address, Frontend, Settings, mapped};
 use ingress_common::verdict::{Program, Reason, counter_index};
 use ingress_userspace::datapath::Object;
 use rustix::net::sockopt::socket_cookie;
 
 use super::{
-    NODE_V4, NODE_V6, TCP_GROUP, TCP_PORT, UDP_GROUP, UDP_PORT, UPSTREAM_PORT_MAX,
+    INGRESS_NETNS, NODE_V4, NODE_V6, TCP_GROUP, TCP_PORT, UDP_GROUP, UDP_PORT, UPSTREAM_PORT_MAX,
     UPSTREAM_PORT_MIN,
 };
 
@@ -70,8 +70,7 @@ impl Maps {
             workers,
             upstream_port_min: UPSTREAM_PORT_MIN,
             upstream_port_max: UPSTREAM_PORT_MAX,
-            // Upstream connections of tests are made where programs run.
-            ingress_netns: OWN_NETNS,
+            ingress_netns: INGRESS_NETNS,
         };
         Ok(self.settings.set(0, settings, 0)?)
     }

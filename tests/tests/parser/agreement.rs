@@ -105,17 +105,17 @@ fn compare_transport(ours: &Transport, theirs: &TransportSlice<'_>) {
             assert_eq!(u16::from_be_bytes(source), udp.source_port());
             assert_eq!(u16::from_be_bytes(destination), udp.destination_port());
         }
-        (Transport::IcmpError { source, .. }, TransportSlice::Icmpv4(icmp)) => {
-            compare_quoted(source, &icmp.slice()[8..], 4);
+        (Transport::IcmpError { local, remote, .. }, TransportSlice::Icmpv4(icmp)) => {
+            compare_quoted((local.address, remote.address), &icmp.slice()[8..], 4);
         }
-        (Transport::IcmpError { source, .. }, TransportSlice::Icmpv6(icmp)) => {
-            compare_quoted(source, &icmp.slice()[8..], 6);
+        (Transport::IcmpError { local, remote, .. }, TransportSlice::Icmpv6(icmp)) => {
+            compare_quoted((local.address, remote.address), &icmp.slice()[8..], 6);
         }
         (ours, theirs) => panic!("ours says {ours:?}, theirs says {theirs:?}"),
     }
 }
 
-fn compare_quoted(source: Address, quoted: &[u8], version: u8) {
+fn compare_quoted(ours: (Address, Address), quoted: &[u8], version: u8) {
     // Lengths in their headers may end the quote before ours does.
     let Some(first) = quoted.first() else { return };
     assert_eq!(first >> 4, version);
@@ -123,8 +123,15 @@ fn compare_quoted(source: Address, quoted: &[u8], version: u8) {
         .ok()
         .and_then(|packet| packet.net)
     {
-        Some(LaxNetSlice::Ipv4(ip)) => assert_eq!(source, mapped(ip.header().source())),
-        Some(LaxNetSlice::Ipv6(ip)) => assert_eq!(source, ip.header().source()),
+        Some(LaxNetSlice::Ipv4(ip)) => {
+            let header = ip.header();
+            let theirs = (mapped(header.source()), mapped(header.destination()));
+            assert_eq!(ours, theirs);
+        }
+        Some(LaxNetSlice::Ipv6(ip)) => {
+            let header = ip.header();
+            assert_eq!(ours, (header.source(), header.destination()));
+        }
         Some(LaxNetSlice::Arp(_)) | None => {}
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ingress_common::verdict::Reason;
-use ingress_ebpf::parse::{Fragment, Transport, Version};
+use ingress_ebpf::parse::{End, Fragment, Transport, Version};
 use ingress_tests::packet::{Cut, Extension, IcmpError, Packet, Tcp, Transport as Built, Udp};
 
 use crate::{PAIRS, address, read};
@@ -95,6 +95,13 @@ fn fragmented(packet: &Packet, is_ipv4: bool, transport: Transport) -> [Case; 3]
     ]
 }
 
+fn end(ip: IpAddr, port: u16) -> End {
+    End {
+        address: address(ip),
+        port: port.to_be_bytes(),
+    }
+}
+
 fn check(pair: (IpAddr, IpAddr), built: &Built, transport: Transport) {
     for case in cases(pair, built, transport) {
         let (network, transport) = read(&case.packet.bytes()).expect("it is well-formed");
@@ -158,8 +165,8 @@ fn a_quoted_flow_is_found_behind_everything() {
             };
             let transport = Transport::IcmpError {
                 protocol: 6,
-                source: address(pair.1),
-                port: 443_u16.to_be_bytes(),
+                local: end(pair.1, 443),
+                remote: end(pair.0, 40_000),
             };
             check(pair, &error.into(), transport);
         }
@@ -173,14 +180,12 @@ fn a_quoted_flow_is_found_behind_quoted_ipv4_options() {
         let quoted = Packet::new(node, client, Udp::of_bytes(53, 40_000, 0)).option_words(words);
         let error = IcmpError::too_big(&quoted).shortest();
         let (_, transport) = read(&Packet::new(client, node, error).bytes()).expect("well-formed");
-        let port = 53_u16.to_be_bytes();
-        let source = address(node);
         assert_eq!(
             transport,
             Transport::IcmpError {
                 protocol: 17,
-                source,
-                port
+                local: end(node, 53),
+                remote: end(client, 40_000),
             }
         );
     }

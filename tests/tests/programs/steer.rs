@@ -1,16 +1,15 @@
 //! steer: what is ours and what is not.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::IpAddr;
 
 use anyhow::Result;
 use ingress_common::verdict::Reason;
 use ingress_tests::packet::{Extension, IcmpError, Packet, Tcp, Transport, Udp};
+use ingress_tests::programs::connection::{Connection, at, packet};
 use ingress_tests::programs::{
     NODE_V4, NODE_V6, OTHER_V4, OTHER_V6, Programs, TCP_PORT, UDP_PORT, UPSTREAM_PORT_MAX,
     UPSTREAM_PORT_MIN,
 };
-
-use socket2::{Domain, Socket, Type};
 
 use crate::{PAIRS, inbound, outbound, passed, redirected};
 
@@ -115,62 +114,29 @@ fn a_datagram_to_a_frontend_is_steered() -> Result<()> {
     Ok(())
 }
 
-/// A connection from the node to an endpoint; both are on the node, which makes no difference to
-/// the lookup.
-struct UpstreamConnection {
-    endpoint: SocketAddr,
-    _ends: (TcpListener, TcpStream, TcpStream),
-}
-
-impl UpstreamConnection {
-    fn open(node: IpAddr, port: u16) -> Result<Self> {
-        let listener = TcpListener::bind((node, 0))?;
-        let endpoint = listener.local_addr()?;
-        let socket = Socket::new(Domain::for_address(endpoint), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::new(node, port).into())?;
-        socket.connect(&endpoint.into())?;
-        let (accepted, _) = listener.accept()?;
-        Ok(Self {
-            endpoint,
-            _ends: (listener, socket.into(), accepted),
-        })
-    }
-
-    fn reply(&self, node: IpAddr, from: u16, to: u16) -> Packet {
-        Packet::new(
-            self.endpoint.ip(),
-            node,
-            Tcp::with_flags(from, to, Tcp::ACK),
-        )
-    }
-}
-
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
 fn replies_are_steered_where_there_is_an_upstream_connection_for_them() -> Result<()> {
     let mut programs = Programs::load_and_fill()?;
     for node in [IpAddr::V4(NODE_V4), IpAddr::V6(NODE_V6)] {
         for port in [UPSTREAM_PORT_MIN, UPSTREAM_PORT_MAX] {
-            let open = || UpstreamConnection::open(node, port);
-            let connection = programs.host.run(open)??;
-            let from = connection.endpoint.port();
-            let reply = connection.reply(node, from, port);
+            let connection = Connection::dialled(&programs.ingress, at(node, port))?;
+            let reply = connection.packet(Tcp::ACK);
             assert_eq!(
                 programs.steer(&reply.bytes())?,
                 redirected(Reason::Upstream, &reply)
             );
             // The host's NAT has given the same port to a connection of its own.
-            let masqueraded = connection.reply(node, from ^ 1, port);
+            let other = at(node, connection.remote.port() ^ 1);
+            let masqueraded = packet(other, connection.local, Tcp::ACK);
             assert_eq!(
                 programs.steer(&masqueraded.bytes())?,
                 passed(Reason::NotOurs, &masqueraded)
             );
         }
         for port in [UPSTREAM_PORT_MIN - 1, UPSTREAM_PORT_MAX + 1] {
-            let open = || UpstreamConnection::open(node, port);
-            let connection = programs.host.run(open)??;
-            let reply = connection.reply(node, connection.endpoint.port(), port);
+            let connection = Connection::dialled(&programs.ingress, at(node, port))?;
+            let reply = connection.packet(Tcp::ACK);
             assert_eq!(
                 programs.steer(&reply.bytes())?,
                 passed(Reason::NotOurs, &reply)
@@ -230,40 +196,6 @@ fn a_packet_for_another_host_of_the_link_is_passed() -> Result<()> {
             assert_eq!(
                 programs.steer(&packet.bytes())?,
                 passed(Reason::OtherHost, &packet)
-            );
-        }
-    }
-    Ok(())
-}
-
-#[test]
-#[ignore = "needs root: network namespaces and eBPF programs"]
-fn an_icmp_error_follows_the_flow_that_it_quotes() -> Result<()> {
-    let mut programs = listening()?;
-    for pair in PAIRS {
-        let steered: [Transport; 3] = [
-            Tcp::with_flags(TCP_PORT, 40_000, Tcp::ACK).into(),
-            Udp::of_bytes(UDP_PORT, 40_000, 100).into(),
-            Tcp::syn(UPSTREAM_PORT_MIN, 8080).into(),
-        ];
-        for transport in steered {
-            let error = IcmpError::too_big(&outbound(pair, transport));
-            for error in [error.clone(), error.shortest()] {
-                let packet = inbound(pair, error);
-                let expected = redirected(Reason::IcmpError, &packet);
-                assert_eq!(programs.steer(&packet.bytes())?, expected);
-            }
-        }
-        let others: [Transport; 2] = [
-            Tcp::with_flags(22, 40_000, Tcp::ACK).into(),
-            // The client's port, not ours.
-            Tcp::syn(40_000, TCP_PORT).into(),
-        ];
-        for transport in others {
-            let packet = inbound(pair, IcmpError::too_big(&outbound(pair, transport)));
-            assert_eq!(
-                programs.steer(&packet.bytes())?,
-                passed(Reason::NotOurs, &packet)
             );
         }
     }

@@ -1,10 +1,12 @@
 //! steer: what is left to the host because the host serves it.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener};
 
 use anyhow::Result;
 use ingress_common::verdict::Reason;
-use ingress_tests::packet::{Packet, Tcp, Udp};
+use ingress_tests::host::Host;
+use ingress_tests::packet::{Tcp, Udp};
+use ingress_tests::programs::connection::{Connection, at};
 use ingress_tests::programs::{NODE_V4, NODE_V6, Programs, TCP_PORT, UDP_PORT};
 use ingress_tests::rig::wait_until;
 
@@ -63,11 +65,12 @@ fn new_connections_are_passed_once_the_listener_is_closed() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
-fn packets_inside_a_connection_are_steered_also_without_a_listener() -> Result<()> {
+fn packets_inside_a_connection_of_ours_are_steered_also_without_a_listener() -> Result<()> {
     let mut programs = Programs::load_and_fill()?;
-    for pair in PAIRS {
+    for node in NODES {
+        let connection = Connection::accepted(&programs.ingress, at(node, TCP_PORT))?;
         for flags in [Tcp::ACK, Tcp::ACK | Tcp::PSH, Tcp::FIN | Tcp::ACK, Tcp::RST] {
-            let packet = inbound(pair, Tcp::with_flags(40_000, TCP_PORT, flags));
+            let packet = connection.packet(flags);
             assert_eq!(
                 programs.steer(&packet.bytes())?,
                 redirected(Reason::Frontend, &packet)
@@ -77,80 +80,15 @@ fn packets_inside_a_connection_are_steered_also_without_a_listener() -> Result<(
     Ok(())
 }
 
-/// A connection that a host listener accepted, with its client's address and port.
-struct HostConnection {
-    client: SocketAddr,
-    _ends: (TcpListener, TcpStream, TcpStream),
-}
-
-impl HostConnection {
-    /// The client is on the node itself: for the lookup that makes no difference.
-    fn accept(address: IpAddr) -> Result<Self> {
-        let listener = TcpListener::bind((address, TCP_PORT))?;
-        let client = TcpStream::connect((address, TCP_PORT))?;
-        let (accepted, peer) = listener.accept()?;
-        Ok(Self {
-            client: peer,
-            _ends: (listener, client, accepted),
-        })
-    }
-
-    fn packet(&self, node: IpAddr, flags: u8) -> Packet {
-        Packet::new(
-            self.client.ip(),
-            node,
-            Tcp::with_flags(self.client.port(), TCP_PORT, flags),
-        )
-    }
-}
-
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
-fn a_connection_that_a_host_listener_accepted_stays_with_the_host() -> Result<()> {
+fn packets_inside_a_connection_of_ours_that_is_over_are_steered() -> Result<()> {
     let mut programs = Programs::load_and_fill()?;
-    programs.maps.listen_tcp(0)?;
-    for node in [IpAddr::V4(NODE_V4), IpAddr::V6(NODE_V6)] {
-        let connection = programs.host.run(|| HostConnection::accept(node))??;
-        let packet = connection.packet(node, Tcp::ACK);
-        programs.maps.set_host_connections(1)?;
-        assert_eq!(
-            programs.steer(&packet.bytes())?,
-            passed(Reason::HostConnection, &packet)
-        );
-        // The host's listener alone is no connection.
-        let stranger = Packet::new(
-            connection.client.ip(),
-            node,
-            Tcp::with_flags(connection.client.port() ^ 1, TCP_PORT, Tcp::ACK),
-        );
-        assert_eq!(
-            programs.steer(&stranger.bytes())?,
-            redirected(Reason::Frontend, &stranger)
-        );
-    }
-    Ok(())
-}
-
-#[test]
-#[ignore = "needs root: network namespaces and eBPF programs"]
-fn a_connection_of_the_host_that_is_over_keeps_nothing_from_us() -> Result<()> {
-    let mut programs = Programs::load_and_fill()?;
-    programs.maps.listen_tcp(0)?;
-    programs.maps.set_host_connections(1)?;
-    for node in [IpAddr::V4(NODE_V4), IpAddr::V6(NODE_V6)] {
-        let connection = programs.host.run(|| HostConnection::accept(node))??;
-        let packet = connection.packet(node, Tcp::ACK);
-        let HostConnection {
-            _ends: (_listener, client, accepted),
-            ..
-        } = connection;
-        // The end that closes first is the one that waits.
-        drop(accepted);
-        drop(client);
-        wait_until("the host's end to wait", || {
-            let waiting = programs.host.sh("ss -tanH state time-wait")?;
-            Ok(waiting.contains(&node.to_string()))
-        })?;
+    for node in NODES {
+        let connection = Connection::accepted(&programs.ingress, at(node, TCP_PORT))?;
+        let packet = connection.packet(Tcp::FIN | Tcp::ACK);
+        connection.end();
+        wait_for_the_end(&programs.ingress, node)?;
         assert_eq!(
             programs.steer(&packet.bytes())?,
             redirected(Reason::Frontend, &packet)
@@ -161,16 +99,106 @@ fn a_connection_of_the_host_that_is_over_keeps_nothing_from_us() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
-fn the_host_is_not_asked_while_it_serves_nobody() -> Result<()> {
+fn packets_inside_a_connection_that_nobody_has_are_passed() -> Result<()> {
     let mut programs = Programs::load_and_fill()?;
     programs.maps.listen_tcp(0)?;
-    let node = IpAddr::V4(NODE_V4);
-    let connection = programs.host.run(|| HostConnection::accept(node))??;
-    let packet = connection.packet(node, Tcp::ACK);
+    for pair in PAIRS {
+        for flags in [Tcp::ACK, Tcp::SYN | Tcp::ACK, Tcp::RST] {
+            let packet = inbound(pair, Tcp::with_flags(40_000, TCP_PORT, flags));
+            assert_eq!(
+                programs.steer(&packet.bytes())?,
+                passed(Reason::NoConnection, &packet)
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_listener_in_the_ingress_netns_is_no_connection() -> Result<()> {
+    let mut programs = Programs::load_and_fill()?;
+    for pair in PAIRS {
+        let listen = || TcpListener::bind((pair.1, TCP_PORT));
+        let _listener = programs.ingress.run(listen)??;
+        // A masqueraded connection may have this port on the other side of the NAT.
+        let packet = inbound(pair, Tcp::with_flags(40_000, TCP_PORT, Tcp::ACK));
+        assert_eq!(
+            programs.steer(&packet.bytes())?,
+            passed(Reason::NoConnection, &packet)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_connection_that_a_host_listener_accepted_stays_with_the_host() -> Result<()> {
+    let mut programs = Programs::load_and_fill()?;
+    programs.maps.listen_tcp(0)?;
+    for node in NODES {
+        let connection = Connection::accepted(&programs.host, at(node, TCP_PORT))?;
+        programs.maps.set_host_connections(1)?;
+        let packet = connection.packet(Tcp::ACK);
+        assert_eq!(
+            programs.steer(&packet.bytes())?,
+            passed(Reason::HostConnection, &packet)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_connection_of_the_host_that_is_over_keeps_nothing_from_us() -> Result<()> {
+    let mut programs = Programs::load_and_fill()?;
+    programs.maps.set_host_connections(1)?;
+    for node in NODES {
+        let over = Connection::accepted(&programs.host, at(node, TCP_PORT))?;
+        let (local, remote) = (over.local, over.remote);
+        over.end();
+        wait_for_the_end(&programs.host, node)?;
+        // Its client has begun another with the same port.
+        let connection = Connection::accepted_from(&programs.ingress, local, remote)?;
+        let packet = connection.packet(Tcp::ACK);
+        assert_eq!(
+            programs.steer(&packet.bytes())?,
+            redirected(Reason::Frontend, &packet)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_connection_of_ours_that_is_over_keeps_nothing_from_the_host() -> Result<()> {
+    let mut programs = Programs::load_and_fill()?;
+    programs.maps.set_host_connections(1)?;
+    for node in NODES {
+        let over = Connection::accepted(&programs.ingress, at(node, TCP_PORT))?;
+        let (local, remote) = (over.local, over.remote);
+        over.end();
+        wait_for_the_end(&programs.ingress, node)?;
+        let connection = Connection::accepted_from(&programs.host, local, remote)?;
+        let packet = connection.packet(Tcp::ACK);
+        assert_eq!(
+            programs.steer(&packet.bytes())?,
+            passed(Reason::HostConnection, &packet)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn the_host_is_not_asked_while_it_serves_nobody() -> Result<()> {
+    let mut programs = Programs::load_and_fill()?;
+    let connection = Connection::accepted(&programs.host, at(NODE_V4, TCP_PORT))?;
     programs.maps.set_host_connections(0)?;
+    let packet = connection.packet(Tcp::ACK);
     assert_eq!(
         programs.steer(&packet.bytes())?,
-        redirected(Reason::Frontend, &packet)
+        passed(Reason::NoConnection, &packet)
     );
     Ok(())
 }
@@ -179,17 +207,26 @@ fn the_host_is_not_asked_while_it_serves_nobody() -> Result<()> {
 #[ignore = "needs root: network namespaces and eBPF programs"]
 fn the_host_is_asked_once_it_was_left_a_connection() -> Result<()> {
     let mut programs = Programs::load_and_fill()?;
-    let node = IpAddr::V6(NODE_V6);
-    let connection = programs.host.run(|| HostConnection::accept(node))??;
-    let syn = connection.packet(node, Tcp::SYN);
+    let connection = Connection::accepted(&programs.host, at(NODE_V6, TCP_PORT))?;
+    let syn = connection.packet(Tcp::SYN);
     assert_eq!(
         programs.steer(&syn.bytes())?,
         passed(Reason::NoListener, &syn)
     );
-    let packet = connection.packet(node, Tcp::ACK);
+    let packet = connection.packet(Tcp::ACK);
     assert_eq!(
         programs.steer(&packet.bytes())?,
         passed(Reason::HostConnection, &packet)
     );
     Ok(())
 }
+
+/// Waits until the end of a connection that closed first is the one that waits.
+fn wait_for_the_end(host: &Host, node: IpAddr) -> Result<()> {
+    wait_until("a connection to be over", || {
+        let waiting = host.sh("ss -tanH state time-wait")?;
+        Ok(waiting.contains(&node.to_string()))
+    })
+}
+
+const NODES: [IpAddr; 2] = [IpAddr::V4(NODE_V4), IpAddr::V6(NODE_V6)];
