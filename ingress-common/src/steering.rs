@@ -15,6 +15,12 @@ pub const fn mapped(v4: [u8; 4]) -> Address {
     ]
 }
 
+/// Value of the `STEERED_DEVICES` map: replies to upstream connections are taken from the device.
+pub const REPLIES: u32 = 1;
+
+/// Value of the `STEERED_DEVICES` map: what clients send to frontends is taken too.
+pub const CLIENTS_AND_REPLIES: u32 = 2;
+
 abi! {
     /// Where clients reach us: key of the `FRONTENDS` map.
     pub struct Frontend {

@@ -126,6 +126,9 @@ reasons! {
     TcpHeaderLength = 25, Drop, "tcp_header_length";
     /// Addressed to a frontend, inside a connection that no worker has.
     NoConnection = 26, Pass, "no_connection";
+    /// Addressed to a frontend, through a device of which only replies are taken: the host's
+    /// policies for pods judge it.
+    PodClient = 27, Pass, "pod_client";
 }
 
 /// Reasons that the counter map has room for, for each program.

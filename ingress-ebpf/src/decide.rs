@@ -42,6 +42,16 @@ pub enum Stack {
     Ingress,
 }
 
+/// What is taken from a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Replies to upstream connections. What pods themselves begin is judged by the host, whose
+    /// policies on egress and against spoofing stand in its netfilter hooks.
+    Replies,
+    /// What clients send to frontends too.
+    ClientsAndReplies,
+}
+
 /// A TCP connection, as the node sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Connection {
@@ -63,11 +73,12 @@ pub enum Socket {
     TimeWait,
 }
 
-/// Decides where a packet belongs.
+/// Decides where a packet belongs that came from a device of this scope.
 #[inline(always)]
 pub fn steer(
     network: &Network,
     transport: &Transport,
+    scope: Scope,
     settings: &Settings,
     tables: &impl Tables,
 ) -> Reason {
@@ -87,23 +98,27 @@ pub fn steer(
                     port: destination,
                 },
             };
-            segment(network, &connection, flags, settings, tables)
+            segment(network, &connection, flags, scope, settings, tables)
         }
         Transport::Udp { destination, .. } => {
             let local = End {
                 address: network.destination,
                 port: destination,
             };
-            match tables.frontend(&local.frontend(protocol::UDP)) {
-                Some(group) => opening(group, tables),
-                None => Reason::NotOurs,
+            match (tables.frontend(&local.frontend(protocol::UDP)), scope) {
+                (None, _) => Reason::NotOurs,
+                (Some(_), Scope::Replies) => Reason::PodClient,
+                (Some(group), Scope::ClientsAndReplies) => opening(group, tables),
             }
         }
         Transport::IcmpError {
             protocol,
             local,
             remote,
-        } => icmp_error(protocol, &Connection { remote, local }, settings, tables),
+        } => {
+            let quoted = Connection { remote, local };
+            icmp_error(protocol, &quoted, scope, settings, tables)
+        }
         Transport::None => match datagram(network) {
             Some(key) if tables.is_steered_datagram(&key) => Reason::Fragment,
             _ => Reason::UnknownFragment,
@@ -116,6 +131,7 @@ fn segment(
     network: &Network,
     connection: &Connection,
     flags: u8,
+    scope: Scope,
     settings: &Settings,
     tables: &impl Tables,
 ) -> Reason {
@@ -129,6 +145,7 @@ fn segment(
     }
     match tables.frontend(&connection.local.frontend(protocol::TCP)) {
         None => Reason::NotOurs,
+        Some(_) if scope == Scope::Replies => Reason::PodClient,
         Some(group) if flags & (TCP_SYN | TCP_ACK) == TCP_SYN => opening(group, tables),
         Some(_) => inside(network, connection, tables),
     }
@@ -170,10 +187,14 @@ fn inside(network: &Network, connection: &Connection, tables: &impl Tables) -> R
 fn icmp_error(
     protocol: u8,
     quoted: &Connection,
+    scope: Scope,
     settings: &Settings,
     tables: &impl Tables,
 ) -> Reason {
-    let group = tables.frontend(&quoted.local.frontend(protocol));
+    let group = match scope {
+        Scope::Replies => None,
+        Scope::ClientsAndReplies => tables.frontend(&quoted.local.frontend(protocol)),
+    };
     let is_ours = if protocol == protocol::TCP {
         (group.is_some() || is_upstream(&quoted.local, settings, tables))
             && matches!(

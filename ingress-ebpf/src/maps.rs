@@ -10,9 +10,11 @@ use ingress_common::socket::{
     CONNECTION_CELLS, HOST_CONNECTIONS, LEFT_TO_HOST, LISTENER_GROUPS_MAX, Port, WORKERS_MAX,
     listener_index,
 };
-use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings};
+use ingress_common::steering::{
+    Address, CLIENTS_AND_REPLIES, FragmentedDatagram, Frontend, REPLIES, Settings,
+};
 use ingress_common::verdict::{Program, REASONS_MAX, Reason, counter_index};
-use ingress_ebpf::decide::{Connection, Frontends, Socket, Stack, Tables};
+use ingress_ebpf::decide::{Connection, Frontends, Scope, Socket, Stack, Tables};
 use ingress_ebpf::parse::{Network, Version};
 
 use crate::sockets;
@@ -29,7 +31,8 @@ pub(crate) static FRONTENDS: HashMap<Frontend, u32> = HashMap::pinned(4096, BPF_
 #[map]
 pub(crate) static UPSTREAM_SOURCES: HashMap<Address, u32> = HashMap::pinned(64, BPF_F_NO_PREALLOC);
 
-/// Devices (by ifindex) that steer is attached to. Written by user space, read by return_path.
+/// Devices (by ifindex) that steer is attached to, with what it takes from them: [`REPLIES`] or
+/// [`CLIENTS_AND_REPLIES`]. Written by user space, read by steer and return_path.
 #[map]
 pub(crate) static STEERED_DEVICES: HashMap<u32, u32> = HashMap::pinned(4096, BPF_F_NO_PREALLOC);
 
@@ -84,6 +87,17 @@ pub(crate) fn settings() -> Result<&'static Settings, Reason> {
         .get(0)
         .filter(|settings| settings.gate_ifindex != 0)
         .ok_or(Reason::NotReady)
+}
+
+/// What steer takes from a device.
+#[inline(always)]
+pub(crate) fn scope(ifindex: u32) -> Option<Scope> {
+    // SAFETY: the value is one aligned word.
+    match unsafe { STEERED_DEVICES.get(&ifindex) } {
+        Some(&REPLIES) => Some(Scope::Replies),
+        Some(&CLIENTS_AND_REPLIES) => Some(Scope::ClientsAndReplies),
+        Some(_) | None => None,
+    }
 }
 
 /// Whether a worker listens for this group. The first worker stands for all: they start and end

@@ -8,7 +8,7 @@ use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
 use ingress_common::steering::Settings;
 use ingress_common::verdict::{Program, Reason, Verdict};
-use ingress_ebpf::decide;
+use ingress_ebpf::decide::{self, Scope};
 use ingress_ebpf::parse::{self, Fragment, Headers, Network};
 
 use crate::NEXT;
@@ -25,12 +25,15 @@ pub(crate) fn run(ctx: &TcContext) -> (Reason, i32) {
     if skb(ctx).pkt_type != PACKET_HOST {
         return (Reason::OtherHost, NEXT);
     }
+    let Some(scope) = maps::scope(skb(ctx).ifindex) else {
+        return (Reason::NotReady, NEXT);
+    };
     let mut headers = Headers::NONE;
     let read = read_network(ctx, &mut headers).and_then(|()| read_transport(ctx, &mut headers));
     if let Err(reason) = read {
         return (reason, NEXT);
     }
-    let reason = judge(ctx, &headers, settings);
+    let reason = judge(ctx, &headers, scope, settings);
     (reason, act(ctx, settings, &headers, reason))
 }
 
@@ -53,13 +56,19 @@ fn read_transport(ctx: &TcContext, headers: &mut Headers) -> Result<(), Reason> 
 }
 
 #[inline(never)]
-fn judge(ctx: &TcContext, headers: &Headers, settings: &Settings) -> Reason {
+fn judge(ctx: &TcContext, headers: &Headers, scope: Scope, settings: &Settings) -> Reason {
     let tables = KernelTables {
         ctx,
         version: headers.network.version,
         ingress: settings.ingress_netns,
     };
-    let reason = decide::steer(&headers.network, &headers.transport, settings, &tables);
+    let reason = decide::steer(
+        &headers.network,
+        &headers.transport,
+        scope,
+        settings,
+        &tables,
+    );
     if reason.verdict() == Verdict::Redirect {
         remember_fragment(&headers.network);
     }

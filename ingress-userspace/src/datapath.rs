@@ -35,7 +35,7 @@ use thiserror::Error;
 use tracing::{debug, info};
 
 pub use attach::{AttachError, GuardMode, TcMode};
-pub use devices::{DeviceStatus, Devices};
+pub use devices::{DeviceStatus, Devices, PodClients};
 pub use dial::{IngressDial, Reach, make_transparent};
 pub use gate::{GateError, PortRange};
 pub use maps::{Connections, Count, MapFault};
@@ -61,6 +61,8 @@ pub struct Settings {
     pub guard: GuardMode,
     /// How to attach steer and `return_path`.
     pub tc: TcMode,
+    /// What becomes of new connections from pods of this node.
+    pub pod_clients: PodClients,
     /// Local ports of upstream connections.
     pub upstream_ports: PortRange,
     /// Number of workers.

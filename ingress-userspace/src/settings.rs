@@ -6,6 +6,7 @@ mod kubernetes;
 mod meaning;
 pub mod observe;
 pub mod relay;
+mod steering;
 pub mod tls;
 pub mod upstream;
 
@@ -24,6 +25,7 @@ pub use meaning::Meaning;
 use self::clients::Clients;
 use self::observe::{METRICS_ADDRESS, Observe};
 use self::relay::Relay;
+use self::steering::Steering;
 use self::tls::Tls;
 use self::upstream::Upstream;
 use crate::datapath::{GuardMode, PortRange, Settings as DatapathSettings, TcMode};
@@ -139,6 +141,10 @@ pub struct Run {
     #[arg(long, env = "SLUICE_UPSTREAM_PORTS", value_name = "MIN-MAX", default_value = "61000-65535",
           value_parser = parse_port_range)]
     pub upstream_ports: PortRange,
+
+    /// Whose packets are steered.
+    #[command(flatten)]
+    pub steering: Steering,
 
     /// Which Ingresses are ours.
     #[command(flatten)]
@@ -363,6 +369,7 @@ impl Run {
             addresses: self.frontend_addresses.clone(),
             guard: self.xdp,
             tc: self.tc,
+            pod_clients: self.steering.pod_clients(),
             upstream_ports: self.upstream_ports,
             workers: self.worker_count(),
         }

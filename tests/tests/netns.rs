@@ -6,6 +6,7 @@ mod netns {
     mod lifecycle;
     mod neighbours;
     mod paths;
+    mod pods;
     mod services;
     mod sockets;
 }
@@ -36,8 +37,12 @@ impl Scene {
     }
 
     fn set_on(rig: Rig, change: impl FnOnce(Daemon) -> Daemon) -> Result<Self> {
+        Self::serve(rig, near_and_far(), change)
+    }
+
+    fn serve(rig: Rig, served: Manifest, change: impl FnOnce(Daemon) -> Daemon) -> Result<Self> {
         let manifests = rig.path("manifests");
-        near_and_far().save(&manifests)?;
+        served.save(&manifests)?;
         let daemon = Daemon::new(&rig, "sluice", &manifests).with("--datapath=netns");
         let daemon = change(daemon);
         let sluice = daemon.start(&rig.edge)?;

@@ -11,6 +11,7 @@ mod programs {
     mod steer_fragments;
     mod steer_host;
     mod steer_icmp;
+    mod steer_scope;
     mod wire;
 }
 

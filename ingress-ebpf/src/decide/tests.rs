@@ -7,6 +7,7 @@ use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings, 
 use ingress_common::verdict::{Reason, Verdict};
 use proptest::prelude::*;
 
+use super::Scope::{ClientsAndReplies as CLIENTS_AND_REPLIES, Replies as REPLIES};
 use super::{Connection, Frontends, Socket, Stack, Tables, datagram, guard, steer};
 use crate::parse::{End, Fragment, Network, Transport, Version, protocol};
 
@@ -115,7 +116,7 @@ fn tcp(destination: [u8; 2], flags: u8) -> Transport {
 }
 
 fn decide(node: &Node, network: &Network, transport: Transport) -> Reason {
-    steer(network, &transport, &SETTINGS, node)
+    steer(network, &transport, CLIENTS_AND_REPLIES, &SETTINGS, node)
 }
 
 #[test]
@@ -271,6 +272,36 @@ fn an_icmp_error_goes_where_its_quoted_connection_lives() {
 }
 
 #[test]
+fn only_replies_are_taken_where_only_they_are_asked_for() {
+    let upstream = u16::to_be_bytes(20_000);
+    let node = Node {
+        host_may_have_connections: true,
+        ..Node::listening()
+    };
+    let open = Some(Socket::Open);
+    let node = node.with(HTTPS, None, open).with(upstream, None, open);
+    let take = |protocol, transport| {
+        let network = network(protocol, Fragment::Whole);
+        steer(&network, &transport, REPLIES, &SETTINGS, &node)
+    };
+    // Not even inside of a connection: its client is somebody else, or it would not be ours.
+    for flags in 0..=u8::MAX {
+        let reason = take(protocol::TCP, tcp(HTTPS, flags));
+        assert_eq!(reason, Reason::PodClient, "flags {flags:#x}");
+    }
+    let datagram = Transport::Udp {
+        source: CLIENT_PORT,
+        destination: DNS,
+    };
+    assert_eq!(take(protocol::UDP, datagram), Reason::PodClient);
+    assert_eq!(take(protocol::TCP, tcp(upstream, 0x10)), Reason::Upstream);
+    for (port, expected) in [(HTTPS, Reason::NotOurs), (upstream, Reason::IcmpError)] {
+        let reason = take(protocol::ICMP, error(protocol::TCP, port));
+        assert_eq!(reason, expected);
+    }
+}
+
+#[test]
 fn an_icmp_error_about_datagrams_goes_to_the_socket_that_they_are_sent_from() {
     let network = network(protocol::ICMP, Fragment::Whole);
     for (node, port, expected) in [
@@ -289,7 +320,7 @@ fn a_later_fragment_follows_a_remembered_first_one() {
     let first = network(protocol::UDP, Fragment::First([0, 0, 1, 2]));
     let later = network(protocol::UDP, Fragment::Later([0, 0, 1, 2]));
     let mut node = Node::default();
-    let decide = |node: &Node| steer(&later, &Transport::None, &SETTINGS, node);
+    let decide = |node: &Node| decide(node, &later, Transport::None);
     assert_eq!(decide(&node), Reason::UnknownFragment);
     node.steered.extend(datagram(&first));
     assert_eq!(decide(&node), Reason::Fragment);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ingress_common::steering::{CLIENTS_AND_REPLIES, REPLIES};
 use serde::Serialize;
 use tracing::{info, warn};
 
@@ -41,6 +42,15 @@ pub enum Role {
     Endpoints,
 }
 
+/// What becomes of new connections from devices that lead to endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodClients {
+    /// The host judges them, and its listeners serve them.
+    LeftToHost,
+    /// They go the way of clients outside, past the host's policies.
+    Steered,
+}
+
 /// All devices with programs on them.
 pub struct Devices {
     /// Host side of the gate (ifindex), never to be attached to.
@@ -51,6 +61,7 @@ pub struct Devices {
     addresses: Vec<IpAddr>,
     guard: GuardMode,
     tc: TcMode,
+    pod_clients: PodClients,
     attached: BTreeMap<u32, Attached>,
 }
 
@@ -69,6 +80,7 @@ impl Devices {
             addresses: settings.addresses.clone(),
             guard: settings.guard,
             tc: settings.tc,
+            pod_clients: settings.pod_clients,
             attached: BTreeMap::new(),
         }
     }
@@ -115,7 +127,8 @@ impl Devices {
         self.forget_gone(&links);
         let addresses = self.own_addresses(netlink, &links, &uplinks).await?;
         let steered = self.steered();
-        let is_direct = |route: &Route| matches!(route, Route::Device(i) if steered.contains(i));
+        let is_direct =
+            |route: &Route| matches!(route, Route::Device(i) if steered.contains_key(i));
         let direct = routes
             .iter()
             .filter(|(_, route)| is_direct(route))
@@ -138,13 +151,19 @@ impl Devices {
         Ok((frontends.collect(), reach))
     }
 
-    /// Devices (ifindex) whose replies come back through steer.
-    pub fn steered(&self) -> BTreeSet<u32> {
+    /// Devices (ifindex) whose replies come back through steer, with what it takes from each.
+    pub fn steered(&self) -> BTreeMap<u32, u32> {
         let steered = self
             .attached
             .iter()
             .filter(|(_, device)| device.status.steer.is_some());
-        steered.map(|(index, _)| *index).collect()
+        let taken = |device: &Attached| match (device.status.role, self.pod_clients) {
+            (Role::Uplink, _) | (Role::Endpoints, PodClients::Steered) => CLIENTS_AND_REPLIES,
+            (Role::Endpoints, PodClients::LeftToHost) => REPLIES,
+        };
+        steered
+            .map(|(index, device)| (*index, taken(device)))
+            .collect()
     }
 
     /// Everything that is attached to devices.
@@ -187,7 +206,8 @@ impl Devices {
     }
 
     fn attach(&mut self, object: &mut Object, link: &Link, role: Role) -> Result<(), ObjectError> {
-        if self.attached.contains_key(&link.index) {
+        let known = self.attached.get(&link.index);
+        if known.is_some_and(|known| known.status.role == role) {
             return Ok(());
         }
         let mut attachments = Vec::new();
@@ -211,7 +231,10 @@ impl Devices {
                 None
             }
         };
-        let datapath = if steer.is_some() { "netns" } else { "host" };
+        let datapath = match (&steer, role, self.pod_clients) {
+            (Some(_), Role::Uplink, _) | (Some(_), Role::Endpoints, PodClients::Steered) => "netns",
+            (Some(_), Role::Endpoints, PodClients::LeftToHost) | (None, _, _) => "host",
+        };
         let name = link.name.clone();
         let status = DeviceStatus {
             name,

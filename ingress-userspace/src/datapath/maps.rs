@@ -1,6 +1,6 @@
 //! The kernel maps, by their meaning.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::ptr::NonNull;
@@ -90,15 +90,20 @@ impl Maps {
         Ok(())
     }
 
-    /// Makes the set of steered devices (ifindex) what `devices` says.
-    pub(super) fn set_steered_devices(&mut self, devices: &BTreeSet<u32>) -> Result<(), MapFault> {
-        let held: BTreeSet<u32> = self.steered_devices.keys().filter_map(Result::ok).collect();
-        for device in devices.difference(&held) {
-            self.steered_devices
-                .insert(device, 1, 0)
-                .map_err(fault("STEERED_DEVICES"))?;
+    /// Makes the steered devices (ifindex), and what is taken from each, what `devices` says.
+    pub(super) fn set_steered_devices(
+        &mut self,
+        devices: &BTreeMap<u32, u32>,
+    ) -> Result<(), MapFault> {
+        let held: BTreeMap<u32, u32> = self.steered_devices.iter().filter_map(Result::ok).collect();
+        for (device, taken) in devices {
+            if held.get(device) != Some(taken) {
+                self.steered_devices
+                    .insert(device, taken, 0)
+                    .map_err(fault("STEERED_DEVICES"))?;
+            }
         }
-        for device in held.difference(devices) {
+        for device in held.keys().filter(|device| !devices.contains_key(device)) {
             self.steered_devices
                 .remove(device)
                 .map_err(fault("STEERED_DEVICES"))?;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use anyhow::Result;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, SockMap};
 use ingress_common::socket::{HOST_CONNECTIONS, Port, listener_index};
-use ingress_common::steering::{Address, Frontend, Settings, mapped};
+use ingress_common::steering::{Address, CLIENTS_AND_REPLIES, Frontend, Settings, mapped};
 use ingress_common::verdict::{Program, Reason, counter_index};
 use ingress_userspace::datapath::Object;
 use rustix::net::sockopt::socket_cookie;
@@ -59,8 +59,17 @@ impl Maps {
         }
         self.ports.insert(port(TCP_PORT, TCP), TCP_GROUP, 0)?;
         self.ports.insert(port(UDP_PORT, UDP), UDP_GROUP, 0)?;
-        self.steered_devices.insert(uplink, 1, 0)?;
-        Ok(())
+        self.set_taken(uplink, CLIENTS_AND_REPLIES)
+    }
+
+    /// Says what is taken from a device.
+    pub fn set_taken(&mut self, device: u32, taken: u32) -> Result<()> {
+        Ok(self.steered_devices.insert(device, taken, 0)?)
+    }
+
+    /// Steers a device no more.
+    pub fn forget_device(&mut self, device: u32) -> Result<()> {
+        Ok(self.steered_devices.remove(&device)?)
     }
 
     /// Says where to steer, and how many workers there are.
