@@ -43,9 +43,9 @@ fn rules(path: &str) -> Arc<HostRules> {
         name: "work".into(),
     };
     let rule = Rule {
-        path: PathPattern::prefix(path),
+        matches: PathPattern::prefix(path).into(),
         target: Target::Unavailable,
-        body_bytes_max: None,
+        policy: Arc::default(),
         origin: RuleOrigin {
             ingress,
             path: path.into(),
@@ -54,6 +54,7 @@ fn rules(path: &str) -> Arc<HostRules> {
     Arc::new(HostRules {
         rules: vec![Arc::new(rule)],
         default: None,
+        ..HostRules::default()
     })
 }
 

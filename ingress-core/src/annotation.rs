@@ -4,43 +4,117 @@
 //! ingress-nginx's, and a key of the ConfigMap that an IngressClass names as its parameters. The
 //! annotation counts before the parameter, our own prefix before ingress-nginx's.
 //!
-//! A value that means nothing is told and counts as if it were not there. So is a key under one of
-//! the two prefixes that is not known: who has moved from ingress-nginx has to learn that a list of
-//! allowed networks, say, does nothing here.
+//! An invalid value is reported and counts as if it were not there, and so is a key under one of the
+//! two prefixes that is not known. A key that restricts access is the exception: whatever is wrong
+//! with it, the routes of its Ingress answer 503, unless the operator accepts that it is ignored.
 
+mod access;
 mod balance;
 pub mod client_auth;
+mod headers;
+mod redirect;
+mod registry;
+mod restriction;
 mod retry;
+mod rewrite;
 mod size;
 mod timeout;
+mod tls_redirect;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::ir::{BackendPolicy, UpstreamProtocol};
+use crate::ir::{
+    AccessList, BackendPolicy, Redirect, Retries, RoutePolicy, RouteTimeouts, UpstreamProtocol,
+};
 use client_auth::ClientAuthSettings;
+pub(crate) use headers::custom_headers_of;
+pub use headers::{HeadersError, response_headers};
+pub use registry::{Support, known_keys, support};
+pub use restriction::restricts_access;
+pub(crate) use rewrite::rewrite_template;
 pub use size::bytes as read_size;
 
 /// Every setting that one Ingress, or one class, makes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// How backends are spoken to.
+    /// What makes a backend of its own.
     pub backend: BackendPolicy,
     /// What clients have to show.
     pub client_auth: ClientAuthSettings,
     /// Bytes of a request body; 0: any number. `None`: as the operator says.
     pub body_bytes_max: Option<u64>,
+    /// How long endpoints are waited for.
+    pub timeouts: RouteTimeouts,
+    /// When requests are retried on another endpoint.
+    pub retries: Retries,
+    /// Networks of clients.
+    pub access: AccessList,
+    /// Whether paths are regular expressions.
+    pub use_regex: bool,
+    /// The template of new paths.
+    pub rewrite_target: Option<Arc<str>>,
+    /// The value of X-Forwarded-Prefix, beside a new path.
+    pub forwarded_prefix: Option<Arc<str>>,
+    /// Where requests for the root are sent.
+    pub app_root: Option<Arc<str>>,
+    /// The host that endpoints are told.
+    pub upstream_vhost: Option<Arc<str>>,
+    /// Whether TLS connections are passed through.
+    pub passthrough: bool,
+    /// The ConfigMap of fields for responses, as `namespace/name`.
+    pub custom_headers: Option<Arc<str>>,
+    /// Fields that such a ConfigMap may have, in lower case: the class says which.
+    pub response_headers_allowed: Arc<[Box<str>]>,
+    /// Whether something restricts access that cannot be honoured: every request is answered with
+    /// 503.
+    pub is_closed: bool,
+    tls_redirect: tls_redirect::TlsRedirectSettings,
+    redirect: redirect::RedirectSettings,
     session: balance::Session,
 }
 
-/// A value that means nothing.
+impl Settings {
+    /// Where all requests are redirected, if they are.
+    pub fn redirect(&self) -> Option<Arc<Redirect>> {
+        self.redirect.redirect()
+    }
+
+    /// The policy of routes, without the filters that depend on a route or on other objects.
+    pub fn policy(&self) -> RoutePolicy {
+        RoutePolicy {
+            filters: Box::default(),
+            timeouts: self.timeouts,
+            retries: self.retries,
+            body_bytes_max: self.body_bytes_max,
+            tls_redirect: self.tls_redirect.redirect(),
+            hsts: self.tls_redirect.hsts(),
+        }
+    }
+}
+
+/// Something that is wrong with a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// The key as the object spells it.
     pub key: String,
     /// What was found and what is expected.
     pub message: String,
-    /// Whether the key itself is unknown rather than its value wrong.
-    pub is_unknown_key: bool,
+    /// What kind it is.
+    pub kind: MistakeKind,
+}
+
+/// What is wrong with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MistakeKind {
+    /// Its value is invalid; it is ignored.
+    InvalidValue,
+    /// It is not known; it is ignored.
+    UnknownKey,
+    /// ingress-nginx has it and this controller does not; it is ignored.
+    Unsupported,
+    /// It restricts access and cannot be honoured; the routes are closed.
+    Restriction,
 }
 
 /// Whether an annotation of an Ingress can say anything to this controller.
@@ -48,205 +122,141 @@ pub fn has_a_say(key: &str) -> bool {
     key == CLASS_ANNOTATION || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// Reads the annotations of an Ingress on top of what its class says.
+/// Reads the annotations of an Ingress on top of what its class says. Keys that the operator
+/// accepts as ignored, without their prefixes, are left out.
 ///
 /// Annotations under other prefixes are left alone: they are somebody else's.
 pub fn of_ingress(
     annotations: &BTreeMap<String, String>,
     class: Settings,
+    ignored: &BTreeSet<String>,
 ) -> (Settings, Vec<Mistake>) {
     let mut settings = class;
     let mut mistakes = Vec::new();
     if annotations.is_empty() {
         return (settings, mistakes);
     }
-    for setting in REGISTRY {
+    for row in registry::readable() {
+        if row.scope == registry::Scope::Class || ignored.contains(row.key) {
+            continue;
+        }
         // The first that is usable counts.
         for prefix in PREFIXES {
-            let key = format!("{prefix}{}", setting.key);
+            let key = format!("{prefix}{}", row.key);
             let Some(value) = annotations.get(&key) else {
                 continue;
             };
-            match (setting.read)(value, &mut settings) {
+            match (row.read)(value, &mut settings) {
                 Ok(()) => break,
-                Err(message) => mistakes.push(Mistake {
-                    key,
-                    message,
-                    is_unknown_key: false,
-                }),
+                Err(message) => mistakes.push(invalid(key, row.key, message, &mut settings)),
             }
         }
     }
     settings.backend.affinity = settings.session.affinity();
-    let unknown = annotations.keys().filter(|key| is_unknown(key));
-    mistakes.extend(unknown.map(|key| Mistake {
-        key: key.clone(),
-        message: "is not a known annotation; ignored".to_owned(),
-        is_unknown_key: true,
-    }));
+    for (key, value) in annotations {
+        let name = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix));
+        if let Some(name) = name.filter(|name| !ignored.contains(*name)) {
+            mistakes.extend(unread(key, name, value, &mut settings));
+        }
+    }
     (settings, mistakes)
 }
 
-/// Whether an annotation has one of our prefixes and a name that says nothing to us.
-fn is_unknown(annotation: &str) -> bool {
-    let name = PREFIXES
-        .iter()
-        .find_map(|prefix| annotation.strip_prefix(prefix));
-    name.is_some_and(|name| REGISTRY.iter().all(|setting| setting.key != name))
+/// An invalid value of a key that is read.
+fn invalid(key: String, name: &str, message: String, settings: &mut Settings) -> Mistake {
+    // A mistake about client certificates closes the host by itself.
+    if !restricts_access(name) || name.starts_with("auth-tls-") {
+        let kind = MistakeKind::InvalidValue;
+        return Mistake { key, message, kind };
+    }
+    settings.is_closed = true;
+    let message = message.trim_end_matches("; ignored");
+    Mistake {
+        key,
+        message: format!("{message}; the key restricts access, so its rules answer 503"),
+        kind: MistakeKind::Restriction,
+    }
+}
+
+/// What is wrong with a key that nothing reads, if anything is.
+fn unread(key: &str, name: &str, value: &str, settings: &mut Settings) -> Option<Mistake> {
+    let support = support(name);
+    let (kind, message) = match support {
+        Support::Supported | Support::Harmless => return None,
+        Support::Unsupported => (MistakeKind::Unsupported, "is not supported"),
+        Support::Unknown => (MistakeKind::UnknownKey, "is not a known annotation"),
+    };
+    let key = key.to_owned();
+    if !restricts_access(name) {
+        let message = format!("{message}; ignored");
+        return Some(Mistake { key, message, kind });
+    }
+    if support == Support::Unsupported && restriction::is_off(name, value) {
+        return None;
+    }
+    settings.is_closed = true;
+    Some(Mistake {
+        key,
+        message: format!("{message} and restricts access; its rules answer 503"),
+        kind: MistakeKind::Restriction,
+    })
 }
 
 /// Reads the parameters of a class: the `data` of its ConfigMap.
-pub fn of_class(parameters: &BTreeMap<String, String>) -> (Settings, Vec<Mistake>) {
+pub fn of_class(
+    parameters: &BTreeMap<String, String>,
+    ignored: &BTreeSet<String>,
+) -> (Settings, Vec<Mistake>) {
     let mut settings = Settings::default();
     let mut mistakes = Vec::new();
     for (key, value) in parameters {
-        let mut known = REGISTRY.iter();
-        let known = known.find(|setting| setting.key == key && key != client_auth::SECRET);
-        let outcome = match known {
-            Some(setting) => (setting.read)(value, &mut settings),
-            None => Err("is not a known parameter; ignored".to_owned()),
+        if ignored.contains(key) {
+            continue;
+        }
+        let known = registry::readable().find(|row| row.key == key);
+        let known = known.filter(|row| row.scope != registry::Scope::Ingress);
+        let restricts = restriction::parameter_restricts_access(key);
+        let (kind, message) = match known.map(|row| (row.read)(value, &mut settings)) {
+            Some(Ok(())) => continue,
+            Some(Err(message)) => (MistakeKind::InvalidValue, message),
+            None if restricts && restriction::is_off(key, value) => continue,
+            None => {
+                let message = "is not a known parameter; ignored".to_owned();
+                (MistakeKind::UnknownKey, message)
+            }
         };
-        if let Err(message) = outcome {
+        if !restricts {
             mistakes.push(Mistake {
                 key: key.clone(),
                 message,
-                is_unknown_key: known.is_none(),
+                kind,
             });
+            continue;
         }
+        settings.is_closed = true;
+        let message = message.trim_end_matches("; ignored");
+        mistakes.push(Mistake {
+            key: key.clone(),
+            message: format!("{message} and restricts access; all rules of the class answer 503"),
+            kind: MistakeKind::Restriction,
+        });
     }
     settings.backend.affinity = settings.session.affinity();
     (settings, mistakes)
 }
 
-/// One setting: its key and how its value is read.
-struct Setting {
-    key: &'static str,
-    read: fn(&str, &mut Settings) -> Result<(), String>,
-}
-
-const REGISTRY: &[Setting] = &[
-    Setting {
-        key: "backend-protocol",
-        read: backend_protocol,
-    },
-    Setting {
-        key: "ssl-passthrough",
-        read: ssl_passthrough,
-    },
-    Setting {
-        key: "proxy-body-size",
-        read: size::proxy_body_size,
-    },
-    Setting {
-        key: "proxy-connect-timeout",
-        read: timeout::connect,
-    },
-    Setting {
-        key: "proxy-send-timeout",
-        read: timeout::send,
-    },
-    Setting {
-        key: "proxy-read-timeout",
-        read: timeout::read,
-    },
-    Setting {
-        key: "request-timeout",
-        read: timeout::request,
-    },
-    Setting {
-        key: "proxy-next-upstream",
-        read: retry::next_upstream,
-    },
-    Setting {
-        key: "proxy-next-upstream-tries",
-        read: retry::tries,
-    },
-    Setting {
-        key: "proxy-next-upstream-timeout",
-        read: retry::timeout,
-    },
-    // The hash comes after what it counts more than.
-    Setting {
-        key: "load-balance",
-        read: balance::load_balance,
-    },
-    Setting {
-        key: "upstream-hash-by",
-        read: balance::upstream_hash_by,
-    },
-    Setting {
-        key: "affinity",
-        read: balance::affinity,
-    },
-    Setting {
-        key: "affinity-mode",
-        read: balance::affinity_mode,
-    },
-    Setting {
-        key: "session-cookie-name",
-        read: balance::cookie_name,
-    },
-    Setting {
-        key: "session-cookie-path",
-        read: balance::cookie_path,
-    },
-    Setting {
-        key: "session-cookie-domain",
-        read: balance::cookie_domain,
-    },
-    Setting {
-        key: "session-cookie-max-age",
-        read: balance::cookie_max_age,
-    },
-    Setting {
-        key: "session-cookie-samesite",
-        read: balance::cookie_same_site,
-    },
-    Setting {
-        key: "session-cookie-secure",
-        read: balance::cookie_secure,
-    },
-    Setting {
-        key: "session-cookie-change-on-failure",
-        read: balance::change_on_failure,
-    },
-    Setting {
-        key: client_auth::SECRET,
-        read: client_auth::secret,
-    },
-    Setting {
-        key: "auth-tls-verify-client",
-        read: client_auth::verify_client,
-    },
-    Setting {
-        key: "auth-tls-verify-depth",
-        read: client_auth::verify_depth,
-    },
-    Setting {
-        key: "auth-tls-pass-certificate-to-upstream",
-        read: client_auth::pass_certificate,
-    },
-    Setting {
-        key: "auth-tls-error-page",
-        read: client_auth::error_page,
-    },
-    Setting {
-        key: "auth-tls-match-cn",
-        read: client_auth::match_cn,
-    },
-];
-
+/// Reads a boolean as Go's `strconv.ParseBool` does, which ingress-nginx uses.
 fn boolean(value: &str) -> Result<bool, String> {
     match value.trim() {
-        "true" => Ok(true),
-        "false" => Ok(false),
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
         _ => Err(format!("`{value}` is not one of true, false; ignored")),
     }
 }
 
 /// Source: ingress-nginx, annotation `ssl-passthrough`.
 fn ssl_passthrough(value: &str, settings: &mut Settings) -> Result<(), String> {
-    settings.backend.passthrough = boolean(value)?;
+    settings.passthrough = boolean(value)?;
     Ok(())
 }
 
@@ -275,34 +285,98 @@ const PREFIXES: [&str; 2] = ["sluice.dev/", "nginx.ingress.kubernetes.io/"];
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_readme_lists_every_key() {
-        let readme = include_str!("../../README.md");
-        for setting in REGISTRY {
-            let key = setting.key;
-            assert!(readme.contains(&format!("| `{key}` |")), "{key}");
-        }
+    fn read_ingress(annotations: &BTreeMap<String, String>) -> (Settings, Vec<Mistake>) {
+        of_ingress(annotations, Settings::default(), &BTreeSet::new())
     }
 
     #[test]
-    fn an_annotation_that_is_ours_and_unknown_is_told() {
+    fn unknown_and_unsupported_annotations_are_reported() {
         let annotations = map(&[
-            (
-                "nginx.ingress.kubernetes.io/whitelist-source-range",
-                "10.0.0.0/8",
-            ),
+            ("nginx.ingress.kubernetes.io/mirror-target", "http://a.test"),
+            ("nginx.ingress.kubernetes.io/proxy-buffer-size", "8k"),
             ("sluice.dev/proxy-body-szie", "1m"),
             ("sluice.dev/proxy-body-size", "1m"),
             ("example.com/anything", "1m"),
         ]);
-        let (_, mistakes) = of_ingress(&annotations, Settings::default());
-        let unknown = mistakes.iter().filter(|mistake| mistake.is_unknown_key);
-        let keys: Vec<_> = unknown.map(|mistake| &*mistake.key).collect();
+        let (settings, mistakes) = read_ingress(&annotations);
+        let found: Vec<_> = mistakes
+            .iter()
+            .map(|mistake| (&*mistake.key, mistake.kind))
+            .collect();
         let expected = [
-            "nginx.ingress.kubernetes.io/whitelist-source-range",
-            "sluice.dev/proxy-body-szie",
+            (
+                "nginx.ingress.kubernetes.io/mirror-target",
+                MistakeKind::Unsupported,
+            ),
+            ("sluice.dev/proxy-body-szie", MistakeKind::UnknownKey),
         ];
-        assert_eq!((keys, mistakes.len()), (expected.to_vec(), 2));
+        assert_eq!(found, expected);
+        assert!(!settings.is_closed);
+    }
+
+    #[test]
+    fn restrictions_that_cannot_be_honoured_close_the_routes() {
+        for (key, value) in [
+            ("auth-type", "digest"),
+            ("auth-typo", "basic"),
+            ("auth-url", "http://a.test"),
+            ("limit-rps", "5"),
+            ("enable-modsecurity", "true"),
+            ("satisfy", "any"),
+            ("proxy-ssl-verify", "on"),
+            ("configuration-snippet", "deny all;"),
+            ("whitelist-source-range", "office"),
+            ("denylist-source-range", ""),
+            ("force-ssl-redirect", "yes"),
+        ] {
+            for prefix in PREFIXES {
+                let annotations = map(&[(&format!("{prefix}{key}"), value)]);
+                let (settings, mistakes) = read_ingress(&annotations);
+                assert!(settings.is_closed, "{key}");
+                assert_eq!(mistakes[0].kind, MistakeKind::Restriction, "{key}");
+                let ignored = BTreeSet::from([key.to_owned()]);
+                let (settings, mistakes) = of_ingress(&annotations, Settings::default(), &ignored);
+                assert!(!settings.is_closed && mistakes.is_empty(), "{key}");
+            }
+        }
+        for (key, value) in [
+            ("limit-rps", "0"),
+            ("enable-modsecurity", "false"),
+            ("satisfy", "all"),
+            ("whitelist-source-range", "10.0.0.0/8"),
+            ("force-ssl-redirect", "True"),
+        ] {
+            let key = format!("nginx.ingress.kubernetes.io/{key}");
+            let (settings, mistakes) = read_ingress(&map(&[(&key, value)]));
+            assert!(!settings.is_closed, "{key}: {mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn restrictions_of_a_class_that_cannot_be_honoured_close_its_routes() {
+        let closed = |key: &str, value: &str| {
+            let (settings, _) = of_class(&map(&[(key, value)]), &BTreeSet::new());
+            settings.is_closed
+        };
+        assert!(closed("global-auth-url", "http://a.test"));
+        assert!(closed("whitelist-source-range", "office"));
+        assert!(closed("block-cidrs", "10.0.0.0/8"));
+        assert!(!closed("whitelist-source-range", "10.0.0.0/8"));
+        assert!(!closed("limit-req-status-code", "429"));
+        assert!(!closed("global-auth-url", ""));
+    }
+
+    #[test]
+    fn booleans_are_those_of_go() {
+        for value in ["1", "t", "T", "TRUE", "true", "True"] {
+            assert_eq!(boolean(value), Ok(true), "{value}");
+        }
+        for value in ["0", "f", "F", "FALSE", "false", "False"] {
+            assert_eq!(boolean(value), Ok(false), "{value}");
+        }
+        for value in ["", "yes", "on", "tRUE"] {
+            boolean(value).unwrap_err();
+        }
     }
 
     fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -324,15 +398,18 @@ mod tests {
             },
             ..Settings::default()
         };
-        of_ingress(&map(annotations), class).0.backend.protocol
+        of_ingress(&map(annotations), class, &BTreeSet::new())
+            .0
+            .backend
+            .protocol
     }
 
     #[test]
     fn passthrough_is_true_or_false() {
         let read = |value: &str| {
             let annotations = map(&[("nginx.ingress.kubernetes.io/ssl-passthrough", value)]);
-            let (settings, mistakes) = of_ingress(&annotations, Settings::default());
-            (settings.backend.passthrough, mistakes.len())
+            let (settings, mistakes) = read_ingress(&annotations);
+            (settings.passthrough, mistakes.len())
         };
         assert_eq!(read("true"), (true, 0));
         assert_eq!(read("false"), (false, 0));
@@ -341,10 +418,10 @@ mod tests {
 
     #[test]
     fn a_body_may_be_as_large_as_the_class_says_or_the_ingress() {
-        let (class, _) = of_class(&map(&[("proxy-body-size", "8m")]));
+        let (class, _) = of_class(&map(&[("proxy-body-size", "8m")]), &BTreeSet::new());
         let read = |value: &str| {
             let annotations = map(&[("nginx.ingress.kubernetes.io/proxy-body-size", value)]);
-            let (settings, mistakes) = of_ingress(&annotations, class.clone());
+            let (settings, mistakes) = of_ingress(&annotations, class.clone(), &BTreeSet::new());
             (settings.body_bytes_max, mistakes.len())
         };
         assert_eq!(read("0"), (Some(0), 0));
@@ -366,7 +443,7 @@ mod tests {
     #[test]
     fn a_value_that_means_nothing_is_told_and_ignored() {
         let annotations = map(&[(OURS, "gopher"), (NGINX, "GRPCS")]);
-        let (settings, mistakes) = of_ingress(&annotations, Settings::default());
+        let (settings, mistakes) = read_ingress(&annotations);
         assert_eq!(settings.backend.protocol, Some(UpstreamProtocol::Http2Tls));
         assert_eq!(mistakes[0].key, OURS);
         assert!(mistakes[0].message.contains("`gopher`"), "{mistakes:?}");
@@ -374,16 +451,13 @@ mod tests {
 
     #[test]
     fn unknown_parameters_are_told_and_unknown_annotations_are_not() {
-        let (settings, mistakes) = of_class(&map(&[
-            ("backend-protocol", "HTTPS"),
-            ("worker-shutdown", "1"),
-        ]));
+        let parameters = map(&[("backend-protocol", "HTTPS"), ("worker-shutdown", "1")]);
+        let (settings, mistakes) = of_class(&parameters, &BTreeSet::new());
         assert_eq!(settings.backend.protocol, Some(UpstreamProtocol::Https));
-        assert!(mistakes[0].is_unknown_key && mistakes[0].key == "worker-shutdown");
-        let (_, mistakes) = of_ingress(
-            &map(&[("cert-manager.io/issuer", "x")]),
-            Settings::default(),
+        assert!(
+            mistakes[0].kind == MistakeKind::UnknownKey && mistakes[0].key == "worker-shutdown"
         );
+        let (_, mistakes) = read_ingress(&map(&[("cert-manager.io/issuer", "x")]));
         assert_eq!(mistakes, []);
     }
 }

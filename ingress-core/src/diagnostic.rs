@@ -113,6 +113,14 @@ pub enum Reason {
     InvalidAnnotation,
     /// An annotation that is not known has a prefix of ours or ingress-nginx's.
     UnknownAnnotation,
+    /// An annotation of ingress-nginx that this controller does not have.
+    UnsupportedAnnotation,
+    /// An annotation or parameter restricts access and cannot be honoured, so routes are closed.
+    RestrictionNotHonoured,
+    /// A ConfigMap of fields for responses does not exist or has an entry that is not allowed.
+    InvalidHeaders,
+    /// The host belongs to an older Ingress, which decides about the host as a whole.
+    HostConflict,
     /// A key of a class's parameters that is not known.
     UnknownParameter,
     /// A key of a ConfigMap of services is no port.
@@ -155,6 +163,10 @@ impl Reason {
             Self::InvalidParameters => "InvalidParameters",
             Self::InvalidAnnotation => "InvalidAnnotation",
             Self::UnknownAnnotation => "UnknownAnnotation",
+            Self::UnsupportedAnnotation => "UnsupportedAnnotation",
+            Self::RestrictionNotHonoured => "RestrictionNotHonoured",
+            Self::InvalidHeaders => "InvalidHeaders",
+            Self::HostConflict => "HostConflict",
             Self::UnknownParameter => "UnknownParameter",
             Self::InvalidPort => "InvalidPort",
             Self::PortConflict => "PortConflict",
@@ -174,6 +186,7 @@ impl Reason {
             | Self::InvalidParameters
             | Self::InvalidAnnotation
             | Self::UnknownAnnotation
+            | Self::UnsupportedAnnotation
             | Self::UnknownParameter
             | Self::ConfigMapNotFound
             | Self::ServicePortByTargetPort => Severity::Warning,
@@ -183,6 +196,9 @@ impl Reason {
             | Self::InvalidBackend
             | Self::ResourceBackendUnsupported
             | Self::PathConflict
+            | Self::RestrictionNotHonoured
+            | Self::InvalidHeaders
+            | Self::HostConflict
             | Self::DefaultBackendConflict
             | Self::ServiceNotFound
             | Self::ServicePortNotFound

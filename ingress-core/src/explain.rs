@@ -3,12 +3,13 @@
 //! Goes the way of a request through the compiled routes, then over everything that our Ingresses
 //! ask for, and says of each part that matches as well why it lost.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ir::{Config, Host, HostPattern, PathPattern, Rule, Target};
-use crate::route::RouteTable;
+use crate::route::{RouteTable, normalise};
 use crate::snapshot::Snapshot;
 use crate::translate::{Claimed, Options, claimed, translate};
 
@@ -36,8 +37,10 @@ pub struct Server {
     pub host: String,
     /// The path as the rule has it; empty for a default backend.
     pub path: String,
-    /// The Service and its port, as `namespace/name:port`; `None` when what the rule asks for
-    /// cannot be served, which is answered with 503.
+    /// The answer of rules that ask no endpoint: a status, with the location of a redirect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// The Service and its port, as `namespace/name:port`; `None` where no endpoint is asked.
     pub backend: Option<String>,
     /// What the endpoints speak: `Http1`, `Https`, `Http2` or `Http2Tls`.
     pub protocol: Option<String>,
@@ -71,19 +74,20 @@ pub fn explain(snapshot: &Snapshot, options: &Options, authority: &str, path: &s
     let name = host_of(authority);
     let default = config.default_backend.as_ref();
     let table = RouteTable::compile(&config.hosts, default, |host, _| host.cloned());
-    let route = table.find(authority, path);
+    let normalised = normalise(path.as_bytes()).unwrap_or(Cow::Borrowed(path.as_bytes()));
+    let route = table.find(authority, &normalised);
     let winner = route.map(|route| (route.payload.as_ref(), &route.rule));
     let served_by = winner.map(|(host, rule)| server(config, host, rule));
     let matching = claimed(snapshot, options).into_iter().filter(|claim| {
         let is_host = matches(&claim.host, name.as_ref());
-        is_host && claim.rule.path.matches(path)
+        is_host && claim.rule.matches.path.matches(&normalised)
     });
     let mut lost: Vec<(Rank, Loser)> = Vec::new();
     let mut is_winner_seen = false;
     for claim in matching {
         // The oldest claim of the winning rule is the winner; an equal one is a loser.
         let is_winner = winner.is_some_and(|(host, rule)| {
-            *rule == claim.rule && host.unwrap_or(&HostPattern::Any) == &claim.host
+            rule.origin == claim.rule.origin && host.unwrap_or(&HostPattern::Any) == &claim.host
         });
         if is_winner && !std::mem::replace(&mut is_winner_seen, true) {
             continue;
@@ -91,7 +95,7 @@ pub fn explain(snapshot: &Snapshot, options: &Options, authority: &str, path: &s
         let rank = (
             claim.host.clone(),
             claim.is_default,
-            claim.rule.path.clone(),
+            claim.rule.matches.path.clone(),
         );
         lost.push((rank, loser(&claim, winner)));
     }
@@ -118,9 +122,13 @@ pub fn explain(snapshot: &Snapshot, options: &Options, authority: &str, path: &s
 type Rank = (HostPattern, bool, PathPattern);
 
 fn server(config: &Config, host: Option<&HostPattern>, rule: &Arc<Rule>) -> Server {
-    let backend = match &rule.target {
-        Target::Backend(key) => config.backends.get(key),
-        Target::Unavailable => None,
+    let backend = rule.target.primary();
+    let backend = backend.and_then(|key| config.backends.get(key));
+    let answer = match &rule.target {
+        Target::Backends(_) => None,
+        Target::Redirect(redirect) => Some(format!("{} {}", redirect.code, redirect.location)),
+        Target::Respond(status) => Some(status.to_string()),
+        Target::Unavailable => Some("503".to_owned()),
     };
     let texts = |endpoints: &[crate::ir::Endpoint]| {
         let texts = endpoints
@@ -132,6 +140,7 @@ fn server(config: &Config, host: Option<&HostPattern>, rule: &Arc<Rule>) -> Serv
         object: rule.origin.ingress.to_string(),
         host: host.unwrap_or(&HostPattern::Any).to_string(),
         path: rule.origin.path.to_string(),
+        answer,
         backend: backend.map(|backend| backend.key.to_string()),
         protocol: backend.map(|backend| format!("{:?}", backend.protocol)),
         endpoints: backend
@@ -156,7 +165,7 @@ fn loser(claim: &Claimed, winner: Option<(Option<&HostPattern>, &Arc<Rule>)>) ->
                 )
             } else if claim.is_default && !rule.origin.path.is_empty() {
                 format!("a default backend serves what no rule matches, and a rule of {who} does")
-            } else if claim.rule.path == rule.path {
+            } else if claim.rule.matches == rule.matches {
                 format!("{who} is older and has the same host and path")
             } else {
                 format!("path `{}` of {who} is longer, or exact", rule.origin.path)

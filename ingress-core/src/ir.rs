@@ -8,10 +8,15 @@ mod backend;
 mod balance;
 mod certificate;
 mod client_auth;
+mod filter;
 mod host;
+mod matches;
+mod policy;
 mod retry;
 mod rule;
 mod stream;
+mod target;
+mod tls_redirect;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,16 +25,20 @@ use crate::shared::Shared;
 use crate::sorted::SortedMap;
 
 pub use backend::{
-    Backend, BackendKey, BackendKeyError, BackendPolicy, BackendTimeouts, Endpoint, ServicePort,
-    UpstreamProtocol,
+    Backend, BackendKey, BackendKeyError, BackendPolicy, Endpoint, ServicePort, UpstreamProtocol,
 };
 pub use balance::{Affinity, AffinityMode, Balance, HashBy};
 pub use certificate::Certificate;
 pub use client_auth::{Authorities, ClientAuth, CommonName, CommonNameError, VerifyMode};
+pub use filter::{AccessList, Filter, HeaderFields, Rewrite, TemplatePart};
 pub use host::{Host, HostError, HostPattern};
+pub use matches::{Conditions, PathPattern, PathRegex, RouteMatch, ValueMatch};
+pub use policy::{RoutePolicy, RouteTimeouts};
 pub use retry::{Retries, RetryAfter, RetryCause};
-pub use rule::{HostRules, ObjectRef, PathPattern, Rule, RuleOrigin, Target};
+pub use rule::{HostRules, ObjectRef, Rule, RuleOrigin};
 pub use stream::{ProxyVersion, TcpService, TcpServiceError, UdpService};
+pub use target::{Redirect, Target, WeightedBackend};
+pub use tls_redirect::{Hsts, TlsRedirect, TlsRedirectMode};
 
 /// Everything that the proxy serves at one instant.
 ///
@@ -104,15 +113,15 @@ mod tests {
                 };
                 let target = Target::Unavailable;
                 Arc::new(Rule {
-                    path: PathPattern::prefix("/"),
+                    matches: PathPattern::prefix("/").into(),
                     target,
-                    body_bytes_max: None,
+                    policy: Arc::default(),
                     origin,
                 })
             });
             let rules = HostRules {
-                rules: Vec::new(),
                 default,
+                ..HostRules::default()
             };
             (HostPattern::parse(host).unwrap(), Arc::new(rules))
         });

@@ -7,6 +7,7 @@ pub mod annotation;
 pub mod balance;
 pub mod diagnostic;
 pub mod explain;
+pub mod filter;
 pub mod ir;
 pub mod list;
 pub mod object;

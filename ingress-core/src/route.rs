@@ -9,13 +9,16 @@
 //! answers for another.
 
 mod host;
+mod normalise;
 mod path;
 
 use std::sync::Arc;
 
-use crate::ir::{HostPattern, HostRules, Rule};
+use crate::ir::{Conditions, HostPattern, HostRules, Rule};
 use host::HostMap;
 use path::PathTable;
+
+pub use normalise::{PathError, normalise};
 
 /// A rule, and what the caller wants to have at hand when a request matches it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,13 +112,25 @@ impl<T: Clone> RouteTable<T> {
         }
     }
 
-    /// The route of a request, by its authority or `Host` header and its path (without query).
+    /// The route of a request, by its authority or `Host` header and its normalised path (without
+    /// query); rules that ask for more than a path match nothing.
     ///
     /// The authority may have a port, a trailing dot and upper case; the path counts byte for
     /// byte. Text that is no host name is served as an unknown host. Never panics and never
     /// allocates.
-    pub fn find(&self, authority: &str, path: &str) -> Option<&Route<T>> {
-        self.find_by(|name| self.exact.get(name), authority, path)
+    pub fn find(&self, authority: &str, path: impl AsRef<[u8]>) -> Option<&Route<T>> {
+        self.find_where(authority, path, |_| false)
+    }
+
+    /// The same for a request that meets the conditions of rules for which `meets` says so.
+    pub fn find_where(
+        &self,
+        authority: &str,
+        path: impl AsRef<[u8]>,
+        meets: impl Fn(&Conditions) -> bool,
+    ) -> Option<&Route<T>> {
+        let exact = |name: &str| self.exact.get(name);
+        self.find_by(exact, authority, path.as_ref(), meets)
     }
 
     /// The same, quicker where `recent` has been asked for the host before: a reader's own, given
@@ -124,10 +139,16 @@ impl<T: Clone> RouteTable<T> {
         &'a self,
         recent: &'a mut Recent<T>,
         authority: &str,
-        path: &str,
+        path: &[u8],
+        meets: impl Fn(&Conditions) -> bool,
     ) -> Option<&'a Route<T>> {
         let recent = &mut recent.0;
-        self.find_by(|name| self.exact.get_recent(recent, name), authority, path)
+        self.find_by(
+            |name| self.exact.get_recent(recent, name),
+            authority,
+            path,
+            meets,
+        )
     }
 
     /// Asks for the memory where a request for this authority will be looked up. Nothing else
@@ -148,7 +169,8 @@ impl<T: Clone> RouteTable<T> {
         &'a self,
         exact: impl FnOnce(&str) -> Option<&'a HostRoutes<T>>,
         authority: &str,
-        path: &str,
+        path: &[u8],
+        meets: impl Fn(&Conditions) -> bool,
     ) -> Option<&'a Route<T>> {
         let named = host::name(authority).and_then(|name| {
             host::with_lower_case(name, |name| {
@@ -156,7 +178,7 @@ impl<T: Clone> RouteTable<T> {
             })
         });
         match named.or(self.any.as_deref()) {
-            Some(routes) => routes.paths.find(path).or(routes.default.as_deref()),
+            Some(routes) => routes.paths.find(path, meets).or(routes.default.as_deref()),
             None => self.default.as_deref(),
         }
     }
@@ -164,9 +186,9 @@ impl<T: Clone> RouteTable<T> {
 
 impl<T> HostRoutes<T> {
     fn compile(rules: &HostRules, mut resolve: impl FnMut(&Arc<Rule>) -> T) -> Self {
-        let HostRules { rules, default } = rules;
+        let HostRules { rules, default, .. } = rules;
         debug_assert!(
-            rules.is_sorted_by(|a, b| a.path < b.path),
+            rules.is_sorted_by(|a, b| a.matches < b.matches),
             "rules are in precedence"
         );
         let mut route = |rule: &Arc<Rule>| Route {

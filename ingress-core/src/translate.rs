@@ -34,7 +34,10 @@ mod client_auth;
 mod conflict;
 mod endpoint;
 mod external;
+mod headers;
+mod host;
 mod memo;
+mod regex;
 mod slices;
 mod stream;
 
@@ -77,6 +80,13 @@ pub struct Options {
     pub tcp_services_from: Option<ObjectRef>,
     /// The ConfigMap that names further UDP services.
     pub udp_services_from: Option<ObjectRef>,
+    /// Keys of annotations and class parameters, without a prefix, that are ignored even if they
+    /// restrict access.
+    pub ignored_annotations: BTreeSet<String>,
+    /// Who may add rules to a host.
+    pub host_ownership: HostOwnership,
+    /// Where ingress-nginx and the Kubernetes specification differ, which of them counts.
+    pub compat: Compat,
     /// TCP ports that are the daemon's own and can't be those of services.
     pub reserved_ports: BTreeSet<u16>,
 }
@@ -94,6 +104,9 @@ impl Default for Options {
             udp_services: BTreeMap::new(),
             tcp_services_from: None,
             udp_services_from: None,
+            ignored_annotations: BTreeSet::new(),
+            host_ownership: HostOwnership::Shared,
+            compat: Compat::Strict,
             reserved_ports: BTreeSet::new(),
         }
     }
@@ -106,6 +119,26 @@ pub enum Unclassed {
     Ignore,
     /// It is ours.
     Accept,
+}
+
+/// Who may add rules to a host (`--host-ownership`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostOwnership {
+    /// Every Ingress.
+    Shared,
+    /// Ingresses of the namespace whose Ingress named the host first.
+    Namespace,
+}
+
+/// Where ingress-nginx and the Kubernetes specification differ, which of them counts (`--compat`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compat {
+    /// The specification: `use-regex` and `rewrite-target` concern the paths of their own Ingress,
+    /// and `Exact` paths stay exact.
+    Strict,
+    /// ingress-nginx: once one Ingress of a host has either annotation, every path of the host is
+    /// a regular expression, without regard to case.
+    IngressNginx,
 }
 
 /// What a snapshot means.
@@ -171,7 +204,14 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
         .default_backend
         .as_ref()
         .map(claim::controller_default);
-    let mut winners = conflict::resolve(&claims, default_backend.as_ref(), &mut diagnostics);
+    let owners = host::Owners::of(&claims);
+    let mut winners = conflict::resolve(
+        &claims,
+        &owners,
+        options,
+        default_backend.as_ref(),
+        &mut diagnostics,
+    );
     let services = Services::read(snapshot, options, &mut diagnostics);
     winners.uses.extend(services.uses());
     let backend::Resolution {
@@ -179,11 +219,16 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
         external_names,
     } = backend::resolve(snapshot, options, &winners, memo, &mut diagnostics);
     let certificates = certificate::resolve(snapshot, &claims, memo, &mut diagnostics);
-    let client_auth = client_auth::resolve(snapshot, &claims, &mut diagnostics);
+    let client_auth = client_auth::resolve(snapshot, &claims, &owners, &mut diagnostics);
 
     memo.end();
     diagnostics.sort_unstable();
     diagnostics.dedup();
+    for (host, ingress) in &client_auth.closed {
+        if let Some(rules) = winners.hosts.get_mut(host) {
+            rules.close(ingress);
+        }
+    }
     let hosts = winners
         .hosts
         .into_iter()
@@ -199,7 +244,7 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
         default_backend,
         backends: backends.into(),
         certificates: certificates.into(),
-        client_auth: client_auth.into(),
+        client_auth: client_auth.hosts.into(),
         tcp_services,
         udp_services,
     };
@@ -236,10 +281,12 @@ fn read_claims(
         let meta = &ingress.meta;
         (&meta.created, &meta.namespace, &meta.name)
     });
+    let ignored = &options.ignored_annotations;
     let claims: Vec<_> = ours
         .iter()
-        .map(|(ingress, class)| memo.claims(ingress, settings.of(*class)))
+        .map(|(ingress, class)| memo.claims(ingress, settings.of(*class), ignored))
         .collect();
+    let claims = headers::resolve(claims, snapshot, diagnostics);
     let ours = ours.into_iter().map(|(ingress, _)| Arc::clone(ingress));
     (ours.collect(), claims)
 }
@@ -272,12 +319,7 @@ pub fn claimed(snapshot: &Snapshot, options: &Options) -> Vec<Claimed> {
         let Some(default) = &one.default else {
             continue;
         };
-        let everything = [HostPattern::Any];
-        let hosts = match one.scope {
-            claim::DefaultScope::Hosts => &one.hosts[..],
-            claim::DefaultScope::Everything => &everything,
-        };
-        all.extend(hosts.iter().map(|host| Claimed {
+        all.extend(one.own_hosts().iter().map(|host| Claimed {
             host: host.clone(),
             rule: Arc::clone(default),
             field: claim::RuleField::DefaultBackend.to_string(),
@@ -316,11 +358,18 @@ pub fn needs(snapshot: &Snapshot, options: &Options) -> Needs {
             name,
         })
     });
+    let accepted = snapshot.ingresses.iter();
+    let accepted = accepted.filter(|ingress| classes.of(ingress).is_some());
+    let of_headers = accepted.filter_map(|ingress| headers::config_map_of(ingress));
     let services = [&options.tcp_services_from, &options.udp_services_from];
     let services = services.into_iter().flatten().cloned();
     Needs {
         secrets: secrets.collect(),
-        config_maps: classes.parameters().chain(services).collect(),
+        config_maps: classes
+            .parameters()
+            .chain(services)
+            .chain(of_headers)
+            .collect(),
     }
 }
 

@@ -193,7 +193,7 @@ fn is_attribute(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::super::{Mistake, of_ingress};
     use super::*;
@@ -206,7 +206,7 @@ mod tests {
             )
         };
         let annotations: BTreeMap<_, _> = annotations.iter().map(owned).collect();
-        of_ingress(&annotations, Settings::default())
+        of_ingress(&annotations, Settings::default(), &BTreeSet::new())
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn next_upstream(value: &str, settings: &mut Settings) -> Result<(), 
     if after == RetryAfter::default() {
         return Err("names nothing; ignored".to_owned());
     }
-    settings.backend.retries.after = Some(after);
+    settings.retries.after = Some(after);
     Ok(())
 }
 
@@ -31,13 +31,13 @@ fn cause(name: &str) -> Result<RetryCause, String> {
 }
 
 pub(super) fn tries(value: &str, settings: &mut Settings) -> Result<(), String> {
-    settings.backend.retries.tries_max = Some(number(value)?);
+    settings.retries.tries_max = Some(number(value)?);
     Ok(())
 }
 
 /// Seconds; 0: any number of them.
 pub(super) fn timeout(value: &str, settings: &mut Settings) -> Result<(), String> {
-    settings.backend.retries.seconds_max = NonZeroU32::new(number(value)?);
+    settings.retries.seconds_max = NonZeroU32::new(number(value)?);
     Ok(())
 }
 
@@ -48,7 +48,7 @@ fn number(value: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::annotation::of_ingress;
@@ -57,8 +57,8 @@ mod tests {
     fn read(key: &str, value: &str) -> (Retries, usize) {
         let key = format!("nginx.ingress.kubernetes.io/{key}");
         let annotations = BTreeMap::from([(key, value.to_owned())]);
-        let (settings, mistakes) = of_ingress(&annotations, Settings::default());
-        (settings.backend.retries, mistakes.len())
+        let (settings, mistakes) = of_ingress(&annotations, Settings::default(), &BTreeSet::new());
+        (settings.retries, mistakes.len())
     }
 
     #[test]

@@ -8,23 +8,23 @@ use std::num::NonZeroU32;
 use super::Settings;
 
 pub(super) fn connect(value: &str, settings: &mut Settings) -> Result<(), String> {
-    settings.backend.timeouts.connect = Some(seconds(value)?);
+    settings.timeouts.connect = Some(seconds(value)?);
     Ok(())
 }
 
 pub(super) fn send(value: &str, settings: &mut Settings) -> Result<(), String> {
-    settings.backend.timeouts.send = Some(seconds(value)?);
+    settings.timeouts.send = Some(seconds(value)?);
     Ok(())
 }
 
 pub(super) fn read(value: &str, settings: &mut Settings) -> Result<(), String> {
-    settings.backend.timeouts.read = Some(seconds(value)?);
+    settings.timeouts.read = Some(seconds(value)?);
     Ok(())
 }
 
 /// Ours: ingress-nginx has none.
 pub(super) fn request(value: &str, settings: &mut Settings) -> Result<(), String> {
-    settings.backend.timeouts.request = Some(seconds(value)?);
+    settings.timeouts.request = Some(seconds(value)?);
     Ok(())
 }
 
@@ -35,38 +35,39 @@ fn seconds(value: &str) -> Result<NonZeroU32, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::annotation::of_ingress;
-    use crate::ir::BackendTimeouts;
+    use crate::ir::RouteTimeouts;
 
     #[test]
     fn each_is_a_number_of_seconds() {
         let read = |key: &str, value: &str| {
             let key = format!("nginx.ingress.kubernetes.io/{key}");
             let annotations = BTreeMap::from([(key, value.to_owned())]);
-            let (settings, mistakes) = of_ingress(&annotations, Settings::default());
-            (settings.backend.timeouts, mistakes.len())
+            let (settings, mistakes) =
+                of_ingress(&annotations, Settings::default(), &BTreeSet::new());
+            (settings.timeouts, mistakes.len())
         };
         let seven = NonZeroU32::new(7);
-        let none = BackendTimeouts::default();
-        let connect = BackendTimeouts {
+        let none = RouteTimeouts::default();
+        let connect = RouteTimeouts {
             connect: seven,
             ..none
         };
-        let send = BackendTimeouts {
+        let send = RouteTimeouts {
             send: seven,
             ..none
         };
-        let answer = BackendTimeouts {
+        let answer = RouteTimeouts {
             read: seven,
             ..none
         };
         assert_eq!(read("proxy-connect-timeout", "7"), (connect, 0));
         assert_eq!(read("proxy-send-timeout", " 7 "), (send, 0));
         assert_eq!(read("proxy-read-timeout", "7"), (answer, 0));
-        let all = BackendTimeouts {
+        let all = RouteTimeouts {
             request: seven,
             ..none
         };

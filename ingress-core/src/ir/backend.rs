@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{Affinity, Balance, Retries};
+use super::{Affinity, Balance};
 
 /// Names a backend: a Service and one of its ports, as the Ingress spells the port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,35 +22,16 @@ pub struct BackendKey {
     pub policy: BackendPolicy,
 }
 
-/// What an Ingress, or its class, asks of a backend.
+/// What makes two backends of one Service port: what its endpoints speak, and how they share
+/// requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendPolicy {
     /// What its endpoints speak; `None`: what the Service port's `appProtocol` says.
     pub protocol: Option<UpstreamProtocol>,
     /// How its endpoints share its requests; `None`: as for all backends.
     pub balance: Option<Balance>,
-    /// Whether TLS connections to hosts whose root is this backend are passed through to it
-    /// instead of being ended here.
-    pub passthrough: bool,
     /// Whether sessions stay with an endpoint.
     pub affinity: Option<Arc<Affinity>>,
-    /// How long its endpoints are waited for.
-    pub timeouts: BackendTimeouts,
-    /// When its requests go on to another endpoint.
-    pub retries: Retries,
-}
-
-/// How long endpoints are waited for, in seconds. `None`: as for all backends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BackendTimeouts {
-    /// For a connection.
-    pub connect: Option<NonZeroU32>,
-    /// Without a byte while a request is sent.
-    pub send: Option<NonZeroU32>,
-    /// Without a byte of the response, or in a tunnel.
-    pub read: Option<NonZeroU32>,
-    /// From a request's head to the end of its response, whatever moves.
-    pub request: Option<NonZeroU32>,
 }
 
 impl BackendKey {

@@ -78,6 +78,17 @@ impl HostPattern {
         })
     }
 
+    /// Whether every host of another pattern is a host of this one, as `*.a.test` covers `b.a.test`.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Wildcard(parent), Self::Exact(host)) => {
+                let rest = host.0.split_once('.').map(|(_, rest)| rest);
+                rest == Some(&*parent.0)
+            }
+            _ => self == other,
+        }
+    }
+
     /// The text of [`Display`](fmt::Display), shared where there is one to share.
     pub fn to_text(&self) -> Arc<str> {
         match self {

@@ -3,21 +3,24 @@
 //! Architecture invariant: a function of one Ingress object and of what its class says, so that
 //! an incremental translator can keep the result for as long as neither changes.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::annotation::client_auth::ClientAuthSettings;
-use crate::annotation::{self, Settings};
+use crate::annotation::{self, MistakeKind, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{
-    BackendKey, HostPattern, ObjectRef, PathPattern, Rule, RuleOrigin, ServicePort, Target,
+    AccessList, BackendKey, Filter, HostPattern, ObjectRef, PathPattern, PathRegex, Rewrite,
+    RoutePolicy, Rule, RuleOrigin, ServicePort, Target,
 };
 use crate::object::{
     Ingress, IngressBackend, IngressPath, IngressTls, PathType, ResourceBackend, ServiceBackend,
 };
 
 /// Everything that one Ingress asks for.
+#[derive(Clone)]
 pub(super) struct Claims {
     pub(super) ingress: ObjectRef,
     /// The hosts of its rules, also of rules without any usable path.
@@ -27,6 +30,12 @@ pub(super) struct Claims {
     pub(super) default: Option<Arc<Rule>>,
     pub(super) scope: DefaultScope,
     pub(super) certificates: Box<[CertificateClaim]>,
+    /// The hosts that its TLS sections name.
+    pub(super) tls_hosts: Box<[HostPattern]>,
+    /// Whether TLS connections to its hosts are to be passed through.
+    pub(super) passthrough: bool,
+    /// The ConfigMap of fields for responses.
+    pub(super) custom_headers: Option<Box<HeadersClaim>>,
     /// That clients have to show certificates.
     pub(super) client_auth: Option<Box<ClientAuthClaim>>,
     pub(super) diagnostics: Box<[Diagnostic]>,
@@ -42,6 +51,7 @@ pub(super) enum DefaultScope {
 }
 
 /// One path of one host.
+#[derive(Clone)]
 pub(super) struct RuleClaim {
     pub(super) host: HostPattern,
     pub(super) rule: Arc<Rule>,
@@ -49,6 +59,7 @@ pub(super) struct RuleClaim {
 }
 
 /// One TLS section that names a Secret.
+#[derive(Clone)]
 pub(super) struct CertificateClaim {
     pub(super) hosts: Box<[HostPattern]>,
     pub(super) secret: Arc<str>,
@@ -56,7 +67,17 @@ pub(super) struct CertificateClaim {
     pub(super) index: usize,
 }
 
+/// An annotation that names a ConfigMap of fields for responses.
+#[derive(Clone)]
+pub(super) struct HeadersClaim {
+    /// `namespace/name`.
+    pub(super) name: Arc<str>,
+    /// The names of fields that it may have.
+    pub(super) allowed: Arc<[Box<str>]>,
+}
+
 /// An annotation that asks for client certificates.
+#[derive(Clone)]
 pub(super) struct ClientAuthClaim {
     pub(super) settings: ClientAuthSettings,
     /// The annotation that names the Secret.
@@ -88,8 +109,8 @@ impl fmt::Display for RuleField {
     }
 }
 
-/// Reads one Ingress, of a class with these settings.
-pub(super) fn read(ingress: &Ingress, class: &Settings) -> Claims {
+/// Reads one Ingress, of a class with these settings. Annotations of `ignored` keys are left out.
+pub(super) fn read(ingress: &Ingress, class: &Settings, ignored: &BTreeSet<String>) -> Claims {
     let rules = &ingress.rules;
     let scope = if rules.is_empty() {
         DefaultScope::Everything
@@ -99,9 +120,11 @@ pub(super) fn read(ingress: &Ingress, class: &Settings) -> Claims {
     let mut reader = Reader {
         ingress: ingress.meta.reference("Ingress"),
         settings: class.clone(),
+        policy: Arc::default(),
         diagnostics: Vec::new(),
     };
-    reader.annotations(ingress);
+    reader.annotations(ingress, ignored);
+    reader.policy = reader.policy();
 
     let mut hosts = Vec::new();
     let mut claims = Vec::new();
@@ -130,9 +153,12 @@ pub(super) fn read(ingress: &Ingress, class: &Settings) -> Claims {
 
     let default = ingress.default_backend.as_deref();
     let default = default.map(|backend| reader.default_backend(backend));
+    let mut tls_hosts = Vec::new();
     let certificates = (ingress.tls.iter().enumerate())
-        .filter_map(|(index, section)| reader.certificate(index, section, &hosts))
+        .filter_map(|(index, section)| reader.certificate(index, section, &hosts, &mut tls_hosts))
         .collect();
+    tls_hosts.sort_unstable();
+    tls_hosts.dedup();
     let key = annotation::client_auth::secret_key(&ingress.annotations);
     let client_auth = key.map(|key| {
         Box::new(ClientAuthClaim {
@@ -142,9 +168,16 @@ pub(super) fn read(ingress: &Ingress, class: &Settings) -> Claims {
     });
     let Reader {
         ingress,
+        settings,
         diagnostics,
         ..
     } = reader;
+    let custom_headers = settings.custom_headers.map(|name| {
+        Box::new(HeadersClaim {
+            name,
+            allowed: settings.response_headers_allowed,
+        })
+    });
     Claims {
         ingress,
         hosts: hosts.into(),
@@ -152,6 +185,9 @@ pub(super) fn read(ingress: &Ingress, class: &Settings) -> Claims {
         default,
         scope,
         certificates,
+        tls_hosts: tls_hosts.into(),
+        passthrough: settings.passthrough,
+        custom_headers,
         client_auth,
         diagnostics: diagnostics.into(),
     }
@@ -165,9 +201,9 @@ pub(super) fn controller_default(key: &Arc<BackendKey>) -> Arc<Rule> {
         name: Arc::clone(&key.service),
     };
     Arc::new(Rule {
-        path: PathPattern::prefix("/"),
-        target: Target::Backend(Arc::clone(key)),
-        body_bytes_max: None,
+        matches: PathPattern::prefix("/").into(),
+        target: Target::backend(Arc::clone(key)),
+        policy: Arc::default(),
         origin: RuleOrigin {
             ingress: origin,
             path: "".into(),
@@ -178,6 +214,8 @@ pub(super) fn controller_default(key: &Arc<BackendKey>) -> Arc<Rule> {
 struct Reader {
     ingress: ObjectRef,
     settings: Settings,
+    /// What all its rules have in common.
+    policy: Arc<RoutePolicy>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -192,16 +230,17 @@ impl Reader {
         });
     }
 
-    fn annotations(&mut self, ingress: &Ingress) {
+    fn annotations(&mut self, ingress: &Ingress, ignored: &BTreeSet<String>) {
         let (settings, mistakes) =
-            annotation::of_ingress(&ingress.annotations, self.settings.clone());
+            annotation::of_ingress(&ingress.annotations, self.settings.clone(), ignored);
         self.settings = settings;
         for mistake in mistakes {
             let field = format!("metadata.annotations[{}]", mistake.key);
-            let reason = if mistake.is_unknown_key {
-                Reason::UnknownAnnotation
-            } else {
-                Reason::InvalidAnnotation
+            let reason = match mistake.kind {
+                MistakeKind::InvalidValue => Reason::InvalidAnnotation,
+                MistakeKind::UnknownKey => Reason::UnknownAnnotation,
+                MistakeKind::Unsupported => Reason::UnsupportedAnnotation,
+                MistakeKind::Restriction => Reason::RestrictionNotHonoured,
             };
             self.report(field, reason, mistake.message);
         }
@@ -229,7 +268,12 @@ impl Reader {
             path: text,
             path_type,
         } = path;
-        let pattern = match read_path(text, path_type) {
+        let read = if self.is_regex(text, path_type) {
+            read_regex(text)
+        } else {
+            read_path(text, path_type)
+        };
+        let pattern = match read {
             Ok(pattern) => pattern,
             Err((reason, message)) => {
                 let part = if reason == Reason::InvalidPathType {
@@ -247,10 +291,64 @@ impl Reader {
             path: Arc::clone(text),
         };
         Some(Rule {
-            path: pattern,
+            policy: self.policy_of(&pattern),
+            matches: pattern.into(),
             target,
-            body_bytes_max: self.settings.body_bytes_max,
             origin,
+        })
+    }
+
+    /// Whether a path of this Ingress is a regular expression. `Exact` paths are not: where
+    /// ingress-nginx takes them for expressions too, that depends on the host.
+    fn is_regex(&self, path: &str, path_type: &PathType) -> bool {
+        let rewrites = self.settings.rewrite_target.as_deref();
+        let asks = self.settings.use_regex || rewrites.is_some_and(|target| target != path);
+        asks && *path_type != PathType::Exact
+    }
+
+    /// The filters that all rules have in common, in the order in which nginx applies them.
+    fn policy(&self) -> Arc<RoutePolicy> {
+        let settings = &self.settings;
+        let mut filters = Vec::new();
+        if let Some(root) = &settings.app_root {
+            filters.push(Filter::AppRoot(Arc::clone(root)));
+        }
+        if settings.access != AccessList::default() {
+            filters.push(Filter::Access(settings.access.clone()));
+        }
+        if let Some(host) = &settings.upstream_vhost {
+            filters.push(Filter::UpstreamHost(Arc::clone(host)));
+        }
+        Arc::new(RoutePolicy {
+            filters: filters.into(),
+            ..settings.policy()
+        })
+    }
+
+    /// The policy of one rule: with its new path, if it gets one.
+    fn policy_of(&self, pattern: &PathPattern) -> Arc<RoutePolicy> {
+        let settings = &self.settings;
+        let (Some(target), PathPattern::Regex(regex)) = (&settings.rewrite_target, pattern) else {
+            return Arc::clone(&self.policy);
+        };
+        let Ok(template) = annotation::rewrite_template(target) else {
+            return Arc::clone(&self.policy);
+        };
+        if **target == *regex.as_str() {
+            return Arc::clone(&self.policy);
+        }
+        let mut filters = self.policy.filters.to_vec();
+        filters.push(Filter::Rewrite(Rewrite {
+            pattern: Arc::clone(regex),
+            template,
+        }));
+        if let Some(prefix) = &settings.forwarded_prefix {
+            let field = ("x-forwarded-prefix".into(), (&**prefix).into());
+            filters.push(Filter::RequestHeaders([field].into()));
+        }
+        Arc::new(RoutePolicy {
+            filters: filters.into(),
+            ..(*self.policy).clone()
         })
     }
 
@@ -261,19 +359,25 @@ impl Reader {
             path: "".into(),
         };
         Arc::new(Rule {
-            path: PathPattern::prefix("/"),
+            matches: PathPattern::prefix("/").into(),
             target,
-            body_bytes_max: self.settings.body_bytes_max,
+            policy: Arc::clone(&self.policy),
             origin,
         })
     }
 
     fn target(&mut self, backend: &IngressBackend, field: RuleField) -> Target {
+        if self.settings.is_closed {
+            return Target::Unavailable;
+        }
+        if let Some(redirect) = self.settings.redirect() {
+            return Target::Redirect(redirect);
+        }
         let IngressBackend { resource, service } = backend;
         let (reason, message) = match (service, resource) {
             (Some(service), None) => match read_port(service) {
                 Ok(port) => {
-                    return Target::Backend(Arc::new(BackendKey {
+                    return Target::backend(Arc::new(BackendKey {
                         namespace: Arc::clone(&self.ingress.namespace),
                         service: Arc::clone(&service.name),
                         port,
@@ -308,6 +412,7 @@ impl Reader {
         index: usize,
         section: &IngressTls,
         rule_hosts: &[HostPattern],
+        tls_hosts: &mut Vec<HostPattern>,
     ) -> Option<CertificateClaim> {
         let IngressTls { hosts, secret_name } = section;
         let mut patterns = Vec::new();
@@ -321,6 +426,7 @@ impl Reader {
                 patterns.push(HostPattern::Any);
             }
         }
+        tls_hosts.extend_from_slice(&patterns);
         let secret = secret_name
             .as_deref()
             .filter(|name| !name.is_empty())?
@@ -331,6 +437,16 @@ impl Reader {
             index,
         })
     }
+}
+
+/// A path as a regular expression; an empty one is the root.
+fn read_regex(text: &Arc<str>) -> Result<PathPattern, (Reason, String)> {
+    if text.is_empty() {
+        return Ok(PathPattern::prefix("/"));
+    }
+    let regex = PathRegex::new(text);
+    let regex = regex.map_err(|message| (Reason::InvalidPath, format!("`{text}` {message}")))?;
+    Ok(PathPattern::Regex(Arc::new(regex)))
 }
 
 fn read_path(text: &Arc<str>, path_type: &PathType) -> Result<PathPattern, (Reason, String)> {

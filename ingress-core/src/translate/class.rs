@@ -10,7 +10,7 @@ use k8s_openapi::api::networking::v1::{
 };
 
 use super::{Options, Unclassed, name, namespace};
-use crate::annotation::{self, CLASS_ANNOTATION, Settings};
+use crate::annotation::{self, CLASS_ANNOTATION, MistakeKind, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::ObjectRef;
 use crate::list::List;
@@ -157,16 +157,20 @@ impl<'a> ClassSettings<'a> {
                 }
                 Ok((Some(object), wanted)) => {
                     let empty = std::collections::BTreeMap::new();
-                    let (read, mistakes) =
-                        annotation::of_class(object.data.as_ref().unwrap_or(&empty));
+                    let (read, mistakes) = annotation::of_class(
+                        object.data.as_ref().unwrap_or(&empty),
+                        &classes.options.ignored_annotations,
+                    );
                     settings.insert(name(&class.metadata), Arc::new(read));
                     diagnostics.extend(mistakes.into_iter().map(|mistake| Diagnostic {
                         object: wanted.clone(),
                         field: format!("data[{}]", mistake.key),
-                        reason: if mistake.is_unknown_key {
-                            Reason::UnknownParameter
-                        } else {
-                            Reason::InvalidAnnotation
+                        reason: match mistake.kind {
+                            MistakeKind::UnknownKey | MistakeKind::Unsupported => {
+                                Reason::UnknownParameter
+                            }
+                            MistakeKind::InvalidValue => Reason::InvalidAnnotation,
+                            MistakeKind::Restriction => Reason::RestrictionNotHonoured,
                         },
                         message: mistake.message,
                     }));

@@ -1,16 +1,17 @@
 //! Step 5c: the client certificates that annotations ask for.
 //!
-//! The setting is a host's: the oldest Ingress that makes it wins, as with ingress-nginx. A Secret
-//! that can't be used shuts everybody out of the hosts that name it, and touches nothing else.
+//! The setting is a host's: the Ingress that named the host first makes it. A Secret that cannot be
+//! used shuts everybody out of the hosts that name it, and touches nothing else. An Ingress that asks
+//! for certificates at a host of another one's has its own rules closed there.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use k8s_openapi::api::core::v1::Secret;
 
-use super::claim::{Claims, ClientAuthClaim, DefaultScope};
+use super::claim::{Claims, ClientAuthClaim};
+use super::host::Owners;
 use super::{name, namespace, reference};
 use crate::annotation::client_auth::{self as annotation, Mode, SecretName};
 use crate::diagnostic::{Diagnostic, Reason};
@@ -18,49 +19,49 @@ use crate::ir::{Authorities, ClientAuth, HostPattern, ObjectRef};
 use crate::object::Ingress;
 use crate::snapshot::Snapshot;
 
+/// What hosts ask of clients, and what is closed.
+#[derive(Default)]
+pub(super) struct Resolution {
+    pub(super) hosts: BTreeMap<HostPattern, Arc<ClientAuth>>,
+    /// Hosts and Ingresses that ask for certificates there without a say in it: their rules let
+    /// nobody in.
+    pub(super) closed: Vec<(HostPattern, ObjectRef)>,
+}
+
 /// Resolves every claim, given oldest Ingress first.
 pub(super) fn resolve(
     snapshot: &Snapshot,
     claims: &[Arc<Claims>],
+    owners: &Owners<'_>,
     diagnostics: &mut Vec<Diagnostic>,
-) -> BTreeMap<HostPattern, Arc<ClientAuth>> {
+) -> Resolution {
+    let mut resolution = Resolution::default();
     if claims.iter().all(|claims| claims.client_auth.is_none()) {
-        return BTreeMap::new();
+        return resolution;
     }
     let mut secrets = Secrets::of(snapshot);
-    let mut winners: BTreeMap<HostPattern, Winner> = BTreeMap::new();
-    let everything = [HostPattern::Any];
     for claims in claims {
         let Some(claim) = &claims.client_auth else {
             continue;
         };
-        let hosts = match claims.scope {
-            DefaultScope::Hosts => &claims.hosts[..],
-            DefaultScope::Everything => &everything,
-        };
         let auth = read(claims, claim, &mut secrets, diagnostics);
-        for host in hosts {
-            match winners.entry(host.clone()) {
-                Entry::Vacant(entry) => {
-                    entry.insert((&claims.ingress, auth.clone()));
-                }
-                Entry::Occupied(entry) => {
-                    let (winner, first) = entry.get();
-                    if *first != auth {
-                        diagnostics.push(conflict(claims, claim, host, winner));
-                    }
+        for host in claims.own_hosts() {
+            let owner = owners.owner(host).unwrap_or(&claims.ingress);
+            if *owner == claims.ingress {
+                resolution
+                    .hosts
+                    .extend(auth.clone().map(|auth| (host.clone(), auth)));
+            } else if resolution.hosts.get(host) != auth.as_ref() {
+                diagnostics.push(conflict(claims, claim, host, owner));
+                if auth.is_some() {
+                    let closed = (host.clone(), claims.ingress.clone());
+                    resolution.closed.push(closed);
                 }
             }
         }
     }
-    let winners = winners.into_iter();
-    winners
-        .filter_map(|(host, (_, auth))| Some((host, auth?)))
-        .collect()
+    resolution
 }
-
-/// Who makes the setting of a host, and what it is: `None` for `off`.
-type Winner<'a> = (&'a ObjectRef, Option<Arc<ClientAuth>>);
 
 /// The Secret of an Ingress that has to be read for this, which is one of its own namespace.
 pub(super) fn secret_of(ingress: &Ingress) -> Option<Arc<str>> {
@@ -112,13 +113,16 @@ fn conflict(
     claims: &Claims,
     claim: &ClientAuthClaim,
     host: &HostPattern,
-    winner: &ObjectRef,
+    owner: &ObjectRef,
 ) -> Diagnostic {
     Diagnostic {
         object: claims.ingress.clone(),
         field: claim.field.clone(),
         reason: Reason::ClientAuthConflict,
-        message: format!("host `{host}` already asks for client certificates as {winner} says"),
+        message: format!(
+            "host `{host}` belongs to the older {owner}, which decides about client certificates; \
+             rules of this Ingress that ask for others answer 403"
+        ),
     }
 }
 

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::claim::{Claims, DefaultScope, RuleClaim, RuleField};
+use super::host::Owners;
+use super::{Compat, HostOwnership, Options, regex};
 use crate::diagnostic::{Diagnostic, Reason};
-use crate::ir::{BackendKey, HostPattern, HostRules, ObjectRef, Rule, Target};
+use crate::ir::{BackendKey, HostPattern, HostRules, ObjectRef, Rule};
 
 /// The claims that are served.
 pub(super) struct Winners<'a> {
@@ -36,6 +38,8 @@ pub(super) enum Place<'a> {
 /// Settles all claims, given oldest Ingress first.
 pub(super) fn resolve<'a>(
     claims: &'a [Arc<Claims>],
+    owners: &Owners<'_>,
+    options: &Options,
     controller_default: Option<&'a Arc<Rule>>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Winners<'a> {
@@ -44,26 +48,46 @@ pub(super) fn resolve<'a>(
         default_backend: None,
         uses: Vec::new(),
     };
-    winners.take_rules(claims, diagnostics);
+    winners.take_rules(claims, owners, options, diagnostics);
     winners.take_defaults(claims, diagnostics);
     winners.fall_back_to(controller_default);
+    winners.take_host_settings(claims, owners, diagnostics);
+    if options.compat == Compat::IngressNginx {
+        winners.hosts.values_mut().for_each(regex::spread);
+    }
     winners
 }
 
 impl<'a> Winners<'a> {
-    fn take_rules(&mut self, claims: &'a [Arc<Claims>], diagnostics: &mut Vec<Diagnostic>) {
+    fn take_rules(
+        &mut self,
+        claims: &'a [Arc<Claims>],
+        owners: &Owners<'_>,
+        options: &Options,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
         let mut all: Vec<(&'a RuleClaim, &'a Claims)> = claims
             .iter()
             .flat_map(|claims| claims.rules.iter().map(move |claim| (claim, &**claims)))
             .collect();
+        if options.host_ownership == HostOwnership::Namespace {
+            all.retain(|(claim, claims)| {
+                let stranger = stranger_at(claim, claims, owners);
+                let is_own = stranger.is_none();
+                diagnostics.extend(stranger);
+                is_own
+            });
+        }
         // Stable: among equal host and path the oldest Ingress stays first.
         all.sort_by(|(a, _), (b, _)| {
             a.host
                 .cmp(&b.host)
-                .then_with(|| a.rule.path.cmp(&b.rule.path))
+                .then_with(|| a.rule.matches.cmp(&b.rule.matches))
         });
         self.uses.reserve_exact(all.len());
-        for same in all.chunk_by(|(a, _), (b, _)| a.host == b.host && a.rule.path == b.rule.path) {
+        for same in
+            all.chunk_by(|(a, _), (b, _)| a.host == b.host && a.rule.matches == b.rule.matches)
+        {
             let Some(((winner, winner_claims), losers)) = same.split_first() else {
                 continue;
             };
@@ -137,20 +161,106 @@ impl<'a> Winners<'a> {
         for rules in self.hosts.values_mut() {
             rules.default.get_or_insert_with(|| Arc::clone(rule));
         }
-        if let Target::Backend(key) = &rule.target {
-            let place = Place::Operator;
-            self.uses.push(BackendUse { key, place });
+        let place = Place::Operator;
+        let backends = rule.target.backends().iter();
+        let uses = backends.map(|backend| BackendUse {
+            key: &backend.key,
+            place,
+        });
+        self.uses.extend(uses);
+    }
+
+    /// What concerns a host as a whole: whether a TLS section names it, and what its owner asks for.
+    fn take_host_settings(
+        &mut self,
+        claims: &[Arc<Claims>],
+        owners: &Owners<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
+        for claims in claims {
+            for host in &claims.tls_hosts {
+                if let Some(rules) = self.hosts.get_mut(host) {
+                    rules.has_tls = true;
+                }
+            }
+            if !claims.passthrough {
+                continue;
+            }
+            for host in claims.own_hosts() {
+                if !owners.is_owner(host, &claims.ingress) {
+                    diagnostics.extend(passthrough_conflict(claims, host, owners));
+                } else if let Some(rules) = self.hosts.get_mut(host) {
+                    rules.passthrough = root_backend(rules, &claims.ingress);
+                }
+            }
+        }
+        self.spread_tls();
+    }
+
+    /// A TLS section for a wildcard names the hosts below it as well.
+    fn spread_tls(&mut self) {
+        let wildcards: Vec<HostPattern> = (self.hosts.iter())
+            .filter(|(host, rules)| rules.has_tls && matches!(host, HostPattern::Wildcard(_)))
+            .map(|(host, _)| host.clone())
+            .collect();
+        if wildcards.is_empty() {
+            return;
+        }
+        for (host, rules) in &mut self.hosts {
+            rules.has_tls |= wildcards.iter().any(|wildcard| wildcard.covers(host));
         }
     }
 
     fn add_use(&mut self, rule: &'a Rule, ingress: &'a ObjectRef, field: RuleField) {
-        if let Target::Backend(key) = &rule.target {
-            self.uses.push(BackendUse {
-                key,
-                place: Place::Rule(ingress, field),
-            });
-        }
+        let backends = rule.target.backends().iter();
+        self.uses.extend(backends.map(|backend| BackendUse {
+            key: &backend.key,
+            place: Place::Rule(ingress, field),
+        }));
     }
+}
+
+/// The backend of the root of a host, if it is the rule of this Ingress.
+fn root_backend(rules: &HostRules, ingress: &ObjectRef) -> Option<Arc<BackendKey>> {
+    let mut all = rules.rules.iter().chain(&rules.default);
+    let root = all.find(|rule| rule.matches.path.matches("/"))?;
+    let is_own = root.origin.ingress == *ingress;
+    root.target.primary().filter(|_| is_own).cloned()
+}
+
+fn passthrough_conflict(
+    claims: &Claims,
+    host: &HostPattern,
+    owners: &Owners<'_>,
+) -> Option<Diagnostic> {
+    let owner = owners.owner(host)?;
+    Some(Diagnostic {
+        object: claims.ingress.clone(),
+        field: "metadata.annotations[ssl-passthrough]".to_owned(),
+        reason: Reason::HostConflict,
+        message: format!(
+            "host `{host}` belongs to the older {owner}, which decides about its TLS; not passed \
+             through"
+        ),
+    })
+}
+
+/// What is wrong with a rule for a host that another namespace named first, if that is so.
+fn stranger_at(claim: &RuleClaim, claims: &Claims, owners: &Owners<'_>) -> Option<Diagnostic> {
+    let owner = owners.owner(&claim.host)?;
+    if owner.namespace == claims.ingress.namespace {
+        return None;
+    }
+    Some(Diagnostic {
+        object: claims.ingress.clone(),
+        field: format!("{}.path", claim.field),
+        reason: Reason::HostConflict,
+        message: format!(
+            "host `{}` belongs to namespace `{}`, whose {owner} named it first; this rule is not \
+             served",
+            claim.host, owner.namespace,
+        ),
+    })
 }
 
 fn path_conflict(loser: &RuleClaim, claims: &Claims, winner: &Claims) -> Diagnostic {

@@ -7,6 +7,7 @@
 //!
 //! Architecture invariant: a memo changes how long a translation takes and nothing else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -92,7 +93,12 @@ impl Memo {
     }
 
     /// What an Ingress of a class with these settings claims.
-    pub(super) fn claims(&mut self, ingress: &Arc<Ingress>, class: &Arc<Settings>) -> Arc<Claims> {
+    pub(super) fn claims(
+        &mut self,
+        ingress: &Arc<Ingress>,
+        class: &Arc<Settings>,
+        ignored: &BTreeSet<String>,
+    ) -> Arc<Claims> {
         let address = Arc::as_ptr(ingress) as usize;
         if let Some(known) = self.claims.get_mut(&address)
             && (Arc::ptr_eq(&known.class, class) || known.class == *class)
@@ -101,7 +107,7 @@ impl Memo {
             known.class = Arc::clone(class);
             return Arc::clone(&known.claims);
         }
-        let claims = Arc::new(claim::read(ingress, class));
+        let claims = Arc::new(claim::read(ingress, class, ignored));
         let known = KnownClaims {
             _ingress: Arc::clone(ingress),
             class: Arc::clone(class),

@@ -161,21 +161,28 @@ fn a_secret_that_cannot_be_used_closes_its_hosts_and_no_others() {
     }
 }
 
+/// A newer Ingress decides nothing about a host; its own rules stay closed rather than open.
 #[test]
-fn the_oldest_ingress_that_says_something_wins_the_host() {
+fn oldest_ingress_of_a_host_decides_about_its_client_certificates() {
     let on = [("secret", "test/ca")];
     let off = [("secret", "test/ca"), ("verify-client", "off")];
-    let fixture = Fixture::new()
+    let key = "metadata.annotations[nginx.ingress.kubernetes.io/auth-tls-secret]";
+    let open = Fixture::new()
         .with(good())
         .with(ingress(2022, "young", &["a.test"], &off))
         .with(ingress(2021, "middle", &["a.test"], &on))
         .with(ingress(2020, "old", &["a.test"], &[]));
-    assert_eq!(asked(&fixture.translate().config), ["a.test Required 1"]);
-    let key = "metadata.annotations[nginx.ingress.kubernetes.io/auth-tls-secret]";
-    assert_eq!(
-        fixture.findings(),
-        [format!("young {key} ClientAuthConflict")]
-    );
+    assert_eq!(asked(&open.translate().config), [""; 0]);
+    let conflict = format!("middle {key} ClientAuthConflict");
+    assert_eq!(open.findings(), [conflict]);
+    let closed = Fixture::new()
+        .with(good())
+        .with(ingress(2022, "young", &["a.test"], &off))
+        .with(ingress(2021, "middle", &["a.test"], &on))
+        .with(ingress(2020, "old", &["a.test"], &on));
+    assert_eq!(asked(&closed.translate().config), ["a.test Required 1"]);
+    let conflict = format!("young {key} ClientAuthConflict");
+    assert_eq!(closed.findings(), [conflict]);
 }
 
 #[test]

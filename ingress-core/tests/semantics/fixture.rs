@@ -141,7 +141,12 @@ impl Answers {
 
 fn describe(rule: &Rule) -> String {
     match &rule.target {
-        Target::Backend(key) => format!("{}:{}", key.service, key.port),
+        Target::Backends(backends) => {
+            let key = &backends[0].key;
+            format!("{}:{}", key.service, key.port)
+        }
+        Target::Redirect(redirect) => format!("{} {}", redirect.code, redirect.location),
+        Target::Respond(status) => status.to_string(),
         Target::Unavailable => "503".to_owned(),
     }
 }

@@ -14,6 +14,7 @@ mod endpoints;
 mod explain;
 mod external_names;
 mod fixture;
+mod hosts;
 mod invalid;
 mod routing_properties;
 mod services;

@@ -22,7 +22,10 @@ fn table(hosts: &Hosts, default: Option<&Arc<Rule>>) -> RouteTable<Arc<Rule>> {
 fn find<'a>(table: &'a RouteTable<Arc<Rule>>, host: &str, path: &str) -> Option<&'a Rule> {
     let route = table.find(host, path);
     let mut recent = Recent::default();
-    assert_eq!(table.find_recent(&mut recent, host, path), route);
+    assert_eq!(
+        table.find_recent(&mut recent, host, path.as_bytes(), |_| false),
+        route
+    );
     let route = route?;
     assert!(
         Arc::ptr_eq(&route.rule, &route.payload),
@@ -60,17 +63,19 @@ fn naive<'a>(
     let Some((_, rules)) = exact.or_else(wildcard).or_else(any) else {
         return default;
     };
-    let matching = rules.rules.iter().filter(|rule| match &rule.path {
+    let matching = rules.rules.iter().filter(|rule| match &rule.matches.path {
         PathPattern::Exact(text) => **text == *path,
         PathPattern::Prefix(text) => {
             let wanted: Vec<_> = text.split('/').collect();
             let given: Vec<_> = path.split('/').collect();
             given.starts_with(&wanted)
         }
+        PathPattern::Regex(regex) => regex.is_match(path.as_bytes()),
     });
-    let length = |rule: &Rule| match &rule.path {
+    let length = |rule: &Rule| match &rule.matches.path {
         PathPattern::Exact(text) => (text.len(), true),
         PathPattern::Prefix(text) => (text.len(), false),
+        PathPattern::Regex(regex) => (regex.as_str().len(), false),
     };
     let best = matching.max_by_key(|rule| length(rule));
     best.or(rules.default.as_ref()).map(|rule| &**rule)
@@ -83,16 +88,16 @@ fn rule(path: PathPattern, number: u16) -> Arc<Rule> {
         name: "it".into(),
     };
     let port = ingress_core::ir::ServicePort::Number(number);
-    let target = Target::Backend(Arc::new(BackendKey {
+    let target = Target::backend(Arc::new(BackendKey {
         namespace: "test".into(),
         service: "web".into(),
         port,
         policy: BackendPolicy::default(),
     }));
     Arc::new(Rule {
-        path,
+        matches: path.into(),
         target,
-        body_bytes_max: None,
+        policy: Arc::default(),
         origin: RuleOrigin {
             ingress,
             path: "".into(),
@@ -150,6 +155,7 @@ fn host_rules() -> impl Strategy<Value = Arc<HostRules>> {
         Arc::new(HostRules {
             rules: rules.collect(),
             default,
+            ..HostRules::default()
         })
     })
 }
@@ -186,7 +192,7 @@ proptest! {
         paths in btree_set(path_pattern(), 17..200), requests in vec(path(), 50),
     ) {
         let rules = paths.into_iter().zip(0..).map(|(path, number)| rule(path, number)).collect();
-        let any = Arc::new(HostRules { rules, default: None });
+        let any = Arc::new(HostRules { rules, ..HostRules::default() });
         let hosts = Hosts::from([(HostPattern::Any, any)]);
         let table = table(&hosts, None);
         for path in requests {
@@ -274,10 +280,11 @@ fn a_path_of_many_elements_is_found_among_many_rules() {
     let any = Arc::new(HostRules {
         rules,
         default: None,
+        ..HostRules::default()
     });
     let hosts = Hosts::from([(HostPattern::Any, any)]);
     let table = table(&hosts, None);
     let path = "/a".repeat(100_000);
     let found = find(&table, "", &path).unwrap();
-    assert_eq!(found.path, PathPattern::prefix(&"/a".repeat(100)));
+    assert_eq!(found.matches.path, PathPattern::prefix(&"/a".repeat(100)));
 }

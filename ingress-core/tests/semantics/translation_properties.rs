@@ -279,12 +279,12 @@ proptest! {
         let config = &translation.config;
         let rules = config.hosts.values().flat_map(|host| host.rules.iter().chain(&host.default));
         for rule in rules.chain(&config.default_backend) {
-            if let ingress_core::ir::Target::Backend(key) = &rule.target {
-                prop_assert!(config.backends.contains_key(key));
+            for backend in rule.target.backends() {
+                prop_assert!(config.backends.contains_key(&backend.key));
             }
         }
         for host in config.hosts.values() {
-            prop_assert!(host.rules.is_sorted_by(|a, b| a.path < b.path));
+            prop_assert!(host.rules.is_sorted_by(|a, b| a.matches < b.matches));
         }
     }
 

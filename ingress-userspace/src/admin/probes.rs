@@ -97,8 +97,9 @@ impl Probes {
                 let progress = Progress::default();
                 let service =
                     service_fn(|request| probes.answer(request, &scrapes, &health, &progress));
-                let connection =
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                let connection = http1::Builder::new()
+                    .max_buf_size(BUFFER_BYTES_MAX)
+                    .serve_connection(TokioIo::new(stream), service);
                 let limit = tokio::time::timeout(CONNECTION_TIME_MAX, progress.stalled());
                 tokio::select! {
                     outcome = connection => if let Err(error) = outcome {
@@ -193,6 +194,9 @@ type LastHealth = Arc<Mutex<Option<(Instant, (StatusCode, &'static str))>>>;
 
 /// For how long that holds.
 const HEALTH_AGE_MAX: Duration = Duration::from_millis(250);
+
+/// Bytes that are buffered for one connection; larger parts of a body are not copied.
+const BUFFER_BYTES_MAX: usize = 16 << 10;
 
 /// The body of an answer.
 type Answer = UnsyncBoxBody<Bytes, Infallible>;

@@ -7,15 +7,15 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 
 use super::probes::MetricsSlot;
 use crate::proxy::MetricsSnapshot;
@@ -24,7 +24,7 @@ use crate::proxy::MetricsSnapshot;
 #[derive(Clone)]
 pub(super) struct Scrapes {
     metrics: MetricsSlot,
-    current: Arc<tokio::sync::Mutex<Option<Arc<Scrape>>>>,
+    current: Arc<Mutex<Option<Arc<Scrape>>>>,
     room: Arc<Semaphore>,
 }
 
@@ -41,6 +41,8 @@ pub(super) enum Unavailable {
 struct Scrape {
     made: Instant,
     snapshot: MetricsSnapshot,
+    /// Locked while a part is rendered: threads that render at the same time would each keep
+    /// memory for it.
     parts: Mutex<VecDeque<(usize, Bytes)>>,
     _permit: OwnedSemaphorePermit,
 }
@@ -83,12 +85,14 @@ impl Scrapes {
 
 impl Scrape {
     /// A part of the text, rendered for the first client that reads as far as this.
-    fn part(&self, index: usize) -> Option<Bytes> {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn part(self: Arc<Self>, index: usize) -> Option<Bytes> {
+        let mut parts = self.parts.lock().await;
         if let Some((_, text)) = parts.iter().find(|(part, _)| *part == index) {
             return Some(text.clone());
         }
-        let text = Bytes::from(self.snapshot.part(index)?);
+        let rendered = Arc::clone(&self);
+        let text = spawn_blocking(move || rendered.snapshot.part(index)).await;
+        let text = Bytes::from(text.ok()??);
         if parts.len() == PARTS_KEPT {
             parts.pop_front();
         }
@@ -97,11 +101,14 @@ impl Scrape {
     }
 }
 
+/// A part that is being rendered.
+type Rendering = Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
+
 /// The text of a snapshot, for one client.
 pub(super) struct ScrapeBody {
     scrape: Arc<Scrape>,
     next: usize,
-    rendering: Option<JoinHandle<Option<Bytes>>>,
+    rendering: Option<Rendering>,
     progress: Progress,
 }
 
@@ -127,14 +134,12 @@ impl Body for ScrapeBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
         this.progress.note();
-        let rendering = this.rendering.get_or_insert_with(|| {
-            let (scrape, index) = (Arc::clone(&this.scrape), this.next);
-            spawn_blocking(move || scrape.part(index))
-        });
-        let part = ready!(Pin::new(rendering).poll(cx));
+        let part = Arc::clone(&this.scrape).part(this.next);
+        let rendering = this.rendering.get_or_insert_with(|| Box::pin(part));
+        let part = ready!(rendering.as_mut().poll(cx));
         this.rendering = None;
         this.next += 1;
-        Poll::Ready(part.ok().flatten().map(|text| Ok(Frame::data(text))))
+        Poll::Ready(part.map(|text| Ok(Frame::data(text))))
     }
 }
 

@@ -57,11 +57,11 @@ fn render(explanation: &Explanation) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{host}{path}");
     match served_by {
-        None => out.push_str("  is served by nobody: 404\n"),
+        None => out.push_str("  not served: 404\n"),
         Some(server) => render_server(&mut out, server),
     }
     if !lost.is_empty() {
-        out.push_str("\nlost\n");
+        out.push_str("\nshadowed rules\n");
     }
     for loser in lost {
         let Loser {
@@ -86,6 +86,7 @@ fn render_server(out: &mut String, server: &Server) {
         object,
         host,
         path,
+        answer,
         backend,
         protocol,
         endpoints,
@@ -98,7 +99,8 @@ fn render_server(out: &mut String, server: &Server) {
     };
     let _ = writeln!(out, "  ingress    {object}\n  rule       {host} {path}");
     let Some(backend) = backend else {
-        out.push_str("  backend    none that can be served: 503\n");
+        let answer = answer.as_deref().unwrap_or("503");
+        let _ = writeln!(out, "  answer     {answer}");
         return;
     };
     let protocol = protocol.as_deref().unwrap_or_default();

@@ -16,7 +16,7 @@ use ingress_core::ir::{BackendKey, Config, Host, HostPattern, TcpService};
 use ingress_core::route::{Recent, RouteTable};
 
 use crate::proxy::observe::metrics::labels::{LabelKey, LabelSet, Labels, SlotKey};
-use crate::proxy::table::slot::{BackendSlot, Endpoints, Lane};
+use crate::proxy::table::slot::{BackendSlot, Endpoints, RouteAction};
 use crate::proxy::tls::certificate::{
     CertificateProblem, CertificateStore, DefaultCertificate, Facts,
 };
@@ -32,7 +32,7 @@ pub use handle::TableHandle;
 pub struct Table {
     generation: u64,
     config: Arc<Config>,
-    routes: Arc<RouteTable<Lane>>,
+    routes: Arc<RouteTable<RouteAction>>,
     backends: Arc<Backends>,
     certificates: Arc<CertificateStore>,
     client_auth: Arc<ClientAuthStore>,
@@ -43,7 +43,7 @@ pub struct Table {
 }
 
 /// The routes that one worker needs all the time.
-pub(crate) type RecentRoutes = Recent<Lane>;
+pub(crate) type RecentRoutes = Recent<RouteAction>;
 
 /// What differs from the previous table in what both share. Applied when the table is published,
 /// so that building one has no effect.
@@ -172,7 +172,7 @@ impl Table {
         self.backends.slots.get(&service.backend)
     }
 
-    pub(crate) fn routes(&self) -> &RouteTable<Lane> {
+    pub(crate) fn routes(&self) -> &RouteTable<RouteAction> {
         &self.routes
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use clap::Args;
-use ingress_core::ir::{BackendKey, BackendPolicy, ServicePort};
-use ingress_core::translate::{Options, Unclassed};
+use clap::ValueEnum;
+use ingress_core::ir::BackendKey;
+use ingress_core::translate::{self, Options, Unclassed};
 
 /// Which Ingresses are ours, and what they mean.
 #[derive(Clone, Debug, Args)]
@@ -40,9 +41,38 @@ pub struct Meaning {
     pub watch_ingress_without_class: Option<bool>,
 
     /// Service for requests that no rule matches.
-    #[arg(long, env = "SLUICE_DEFAULT_BACKEND_SERVICE", value_name = "NAMESPACE/NAME:PORT",
-          value_parser = parse_backend)]
+    #[arg(
+        long,
+        env = "SLUICE_DEFAULT_BACKEND_SERVICE",
+        value_name = "NAMESPACE/NAME:PORT"
+    )]
     pub default_backend_service: Option<BackendKey>,
+
+    /// Annotation, or key of a class's ConfigMap, that is ignored even if it restricts access;
+    /// without it, routes whose restriction cannot be honoured answer 503. May be given several
+    /// times. The key stands without its prefix.
+    #[arg(
+        long = "ignore-annotation",
+        env = "SLUICE_IGNORE_ANNOTATION",
+        value_name = "KEY",
+        value_delimiter = ','
+    )]
+    pub ignored_annotations: Vec<String>,
+
+    /// Which Ingresses may add rules to a host: `shared`, all; `namespace`, those of the namespace
+    /// whose Ingress named the host first.
+    #[arg(
+        long,
+        env = "SLUICE_HOST_OWNERSHIP",
+        value_enum,
+        default_value = "shared"
+    )]
+    pub host_ownership: HostOwnership,
+
+    /// Where ingress-nginx and the Kubernetes specification differ, which of them counts [default:
+    /// ingress-nginx with --controller-class=k8s.io/ingress-nginx, else strict].
+    #[arg(long, env = "SLUICE_COMPAT", value_enum)]
+    pub compat: Option<Compat>,
 
     /// Don't serve Services of type ExternalName.
     #[arg(long, env = "SLUICE_DISABLE_SVC_EXTERNAL_NAME")]
@@ -63,43 +93,94 @@ impl Meaning {
             default_backend: self.default_backend_service.clone().map(Arc::new),
             hints_for_node,
             external_names: !self.disable_svc_external_name,
+            ignored_annotations: self.ignored_annotations.iter().cloned().collect(),
+            host_ownership: match self.host_ownership {
+                HostOwnership::Shared => translate::HostOwnership::Shared,
+                HostOwnership::Namespace => translate::HostOwnership::Namespace,
+            },
+            compat: match self.compat() {
+                Compat::Strict => translate::Compat::Strict,
+                Compat::IngressNginx => translate::Compat::IngressNginx,
+            },
             ..Options::default()
         }
     }
+
+    fn compat(&self) -> Compat {
+        let default = if self.controller_class == INGRESS_NGINX {
+            Compat::IngressNginx
+        } else {
+            Compat::Strict
+        };
+        self.compat.unwrap_or(default)
+    }
 }
 
-fn parse_backend(text: &str) -> Result<BackendKey, String> {
-    let parts = text
-        .split_once('/')
-        .and_then(|(namespace, rest)| Some((namespace, rest.split_once(':')?)))
-        .filter(|(namespace, (name, port))| ![namespace, name, port].iter().any(|s| s.is_empty()));
-    let Some((namespace, (service, port))) = parts else {
-        return Err("expected NAMESPACE/NAME:PORT".into());
-    };
-    let port = match port.parse() {
-        Ok(number) => ServicePort::Number(number),
-        Err(_) => ServicePort::Name(port.into()),
-    };
-    Ok(BackendKey {
-        namespace: namespace.into(),
-        service: service.into(),
-        port,
-        policy: BackendPolicy::default(),
-    })
+/// Values of `--host-ownership`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HostOwnership {
+    /// All Ingresses.
+    Shared,
+    /// Those of one namespace.
+    Namespace,
 }
+
+/// Values of `--compat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Compat {
+    /// The Kubernetes specification.
+    Strict,
+    /// ingress-nginx.
+    IngressNginx,
+}
+
+/// `spec.controller` of ingress-nginx's classes.
+const INGRESS_NGINX: &str = "k8s.io/ingress-nginx";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[derive(clap::Parser)]
+    struct Flags {
+        #[command(flatten)]
+        meaning: Meaning,
+    }
+
+    fn parse(flags: &[&str]) -> Result<Meaning, clap::Error> {
+        let flags = ["sluice"].into_iter().chain(flags.iter().copied());
+        <Flags as clap::Parser>::try_parse_from(flags).map(|flags| flags.meaning)
+    }
+
     #[test]
-    fn a_default_backend_has_a_port_by_number_or_name() {
-        let by_number = parse_backend("web/shop:8080").unwrap();
-        assert_eq!(by_number.port, ServicePort::Number(8080));
-        let by_name = parse_backend("web/shop:http").unwrap();
-        assert_eq!(by_name.port, ServicePort::Name("http".into()));
-        for wrong in ["shop", "web/shop", "web/:80", "/shop:80"] {
-            assert!(parse_backend(wrong).is_err(), "{wrong}");
+    fn default_backend_has_a_port_by_number_or_name() {
+        for right in ["web/shop:8080", "web/shop:http"] {
+            let flag = format!("--default-backend-service={right}");
+            let backend = parse(&[&flag]).unwrap().default_backend_service;
+            assert_eq!(backend.unwrap().to_string(), right);
         }
+        for wrong in [
+            "shop",
+            "web/shop",
+            "web/:80",
+            "/shop:80",
+            "web/shop:0",
+            "web/shop:70000",
+        ] {
+            let flag = format!("--default-backend-service={wrong}");
+            assert!(parse(&[&flag]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn claiming_ingress_nginx_defaults_to_its_behaviour() {
+        let compat = |flags: &[&str]| parse(flags).unwrap().options(true, None).compat;
+        let nginx = "--controller-class=k8s.io/ingress-nginx";
+        assert_eq!(compat(&[]), translate::Compat::Strict);
+        assert_eq!(compat(&[nginx]), translate::Compat::IngressNginx);
+        assert_eq!(
+            compat(&[nginx, "--compat=strict"]),
+            translate::Compat::Strict
+        );
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn config_with(endpoints: &[SocketAddr], change: impl Fn(&mut Backend
     let key = backend.key.clone();
     for rules in config.hosts.values_mut() {
         for rule in &mut Arc::make_mut(rules).rules {
-            Arc::make_mut(rule).target = Target::Backend(key.clone());
+            Arc::make_mut(rule).target = Target::backend(key.clone());
         }
     }
     config.backends.insert(key, Arc::new(backend));

@@ -1,15 +1,13 @@
 //! Bodies that are larger than they may be.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::Request;
-use ingress_core::ir::{Config, HostPattern, UpstreamProtocol};
+use ingress_core::ir::{Config, UpstreamProtocol};
 use ingress_userspace::proxy::{ClientLimits, WorkerOptions};
 
 use crate::grpc::speaking;
 use crate::h2rig::{H2Origin, connect, run};
-use crate::rig::{Options, Origin, Proxy, config};
+use crate::rig::{Options, Origin, Proxy, config, with_policy};
 
 /// Bytes that a body may have where no Ingress says otherwise.
 const MAX: usize = 100_000;
@@ -92,11 +90,9 @@ fn a_body_that_turns_out_to_be_larger_ends_with_the_connection_to_its_endpoint()
 #[test]
 fn an_ingress_says_how_large_the_bodies_of_its_routes_may_be() {
     let origin = reader();
-    let host = HostPattern::parse("one.test").unwrap();
     for (max, length, status) in [(0, MAX * 10, 200), (10, 10, 200), (10, 11, 413)] {
-        let mut config = config(&[("one.test", "/", &[origin.address])]);
-        let rules = Arc::make_mut(config.hosts.get_mut(&host).unwrap());
-        Arc::make_mut(&mut rules.rules[0]).body_bytes_max = Some(max);
+        let config = config(&[("one.test", "/", &[origin.address])]);
+        let config = with_policy(config, |policy| policy.body_bytes_max = Some(max));
         let proxy = start(config);
         let mut client = proxy.client();
         client.write(&(with_length(length) + "\r\n" + &"x".repeat(length)));

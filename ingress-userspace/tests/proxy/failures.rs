@@ -56,7 +56,7 @@ fn no_endpoint_is_503() {
 fn an_unavailable_target_is_503() {
     let rules = HostRules {
         rules: vec![Arc::new(rule("/", Target::Unavailable))],
-        default: None,
+        ..HostRules::default()
     };
     let hosts = [(HostPattern::Any, Arc::new(rules))].into_iter().collect();
     let proxy = Proxy::start(Config {

@@ -14,6 +14,7 @@ mod client_names;
 mod connect;
 mod datagram;
 mod failures;
+mod filters;
 #[expect(dead_code, reason = "shared with `proxy_abuse`, which uses all of it")]
 mod frames;
 mod gone;

@@ -13,7 +13,7 @@ use ingress_core::ir::{Config, Retries, RetryCause, UpstreamProtocol};
 
 use crate::balancing::config_with;
 use crate::h2rig::{Asked, H2Origin, connect, run};
-use crate::rig::{Origin, Proxy, dead};
+use crate::rig::{Origin, Proxy, dead, with_policy};
 
 fn after(causes: &[RetryCause]) -> Retries {
     Retries {
@@ -23,8 +23,7 @@ fn after(causes: &[RetryCause]) -> Retries {
 }
 
 fn retrying(endpoints: &[SocketAddr], retries: Retries) -> Config {
-    config_with(endpoints, |backend| {
-        let policy = &mut Arc::make_mut(&mut backend.key).policy;
+    with_policy(config_with(endpoints, |_| {}), |policy| {
         policy.retries = retries;
         policy.timeouts.read = NonZeroU32::new(1);
     })
@@ -272,7 +271,8 @@ fn a_stream_that_broke_or_says_nothing_is_asked_for_elsewhere() {
     let both = [breaking.address, serving.address];
     let config = config_with(&both, |backend| {
         backend.protocol = UpstreamProtocol::Http2;
-        let policy = &mut Arc::make_mut(&mut backend.key).policy;
+    });
+    let config = with_policy(config, |policy| {
         policy.retries = after(&[RetryCause::Error, RetryCause::Timeout]);
         policy.timeouts.read = NonZeroU32::new(1);
     });

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 
-use ingress_core::ir::{Backend, BackendKey, Config, Endpoint, HostPattern, Target};
+use ingress_core::ir::{Backend, Config, Endpoint, HostPattern};
 use ingress_userspace::proxy::{ClientPolicy, WorkerOptions};
 
 use crate::rig::{Client, Options, Origin, Proxy, config, dead, wait_until};
@@ -22,27 +22,12 @@ fn passing(hosts: &[&str], endpoint: SocketAddr) -> Config {
             .map(|host| (*host, "/", std::slice::from_ref(&endpoint)))
             .collect::<Vec<_>>(),
     );
-    let through = |key: &Arc<BackendKey>| {
-        let mut key = Arc::clone(key);
-        Arc::make_mut(&mut key).policy.passthrough = true;
-        key
-    };
     for (key, backend) in other.backends.iter() {
-        let backend = Backend {
-            key: through(key),
-            ..(**backend).clone()
-        };
-        config
-            .backends
-            .insert(backend.key.clone(), Arc::new(backend));
+        config.backends.insert(Arc::clone(key), Arc::clone(backend));
     }
     for (host, mut rules) in other.hosts {
-        for rule in &mut Arc::make_mut(&mut rules).rules {
-            let Target::Backend(key) = rule.target.clone() else {
-                panic!("{rule:?}")
-            };
-            Arc::make_mut(rule).target = Target::Backend(through(&key));
-        }
+        let host_rules = Arc::make_mut(&mut rules);
+        host_rules.passthrough = host_rules.rules[0].target.primary().cloned();
         config.hosts.insert(host, rules);
     }
     config

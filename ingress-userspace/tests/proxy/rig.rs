@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ingress_core::ir::{
     Backend, BackendKey, BackendPolicy, Config, Endpoint, HostPattern, ObjectRef, PathPattern,
-    Rule, RuleOrigin, ServicePort, Target, UpstreamProtocol,
+    RoutePolicy, Rule, RuleOrigin, ServicePort, Target, UpstreamProtocol,
 };
 use ingress_userspace::proxy::{
     Datapath, DefaultCertificate, Dial, HostDial, Identity, Listener, Metrics, NoGauge, Peers,
@@ -211,10 +211,25 @@ pub(crate) fn config(rules: &[(&str, &str, &[SocketAddr])]) -> Config {
             .hosts
             .entry(HostPattern::parse(host).unwrap())
             .or_default();
-        let rule = rule(prefix, Target::Backend(key));
+        let rule = rule(prefix, Target::backend(key));
         let rules = &mut Arc::make_mut(entry).rules;
         rules.push(Arc::new(rule));
-        rules.sort_by(|a, b| a.path.cmp(&b.path));
+        rules.sort_by(|a, b| a.matches.cmp(&b.matches));
+    }
+    config
+}
+
+/// The same configuration with another policy for all its rules.
+pub(crate) fn with_policy(mut config: Config, change: impl Fn(&mut RoutePolicy)) -> Config {
+    let hosts = config.hosts.iter();
+    let hosts: Vec<_> = hosts
+        .map(|(host, rules)| (host.clone(), Arc::clone(rules)))
+        .collect();
+    for (host, mut rules) in hosts {
+        for rule in &mut Arc::make_mut(&mut rules).rules {
+            change(Arc::make_mut(&mut Arc::make_mut(rule).policy));
+        }
+        config.hosts.insert(host, rules);
     }
     config
 }
@@ -227,9 +242,9 @@ pub(crate) fn rule(prefix: &str, target: Target) -> Rule {
         name: "test".into(),
     };
     Rule {
-        path: PathPattern::Prefix(prefix.trim_end_matches('/').into()),
+        matches: PathPattern::prefix(prefix).into(),
         target,
-        body_bytes_max: None,
+        policy: Arc::default(),
         origin: RuleOrigin {
             ingress,
             path: prefix.into(),

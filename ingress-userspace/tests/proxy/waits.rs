@@ -1,26 +1,25 @@
 //! How long an Ingress has the endpoints of its backends waited for.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ingress_core::ir::{BackendTimeouts, Config};
+use ingress_core::ir::{Config, RouteTimeouts};
 
 use crate::balancing::config_with;
-use crate::rig::{Origin, Proxy};
+use crate::rig::{Origin, Proxy, with_policy};
 
 /// A configuration of one route, with these timeouts for its backend.
-fn waiting(origin: &Origin, timeouts: BackendTimeouts) -> Config {
-    config_with(&[origin.address], |backend| {
-        Arc::make_mut(&mut backend.key).policy.timeouts = timeouts;
+fn waiting(origin: &Origin, timeouts: RouteTimeouts) -> Config {
+    with_policy(config_with(&[origin.address], |_| {}), |policy| {
+        policy.timeouts = timeouts;
     })
 }
 
-fn read(seconds: u32) -> BackendTimeouts {
-    BackendTimeouts {
+fn read(seconds: u32) -> RouteTimeouts {
+    RouteTimeouts {
         read: NonZeroU32::new(seconds),
-        ..BackendTimeouts::default()
+        ..RouteTimeouts::default()
     }
 }
 
@@ -41,9 +40,9 @@ fn a_client_that_sends_is_waited_for_by_its_own_time() {
     client.write("half");
     assert_eq!(client.read_reply().status, 200);
 
-    let send = BackendTimeouts {
+    let send = RouteTimeouts {
         send: NonZeroU32::new(1),
-        ..BackendTimeouts::default()
+        ..RouteTimeouts::default()
     };
     proxy.publish(waiting(&origin, send));
     let mut slow = proxy.client();
@@ -82,9 +81,9 @@ fn a_request_ends_with_its_time_whatever_moves() {
         }
     });
     let silent = Origin::start(|mut connection| while connection.read_head().is_some() {});
-    let request = BackendTimeouts {
+    let request = RouteTimeouts {
         request: NonZeroU32::new(1),
-        ..BackendTimeouts::default()
+        ..RouteTimeouts::default()
     };
     let proxy = Proxy::start(waiting(&silent, request));
     assert_eq!(proxy.get("one.test", "/").status, 504);
@@ -103,9 +102,9 @@ fn a_request_ends_with_its_time_whatever_moves() {
 #[test]
 fn an_endpoint_that_takes_no_bytes_is_not_the_clients_fault() {
     let deaf = Origin::start(|_connection| thread::sleep(Duration::from_secs(20)));
-    let send = BackendTimeouts {
+    let send = RouteTimeouts {
         send: NonZeroU32::new(1),
-        ..BackendTimeouts::default()
+        ..RouteTimeouts::default()
     };
     let proxy = Proxy::start(waiting(&deaf, send));
     let mut client = proxy.client();

@@ -186,9 +186,9 @@ fn route_compilation() -> Vec<f64> {
     let host = |number: usize| HostPattern::parse(&format!("host{number}.example.com"));
     let rules = |path: &str| {
         let rule = Rule {
-            path: PathPattern::prefix(path),
+            matches: PathPattern::prefix(path).into(),
             target: Target::Unavailable,
-            body_bytes_max: None,
+            policy: Arc::default(),
             origin: RuleOrigin {
                 ingress: ObjectRef {
                     kind: "Ingress",
@@ -200,7 +200,7 @@ fn route_compilation() -> Vec<f64> {
         };
         Arc::new(HostRules {
             rules: vec![Arc::new(rule)],
-            default: None,
+            ..HostRules::default()
         })
     };
     let hosts: Vec<_> = (0..ROUTES)

@@ -25,7 +25,7 @@ use crate::proxy::downstream::listen::{Datapath, Scheme};
 use crate::proxy::downstream::proxy_protocol;
 use crate::proxy::l4::relay::{self, Relay};
 use crate::proxy::request::body::ResponseBody;
-use crate::proxy::request::forward;
+use crate::proxy::request::phases;
 use crate::proxy::runtime::executor::PanicCount;
 use crate::proxy::runtime::monitored::Monitored;
 use crate::proxy::runtime::stream::Stream;
@@ -203,7 +203,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let request = request.map(client_body::Incoming::Http1);
-    Ok(forward::respond(connection, request).await)
+    Ok(phases::respond(connection, request).await)
 }
 
 /// Counts a connection for as long as it is open.

@@ -124,6 +124,7 @@ async fn open(
         let aim = Aim {
             worker,
             backend: &backend,
+            timeout: pool.timeouts().upstream_connect,
             endpoint: &load,
             tried: (tried.len() + 1 < TRIES_MAX).then_some(&tried),
         };

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::ext::Protocol;
@@ -35,6 +36,9 @@ pub(crate) struct Exchange<'a> {
     pub(crate) account: &'a Account,
     pub(crate) backend: Rc<Backend>,
     pub(crate) wish: Wish,
+    /// When the request is retried on another endpoint.
+    pub(crate) retries: Retries,
+    pub(crate) connect_timeout: Duration,
     /// How far the request body has come, if there is one.
     pub(crate) upload: Option<Rc<Upload>>,
     /// Whether it asks to leave HTTP.
@@ -206,7 +210,7 @@ impl Exchange<'_> {
             after,
             tries_max,
             seconds_max,
-        } = self.backend.retries;
+        } = self.retries;
         let is_bound = tries_max.is_some()
             || seconds_max.is_some()
             || after.is_some_and(|after| after.has(RetryCause::Off));
@@ -214,6 +218,7 @@ impl Exchange<'_> {
         Aim {
             worker: self.worker,
             backend: &self.backend,
+            timeout: self.connect_timeout,
             endpoint: load,
             tried: (has_tries_left && may_move).then_some(&self.tried),
         }

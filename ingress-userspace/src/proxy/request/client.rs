@@ -65,6 +65,13 @@ pub(crate) struct Client {
     pub(crate) claims: Option<Box<Claims>>,
 }
 
+impl Client {
+    /// Its address, if that is one.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        address(self.address.as_bytes())
+    }
+}
+
 /// What a proxy in front of us says about its own client's connection.
 #[derive(Default)]
 pub(crate) struct Claims {

@@ -5,6 +5,8 @@
 use std::io;
 
 use http::{HeaderValue, StatusCode};
+use ingress_core::filter::Answer;
+use ingress_core::route::PathError;
 use thiserror::Error;
 
 use crate::proxy::upstream::http1::Fault;
@@ -42,6 +44,9 @@ pub(crate) enum Failure {
     /// The host wants client certificates and its authorities can't be read.
     #[error("host trusts nobody")]
     NobodyTrusted,
+    /// A filter of the route has answered.
+    #[error("route answered with {}", .0.status)]
+    Answered(Box<Answer>),
     /// No rule and no default backend matches.
     #[error("no route matches")]
     NoRoute,
@@ -105,8 +110,14 @@ pub(crate) enum BadRequest {
     #[error("request has more than one length")]
     SeveralLengths,
     /// RFC 9110 §7.2.
-    #[error("request has a host that is none")]
+    #[error("request has an invalid host")]
     MalformedHost,
+    /// RFC 3986 §3.3, and paths that endpoints could read in two ways.
+    #[error(transparent)]
+    Path(PathError),
+    /// RFC 9112 §3.2.
+    #[error("request has an invalid target")]
+    Target,
     /// Only a forward proxy connects to what the client names (RFC 9110 §9.3.6).
     #[error("request is for a tunnel")]
     Connect,
@@ -121,6 +132,7 @@ impl Failure {
             | Self::NoCertificate
             | Self::BadCertificate => StatusCode::BAD_REQUEST,
             Self::ErrorPage(_) => StatusCode::FOUND,
+            Self::Answered(answer) => answer.status,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NobodyTrusted | Self::OtherClient => StatusCode::FORBIDDEN,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -150,6 +162,13 @@ impl Failure {
             Self::NoCertificate => "400 no client certificate was sent\n",
             Self::BadCertificate => "400 the client certificate is not good\n",
             Self::ErrorPage(_) => "302 found\n",
+            Self::Answered(answer) => match answer.status {
+                StatusCode::FORBIDDEN => "403 forbidden\n",
+                StatusCode::BAD_REQUEST => "400 bad request\n",
+                StatusCode::URI_TOO_LONG => "414 the request target is too long\n",
+                status if status.is_redirection() => "see Location\n",
+                _ => "503 service unavailable\n",
+            },
             Self::Misdirected => "421 misdirected request\n",
             Self::NobodyTrusted | Self::OtherClient => "403 forbidden\n",
             Self::BodyTooLarge => "413 request body is too large\n",

@@ -12,9 +12,8 @@ use crate::proxy::request::head::remove_connection_fields;
 
 /// Rewrites a head that came from an endpoint to the one for a client.
 ///
-/// `Server` is the endpoint's where it sends one. ingress-nginx removes it and nginx then names
-/// itself; the Ingress conformance tests want the field present, so we do the same where the
-/// endpoint is silent, without a version.
+/// `Server` of the endpoint is replaced: ingress-nginx hides it (`allow-backend-server-header:
+/// false`), and the Ingress conformance tests want the field present.
 pub(crate) fn rewrite(head: &mut response::Parts) {
     // hyper answers in the version of the client.
     head.version = Version::HTTP_11;
@@ -22,7 +21,7 @@ pub(crate) fn rewrite(head: &mut response::Parts) {
         remove_connection_fields(&mut head.headers);
         remove_response_fields(&mut head.headers);
     }
-    head.headers.entry(SERVER).or_insert(NAME);
+    head.headers.insert(SERVER, NAME);
 }
 
 /// The answer to a request that no endpoint answers.
@@ -42,8 +41,13 @@ pub(crate) fn failure(
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     headers.insert(SERVER, NAME);
-    if let Failure::ErrorPage(page) = failure {
-        headers.insert(LOCATION, page.clone());
+    let location = match failure {
+        Failure::ErrorPage(page) => Some(page),
+        Failure::Answered(answer) => answer.location.as_ref(),
+        _ => None,
+    };
+    if let Some(location) = location {
+        headers.insert(LOCATION, location.clone());
     }
     response
 }

@@ -16,7 +16,7 @@ use ingress_core::ir::{Retries, RetryAfter, RetryCause};
 use crate::proxy::request::attempt::{Exchange, Reply, copy};
 use crate::proxy::request::body::RequestBody;
 use crate::proxy::request::error::Failure;
-use crate::proxy::request::forward::judge;
+use crate::proxy::request::outcome;
 use crate::proxy::request::replay::Kept;
 use crate::proxy::runtime::limits::{REFUSALS_MAX, TRIES_MAX};
 use crate::proxy::upstream::endpoint::Load;
@@ -141,7 +141,7 @@ impl Exchange<'_> {
                 Err(Failure::Overtaken | Failure::Unreached | Failure::Broken(Fault::Gone))
             );
             let is_free = is_unheard || matches!(ended, Err(Failure::Connect(_) | Failure::Left));
-            counted += usize::from(!is_free || self.backend.retries.tries_max.is_some());
+            counted += usize::from(!is_free || self.retries.tries_max.is_some());
             // One that has gone has failed nobody, and may be there again.
             let has_left = matches!(ended, Err(Failure::Left));
             if !has_left {
@@ -192,7 +192,7 @@ impl Exchange<'_> {
             after,
             tries_max,
             seconds_max,
-        } = self.backend.retries;
+        } = self.retries;
         let tries_max = match tries_max {
             None => TRIES_MAX,
             Some(0) => usize::MAX,
@@ -228,7 +228,7 @@ impl Exchange<'_> {
         };
         let status = response.status();
         let took = self.account.answered(status);
-        judge(self.worker, &self.backend, carrier.endpoint(), status, took);
+        outcome::record(self.worker, &self.backend, carrier.endpoint(), status, took);
         if carrier.is_body_over() {
             carrier.release(self.worker);
         }

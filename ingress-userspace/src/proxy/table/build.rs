@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use ingress_core::ir::{Backend, Config, HostPattern, HostRules, Rule, Target};
+use http::StatusCode;
+use ingress_core::filter::Answer;
+use ingress_core::ir::{
+    Backend, Config, Filter, HostPattern, HostRules, RoutePolicy, Rule, Target,
+};
 use ingress_core::route::RouteTable;
 use ingress_core::sorted::Difference;
 
 use super::{Backends, Changes, Table};
 use crate::proxy::observe::metrics::labels::{LabelKey, LabelSet};
-use crate::proxy::table::slot::{BackendSlot, Destination, Endpoints, Lane};
+use crate::proxy::table::slot::{BackendSlot, Destination, Endpoints, RouteAction, Split};
 use crate::proxy::tls::certificate::{CertificateStore, DefaultCertificate};
 use crate::proxy::tls::client_auth::ClientAuthStore;
 
@@ -112,20 +116,11 @@ pub(crate) fn build_passthrough(
     {
         return Arc::clone(&table.passthrough);
     }
-    // Nearly always none: then no host is looked at.
-    if !config.backends.keys().any(|key| key.policy.passthrough) {
-        return Arc::default();
-    }
-    let slot = |rules: &HostRules| {
-        let mut rules = rules.rules.iter().chain(&rules.default);
-        let root = rules.find(|rule| rule.path.matches("/"))?;
-        match &root.target {
-            Target::Backend(key) if key.policy.passthrough => backends.slots.get(key).cloned(),
-            Target::Backend(_) | Target::Unavailable => None,
-        }
-    };
     let hosts = config.hosts.iter();
-    let passed = hosts.filter_map(|(host, rules)| Some((host.clone(), slot(rules)?)));
+    let passed = hosts.filter_map(|(host, rules)| {
+        let slot = backends.slots.get(rules.passthrough.as_ref()?)?;
+        Some((host.clone(), Arc::clone(slot)))
+    });
     Arc::new(passed.collect())
 }
 
@@ -136,13 +131,15 @@ pub(crate) fn build_routes(
     client_auth: &ClientAuthStore,
     labels: &LabelSet,
     hosts: &[HostChange<'_>],
-) -> Arc<RouteTable<Lane>> {
+) -> Arc<RouteTable<RouteAction>> {
     let default = config.default_backend.as_ref();
+    let mut filters = FilterLists::default();
     let resolve = |host: Option<&HostPattern>, rule: &Arc<Rule>| {
         let labels = labels.intern(LabelKey::of(host, rule));
-        Lane {
+        RouteAction {
             destination: destination(rule, backends),
             client_auth: client_auth.of(host.unwrap_or(&HostPattern::Any)).cloned(),
+            filters: filters.of(rule, host.is_some_and(|host| has_tls(config, host))),
             slot: labels.slot,
             labels,
         }
@@ -194,17 +191,71 @@ pub(crate) fn labels_that_leave(
     leaving
 }
 
+fn has_tls(config: &Config, host: &HostPattern) -> bool {
+    config.hosts.get(host).is_some_and(|rules| rules.has_tls)
+}
+
 fn destination(rule: &Rule, backends: &Backends) -> Destination {
+    let slot = |key| backends.slots.get(key).cloned();
     match &rule.target {
-        Target::Backend(key) => {
-            let slot = backends.slots.get(key);
-            debug_assert!(
-                slot.is_some(),
-                "`Config::backends` has every backend that a rule names"
-            );
-            slot.cloned()
-                .map_or(Destination::Unavailable, Destination::Backend)
-        }
+        Target::Backends(keys) => match &**keys {
+            [only] => slot(&only.key).map_or(Destination::Unavailable, Destination::Backend),
+            several => {
+                let slots = several.iter();
+                let slots = slots.filter_map(|one| Some((one.weight, slot(&one.key)?)));
+                Split::new(slots).map_or(Destination::Unavailable, |split| {
+                    Destination::Split(Arc::new(split))
+                })
+            }
+        },
+        Target::Redirect(redirect) => Destination::Respond(Answer::redirect(
+            redirect.code,
+            redirect.location.as_bytes(),
+        )),
+        Target::Respond(status) => Destination::Respond(Answer::status(
+            StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+        )),
         Target::Unavailable => Destination::Unavailable,
     }
 }
+
+/// The filters of routes; routes of one policy share them.
+#[derive(Default)]
+struct FilterLists {
+    /// By the address of the policy, which the configuration keeps, whether clear text is
+    /// redirected, and whether the host has TLS.
+    known: HashMap<(*const RoutePolicy, bool, bool), Option<Arc<[Filter]>>>,
+}
+
+impl FilterLists {
+    fn of(&mut self, rule: &Rule, has_tls: bool) -> Option<Arc<[Filter]>> {
+        let policy = &rule.policy;
+        // A redirect of the rule comes before one to HTTPS, and challenges come in clear text.
+        let is_exempt = matches!(rule.target, Target::Redirect(_))
+            || rule.origin.path.starts_with(ACME_CHALLENGES);
+        let redirects = !is_exempt && policy.tls_redirect.applies(has_tls);
+        if policy.filters.is_empty() && !redirects && !has_tls {
+            return None;
+        }
+        let key = (Arc::as_ptr(policy), redirects, has_tls);
+        let known = self.known.entry(key);
+        let known = known.or_insert_with(|| filters(policy, redirects, has_tls));
+        known.clone()
+    }
+}
+
+/// The filters of a policy, in the order in which nginx would apply them.
+fn filters(policy: &RoutePolicy, redirects: bool, has_tls: bool) -> Option<Arc<[Filter]>> {
+    let is_first = |filter: &&Filter| matches!(filter, Filter::AppRoot(_));
+    let first = policy.filters.iter().filter(is_first).cloned();
+    let redirect = redirects.then_some(Filter::TlsRedirect(policy.tls_redirect));
+    let others = policy.filters.iter().filter(|one| !is_first(one)).cloned();
+    let hsts = policy.hsts.clone().filter(|_| has_tls).map(Filter::Hsts);
+    let all: Vec<_> = first.chain(redirect).chain(others).chain(hsts).collect();
+    (!all.is_empty()).then(|| all.into())
+}
+
+/// Where certificate authorities look for the answers of HTTP-01.
+///
+/// Source: ingress-nginx, ConfigMap key `no-tls-redirect-locations`.
+const ACME_CHALLENGES: &str = "/.well-known/acme-challenge";

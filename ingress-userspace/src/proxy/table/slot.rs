@@ -9,17 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
-use ingress_core::ir::{Backend, BackendPolicy, Endpoint, UpstreamProtocol};
+use ingress_core::filter::Answer;
+use ingress_core::ir::{Backend, BackendPolicy, Endpoint, Filter, UpstreamProtocol};
 
 use crate::proxy::observe::metrics::labels::{Labels, SlotKey};
 use crate::proxy::tls::client_auth::Policy;
 
 /// What a route has at hand for the requests that match it.
 #[derive(Clone, Debug)]
-pub(crate) struct Lane {
+pub(crate) struct RouteAction {
     pub(crate) destination: Destination,
     /// What clients have to show.
     pub(crate) client_auth: Option<Arc<Policy>>,
+    /// What is done with requests and responses; `None`, as for most routes: nothing.
+    pub(crate) filters: Option<Arc<[Filter]>>,
     /// What its requests are counted by.
     pub(crate) labels: Arc<Labels>,
     /// That of the labels, which so need not be looked at.
@@ -31,8 +34,42 @@ pub(crate) struct Lane {
 pub(crate) enum Destination {
     /// To an endpoint of this backend.
     Backend(Arc<BackendSlot>),
+    /// To an endpoint of one of several backends.
+    Split(Arc<Split>),
+    /// To this answer.
+    Respond(Answer),
     /// To an answer with 503.
     Unavailable,
+}
+
+/// Backends with their shares of the requests.
+#[derive(Debug)]
+pub(crate) struct Split {
+    /// With the sum of the weights up to and with each; never empty, and the last sum is not zero.
+    backends: Box<[(u64, Arc<BackendSlot>)]>,
+}
+
+impl Split {
+    /// `None` where no backend has a share.
+    pub(crate) fn new(shares: impl IntoIterator<Item = (u32, Arc<BackendSlot>)>) -> Option<Self> {
+        let mut sum = 0;
+        let shares = shares.into_iter().filter(|(weight, _)| *weight > 0);
+        let backends: Box<[_]> = shares
+            .map(|(weight, slot)| {
+                sum += u64::from(weight);
+                (sum, slot)
+            })
+            .collect();
+        (!backends.is_empty()).then_some(Self { backends })
+    }
+
+    /// The backend of a request, by a random number.
+    pub(crate) fn pick(&self, random: u64) -> &Arc<BackendSlot> {
+        let total = self.backends.last().map_or(1, |(sum, _)| *sum);
+        let share = random % total;
+        let index = self.backends.partition_point(|(sum, _)| *sum <= share);
+        &self.backends[index.min(self.backends.len() - 1)].1
+    }
 }
 
 /// One backend and the endpoints that it has now.

@@ -40,9 +40,9 @@ fn config(services: &[(&str, &[u8])]) -> Arc<Config> {
             name: "test".into(),
         };
         let rule = Rule {
-            path: PathPattern::Prefix("".into()),
-            target: Target::Backend(key(service)),
-            body_bytes_max: None,
+            matches: PathPattern::prefix("/").into(),
+            target: Target::backend(key(service)),
+            policy: Arc::default(),
             origin: RuleOrigin {
                 ingress,
                 path: "/".into(),
@@ -50,7 +50,7 @@ fn config(services: &[(&str, &[u8])]) -> Arc<Config> {
         };
         let rules = HostRules {
             rules: vec![Arc::new(rule)],
-            default: None,
+            ..HostRules::default()
         };
         let host = HostPattern::parse(&format!("{service}.test")).unwrap();
         config.hosts.insert(host, Arc::new(rules));

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
@@ -49,6 +50,8 @@ impl Dial for HostDial {
 pub(crate) struct Aim<'a> {
     pub(crate) worker: &'a Rc<WorkerState>,
     pub(crate) backend: &'a Backend,
+    /// How long the connection may take.
+    pub(crate) timeout: Duration,
     pub(crate) endpoint: &'a Endpoint,
     /// Where it was tried before, if it may be tried elsewhere.
     pub(crate) tried: Option<&'a [SocketAddr]>,
@@ -135,7 +138,6 @@ impl Aim<'_> {
             endpoint,
             ..
         } = self;
-        let limit = backend.waits.connect;
         // A pod that has gone answers nothing, and who removes it knows before the timeout does.
         let opening = async {
             tokio::select! {
@@ -144,7 +146,7 @@ impl Aim<'_> {
                 () = backend.wait_until(|| backend.avoids(endpoint.address)) => Err(Failure::Left),
             }
         };
-        let outcome = worker.timers.timeout(limit, opening).await;
+        let outcome = worker.timers.timeout(self.timeout, opening).await;
         let counters = &worker.counters;
         let failure = match outcome {
             Some(Ok(opened)) => {

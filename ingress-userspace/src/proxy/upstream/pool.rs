@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use ingress_core::balance::{self, Draw, Policy, RetryBudget, Ring, Standing};
-use ingress_core::ir::{Affinity, AffinityMode, Balance, Retries, UpstreamProtocol};
+use ingress_core::ir::{Affinity, AffinityMode, Balance, UpstreamProtocol};
 use tokio::sync::Notify;
 
 use crate::proxy::runtime::counters::Counters;
@@ -24,7 +24,6 @@ use crate::proxy::upstream::endpoint::{Endpoint, IdleCount, Load, WARM};
 use crate::proxy::upstream::hash_key::Balancing;
 use crate::proxy::upstream::http1::Upstream;
 use crate::proxy::upstream::queue::{Queue, Queues};
-use crate::proxy::upstream::timeouts::Waits;
 
 /// The backends and endpoints that one worker has to do with.
 pub(crate) struct Pool {
@@ -44,8 +43,6 @@ pub(crate) struct Backend {
     members: RefCell<Members>,
     balance: Balance,
     affinity: Option<Arc<Affinity>>,
-    pub(crate) waits: Waits,
-    pub(crate) retries: Retries,
     turn: Cell<u64>,
     budget: Cell<RetryBudget>,
     /// Told when its endpoints are others, or drain.
@@ -108,8 +105,6 @@ impl Pool {
                 members: RefCell::default(),
                 balance: slot.policy.balance.clone().unwrap_or_else(usual),
                 affinity: slot.policy.affinity.clone(),
-                waits: Waits::new(&self.timeouts, slot.policy.timeouts),
-                retries: slot.policy.retries,
                 turn: Cell::new(slot.id),
                 budget: Cell::new(RetryBudget::new(now)),
                 changed: Notify::new(),
@@ -227,6 +222,10 @@ impl Pool {
     fn is_full(&self, endpoint: &Endpoint) -> bool {
         let max = self.balancing.requests_max;
         max.is_some_and(|max| endpoint.in_flight() >= max)
+    }
+
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
     }
 
     pub(crate) fn balancing(&self) -> &Balancing {

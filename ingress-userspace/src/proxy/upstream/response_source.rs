@@ -152,7 +152,7 @@ mod tests {
 
     use bytes::Buf as _;
     use http::Request;
-    use ingress_core::ir::{BackendTimeouts, UpstreamProtocol};
+    use ingress_core::ir::{RouteTimeouts, UpstreamProtocol};
     use tokio::net::TcpStream;
     use tokio::task::LocalSet;
 
@@ -197,7 +197,7 @@ mod tests {
         async fn open() -> Self {
             let timers = Timers::new();
             tokio::task::spawn_local(Rc::clone(&timers).run());
-            let waits = Waits::new(&Timeouts::default(), BackendTimeouts::default());
+            let waits = Waits::new(&Timeouts::default(), RouteTimeouts::default());
             let mut patience = Patience::new(&timers, &waits, None, None);
             let stream = connect_to(begin_a_large_response).await;
             let address = stream.peer_addr().unwrap();

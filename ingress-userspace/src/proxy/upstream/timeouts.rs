@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use ingress_core::ir::BackendTimeouts;
+use ingress_core::ir::RouteTimeouts;
 
 use crate::proxy::runtime::limits::Timeouts;
 
@@ -25,8 +25,8 @@ pub(crate) struct Waits {
 }
 
 impl Waits {
-    pub(crate) fn new(usual: &Timeouts, said: BackendTimeouts) -> Self {
-        let BackendTimeouts {
+    pub(crate) fn new(usual: &Timeouts, said: RouteTimeouts) -> Self {
+        let RouteTimeouts {
             connect,
             send,
             read,
@@ -55,15 +55,15 @@ mod tests {
     #[test]
     fn what_is_said_counts_and_all_else_is_usual() {
         let usual = Timeouts::default();
-        let waits = Waits::new(&usual, BackendTimeouts::default());
+        let waits = Waits::new(&usual, RouteTimeouts::default());
         assert_eq!(waits.connect, Duration::from_secs(5));
         assert_eq!(waits.request, None);
         for other in [waits.send, waits.head, waits.body, waits.tunnel] {
             assert_eq!(other, Duration::from_mins(1));
         }
-        let said = BackendTimeouts {
+        let said = RouteTimeouts {
             read: NonZeroU32::new(3600),
-            ..BackendTimeouts::default()
+            ..RouteTimeouts::default()
         };
         let hour = Duration::from_hours(1);
         let expected = Waits {

@@ -51,16 +51,17 @@ impl ResetBudget {
 
     fn refill(&self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.refilled_at.get());
-        let credits = u32::try_from(elapsed.as_nanos() / REFILL_INTERVAL.as_nanos());
-        let credits = credits.unwrap_or(u32::MAX);
-        if credits == 0 {
+        if elapsed >= REFILL_INTERVAL * 2 * CREDITS_MAX {
+            self.spent.set(0);
+            self.refilled_at.set(now);
             return;
         }
-        self.spent.set(self.spent.get().saturating_sub(credits));
-        // The part of an interval that has passed counts towards the next credit.
-        let counted = REFILL_INTERVAL.checked_mul(credits);
-        let refilled_at = counted.and_then(|counted| self.refilled_at.get().checked_add(counted));
-        self.refilled_at.set(refilled_at.unwrap_or(now));
+        while now.saturating_duration_since(self.refilled_at.get()) >= REFILL_INTERVAL {
+            self.spent.set(self.spent.get().saturating_sub(1));
+            // The part of an interval that has passed counts towards the next credit.
+            self.refilled_at
+                .set(self.refilled_at.get() + REFILL_INTERVAL);
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use super::stream::Stream;
 use crate::proxy::downstream::client_body::Incoming;
 use crate::proxy::downstream::connection::Connection;
 use crate::proxy::request::body::{BodyError, ResponseBody};
-use crate::proxy::request::forward;
+use crate::proxy::request::phases;
 use crate::proxy::runtime::splice::Chunk;
 use crate::proxy::runtime::timer::Alarm;
 use crate::proxy::worker::WorkerState;
@@ -48,7 +48,7 @@ impl Answering {
     pub(crate) async fn run(mut self, connection: Rc<Connection>, request: Request<Incoming>) {
         let worker = Rc::clone(&connection.worker);
         let response = {
-            let mut responding = pin!(forward::respond(connection, request));
+            let mut responding = pin!(phases::respond(connection, request));
             let response = poll_fn(|cx| {
                 if self.poll_reset(cx).is_ready() {
                     return Poll::Ready(None);

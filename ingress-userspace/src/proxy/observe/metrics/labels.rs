@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ingress_core::ir::{HostPattern, Rule, ServicePort, Target};
+use ingress_core::ir::{HostPattern, Rule, ServicePort};
 
 /// The labels of one route.
 #[derive(Debug)]
@@ -135,9 +135,9 @@ impl SlotKey {
 impl LabelKey {
     /// What the requests of a rule are counted by.
     pub(crate) fn of(host: Option<&HostPattern>, rule: &Rule) -> Self {
-        let (service, port) = match &rule.target {
-            Target::Backend(key) => (Arc::clone(&key.service), Some(key.port.clone())),
-            Target::Unavailable => (Arc::default(), None),
+        let (service, port) = match rule.target.primary() {
+            Some(key) => (Arc::clone(&key.service), Some(key.port.clone())),
+            None => (Arc::default(), None),
         };
         Self {
             host: host.map_or_else(Arc::default, HostPattern::to_text),

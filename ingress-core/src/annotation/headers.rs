@@ -1,0 +1,111 @@
+//! Fields of responses, by ingress-nginx's names: `custom-headers` and the ConfigMap key
+//! `global-allowed-response-headers`.
+//!
+//! Invariant: a value never reaches a field with a byte that a field may not have.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderName, HeaderValue};
+use thiserror::Error;
+
+use super::{PREFIXES, Settings};
+use crate::ir::HeaderFields;
+
+/// Source: ingress-nginx, annotation `custom-headers`: `namespace/name` of a ConfigMap.
+pub(super) fn custom_headers(value: &str, settings: &mut Settings) -> Result<(), String> {
+    let value = value.trim();
+    let is_reference =
+        value.split('/').count() == 2 && value.split('/').all(|part| !part.is_empty());
+    // Whether it exists is for the step that reads ConfigMaps to say.
+    settings.custom_headers = Some(value.into());
+    if is_reference {
+        Ok(())
+    } else {
+        Err(format!("`{value}` is not `namespace/name`"))
+    }
+}
+
+/// Source: ingress-nginx, ConfigMap key `global-allowed-response-headers`: names with commas
+/// between them.
+pub(super) fn allowed(value: &str, settings: &mut Settings) -> Result<(), String> {
+    let names = value.split(',').map(str::trim);
+    let names = names.filter(|name| !name.is_empty());
+    settings.response_headers_allowed = names
+        .map(|name| name.to_ascii_lowercase().into_boxed_str())
+        .collect();
+    Ok(())
+}
+
+/// What the annotation of an Ingress says, as it stands.
+pub(crate) fn custom_headers_of(annotations: &BTreeMap<String, String>) -> Option<&str> {
+    let keys = PREFIXES.map(|prefix| format!("{prefix}custom-headers"));
+    let value = keys.iter().find_map(|key| annotations.get(key))?;
+    Some(value)
+}
+
+/// Why a ConfigMap gives no fields.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum HeadersError {
+    /// A key is not the name of a field.
+    #[error("`{0}` is not the name of a field")]
+    Name(String),
+    /// A value has a byte that the value of a field may not have.
+    #[error("the value of `{0}` has a byte that a field may not have")]
+    Value(String),
+    /// The class does not allow the field.
+    #[error("`{0}` is not in global-allowed-response-headers of the class")]
+    NotAllowed(String),
+}
+
+/// The fields in the `data` of a ConfigMap.
+///
+/// # Errors
+///
+/// [`HeadersError`] for the first entry that is invalid or that the class does not allow.
+pub fn response_headers(
+    data: &BTreeMap<String, String>,
+    allowed: &[Box<str>],
+) -> Result<HeaderFields, HeadersError> {
+    let field = |(key, value): (&String, &String)| {
+        let name =
+            HeaderName::from_bytes(key.as_bytes()).map_err(|_| HeadersError::Name(key.clone()))?;
+        let value = value.trim();
+        HeaderValue::from_str(value).map_err(|_| HeadersError::Value(key.clone()))?;
+        if !allowed.iter().any(|allowed| **allowed == *name.as_str()) {
+            return Err(HeadersError::NotAllowed(key.clone()));
+        }
+        Ok((name.as_str().into(), value.into()))
+    };
+    data.iter().map(field).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(entries: &[(&str, &str)], allowed: &[&str]) -> Result<HeaderFields, HeadersError> {
+        let data = entries.iter();
+        let data = data.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let allowed: Vec<Box<str>> = allowed.iter().map(|name| (*name).into()).collect();
+        response_headers(&data.collect(), &allowed)
+    }
+
+    #[test]
+    fn fields_have_to_be_valid_and_allowed() {
+        let fields = read(&[("X-Frame", " DENY ")], &["x-frame"]).unwrap();
+        assert_eq!(*fields, [("x-frame".into(), "DENY".into())]);
+        let name = |name: &str| name.to_owned();
+        assert_eq!(
+            read(&[("X-Frame", "DENY")], &[]),
+            Err(HeadersError::NotAllowed(name("X-Frame")))
+        );
+        assert_eq!(
+            read(&[("X Frame", "DENY")], &["x frame"]),
+            Err(HeadersError::Name(name("X Frame")))
+        );
+        assert_eq!(
+            read(&[("X-A", "b\r\nX-B: c")], &["x-a"]),
+            Err(HeadersError::Value(name("X-A")))
+        );
+    }
+}

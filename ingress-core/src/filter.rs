@@ -1,0 +1,167 @@
+//! Does what the filters of a route say, to heads of requests and responses.
+//!
+//! Fifth station of a request: route → authorize → **filter** → pick → send. One file for each
+//! filter, with the name that it has in `annotation`.
+//!
+//! Architecture invariant: filters are pure. They run in the order of the policy, change only what
+//! they name, and a filter that answers a request itself ends the list, so that nothing behind it
+//! can let a refused request pass.
+
+mod access;
+mod app_root;
+mod headers;
+mod rewrite;
+mod tls_redirect;
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::ir::Filter;
+
+/// What is known of a request, beside what filters may change.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Whether the client speaks HTTPS, as far as is known.
+    pub is_https: bool,
+    /// The host and maybe a port, as the client sent it.
+    pub authority: &'a str,
+    /// The path after normalisation.
+    pub path: &'a [u8],
+    /// Path and query as the client sent them.
+    pub target: &'a [u8],
+    /// The client's address.
+    pub client: IpAddr,
+}
+
+/// What filters may change of a request.
+#[derive(Debug)]
+pub struct RequestHead<'a> {
+    /// Its fields.
+    pub headers: &'a mut HeaderMap,
+    /// The path that the endpoint gets in place of the client's, percent-encoded. The query stays.
+    pub path: Option<String>,
+    /// The host that the endpoint is told in place of the client's.
+    pub host: Option<HeaderValue>,
+}
+
+/// What comes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Decision {
+    /// It goes on.
+    Continue,
+    /// It is answered here.
+    Respond(Answer),
+}
+
+/// An answer without a body of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Where the client is sent.
+    pub location: Option<HeaderValue>,
+}
+
+impl Answer {
+    /// A status and nothing else.
+    pub fn status(status: StatusCode) -> Self {
+        Self {
+            status,
+            location: None,
+        }
+    }
+
+    /// A redirect; 400 if the location cannot stand in a field, as of a request whose target has
+    /// control characters.
+    pub fn redirect(code: u16, location: &[u8]) -> Self {
+        let status = StatusCode::from_u16(code).unwrap_or(StatusCode::FOUND);
+        match HeaderValue::from_bytes(location) {
+            Ok(location) => Self {
+                status,
+                location: Some(location),
+            },
+            Err(_) => Self::status(StatusCode::BAD_REQUEST),
+        }
+    }
+}
+
+/// Applies filters to the head of a request, in their order, until one answers it.
+pub fn on_request(
+    filters: &[Filter],
+    head: &mut RequestHead<'_>,
+    context: &Context<'_>,
+) -> Decision {
+    for filter in filters {
+        let decision = match filter {
+            Filter::Access(list) => access::on_request(list, context),
+            Filter::AppRoot(root) => app_root::on_request(root, context),
+            Filter::TlsRedirect(redirect) => tls_redirect::on_request(*redirect, context),
+            Filter::Rewrite(rewrite) => rewrite::on_request(rewrite, head, context),
+            Filter::RequestHeaders(fields) => {
+                headers::set(fields, head.headers);
+                Decision::Continue
+            }
+            Filter::UpstreamHost(host) => {
+                head.host = HeaderValue::from_str(host).ok();
+                Decision::Continue
+            }
+            Filter::ResponseHeaders(_) | Filter::Hsts(_) => Decision::Continue,
+        };
+        if decision != Decision::Continue {
+            return decision;
+        }
+    }
+    Decision::Continue
+}
+
+/// Applies filters to the fields of a response, to a client that speaks HTTPS or not.
+pub fn on_response(filters: &[Filter], fields: &mut HeaderMap, is_https: bool) {
+    for filter in filters {
+        match filter {
+            Filter::ResponseHeaders(set) => headers::set(set, fields),
+            Filter::Hsts(hsts) if is_https => tls_redirect::set_hsts(hsts, fields),
+            Filter::Hsts(_)
+            | Filter::Access(_)
+            | Filter::AppRoot(_)
+            | Filter::TlsRedirect(_)
+            | Filter::Rewrite(_)
+            | Filter::UpstreamHost(_)
+            | Filter::RequestHeaders(_) => {}
+        }
+    }
+}
+
+/// The host of an authority, without its port.
+fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        // The colons of an IPv6 address are within brackets.
+        Some((host, port)) if !port.contains(']') => host,
+        Some(_) | None => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_is_what_stands_before_the_port() {
+        for (authority, host) in [
+            ("a.test", "a.test"),
+            ("a.test:8080", "a.test"),
+            ("[::1]", "[::1]"),
+            ("[::1]:80", "[::1]"),
+            ("", ""),
+        ] {
+            assert_eq!(host_of(authority), host);
+        }
+    }
+
+    #[test]
+    fn location_with_control_characters_is_a_bad_request() {
+        let answer = Answer::redirect(302, b"https://a.test/\r\nX: y");
+        assert_eq!(answer, Answer::status(StatusCode::BAD_REQUEST));
+    }
+}

@@ -1,0 +1,77 @@
+//! What is done with the requests and responses of a route, as plain data.
+//!
+//! A closed set: the executing side is `filter`, with a file for each of these, and the reading
+//! side `annotation`, with the same names.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::matches::PathRegex;
+use super::tls_redirect::{Hsts, TlsRedirect};
+
+/// One thing that is done with requests or responses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Lets only clients of some networks in.
+    Access(AccessList),
+    /// Sends requests for the root elsewhere.
+    AppRoot(Arc<str>),
+    /// Redirects clear-text requests to HTTPS.
+    TlsRedirect(TlsRedirect),
+    /// Changes the request target.
+    Rewrite(Rewrite),
+    /// Tells endpoints another host than the client's.
+    UpstreamHost(Arc<str>),
+    /// Sets fields of the request.
+    RequestHeaders(HeaderFields),
+    /// Sets fields of the response.
+    ResponseHeaders(HeaderFields),
+    /// Sets Strict-Transport-Security on responses over TLS.
+    Hsts(Arc<Hsts>),
+}
+
+/// Networks of clients that get in, and of those that do not.
+///
+/// Source: ingress-nginx, annotations `allowlist-source-range` and `denylist-source-range`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessList {
+    /// Only these get in; `None`: all that are not denied.
+    pub allow: Option<Box<[IpNet]>>,
+    /// These do not get in, even if they are allowed.
+    pub deny: Box<[IpNet]>,
+}
+
+impl AccessList {
+    /// Whether a client at this address gets in.
+    pub fn admits(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&client));
+        !is_in(&self.deny) && self.allow.as_deref().is_none_or(is_in)
+    }
+}
+
+/// A new request target for requests whose path matches.
+///
+/// Source: ingress-nginx, annotation `rewrite-target`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The path of the rule, not anchored.
+    pub pattern: Arc<PathRegex>,
+    /// The new path.
+    pub template: Box<[TemplatePart]>,
+}
+
+/// A part of a new path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplatePart {
+    /// As it stands.
+    Text(Box<str>),
+    /// What a group of the pattern has matched; 0: all of it.
+    Group(usize),
+}
+
+/// Names and values of fields, which replace fields of the same name. Names are lower-case tokens,
+/// values hold no control character.
+pub type HeaderFields = Arc<[(Box<str>, Box<str>)]>;

@@ -1,0 +1,41 @@
+//! What an Ingress says about its routes, beside where they lead.
+//!
+//! One policy for each Ingress, shared by all its rules. Backends know nothing of it, so that two
+//! Ingresses with different timeouts share the connections of their Service.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::Retries;
+use super::filter::Filter;
+use super::tls_redirect::{Hsts, TlsRedirect};
+
+/// Everything that an Ingress says about a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoutePolicy {
+    /// What is done with requests and responses, in this order.
+    pub filters: Box<[Filter]>,
+    /// How long endpoints are waited for.
+    pub timeouts: RouteTimeouts,
+    /// When requests are retried on another endpoint.
+    pub retries: Retries,
+    /// Bytes that the body of a request may have; 0: any number. `None`: as the operator says.
+    pub body_bytes_max: Option<u64>,
+    /// When clear-text requests are redirected to HTTPS.
+    pub tls_redirect: TlsRedirect,
+    /// The Strict-Transport-Security field of responses over TLS, where the host has a TLS section.
+    pub hsts: Option<Arc<Hsts>>,
+}
+
+/// How long endpoints are waited for, in seconds. `None`: as the operator says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteTimeouts {
+    /// For a connection.
+    pub connect: Option<NonZeroU32>,
+    /// Without a byte while a request is sent.
+    pub send: Option<NonZeroU32>,
+    /// Without a byte of the response, or in a tunnel.
+    pub read: Option<NonZeroU32>,
+    /// From a request's head to the end of its response, whatever moves.
+    pub request: Option<NonZeroU32>,
+}

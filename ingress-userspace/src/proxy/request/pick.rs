@@ -1,0 +1,60 @@
+//! The pick phase: which endpoint a request goes to first.
+
+use std::rc::Rc;
+
+use http::request;
+use ingress_core::ir::Balance;
+
+use crate::proxy::request::client::Client;
+use crate::proxy::request::error::Failure;
+use crate::proxy::upstream::affinity::Session;
+use crate::proxy::upstream::endpoint::Load;
+use crate::proxy::upstream::hash_key;
+use crate::proxy::upstream::pool::{Backend, Pick, Wish};
+use crate::proxy::worker::WorkerState;
+
+/// What a request asks of a pick: what it is hashed by, and where its session is.
+pub(crate) fn hint(
+    backend: &Backend,
+    session: Option<&Session>,
+    head: &request::Parts,
+    client: &Client,
+) -> Wish {
+    let key = match backend.balance() {
+        Balance::Hash(by) => Some(hash_key::key(by, head, client)),
+        Balance::LeastRequest | Balance::RoundRobin | Balance::PeakEwma => None,
+    };
+    Wish {
+        key,
+        endpoint: session.and_then(|session| session.endpoint),
+    }
+}
+
+/// An endpoint that may have one more request; waits until there is one.
+///
+/// # Errors
+///
+/// [`Failure::NoEndpoint`] for a backend without endpoints, [`Failure::Full`] where as many requests
+/// wait as may.
+pub(crate) async fn pick(
+    worker: &WorkerState,
+    backend: &Rc<Backend>,
+    wish: Wish,
+) -> Result<Load, Failure> {
+    let now = worker.timers.now();
+    match worker.pool.admit(backend, wish, worker.random(), now) {
+        Pick::Endpoint(load) => Ok(load),
+        Pick::Full => Box::pin(wait(worker, backend, wish)).await,
+        Pick::Nobody => Err(Failure::NoEndpoint),
+    }
+}
+
+async fn wait(worker: &WorkerState, backend: &Rc<Backend>, wish: Wish) -> Result<Load, Failure> {
+    worker.counters.upstream_queued.increment();
+    let waiting = worker.pool.wait(backend, wish, worker);
+    waiting.await.inspect_err(|failure| {
+        if matches!(failure, Failure::Full) {
+            worker.counters.upstream_rejections.increment();
+        }
+    })
+}

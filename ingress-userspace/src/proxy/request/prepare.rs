@@ -1,0 +1,88 @@
+//! The prepare phase: makes the head of a client's request the one for an endpoint.
+
+use std::rc::Rc;
+
+use http::header::HOST;
+use http::{HeaderValue, Method, request};
+use ingress_core::ir::UpstreamProtocol;
+
+use crate::proxy::downstream::connection::Connection;
+use crate::proxy::downstream::http2::Tunnel;
+use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::request::client::Client;
+use crate::proxy::request::error::{BadRequest, Failure};
+use crate::proxy::request::forwarded::Lines;
+use crate::proxy::request::head::{self, Rewritten};
+use crate::proxy::request::upgrade::Upgrade;
+use crate::proxy::tls::client_auth::Judgement;
+
+/// A request, apart from its head.
+pub(crate) struct Prepare<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) client: &'a Client,
+    pub(crate) account: &'a Account,
+    pub(crate) is_bodyless: bool,
+    /// What the client has shown, where that matters.
+    pub(crate) shown: Option<Rc<Judgement>>,
+    /// The host that the endpoint is told in place of the client's.
+    pub(crate) host: Option<HeaderValue>,
+}
+
+impl Prepare<'_> {
+    /// Rewrites the head, and returns what to switch to if the endpoint agrees, and the fields that
+    /// are written beside the head.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::BadRequest`] for a CONNECT that asks for no protocol, and for a host that HTTP/2
+    /// cannot carry.
+    pub(crate) fn run(
+        self,
+        head: &mut request::Parts,
+        protocol: UpstreamProtocol,
+        tunnel: Option<Tunnel>,
+    ) -> Result<(Option<Upgrade>, Option<Lines>), Failure> {
+        let mut upgrade = None;
+        if head.method == Method::CONNECT {
+            let nonce = self.connection.worker.nonce();
+            upgrade = tunnel.and_then(|tunnel| Upgrade::of_connect(head, tunnel, nonce));
+            upgrade.as_ref().ok_or(BadRequest::Connect)?;
+        }
+        let takes_lines = !protocol.is_multiplexed();
+        let (connection, client) = (self.connection, self.client);
+        let Rewritten {
+            protocols,
+            mut lines,
+        } = head::rewrite(head, connection, client, self.account, takes_lines);
+        if let Some(host) = self.host {
+            // It is written once: in the head, or beside it.
+            match lines.as_mut().and_then(|lines| lines.host.as_mut()) {
+                Some(beside) => *beside = host,
+                None => drop(head.headers.insert(HOST, host)),
+            }
+        }
+        if let Some(shown) = &self.shown {
+            shown.write(&mut head.headers);
+        }
+        if protocol.is_multiplexed() {
+            // Other upgrades are not for HTTP/2 (RFC 9113 §8.2.2), and a client may be ignored.
+            if let Some(protocols) = protocols.filter(|_| self.is_bodyless) {
+                upgrade = Upgrade::of_websocket(protocols, &head.headers);
+            }
+            head::rewrite_for_http2(head, protocol)?;
+            if let Some(upgrade) = &mut upgrade {
+                upgrade.connect(head);
+            }
+            return Ok((upgrade, None));
+        }
+        // Where a request with a body ends and a tunnel begins is for the endpoint to say; so the
+        // client may not ask (RFC 9110 §7.8 lets anybody ignore it).
+        if let Some(protocols) = protocols.filter(|_| self.is_bodyless) {
+            upgrade = Upgrade::of_http1(protocols);
+        }
+        if let Some(upgrade) = &upgrade {
+            upgrade.write(&mut head.headers);
+        }
+        Ok((upgrade, lines))
+    }
+}

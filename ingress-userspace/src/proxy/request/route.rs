@@ -1,0 +1,146 @@
+//! The route phase: which rule a request belongs to, by its authority and its normalised path.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request;
+use http_body::Body as _;
+use ingress_core::filter::Answer;
+use ingress_core::ir::{Conditions, Filter, Retries, RouteTimeouts};
+use ingress_core::route::normalise;
+
+use crate::proxy::downstream::client_body::Incoming;
+use crate::proxy::downstream::connection::Connection;
+use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::request::error::{BadRequest, Failure};
+use crate::proxy::request::head;
+use crate::proxy::table::slot::{Destination, RouteAction};
+use crate::proxy::tls::client_auth::Policy;
+use crate::proxy::upstream::pool::Backend;
+
+/// What the rule of a request says about it.
+pub(crate) struct RouteDecision<'a> {
+    /// The host and maybe a port, as the client sent it.
+    pub(crate) authority: &'a str,
+    /// The path after normalisation.
+    pub(crate) path: Cow<'a, [u8]>,
+    pub(crate) destination: Routed,
+    /// What clients have to show.
+    pub(crate) client_auth: Option<Arc<Policy>>,
+    /// `None`, as for most routes: there is nothing to do.
+    pub(crate) filters: Option<Arc<[Filter]>>,
+    pub(crate) timeouts: RouteTimeouts,
+    pub(crate) retries: Retries,
+    /// Bytes that the body may have.
+    pub(crate) body_bytes_max: u64,
+}
+
+/// Where a request goes.
+pub(crate) enum Routed {
+    Backend(Rc<Backend>),
+    Respond(Answer),
+    Unavailable,
+}
+
+/// Finds the rule of a request.
+///
+/// # Errors
+///
+/// [`Failure::BadRequest`] for a host or path that two readers could take differently,
+/// [`Failure::NoRoute`] where no rule matches, [`Failure::BodyTooLarge`] for a body that says of
+/// itself that it is.
+pub(crate) fn route<'a>(
+    connection: &Connection,
+    head: &'a request::Parts,
+    incoming: &Incoming,
+    account: &Account,
+) -> Result<RouteDecision<'a>, Failure> {
+    let worker = &connection.worker;
+    let authority = head::authority(head)?;
+    let path = normalise(head.uri.path().as_bytes()).map_err(BadRequest::Path)?;
+    let mut table = worker.table.borrow_mut();
+    let mut recent = worker.recent_routes.borrow_mut();
+    let meets = |conditions: &Conditions| is_met(conditions, head);
+    let route = table
+        .load()
+        .routes()
+        .find_recent(&mut recent, authority, &path, meets)
+        .ok_or(Failure::NoRoute)?;
+    let RouteAction {
+        destination,
+        client_auth,
+        filters,
+        labels,
+        slot,
+    } = &route.payload;
+    account.routed(labels, *slot);
+    let policy = &route.rule.policy;
+    let body_bytes_max = body_bytes_max(connection, policy.body_bytes_max, incoming)?;
+    Ok(RouteDecision {
+        authority,
+        path,
+        destination: match destination {
+            Destination::Backend(slot) => {
+                Routed::Backend(worker.pool.backend(slot, worker.timers.now()))
+            }
+            Destination::Split(split) => {
+                let slot = split.pick(worker.random());
+                Routed::Backend(worker.pool.backend(slot, worker.timers.now()))
+            }
+            Destination::Respond(answer) => Routed::Respond(answer.clone()),
+            Destination::Unavailable => Routed::Unavailable,
+        },
+        client_auth: client_auth.clone(),
+        filters: filters.clone(),
+        timeouts: policy.timeouts,
+        retries: policy.retries,
+        body_bytes_max,
+    })
+}
+
+/// Bytes that the body of a request may have; most requests have none, and nothing is looked up.
+fn body_bytes_max(
+    connection: &Connection,
+    configured: Option<u64>,
+    incoming: &Incoming,
+) -> Result<u64, Failure> {
+    if incoming.is_end_stream() {
+        return Ok(u64::MAX);
+    }
+    let default = connection.worker.client_limit.body_bytes_max();
+    let max = match configured.unwrap_or(default) {
+        0 => u64::MAX,
+        max => max,
+    };
+    if incoming.size_hint().lower() > max {
+        return Err(Failure::BodyTooLarge);
+    }
+    Ok(max)
+}
+
+/// Whether a request meets the conditions of a rule beside its path.
+fn is_met(conditions: &Conditions, head: &request::Parts) -> bool {
+    let Conditions {
+        method,
+        headers,
+        query,
+    } = conditions;
+    let is_method = method
+        .as_deref()
+        .is_none_or(|method| method == head.method.as_str());
+    let has_field = |name: &str, value: &str| {
+        let mut lines = head.headers.get_all(name).iter();
+        lines.any(|line| line.as_bytes() == value.as_bytes())
+    };
+    let parameters = head.uri.query().unwrap_or_default();
+    let has_parameter = |name: &str, value: &str| {
+        let mut all = parameters.split('&');
+        all.any(|parameter| parameter.split_once('=') == Some((name, value)))
+    };
+    is_method
+        && headers
+            .iter()
+            .all(|field| has_field(&field.name, &field.value))
+        && query.iter().all(|one| has_parameter(&one.name, &one.value))
+}
