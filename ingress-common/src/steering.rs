@@ -15,6 +15,9 @@ pub const fn mapped(v4: [u8; 4]) -> Address {
     ]
 }
 
+/// Entries that the `VLANS` map has room for.
+pub const VLANS_MAX: u32 = 4096;
+
 /// Value of the `STEERED_DEVICES` map: replies to upstream connections are taken from the device.
 pub const REPLIES: u32 = 1;
 
@@ -46,6 +49,8 @@ abi! {
         pub upstream_port_max: u16,
         /// Id of the ingress netns, as seen from the host's.
         pub ingress_netns: u32,
+        /// What nobody else knows, for the choice of workers.
+        pub hash_key: [u32; 2],
     }
 
     /// A fragmented datagram of a steered flow: key of the `FRAGMENTS` map.
@@ -56,10 +61,22 @@ abi! {
         pub destination: Address,
         /// Identification, network byte order; IPv4 uses the last two bytes.
         pub id: [u8; 4],
-        /// IP protocol number of the payload; 0 in IPv6, whose later fragments do not tell it.
+        /// IP protocol number that every fragment tells: in IPv6 that of its first header that is
+        /// cut, which may be an extension header.
         pub protocol: u8,
         /// Always 0.
         pub reserved: [u8; 3],
+    }
+
+    /// A tag on frames of a device: key of the `VLANS` map, whose value is the device (ifindex)
+    /// that the host takes them on.
+    pub struct Vlan {
+        /// The device (ifindex) that the tagged frames come in on.
+        pub parent: u32,
+        /// `EtherType` of the tag, host byte order: 0x8100 or 0x88a8.
+        pub ether_type: u16,
+        /// VLAN identifier, host byte order.
+        pub id: u16,
     }
 }
 

@@ -129,6 +129,8 @@ reasons! {
     /// Addressed to a frontend, through a device of which only replies are taken: the host's
     /// policies for pods judge it.
     PodClient = 27, Pass, "pod_client";
+    /// Has a VLAN tag for which the host has no device.
+    ForeignVlan = 28, Pass, "foreign_vlan";
 }
 
 /// Reasons that the counter map has room for, for each program.

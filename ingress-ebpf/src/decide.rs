@@ -4,11 +4,11 @@
 //! passed, and a connection stays with the stack that accepted it: inside a connection the sockets
 //! of both stacks are asked, never a port alone.
 
-use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings};
+use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings, Vlan};
 use ingress_common::verdict::Reason;
 
 use crate::packet::Packet;
-use crate::parse::{self, End, Fragment, Network, Transport, Version, protocol};
+use crate::parse::{self, End, Fragment, Network, Tag, Transport, protocol};
 
 /// Where clients reach us, wherever it is kept.
 pub trait Frontends {
@@ -20,8 +20,10 @@ pub trait Frontends {
 pub trait Tables: Frontends {
     /// Whether upstream connections leave from this address.
     fn is_upstream_source(&self, address: &Address) -> bool;
-    /// Whether the first fragment of this datagram was steered.
-    fn is_steered_datagram(&self, datagram: &FragmentedDatagram) -> bool;
+    /// Nanoseconds since the first fragment of this datagram was steered.
+    fn first_fragment_age(&self, datagram: &FragmentedDatagram) -> Option<u64>;
+    /// The device that the host takes frames with a tag on.
+    fn vlan_device(&self, vlan: &Vlan) -> Option<u32>;
     /// Whether a worker listens for this group.
     fn is_listening(&self, group: u32) -> bool;
     /// Whether any connection may belong to a listener of the host.
@@ -120,10 +122,38 @@ pub fn steer(
             icmp_error(protocol, &quoted, scope, settings, tables)
         }
         Transport::None => match datagram(network) {
-            Some(key) if tables.is_steered_datagram(&key) => Reason::Fragment,
+            Some(key)
+                if tables
+                    .first_fragment_age(&key)
+                    .is_some_and(|age| age < FRAGMENT_AGE_MAX) =>
+            {
+                Reason::Fragment
+            }
             _ => Reason::UnknownFragment,
         },
     }
+}
+
+/// Whether the host would take a frame that came in on a device (ifindex) with these tags,
+/// outermost first: for each there has to be a device.
+#[inline(always)]
+pub fn is_taken(ifindex: u32, tags: [Tag; 3], tables: &impl Tables) -> bool {
+    let mut parent = ifindex;
+    for Tag { ether_type, id } in tags {
+        if id == 0 {
+            continue;
+        }
+        let vlan = Vlan {
+            parent,
+            ether_type,
+            id,
+        };
+        match tables.vlan_device(&vlan) {
+            Some(device) => parent = device,
+            None => return false,
+        }
+    }
+    true
 }
 
 #[inline(always)]
@@ -215,18 +245,14 @@ fn icmp_error(
 /// The datagram that a fragment belongs to; `None` for a whole packet.
 #[inline(always)]
 pub fn datagram(network: &Network) -> Option<FragmentedDatagram> {
-    let (Fragment::First(id) | Fragment::Later(id)) = network.fragment else {
+    let (Fragment::First(identity) | Fragment::Later(identity)) = network.fragment else {
         return None;
     };
     Some(FragmentedDatagram {
         source: network.source,
         destination: network.destination,
-        id,
-        protocol: match network.version {
-            Version::V4 => network.protocol,
-            // Only the first fragment says what the whole datagram carries (RFC 8200 §4.5).
-            Version::V6 => 0,
-        },
+        id: identity.id,
+        protocol: identity.protocol,
         reserved: [0; 3],
     })
 }
@@ -304,6 +330,9 @@ fn is_upstream(local: &End, settings: &Settings, tables: &impl Tables) -> bool {
         && tables.is_upstream_source(&local.address)
 }
 
+/// How long a first fragment is remembered, in nanoseconds: as long as Linux waits for the others of
+/// IPv4 (`net.ipv4.ipfrag_time`).
+const FRAGMENT_AGE_MAX: u64 = 30_000_000_000;
 const TCP_BYTES: usize = 20;
 const TCP_FIN: u8 = 0x01;
 const TCP_SYN: u8 = 0x02;

@@ -1,6 +1,7 @@
 //! The half of the kernel side that does not know it is in a kernel.
 //!
-//! `packet` reads bytes, `parse` makes headers of them, `decide` makes a verdict of those. All of
+//! `packet` reads bytes, `parse` makes headers of them, `decide` makes a reason of those, `choose`
+//! knows the workers that a connection may go to. All of
 //! it is tested on the host; `main.rs` and the program files beside it are the only code that
 //! touches helpers and maps.
 #![no_std]
@@ -12,6 +13,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod choose;
 pub mod decide;
 pub mod packet;
 pub mod parse;

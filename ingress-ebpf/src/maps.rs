@@ -2,7 +2,7 @@
 //!
 //! All are pinned by name, so that they outlive the daemon and a new version adopts them.
 
-use aya_ebpf::helpers::{bpf_map_lookup_elem, bpf_sk_release};
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, SockMap};
 use aya_ebpf::programs::TcContext;
@@ -11,7 +11,7 @@ use ingress_common::socket::{
     listener_index,
 };
 use ingress_common::steering::{
-    Address, CLIENTS_AND_REPLIES, FragmentedDatagram, Frontend, REPLIES, Settings,
+    Address, CLIENTS_AND_REPLIES, FragmentedDatagram, Frontend, REPLIES, Settings, VLANS_MAX, Vlan,
 };
 use ingress_common::verdict::{Program, REASONS_MAX, Reason, counter_index};
 use ingress_ebpf::decide::{Connection, Frontends, Scope, Socket, Stack, Tables};
@@ -36,10 +36,15 @@ pub(crate) static UPSTREAM_SOURCES: HashMap<Address, u32> = HashMap::pinned(64, 
 #[map]
 pub(crate) static STEERED_DEVICES: HashMap<u32, u32> = HashMap::pinned(4096, BPF_F_NO_PREALLOC);
 
-/// Fragmented datagrams whose first fragment was steered. The oldest make room; steer writes and
-/// reads it.
+/// Fragmented datagrams whose first fragment was steered, and when (`CLOCK_MONOTONIC`, in
+/// nanoseconds). The oldest make room; steer writes and reads it.
 #[map]
-pub(crate) static FRAGMENTS: LruHashMap<FragmentedDatagram, u32> = LruHashMap::pinned(4096, 0);
+pub(crate) static FRAGMENTS: LruHashMap<FragmentedDatagram, u64> = LruHashMap::pinned(4096, 0);
+
+/// VLANs of steered devices, and the devices (ifindex) that the host takes their frames on. Written
+/// by user space, read by steer.
+#[map]
+pub(crate) static VLANS: HashMap<Vlan, u32> = HashMap::pinned(VLANS_MAX, BPF_F_NO_PREALLOC);
 
 /// Ports and their listener group. Written by user space, read by dispatch.
 #[map]
@@ -172,8 +177,16 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn is_steered_datagram(&self, datagram: &FragmentedDatagram) -> bool {
-        FRAGMENTS.get_ptr(datagram).is_some()
+    fn first_fragment_age(&self, datagram: &FragmentedDatagram) -> Option<u64> {
+        // SAFETY: the value is one aligned word, and the helper takes no arguments.
+        let (since, now) = unsafe { (*FRAGMENTS.get(datagram)?, bpf_ktime_get_ns()) };
+        Some(now.saturating_sub(since))
+    }
+
+    #[inline(always)]
+    fn vlan_device(&self, vlan: &Vlan) -> Option<u32> {
+        // SAFETY: the value is one aligned word.
+        unsafe { VLANS.get(vlan) }.copied()
     }
 
     #[inline(always)]

@@ -34,10 +34,19 @@ pub enum Version {
 pub enum Fragment {
     /// Not fragmented.
     Whole,
-    /// The first fragment, with the identification in network byte order.
-    First([u8; 4]),
+    /// The first fragment.
+    First(Identity),
     /// A later one: it has no ports.
-    Later([u8; 4]),
+    Later(Identity),
+}
+
+/// What all fragments of a datagram tell of it, besides its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Identification, network byte order; IPv4 uses the last two bytes.
+    pub id: [u8; 4],
+    /// IP protocol number of what is cut: in IPv6 the next header of the fragment header.
+    pub protocol: u8,
 }
 
 /// One end of a flow.
@@ -114,13 +123,43 @@ pub enum Transport {
     None,
 }
 
-/// The `EtherType` and the number of tags before it.
+/// The `EtherType` and the tags before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     /// `EtherType` after the last tag.
     pub ether_type: u16,
     /// Bytes from the Ethernet header to its payload.
     pub payload: usize,
+    /// The tags that are there, outermost first.
+    pub tags: [Tag; VLAN_TAGS_MAX],
+}
+
+/// A VLAN tag, or room for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// `EtherType`: 0x8100 or 0x88a8.
+    pub ether_type: u16,
+    /// VLAN identifier; 0 where there is no tag, or one that only says how urgent the frame is
+    /// (IEEE 802.1Q §9.6).
+    pub id: u16,
+}
+
+impl Tag {
+    /// No tag.
+    pub const NONE: Self = Self {
+        ether_type: 0,
+        id: 0,
+    };
+
+    /// From its type and its control information.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(ether_type: u16, control: u16) -> Self {
+        Self {
+            ether_type,
+            id: control & VLAN_ID,
+        }
+    }
 }
 
 /// All headers of a packet.
@@ -140,6 +179,7 @@ impl Headers {
         link: Link {
             ether_type: 0,
             payload: 0,
+            tags: [Tag::NONE; VLAN_TAGS_MAX],
         },
         network: Network {
             version: Version::V4,
@@ -159,11 +199,14 @@ impl Headers {
 pub fn link<P: Packet + ?Sized>(packet: &P) -> Result<Link, Reason> {
     let mut ether_type = u16::from_be_bytes(packet.load(12).ok_or(Reason::Unparsable)?);
     let mut payload = ETHERNET_BYTES;
-    for _ in 0..VLAN_TAGS_MAX {
+    let mut tags = [Tag::NONE; VLAN_TAGS_MAX];
+    for tag in &mut tags {
         if ether_type != ETHER_TYPE_VLAN && ether_type != ETHER_TYPE_QINQ {
             break;
         }
-        ether_type = u16::from_be_bytes(packet.load(payload + 2).ok_or(Reason::Unparsable)?);
+        let [a, b, c, d] = packet.load(payload).ok_or(Reason::Unparsable)?;
+        *tag = Tag::new(ether_type, u16::from_be_bytes([a, b]));
+        ether_type = u16::from_be_bytes([c, d]);
         payload += VLAN_TAG_BYTES;
     }
     if ether_type == ETHER_TYPE_VLAN || ether_type == ETHER_TYPE_QINQ {
@@ -172,15 +215,27 @@ pub fn link<P: Packet + ?Sized>(packet: &P) -> Result<Link, Reason> {
     Ok(Link {
         ether_type,
         payload,
+        tags,
     })
 }
 
 /// Reads the IP header with its options or extension headers.
 #[inline(always)]
 pub fn network<P: Packet + ?Sized>(packet: &P, link: Link) -> Result<Network, Reason> {
+    let mut network = Headers::NONE.network;
+    read_network(packet, link, &mut network).map(|()| network)
+}
+
+/// Reads the IP header with its options or extension headers to where it stays.
+#[inline(always)]
+pub fn read_network<P: Packet + ?Sized>(
+    packet: &P,
+    link: Link,
+    network: &mut Network,
+) -> Result<(), Reason> {
     match link.ether_type {
-        ETHER_TYPE_IPV4 => ipv4(packet, link.payload),
-        ETHER_TYPE_IPV6 => ipv6(packet, link.payload),
+        ETHER_TYPE_IPV4 => ipv4(packet, link.payload, network),
+        ETHER_TYPE_IPV6 => ipv6(packet, link.payload, network),
         _ => Err(Reason::NotIp),
     }
 }
@@ -229,21 +284,29 @@ pub fn read_transport<P: Packet + ?Sized>(
 }
 
 #[inline(always)]
-fn ipv4<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Network, Reason> {
+fn ipv4<P: Packet + ?Sized>(
+    packet: &P,
+    offset: usize,
+    network: &mut Network,
+) -> Result<(), Reason> {
     let head: [u8; IPV4_BYTES] = packet.load(offset).ok_or(Reason::Unparsable)?;
     let header_bytes = ipv4_header_bytes(head[0])?;
-    let id = [0, 0, head[4], head[5]];
+    let identity = Identity {
+        id: [0, 0, head[4], head[5]],
+        protocol: head[9],
+    };
     let more = head[6] & IPV4_MORE_FRAGMENTS != 0;
     let position = u16::from_be_bytes([head[6] & IPV4_FRAGMENT_OFFSET, head[7]]);
-    Ok(Network {
+    *network = Network {
         version: Version::V4,
         offset,
         payload: offset + header_bytes,
         protocol: head[9],
-        fragment: fragment(position, more, id),
+        fragment: fragment(position, more, identity),
         source: mapped([head[12], head[13], head[14], head[15]]),
         destination: mapped([head[16], head[17], head[18], head[19]]),
-    })
+    };
+    Ok(())
 }
 
 /// The length of an IPv4 header that begins with this byte.
@@ -257,7 +320,11 @@ fn ipv4_header_bytes(first: u8) -> Result<usize, Reason> {
 }
 
 #[inline(always)]
-fn ipv6<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Network, Reason> {
+fn ipv6<P: Packet + ?Sized>(
+    packet: &P,
+    offset: usize,
+    network: &mut Network,
+) -> Result<(), Reason> {
     let head: [u8; 8] = packet.load(offset).ok_or(Reason::Unparsable)?;
     if head[0] >> 4 != 6 {
         return Err(Reason::Unparsable);
@@ -269,19 +336,23 @@ fn ipv6<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Network, Reason
         payload: offset + IPV6_BYTES,
         position: 0,
         more: false,
-        id: [0; 4],
+        identity: Identity {
+            id: [0; 4],
+            protocol: 0,
+        },
     };
     for _ in 0..WALK_STEPS_MAX {
         if !walk.step(packet)? {
-            return Ok(Network {
+            *network = Network {
                 version: Version::V6,
                 offset,
                 payload: walk.payload,
                 protocol: walk.protocol,
-                fragment: fragment(walk.position, walk.more, walk.id),
+                fragment: fragment(walk.position, walk.more, walk.identity),
                 source,
                 destination,
-            });
+            };
+            return Ok(());
         }
     }
     Err(Reason::TooDeep)
@@ -294,7 +365,7 @@ struct Walk {
     payload: usize,
     position: u16,
     more: bool,
-    id: [u8; 4],
+    identity: Identity,
 }
 
 impl Walk {
@@ -319,7 +390,10 @@ impl Walk {
                 let bits = u16::from_be_bytes([head[2], head[3]]);
                 self.position = bits >> 3;
                 self.more = bits & 1 != 0;
-                self.id = [head[4], head[5], head[6], head[7]];
+                self.identity = Identity {
+                    id: [head[4], head[5], head[6], head[7]],
+                    protocol: head[0],
+                };
                 8
             }
             // RFC 4302 §2.2 counts in 4-byte units.
@@ -331,11 +405,11 @@ impl Walk {
 }
 
 #[inline(always)]
-fn fragment(position: u16, more: bool, id: [u8; 4]) -> Fragment {
+fn fragment(position: u16, more: bool, identity: Identity) -> Fragment {
     match (position, more) {
         (0, false) => Fragment::Whole,
-        (0, true) => Fragment::First(id),
-        _ => Fragment::Later(id),
+        (0, true) => Fragment::First(identity),
+        _ => Fragment::Later(identity),
     }
 }
 
@@ -409,6 +483,7 @@ fn is_icmpv6_error(kind: u8) -> bool {
 
 const ETHERNET_BYTES: usize = 14;
 const VLAN_TAG_BYTES: usize = 4;
+const VLAN_ID: u16 = 0x0fff;
 const VLAN_TAGS_MAX: usize = 2;
 const ETHER_TYPE_IPV4: u16 = 0x0800;
 const ETHER_TYPE_IPV6: u16 = 0x86dd;

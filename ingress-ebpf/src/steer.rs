@@ -3,13 +3,13 @@
 //! Everything else goes to the host stack untouched. Which is which says `decide`; here is what
 //! follows from it.
 
-use aya_ebpf::helpers::{bpf_redirect_peer, bpf_skb_vlan_pop};
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_redirect_peer, bpf_skb_vlan_pop};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
 use ingress_common::steering::Settings;
 use ingress_common::verdict::{Program, Reason, Verdict};
 use ingress_ebpf::decide::{self, Scope};
-use ingress_ebpf::parse::{self, Fragment, Headers, Network};
+use ingress_ebpf::parse::{self, Fragment, Headers, Network, Tag};
 
 use crate::NEXT;
 use crate::context::{SkbPacket, skb, skb_ptr};
@@ -29,7 +29,9 @@ pub(crate) fn run(ctx: &TcContext) -> (Reason, i32) {
         return (Reason::NotReady, NEXT);
     };
     let mut headers = Headers::NONE;
-    let read = read_network(ctx, &mut headers).and_then(|()| read_transport(ctx, &mut headers));
+    let read = read_link(ctx, &mut headers)
+        .and_then(|()| read_network(ctx, &mut headers))
+        .and_then(|()| read_transport(ctx, &mut headers));
     if let Err(reason) = read {
         return (reason, NEXT);
     }
@@ -37,14 +39,17 @@ pub(crate) fn run(ctx: &TcContext) -> (Reason, i32) {
     (reason, act(ctx, settings, &headers, reason))
 }
 
-/// A function of its own, as the next two are: what it needs of the 512 bytes of stack is free
+/// A function of its own, as the next ones are: what it needs of the 512 bytes of stack is free
 /// again when it returns.
 #[inline(never)]
-fn read_network(ctx: &TcContext, headers: &mut Headers) -> Result<(), Reason> {
-    let packet = SkbPacket(ctx);
-    headers.link = parse::link(&packet)?;
-    headers.network = parse::network(&packet, headers.link)?;
+fn read_link(ctx: &TcContext, headers: &mut Headers) -> Result<(), Reason> {
+    headers.link = parse::link(&SkbPacket(ctx))?;
     Ok(())
+}
+
+#[inline(never)]
+fn read_network(ctx: &TcContext, headers: &mut Headers) -> Result<(), Reason> {
+    parse::read_network(&SkbPacket(ctx), headers.link, &mut headers.network)
 }
 
 #[inline(never)]
@@ -62,6 +67,10 @@ fn judge(ctx: &TcContext, headers: &Headers, scope: Scope, settings: &Settings) 
         version: headers.network.version,
         ingress: settings.ingress_netns,
     };
+    let [outer, inner] = headers.link.tags;
+    if !decide::is_taken(skb(ctx).ifindex, [tag(ctx), outer, inner], &tables) {
+        return Reason::ForeignVlan;
+    }
     let reason = decide::steer(
         &headers.network,
         &headers.transport,
@@ -69,9 +78,7 @@ fn judge(ctx: &TcContext, headers: &Headers, scope: Scope, settings: &Settings) 
         settings,
         &tables,
     );
-    if reason.verdict() == Verdict::Redirect {
-        remember_fragment(&headers.network);
-    }
+    note_fragment(&headers.network, reason);
     reason
 }
 
@@ -99,21 +106,37 @@ fn leave_to_host(ctx: &TcContext) {
     }
 }
 
-/// Lets later fragments of a steered datagram follow; they have no ports.
+/// Lets later fragments, which have no ports, go where the first one goes: identifications are used
+/// again, so what an earlier datagram has left is forgotten.
 #[inline(always)]
-fn remember_fragment(network: &Network) {
+fn note_fragment(network: &Network, reason: Reason) {
     if let Fragment::First(_) = network.fragment
         && let Some(datagram) = decide::datagram(network)
     {
         // A full LRU map makes room by itself; an error would only cost this datagram.
-        let _ = FRAGMENTS.insert(datagram, 1, 0);
+        if reason.verdict() == Verdict::Redirect {
+            // SAFETY: the helper takes no arguments.
+            let now = unsafe { bpf_ktime_get_ns() };
+            let _ = FRAGMENTS.insert(datagram, now, 0);
+        } else {
+            let _ = FRAGMENTS.remove(datagram);
+        }
     }
+}
+
+/// The outer tag, which is usually in the metadata of the buffer, where parsing does not see it.
+#[inline(always)]
+fn tag(ctx: &TcContext) -> Tag {
+    let skb = skb(ctx);
+    if skb.vlan_present == 0 {
+        return Tag::NONE;
+    }
+    Tag::new(u16::from_be(skb.vlan_proto as u16), skb.vlan_tci as u16)
 }
 
 /// Removes VLAN tags: the ingress netns has no VLAN devices.
 #[inline(always)]
 fn strip_tags(ctx: &TcContext, link_bytes: usize) {
-    // The outer tag is usually in the metadata of the buffer, where parsing does not see it.
     let mut tags = (link_bytes - 14) / 4;
     if skb(ctx).vlan_present != 0 {
         tags += 1;

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -199,6 +199,7 @@ impl Datapath {
             upstream_port_min: settings.upstream_ports.min,
             upstream_port_max: settings.upstream_ports.max,
             ingress_netns,
+            hash_key: hash_key()?,
         })?;
         let datapath = Self {
             settings,
@@ -313,6 +314,7 @@ impl Datapath {
             .devices
             .refresh(&mut self.object, &self.netlink, endpoints)
             .await?;
+        self.maps.set_vlans(self.devices.vlans())?;
         self.maps.set_steered_devices(&self.devices.steered())?;
         self.maps.apply(&Plan::new(&addresses, &self.listeners))?;
         if !std::mem::replace(&mut self.is_steering, true) {
@@ -367,8 +369,9 @@ impl Datapath {
         drop(self.maps);
         drop(self.object);
         gate::close(&self.settings.gate, &self.netlink).await?;
-        fs::remove_dir_all(&self.settings.bpffs).map_err(io_error("remove the pins"))?;
-        Namespace::remove(&self.settings.netns).map_err(io_error("remove the ingress netns"))
+        Namespace::remove(&self.settings.netns).map_err(io_error("remove the ingress netns"))?;
+        // The last, for another daemon may begin once it has the name of this directory.
+        remove_pins(&self.settings.bpffs).map_err(io_error("remove the pins"))
     }
 }
 
@@ -388,6 +391,24 @@ impl Pins {
         }
         Ok(pins)
     }
+}
+
+/// Removes the pins and their directory, unless that is where a container has mounted the host's.
+fn remove_pins(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// What clients can't know.
+fn hash_key() -> Result<[u32; 2], DatapathError> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| io::Error::other("there is no randomness"))
+        .map_err(io_error("make the key of the hash"))?;
+    let [a, b, c, d, e, f, g, h] = bytes;
+    Ok([[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes))
 }
 
 fn io_error(attempt: &'static str) -> impl FnOnce(io::Error) -> DatapathError {

@@ -156,6 +156,15 @@ impl Packet {
         frame
     }
 
+    /// Protocol number of the first header that fragments cut, which all of them tell.
+    pub fn next_of_cut(&self) -> u8 {
+        let cut = self.extensions.get(self.before_cut);
+        cut.map_or_else(
+            || self.transport.protocol(self.source),
+            |extension| extension.number(),
+        )
+    }
+
     /// The packet without its Ethernet header, as ICMP errors quote it.
     pub fn ip_bytes(&self) -> Vec<u8> {
         let transport = self.transport.bytes(self.source, self.destination);

@@ -3,18 +3,23 @@
 use std::collections::{HashMap, HashSet};
 use std::vec::Vec;
 
-use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings, mapped};
+use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings, Vlan, mapped};
 use ingress_common::verdict::{Reason, Verdict};
 use proptest::prelude::*;
 
 use super::Scope::{ClientsAndReplies as CLIENTS_AND_REPLIES, Replies as REPLIES};
-use super::{Connection, Frontends, Socket, Stack, Tables, datagram, guard, steer};
-use crate::parse::{End, Fragment, Network, Transport, Version, protocol};
+use super::{
+    Connection, FRAGMENT_AGE_MAX, Frontends, Socket, Stack, Tables, datagram, guard, is_taken,
+    steer,
+};
+use crate::parse::{End, Fragment, Identity, Network, Tag, Transport, Version, protocol};
 
 /// A node at one address, with one TCP and one UDP frontend of group 3.
 #[derive(Default)]
 struct Node {
-    steered: HashSet<FragmentedDatagram>,
+    /// Ages of first fragments.
+    steered: HashMap<FragmentedDatagram, u64>,
+    vlans: HashMap<Vlan, u32>,
     sockets: HashMap<(Stack, Connection), Socket>,
     cookies: HashSet<Connection>,
     is_listening: bool,
@@ -41,8 +46,12 @@ impl Tables for Node {
         *address == NODE
     }
 
-    fn is_steered_datagram(&self, datagram: &FragmentedDatagram) -> bool {
-        self.steered.contains(datagram)
+    fn first_fragment_age(&self, datagram: &FragmentedDatagram) -> Option<u64> {
+        self.steered.get(datagram).copied()
+    }
+
+    fn vlan_device(&self, vlan: &Vlan) -> Option<u32> {
+        self.vlans.get(vlan).copied()
     }
 
     fn is_listening(&self, group: u32) -> bool {
@@ -316,32 +325,78 @@ fn an_icmp_error_about_datagrams_goes_to_the_socket_that_they_are_sent_from() {
 }
 
 #[test]
-fn a_later_fragment_follows_a_remembered_first_one() {
-    let first = network(protocol::UDP, Fragment::First([0, 0, 1, 2]));
-    let later = network(protocol::UDP, Fragment::Later([0, 0, 1, 2]));
+fn a_later_fragment_follows_a_first_one_for_half_a_minute() {
+    let first = network(protocol::UDP, Fragment::First(identity(protocol::UDP)));
+    let later = network(protocol::UDP, Fragment::Later(identity(protocol::UDP)));
     let mut node = Node::default();
     let decide = |node: &Node| decide(node, &later, Transport::None);
     assert_eq!(decide(&node), Reason::UnknownFragment);
-    node.steered.extend(datagram(&first));
-    assert_eq!(decide(&node), Reason::Fragment);
+    let first = datagram(&first).unwrap();
+    for (age, expected) in [
+        (0, Reason::Fragment),
+        (FRAGMENT_AGE_MAX - 1, Reason::Fragment),
+        (FRAGMENT_AGE_MAX, Reason::UnknownFragment),
+        (u64::MAX, Reason::UnknownFragment),
+    ] {
+        node.steered.insert(first, age);
+        assert_eq!(decide(&node), expected, "after {age} ns");
+    }
+}
+
+fn identity(protocol: u8) -> Identity {
+    Identity {
+        id: [0, 0, 1, 2],
+        protocol,
+    }
 }
 
 #[test]
-fn ipv4_datagrams_differ_by_protocol_and_ipv6_datagrams_do_not() {
-    let key = |version, protocol| {
-        let fragment = Fragment::Later([0, 0, 0, 1]);
+fn datagrams_differ_by_what_their_fragments_say_they_carry() {
+    let key = |version, of_fragments| {
+        let fragment = Fragment::Later(identity(of_fragments));
         datagram(&Network {
             version,
-            ..network(protocol, fragment)
+            // What is found behind further headers, which later fragments do not have.
+            ..network(protocol::UDP, fragment)
         })
     };
-    assert_ne!(
-        key(Version::V4, protocol::TCP),
-        key(Version::V4, protocol::UDP)
-    );
-    // RFC 8200 §4.5: the next headers of fragments of one packet may differ.
-    assert_eq!(key(Version::V6, protocol::UDP), key(Version::V6, 60));
+    for version in [Version::V4, Version::V6] {
+        assert_ne!(key(version, protocol::TCP), key(version, protocol::UDP));
+        assert_eq!(key(version, 60), key(version, 60));
+    }
     assert_eq!(datagram(&network(protocol::UDP, Fragment::Whole)), None);
+}
+
+#[test]
+fn a_tagged_frame_is_taken_where_there_is_a_device_for_each_tag() {
+    let vlan = |parent, ether_type, id| Vlan {
+        parent,
+        ether_type,
+        id,
+    };
+    let node = Node {
+        vlans: HashMap::from([(vlan(2, 0x8100, 7), 5), (vlan(5, 0x8100, 8), 6)]),
+        ..Node::default()
+    };
+    let tag = |id| Tag::new(0x8100, id);
+    let none = Tag::NONE;
+    for (tags, expected) in [
+        ([none, none, none], true),
+        ([tag(7), none, none], true),
+        // Where the kernel has left it in the packet.
+        ([none, tag(7), none], true),
+        ([tag(7), tag(8), none], true),
+        // The bits above those of the identifier, and a tag that has no identifier.
+        ([tag(0xe007), none, none], true),
+        ([tag(0xe000), tag(7), none], true),
+        ([tag(8), none, none], false),
+        ([tag(7), tag(7), none], false),
+        ([tag(7), tag(8), tag(9)], false),
+        ([Tag::new(0x88a8, 7), none, none], false),
+    ] {
+        assert_eq!(is_taken(2, tags, &node), expected, "{tags:?}");
+    }
+    assert!(!is_taken(3, [tag(7), none, none], &node), "another device");
 }
 
 /// An Ethernet frame with an IPv4 packet to the frontend, cut after `payload_bytes` of TCP.
@@ -422,6 +477,7 @@ const SETTINGS: Settings = Settings {
     upstream_port_min: 20_000,
     upstream_port_max: 29_999,
     ingress_netns: 0,
+    hash_key: [0; 2],
 };
 const NODE: Address = mapped([192, 0, 2, 1]);
 const CLIENT: Address = mapped([198, 51, 100, 7]);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ingress_common::steering::{CLIENTS_AND_REPLIES, REPLIES};
+use ingress_common::steering::{CLIENTS_AND_REPLIES, REPLIES, VLANS_MAX, Vlan};
 use serde::Serialize;
 use tracing::{info, warn};
 
@@ -62,6 +62,7 @@ pub struct Devices {
     guard: GuardMode,
     tc: TcMode,
     pod_clients: PodClients,
+    vlans: BTreeMap<Vlan, u32>,
     attached: BTreeMap<u32, Attached>,
 }
 
@@ -81,6 +82,7 @@ impl Devices {
             guard: settings.guard,
             tc: settings.tc,
             pod_clients: settings.pod_clients,
+            vlans: BTreeMap::new(),
             attached: BTreeMap::new(),
         }
     }
@@ -125,6 +127,7 @@ impl Devices {
             }
         }
         self.forget_gone(&links);
+        self.vlans = vlans(&links, &self.steered());
         let addresses = self.own_addresses(netlink, &links, &uplinks).await?;
         let steered = self.steered();
         let is_direct =
@@ -164,6 +167,11 @@ impl Devices {
         steered
             .map(|(index, device)| (*index, taken(device)))
             .collect()
+    }
+
+    /// VLANs on steered devices, with the devices (ifindex) that the host takes their frames on.
+    pub fn vlans(&self) -> &BTreeMap<Vlan, u32> {
+        &self.vlans
     }
 
     /// Everything that is attached to devices.
@@ -295,5 +303,62 @@ impl Devices {
     }
 }
 
+/// VLAN devices on these devices, and on VLAN devices on them; no more than there is room for.
+fn vlans(links: &[Link], on: &BTreeMap<u32, u32>) -> BTreeMap<Vlan, u32> {
+    let on_devices = |parents: &BTreeSet<u32>| -> Vec<(Vlan, u32)> {
+        let vlans = links
+            .iter()
+            .filter_map(|link| Some((link.vlan?, link.index)));
+        vlans
+            .filter(|(vlan, _)| parents.contains(&vlan.parent))
+            .collect()
+    };
+    let outer = on_devices(&on.keys().copied().collect());
+    let inner = on_devices(&outer.iter().map(|(_, index)| *index).collect());
+    outer
+        .into_iter()
+        .chain(inner)
+        .take(VLANS_MAX as usize)
+        .collect()
+}
+
 /// Ethernet's, where there is no uplink yet.
 const MTU_DEFAULT: u32 = 1500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, vlan: Option<(u32, u16)>) -> Link {
+        Link {
+            index,
+            name: String::new(),
+            mac: Vec::new(),
+            mtu: 1500,
+            peer_netns: None,
+            is_ethernet: true,
+            vlan: vlan.map(|(parent, id)| Vlan {
+                parent,
+                ether_type: 0x8100,
+                id,
+            }),
+        }
+    }
+
+    #[test]
+    fn vlans_of_steered_devices_are_known_two_tags_deep() {
+        let links = [
+            link(2, None),
+            link(3, None),
+            link(4, Some((2, 7))),
+            link(5, Some((4, 8))),
+            link(6, Some((3, 7))),
+        ];
+        let vlans = vlans(&links, &BTreeMap::from([(2, CLIENTS_AND_REPLIES)]));
+        let known: Vec<_> = vlans
+            .into_iter()
+            .map(|(vlan, device)| (vlan.parent, vlan.id, device))
+            .collect();
+        assert_eq!(known, [(2, 7, 4), (4, 8, 5)]);
+    }
+}

@@ -6,11 +6,12 @@ use std::os::fd::AsFd as _;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use aya::Pod;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, SockMap};
 use ingress_common::socket::{
     CONNECTION_CELLS, HOST_CONNECTIONS, LEFT_TO_HOST, Port, WORKERS_MAX, listener_index,
 };
-use ingress_common::steering::{Address, Frontend, Settings};
+use ingress_common::steering::{Address, Frontend, Settings, Vlan};
 use ingress_common::verdict::{Program, Reason, counter_index};
 use ingress_core::plan::{Operation, Plan, diff};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -33,6 +34,7 @@ pub(super) struct Maps {
     frontends: HashMap<MapData, Frontend, u32>,
     upstream_sources: HashMap<MapData, Address, u32>,
     steered_devices: HashMap<MapData, u32, u32>,
+    vlans: HashMap<MapData, Vlan, u32>,
     ports: HashMap<MapData, Port, u32>,
     listeners: SockMap<MapData>,
     counters: PerCpuArray<MapData, u64>,
@@ -59,6 +61,7 @@ impl Maps {
             frontends: object.take_map("FRONTENDS")?,
             upstream_sources: object.take_map("UPSTREAM_SOURCES")?,
             steered_devices: object.take_map("STEERED_DEVICES")?,
+            vlans: object.take_map("VLANS")?,
             ports: object.take_map("PORTS")?,
             listeners: object.take_map("LISTENERS")?,
             counters: object.take_map("COUNTERS")?,
@@ -95,20 +98,12 @@ impl Maps {
         &mut self,
         devices: &BTreeMap<u32, u32>,
     ) -> Result<(), MapFault> {
-        let held: BTreeMap<u32, u32> = self.steered_devices.iter().filter_map(Result::ok).collect();
-        for (device, taken) in devices {
-            if held.get(device) != Some(taken) {
-                self.steered_devices
-                    .insert(device, taken, 0)
-                    .map_err(fault("STEERED_DEVICES"))?;
-            }
-        }
-        for device in held.keys().filter(|device| !devices.contains_key(device)) {
-            self.steered_devices
-                .remove(device)
-                .map_err(fault("STEERED_DEVICES"))?;
-        }
-        Ok(())
+        make(&mut self.steered_devices, devices).map_err(fault("STEERED_DEVICES"))
+    }
+
+    /// Makes the VLANs of steered devices what `vlans` says.
+    pub(super) fn set_vlans(&mut self, vlans: &BTreeMap<Vlan, u32>) -> Result<(), MapFault> {
+        make(&mut self.vlans, vlans).map_err(fault("VLANS"))
     }
 
     /// Gives the connections of a listener group to a worker's listening socket.
@@ -259,6 +254,23 @@ impl Drop for Connections {
         // SAFETY: the mapping was made by `map` with this size, and no reference outlives self.
         let _ = unsafe { munmap(self.cells.as_ptr().cast(), BYTES) };
     }
+}
+
+/// Makes the entries of a map what `wanted` says: new ones first.
+fn make<K: Pod + Ord>(
+    map: &mut HashMap<MapData, K, u32>,
+    wanted: &BTreeMap<K, u32>,
+) -> Result<(), MapError> {
+    let held: BTreeMap<K, u32> = map.iter().filter_map(Result::ok).collect();
+    for (key, value) in wanted {
+        if held.get(key) != Some(value) {
+            map.insert(key, value, 0)?;
+        }
+    }
+    for key in held.keys().filter(|key| !wanted.contains_key(key)) {
+        map.remove(key)?;
+    }
+    Ok(())
 }
 
 fn fault(name: &'static str) -> impl FnOnce(MapError) -> MapFault {

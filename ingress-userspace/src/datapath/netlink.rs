@@ -10,9 +10,12 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use ingress_common::steering::Vlan;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::packet_route::rule::RuleAction;
 use rtnetlink::{
@@ -46,6 +49,8 @@ pub struct Link {
     pub peer_netns: Option<u32>,
     /// Whether its frames have Ethernet headers.
     pub is_ethernet: bool,
+    /// The tag whose frames it takes, where it is a VLAN device that is up.
+    pub vlan: Option<Vlan>,
 }
 
 /// Where the host would send a packet.
@@ -308,18 +313,49 @@ impl From<LinkMessage> for Link {
             mtu: 0,
             peer_netns: None,
             is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+            vlan: None,
         };
+        let is_up = message.header.flags.contains(LinkFlags::Up);
+        let (mut parent, mut tag) = (None, None);
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Address(mac) => link.mac = mac,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::LinkNetNsId(id) => link.peer_netns = u32::try_from(id).ok(),
+                LinkAttribute::Link(index) => parent = Some(index),
+                LinkAttribute::LinkInfo(info) => tag = info.iter().find_map(vlan_tag),
                 _ => {}
             }
         }
+        // A parent in another namespace is known by the index that it has there.
+        if let (true, None, Some(parent), Some((ether_type, id))) =
+            (is_up, link.peer_netns, parent, tag)
+        {
+            link.vlan = Some(Vlan {
+                parent,
+                ether_type,
+                id,
+            });
+        }
         link
     }
+}
+
+/// `EtherType` and identifier of the tag that a VLAN device is for.
+fn vlan_tag(info: &LinkInfo) -> Option<(u16, u16)> {
+    let LinkInfo::Data(InfoData::Vlan(data)) = info else {
+        return None;
+    };
+    let (mut ether_type, mut id) = (None, None);
+    for attribute in data {
+        match attribute {
+            InfoVlan::Id(value) => id = Some(*value),
+            InfoVlan::Protocol(value) => ether_type = Some(u16::from(*value)),
+            _ => {}
+        }
+    }
+    Some((ether_type?, id?))
 }
 
 fn output_devices(attribute: &RouteAttribute) -> Vec<u32> {
@@ -339,3 +375,44 @@ fn failed(attempt: &str) -> impl FnOnce(rtnetlink::Error) -> NetlinkError {
 
 const ANY_IP_TABLE: u32 = 100;
 const ANY_IP_PRIORITY: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::link::VlanProtocol;
+
+    use super::*;
+
+    fn device(flags: LinkFlags, more: Option<LinkAttribute>) -> Link {
+        let mut message = LinkMessage::default();
+        message.header.index = 5;
+        message.header.flags = flags;
+        let tag = vec![InfoVlan::Id(7), InfoVlan::Protocol(VlanProtocol::Ieee8021Q)];
+        message.attributes = vec![
+            LinkAttribute::Link(2),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Data(InfoData::Vlan(tag))]),
+        ];
+        message.attributes.extend(more);
+        Link::from(message)
+    }
+
+    #[test]
+    fn a_vlan_device_takes_frames_of_its_parent_while_it_is_up() {
+        let vlan = Vlan {
+            parent: 2,
+            ether_type: 0x8100,
+            id: 7,
+        };
+        assert_eq!(device(LinkFlags::Up, None).vlan, Some(vlan));
+        assert_eq!(device(LinkFlags::empty(), None).vlan, None);
+        let elsewhere = LinkAttribute::LinkNetNsId(1);
+        assert_eq!(device(LinkFlags::Up, Some(elsewhere)).vlan, None);
+    }
+
+    #[test]
+    fn a_device_that_is_no_vlan_device_takes_no_tagged_frames() {
+        let mut message = LinkMessage::default();
+        message.header.flags = LinkFlags::Up;
+        message.attributes = vec![LinkAttribute::Link(2)];
+        assert_eq!(Link::from(message).vlan, None);
+    }
+}

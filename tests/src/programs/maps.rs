@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use anyhow::Result;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, SockMap};
 use ingress_common::socket::{HOST_CONNECTIONS, Port, listener_index};
-use ingress_common::steering::{Address, CLIENTS_AND_REPLIES, Frontend, Settings, mapped};
+use ingress_common::steering::{
+    Address, CLIENTS_AND_REPLIES, FragmentedDatagram, Frontend, Settings, Vlan, mapped,
+};
 use ingress_common::verdict::{Program, Reason, counter_index};
 use ingress_userspace::datapath::Object;
 use rustix::net::sockopt::socket_cookie;
@@ -25,6 +27,8 @@ pub struct Maps {
     ports: HashMap<MapData, Port, u32>,
     listeners: SockMap<MapData>,
     connections: Array<MapData, u64>,
+    fragments: HashMap<MapData, FragmentedDatagram, u64>,
+    vlans: HashMap<MapData, Vlan, u32>,
     counters: PerCpuArray<MapData, u64>,
     /// What is in the socket map, to keep it open.
     tcp: Vec<TcpListener>,
@@ -41,6 +45,8 @@ impl Maps {
             ports: object.take_map("PORTS")?,
             listeners: object.take_map("LISTENERS")?,
             connections: object.take_map("CONNECTIONS")?,
+            fragments: object.take_map("FRAGMENTS")?,
+            vlans: object.take_map("VLANS")?,
             counters: object.take_map("COUNTERS")?,
             tcp: Vec::new(),
             udp: Vec::new(),
@@ -67,6 +73,26 @@ impl Maps {
         Ok(self.steered_devices.insert(device, taken, 0)?)
     }
 
+    /// Makes first fragments that were steered so much older.
+    pub fn age_fragments(&mut self, seconds: u64) -> Result<()> {
+        let held: Vec<_> = self.fragments.iter().collect::<Result<_, _>>()?;
+        for (datagram, since) in held {
+            let since = since.saturating_sub(seconds * 1_000_000_000);
+            self.fragments.insert(datagram, since, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Gives frames with a tag of a device to another device.
+    pub fn set_vlan(&mut self, parent: u32, (ether_type, id): (u16, u16), to: u32) -> Result<()> {
+        let vlan = Vlan {
+            parent,
+            ether_type,
+            id,
+        };
+        Ok(self.vlans.insert(vlan, to, 0)?)
+    }
+
     /// Steers a device no more.
     pub fn forget_device(&mut self, device: u32) -> Result<()> {
         Ok(self.steered_devices.remove(&device)?)
@@ -80,6 +106,7 @@ impl Maps {
             upstream_port_min: UPSTREAM_PORT_MIN,
             upstream_port_max: UPSTREAM_PORT_MAX,
             ingress_netns: INGRESS_NETNS,
+            hash_key: [1, 2],
         };
         Ok(self.settings.set(0, settings, 0)?)
     }

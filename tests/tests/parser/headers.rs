@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ingress_common::verdict::Reason;
-use ingress_ebpf::parse::{End, Fragment, Transport, Version};
+use ingress_ebpf::parse::{End, Fragment, Identity, Transport, Version};
 use ingress_tests::packet::{Cut, Extension, IcmpError, Packet, Tcp, Transport as Built, Udp};
 
 use crate::{PAIRS, address, read};
@@ -75,7 +75,11 @@ fn fragmented(packet: &Packet, is_ipv4: bool, transport: Transport) -> [Case; 3]
         offset: bytes,
         bytes,
     });
-    let id = id.to_be_bytes();
+    let identity = |packet: &Packet| Identity {
+        id: id.to_be_bytes(),
+        protocol: packet.next_of_cut(),
+    };
+    let (of_first, of_later) = (identity(&first), identity(&later));
     [
         Case {
             packet: packet.clone(),
@@ -84,12 +88,12 @@ fn fragmented(packet: &Packet, is_ipv4: bool, transport: Transport) -> [Case; 3]
         },
         Case {
             packet: first,
-            fragment: Fragment::First(id),
+            fragment: Fragment::First(of_first),
             transport,
         },
         Case {
             packet: later,
-            fragment: Fragment::Later(id),
+            fragment: Fragment::Later(of_later),
             transport: Transport::None,
         },
     ]

@@ -65,6 +65,10 @@ fn options_and_extension_headers_are_looked_behind() -> Result<()> {
 #[ignore = "needs root: network namespaces and eBPF programs"]
 fn tags_of_a_steered_packet_are_taken_off() -> Result<()> {
     let mut programs = listening()?;
+    let uplink = programs.uplink;
+    programs.maps.set_vlan(uplink, (0x8100, 7), 100)?;
+    programs.maps.set_vlan(uplink, (0x88a8, 8), 101)?;
+    programs.maps.set_vlan(101, (0x8100, 9), 102)?;
     for pair in PAIRS {
         let plain = inbound(pair, Tcp::syn(40_000, TCP_PORT));
         let tagged = [plain.clone().vlan(7), plain.clone().service_vlan(8).vlan(9)];
@@ -80,8 +84,35 @@ fn tags_of_a_steered_packet_are_taken_off() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_packet_with_a_tag_that_the_host_has_no_device_for_is_passed() -> Result<()> {
+    let mut programs = listening()?;
+    let uplink = programs.uplink;
+    programs.maps.set_vlan(uplink, (0x8100, 7), 100)?;
+    for pair in PAIRS {
+        let plain = || inbound(pair, Tcp::syn(40_000, TCP_PORT));
+        for packet in [
+            plain().vlan(8),
+            plain().vlan(7).vlan(7),
+            plain().service_vlan(7),
+        ] {
+            assert_eq!(
+                programs.steer(&packet.bytes())?,
+                passed(Reason::ForeignVlan, &packet)
+            );
+        }
+        // A tag without an identifier only says how urgent the frame is.
+        let outcome = programs.steer(&plain().vlan(0).bytes())?;
+        assert_eq!(outcome, redirected(Reason::Frontend, &plain()));
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
 fn tags_of_a_passed_packet_are_left() -> Result<()> {
     let mut programs = listening()?;
+    let uplink = programs.uplink;
+    programs.maps.set_vlan(uplink, (0x8100, 7), 100)?;
     for pair in PAIRS {
         let packet = inbound(pair, Tcp::syn(40_000, 22)).vlan(7);
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use ingress_common::verdict::Reason;
-use ingress_tests::packet::{Cut, Extension, Packet, Udp};
+use ingress_tests::packet::{Cut, Extension, Packet, Transport, Udp};
 use ingress_tests::programs::{Programs, UDP_PORT};
 
 use crate::{PAIRS, Pair, inbound, passed, redirected};
@@ -38,6 +38,67 @@ fn later_fragments_follow_the_first() -> Result<()> {
                 redirected(Reason::Fragment, &later)
             );
         }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn later_fragments_follow_the_first_for_half_a_minute() -> Result<()> {
+    let mut programs = listening()?;
+    for pair in PAIRS {
+        programs.steer(&part(pair, 7, 0).bytes())?;
+        let later = part(pair, 7, 1000);
+        programs.maps.age_fragments(20)?;
+        assert_eq!(
+            programs.steer(&later.bytes())?,
+            redirected(Reason::Fragment, &later)
+        );
+        programs.maps.age_fragments(10)?;
+        assert_eq!(
+            programs.steer(&later.bytes())?,
+            passed(Reason::UnknownFragment, &later)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_passed_datagram_is_forgotten_under_an_identification_that_is_used_again() -> Result<()> {
+    let mut programs = listening()?;
+    for pair in PAIRS {
+        programs.steer(&part(pair, 7, 0).bytes())?;
+        let other = |offset| {
+            inbound(pair, Udp::of_bytes(40_000, 53, 2000)).cut(Cut {
+                id: 7,
+                offset,
+                bytes: 1000,
+            })
+        };
+        for offset in [0, 1000] {
+            let reason = programs.steer(&other(offset).bytes())?.reason;
+            assert!(matches!(reason, Reason::NotOurs | Reason::UnknownFragment));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_fragment_of_another_protocol_does_not_follow() -> Result<()> {
+    let mut programs = listening()?;
+    for pair in PAIRS {
+        programs.steer(&part(pair, 7, 0).bytes())?;
+        let other = inbound(pair, Transport::Other(132, vec![0; 2000])).cut(Cut {
+            id: 7,
+            offset: 1000,
+            bytes: 1000,
+        });
+        assert_eq!(
+            programs.steer(&other.bytes())?,
+            passed(Reason::UnknownFragment, &other)
+        );
     }
     Ok(())
 }

@@ -26,6 +26,11 @@ impl Stage {
     fn set(node: IpAddr) -> Result<Self> {
         let mut programs = Programs::load_and_fill()?;
         programs.maps.listen_udp(0)?;
+        let uplink = programs.uplink;
+        for tag in [0x8100, 0x88a8] {
+            programs.maps.set_vlan(uplink, (tag, 7), 100)?;
+        }
+        programs.maps.set_vlan(100, (0x8100, 8), 101)?;
         let socket = programs
             .ingress
             .run(|| UdpSocket::bind((node, UDP_PORT)))??;
