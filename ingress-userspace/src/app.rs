@@ -306,7 +306,7 @@ impl App {
     /// Takes the datapath if the daemon that had it has ended: new workers behind it, then the
     /// old ones, on ordinary sockets, finish what they have.
     async fn take_over(&mut self) -> Result<()> {
-        if Claim::take(&self.flags.places.ingress_netns)?.is_none() {
+        if Claim::take(&self.flags.places.bpffs)?.is_none() {
             return Ok(());
         }
         let way = build::way(&self.flags).await?;

@@ -51,34 +51,15 @@ pub(super) async fn way(flags: &Run) -> Result<Way> {
         info!("guard, steer, return_path and dispatch are off: --datapath host asks for it");
         return Ok(Way::host("switched off by --datapath host".to_owned()));
     }
-    let netns = &flags.places.ingress_netns;
-    let claim = Claim::take(netns).context("failed to claim the datapath of this node")?;
-    let Some(claim) = claim else {
-        info!(
-            netns,
-            "another daemon has the datapath: ordinary sockets until it ends"
-        );
-        let reason = "another daemon has the datapath; this one takes over when it ends";
-        return Ok(Way {
-            is_standby: true,
-            ..Way::host(reason.to_owned())
-        });
-    };
     let report = Report::of_this_machine(&flags.places.bpffs, flags.upstream_ports);
     info!("this machine:\n{report}");
-    match Datapath::open(flags.datapath(), &report).await {
-        Ok((datapath, changes)) => Ok(Way {
-            datapath: Some(datapath),
-            claim: Some(claim),
-            reason: None,
-            is_standby: false,
-            node_changes: changes.boxed(),
-        }),
+    match netns_way(flags, &report).await {
+        Ok(way) => Ok(way),
         Err(error) if flags.datapath == DatapathMode::Netns => {
             Err(error).context("there can be no netns datapath, which --datapath netns asks for")
         }
         Err(error) => {
-            let reason = format!("{:#}", anyhow::Error::from(error));
+            let reason = format!("{error:#}");
             warn!(
                 reason,
                 "guard, steer, return_path and dispatch are off: ordinary sockets serve"
@@ -86,6 +67,38 @@ pub(super) async fn way(flags: &Run) -> Result<Way> {
             Ok(Way::host(reason))
         }
     }
+}
+
+/// Through the ingress netns, at once or when another daemon has ended.
+async fn netns_way(flags: &Run, report: &Report) -> Result<Way> {
+    let pins = &flags.places.bpffs;
+    // Without bpffs there is nothing to lock; what is missing says the datapath.
+    let claim = match report.obstacle() {
+        Some(_) => None,
+        None => {
+            let claim = Claim::take(pins).context("failed to claim the datapath of this node")?;
+            if claim.is_none() {
+                info!(
+                    pins = %pins.display(),
+                    "another daemon has the datapath: ordinary sockets until it ends"
+                );
+                let reason = "another daemon has the datapath; this one takes over when it ends";
+                return Ok(Way {
+                    is_standby: true,
+                    ..Way::host(reason.to_owned())
+                });
+            }
+            claim
+        }
+    };
+    let (datapath, changes) = Datapath::open(flags.datapath(), report).await?;
+    Ok(Way {
+        datapath: Some(datapath),
+        claim,
+        reason: None,
+        is_standby: false,
+        node_changes: changes.boxed(),
+    })
 }
 
 /// The access log, if there is to be one.

@@ -1,31 +1,57 @@
 //! Who has the eBPF datapath of this node: one daemon at a time.
 //!
 //! Two would attach to the same devices and use the same names. Daemons in pods on the host network
-//! share no files, but the host's network namespace, so the claim is an abstract Unix socket
-//! there. It ends with its process, however that ends.
+//! share no files but those in bpffs, so the claim is a lock on the directory of pins, which only
+//! root may open: nobody else can take it. It ends with its process, however that ends.
 
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 
 /// The datapath is ours for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Claim {
-    _socket: UnixListener,
+    _directory: File,
 }
 
 impl Claim {
-    /// Takes the datapath whose network namespace has this name; `None` while another daemon has
-    /// it.
-    pub(super) fn take(netns: &str) -> io::Result<Option<Self>> {
-        let name = SocketAddr::from_abstract_name(format!("sluice-datapath/{netns}"))?;
-        match UnixListener::bind_addr(&name) {
-            Ok(socket) => Ok(Some(Self { _socket: socket })),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
-            Err(error) => Err(error),
+    /// Takes the datapath whose pins are in this directory; `None` while another daemon has it.
+    pub(super) fn take(pins: &Path) -> io::Result<Option<Self>> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(OWNER_ONLY)
+            .create(pins)?;
+        let directory = File::open(pins)?;
+        let metadata = directory.metadata()?;
+        if metadata.uid() != geteuid().as_raw() {
+            return Err(io::Error::other(format!(
+                "`{}` belongs to user {}, who may keep it locked: remove it",
+                pins.display(),
+                metadata.uid()
+            )));
         }
+        directory.set_permissions(fs::Permissions::from_mode(OWNER_ONLY))?;
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        // Whoever had it has removed the directory with everything else: its name may be another
+        // one's by now.
+        let is_current = fs::metadata(pins)
+            .is_ok_and(|now| (now.dev(), now.ino()) == (metadata.dev(), metadata.ino()));
+        Ok(is_current.then_some(Self {
+            _directory: directory,
+        }))
     }
 }
+
+const OWNER_ONLY: u32 = 0o700;
 
 #[cfg(test)]
 mod tests {
@@ -33,11 +59,34 @@ mod tests {
 
     #[test]
     fn one_at_a_time() {
-        let name = format!("test-{}", std::process::id());
-        let first = Claim::take(&name).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let pins = parent.path().join("pins");
+        let first = Claim::take(&pins).unwrap();
         assert!(first.is_some());
-        assert!(Claim::take(&name).unwrap().is_none());
+        assert!(Claim::take(&pins).unwrap().is_none());
         drop(first);
-        assert!(Claim::take(&name).unwrap().is_some());
+        assert!(Claim::take(&pins).unwrap().is_some());
+    }
+
+    #[test]
+    fn nobody_else_may_open_what_is_locked() {
+        let parent = tempfile::tempdir().unwrap();
+        let pins = parent.path().join("pins");
+        fs::create_dir(&pins).unwrap();
+        fs::set_permissions(&pins, fs::Permissions::from_mode(0o755)).unwrap();
+        let _claim = Claim::take(&pins).unwrap();
+        assert_eq!(fs::metadata(&pins).unwrap().mode() & 0o777, OWNER_ONLY);
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_is_made_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let pins = parent.path().join("pins");
+        let first = Claim::take(&pins).unwrap();
+        fs::remove_dir(&pins).unwrap();
+        let second = Claim::take(&pins).unwrap();
+        assert!(second.is_some());
+        drop(first);
+        assert!(Claim::take(&pins).unwrap().is_none());
     }
 }

@@ -1,10 +1,13 @@
 //! One daemon takes the place of another, as when a DaemonSet with surge rolls: nobody notices.
 
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
 use anyhow::{Result, ensure};
 use ingress_tests::daemon::{Daemon, Running};
 use ingress_tests::host;
 use ingress_tests::load::{Plan, Reuse};
-use ingress_tests::rig::{EDGE_V4, Rig, wait_until};
+use ingress_tests::rig::{EDGE_V4, Options, Rig, wait_until};
 
 use crate::Scene;
 
@@ -53,6 +56,19 @@ fn a_new_daemon_takes_over_under_load_without_a_failed_request() -> Result<()> {
     }
     ensure!(answered > 1000, "only {answered} requests");
     new.stop()
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn a_stranger_in_the_hosts_netns_keeps_no_daemon_from_the_datapath() -> Result<()> {
+    let rig = Rig::build(Options::from_env()?)?;
+    // Names that anybody may bind, without any privilege.
+    let name = format!("sluice-datapath/{}-in-sluice", rig.prefix);
+    let name = SocketAddr::from_abstract_name(name)?;
+    let _stranger = rig.edge.run(|| UnixListener::bind_addr(&name))??;
+    let scene = Scene::set_on(rig, |daemon| daemon)?;
+    ensure!(mode(&scene.sluice)? == "netns");
+    Ok(())
 }
 
 /// A daemon that has all names on the node in common with the scene's, and no file.
