@@ -9,10 +9,12 @@ use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
+use std::process;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tracing::error;
 
 use super::netns::Namespace;
 
@@ -62,9 +64,11 @@ impl IngressDial {
     fn step_out(&self, make: impl FnOnce() -> io::Result<Socket>) -> io::Result<Socket> {
         self.host.enter()?;
         let socket = make();
-        // A thread that can't come back must not go on: all its sockets would be misplaced.
+        // A thread that can't come back must not go on: all its sockets would be misplaced. A panic
+        // would end one task of it.
         if let Err(error) = self.ingress.enter() {
-            panic!("failed to return to the ingress network namespace: {error}");
+            error!(%error, "failed to return to the ingress network namespace");
+            process::abort();
         }
         socket
     }
@@ -131,7 +135,37 @@ const INT_BYTES: libc::socklen_t = 4;
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
+    use std::thread;
+
     use super::*;
+
+    #[test]
+    #[ignore = "needs root: network namespaces"]
+    fn a_thread_that_cannot_come_back_ends_the_process() {
+        const STRANDED: &str = "SLUICE_TEST_STRANDED";
+        if env::var_os(STRANDED).is_none() {
+            let itself = "datapath::dial::tests::a_thread_that_cannot_come_back_ends_the_process";
+            let status = Command::new(env::current_exe().unwrap())
+                .args(["--include-ignored", "--exact", itself])
+                .env(STRANDED, "1")
+                .status();
+            assert_eq!(status.unwrap().signal(), Some(libc::SIGABRT));
+            return;
+        }
+        // What joins a thread goes on after its panic, as the runtime does with tasks.
+        let stranded = thread::spawn(|| {
+            let dial = IngressDial {
+                ingress: Arc::new(Namespace::of_no_network()),
+                host: Arc::new(Namespace::current().unwrap()),
+                reach: Arc::default(),
+            };
+            dial.socket(SocketAddr::from(([127, 0, 0, 1], 1)))
+        });
+        let _ = stranded.join();
+    }
 
     #[test]
     fn a_bound_socket_has_no_port_before_it_connects() {

@@ -25,6 +25,13 @@ impl Namespace {
         File::open(OWN_NAMESPACE).map(|file| Self { file })
     }
 
+    /// A file that no thread can move into.
+    #[cfg(test)]
+    pub(super) fn of_no_network() -> Self {
+        let file = File::open("/dev/null").expect("every machine has it");
+        Self { file }
+    }
+
     /// Opens the namespace named `name`; an error where there is none.
     pub fn open(name: &str) -> io::Result<Self> {
         File::open(path(name)).map(|file| Self { file })
