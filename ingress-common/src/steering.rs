@@ -15,6 +15,9 @@ pub const fn mapped(v4: [u8; 4]) -> Address {
     ]
 }
 
+/// Networks that the `SOURCES` map has room for.
+pub const SOURCES_MAX: u32 = 4096;
+
 /// Entries that the `VLANS` map has room for.
 pub const VLANS_MAX: u32 = 4096;
 
@@ -51,6 +54,8 @@ abi! {
         pub ingress_netns: u32,
         /// What nobody else knows, for the choice of workers.
         pub hash_key: [u32; 2],
+        /// Whether only the networks of the `SOURCES` map may open connections: 1 or 0.
+        pub restricts_sources: u32,
     }
 
     /// A fragmented datagram of a steered flow: key of the `FRAGMENTS` map.

@@ -131,6 +131,8 @@ reasons! {
     PodClient = 27, Pass, "pod_client";
     /// Has a VLAN tag for which the host has no device.
     ForeignVlan = 28, Pass, "foreign_vlan";
+    /// Would open a connection from a network that may not.
+    ForeignSource = 29, Drop, "foreign_source";
 }
 
 /// Reasons that the counter map has room for, for each program.
@@ -176,10 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn only_malformed_tcp_is_a_reason_to_drop() {
+    fn only_malformed_tcp_and_foreign_sources_are_reasons_to_drop() {
         for reason in Reason::ALL {
             let is_drop = reason.verdict() == Verdict::Drop;
-            assert_eq!(is_drop, reason.label().starts_with("tcp_"), "{reason:?}");
+            let is_malformed = reason.label().starts_with("tcp_");
+            let is_expected = is_malformed || *reason == Reason::ForeignSource;
+            assert_eq!(is_drop, is_expected, "{reason:?}");
         }
     }
 }

@@ -24,6 +24,8 @@ pub trait Tables: Frontends {
     fn first_fragment_age(&self, datagram: &FragmentedDatagram) -> Option<u64>;
     /// The device that the host takes frames with a tag on.
     fn vlan_device(&self, vlan: &Vlan) -> Option<u32>;
+    /// Whether somebody at this address may open connections to frontends.
+    fn may_connect(&self, source: &Address) -> bool;
     /// Whether a worker listens for this group.
     fn is_listening(&self, group: u32) -> bool;
     /// Whether any connection may belong to a listener of the host.
@@ -110,7 +112,7 @@ pub fn steer(
             match (tables.frontend(&local.frontend(protocol::UDP)), scope) {
                 (None, _) => Reason::NotOurs,
                 (Some(_), Scope::Replies) => Reason::PodClient,
-                (Some(group), Scope::ClientsAndReplies) => opening(group, tables),
+                (Some(group), Scope::ClientsAndReplies) => opening(network, group, tables),
             }
         }
         Transport::IcmpError {
@@ -176,14 +178,17 @@ fn segment(
     match tables.frontend(&connection.local.frontend(protocol::TCP)) {
         None => Reason::NotOurs,
         Some(_) if scope == Scope::Replies => Reason::PodClient,
-        Some(group) if flags & (TCP_SYN | TCP_ACK) == TCP_SYN => opening(group, tables),
+        Some(group) if flags & (TCP_SYN | TCP_ACK) == TCP_SYN => opening(network, group, tables),
         Some(_) => inside(network, connection, tables),
     }
 }
 
-/// A packet that opens a connection: whoever listens gets it.
+/// A packet that opens a connection: whoever listens gets it, if its sender may connect at all.
 #[inline(always)]
-fn opening(group: u32, tables: &impl Tables) -> Reason {
+fn opening(network: &Network, group: u32, tables: &impl Tables) -> Reason {
+    if !tables.may_connect(&network.source) {
+        return Reason::ForeignSource;
+    }
     if tables.is_listening(group) {
         Reason::Frontend
     } else {

@@ -4,14 +4,16 @@
 
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, SockMap};
+use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap};
 use aya_ebpf::programs::TcContext;
 use ingress_common::socket::{
     CONNECTION_CELLS, HOST_CONNECTIONS, LEFT_TO_HOST, LISTENER_GROUPS_MAX, Port, WORKERS_MAX,
     listener_index,
 };
 use ingress_common::steering::{
-    Address, CLIENTS_AND_REPLIES, FragmentedDatagram, Frontend, REPLIES, Settings, VLANS_MAX, Vlan,
+    Address, CLIENTS_AND_REPLIES, FragmentedDatagram, Frontend, REPLIES, SOURCES_MAX, Settings,
+    VLANS_MAX, Vlan,
 };
 use ingress_common::verdict::{Program, REASONS_MAX, Reason, counter_index};
 use ingress_ebpf::decide::{Connection, Frontends, Scope, Socket, Stack, Tables};
@@ -45,6 +47,11 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentedDatagram, u64> = LruHashMap::p
 /// by user space, read by steer.
 #[map]
 pub(crate) static VLANS: HashMap<Vlan, u32> = HashMap::pinned(VLANS_MAX, BPF_F_NO_PREALLOC);
+
+/// Networks whose clients may open connections (1) or may not (0), by the longest prefix; IPv4 is
+/// mapped. Written by user space, read by steer where the settings say that sources are restricted.
+#[map]
+pub(crate) static SOURCES: LpmTrie<Address, u32> = LpmTrie::pinned(SOURCES_MAX, 0);
 
 /// Ports and their listener group. Written by user space, read by dispatch.
 #[map]
@@ -159,8 +166,8 @@ pub(crate) struct KernelTables<'a> {
     pub(crate) ctx: &'a TcContext,
     /// Its IP version.
     pub(crate) version: Version,
-    /// Id of the ingress netns.
-    pub(crate) ingress: u32,
+    /// The node's settings.
+    pub(crate) settings: &'a Settings,
 }
 
 impl Frontends for KernelTables<'_> {
@@ -190,6 +197,12 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
+    fn may_connect(&self, source: &Address) -> bool {
+        self.settings.restricts_sources == 0
+            || SOURCES.get(Key::new(ADDRESS_BITS, *source)) == Some(&1)
+    }
+
+    #[inline(always)]
     fn is_listening(&self, group: u32) -> bool {
         is_listening(group)
     }
@@ -201,15 +214,22 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn socket(&self, stack: Stack, connection: &Connection) -> Option<Socket> {
-        sockets::state(self.ctx, stack, self.version, connection, self.ingress)
+        sockets::state(
+            self.ctx,
+            stack,
+            self.version,
+            connection,
+            self.settings.ingress_netns,
+        )
     }
 
     #[inline(always)]
     fn brings_cookie(&self, network: &Network, connection: &Connection) -> bool {
-        sockets::is_cookie_valid(self.ctx, network, connection, self.ingress)
+        sockets::is_cookie_valid(self.ctx, network, connection, self.settings.ingress_netns)
     }
 }
 
+const ADDRESS_BITS: u32 = 128;
 const WORDS_EVERY: u64 = 1024;
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;

@@ -1,8 +1,9 @@
 //! steer: carries packets of our flows into the ingress netns, past the host's netfilter hooks.
 //!
-//! Everything else goes to the host stack untouched. Which is which says `decide`; here is what
-//! follows from it.
+//! Everything else goes to the host stack untouched, but for new connections from networks that may
+//! not open any. Which is which says `decide`; here is what follows from it.
 
+use aya_ebpf::bindings::TC_ACT_SHOT;
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_redirect_peer, bpf_skb_vlan_pop};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
@@ -65,7 +66,7 @@ fn judge(ctx: &TcContext, headers: &Headers, scope: Scope, settings: &Settings) 
     let tables = KernelTables {
         ctx,
         version: headers.network.version,
-        ingress: settings.ingress_netns,
+        settings,
     };
     let [outer, inner] = headers.link.tags;
     if !decide::is_taken(skb(ctx).ifindex, [tag(ctx), outer, inner], &tables) {
@@ -84,14 +85,19 @@ fn judge(ctx: &TcContext, headers: &Headers, scope: Scope, settings: &Settings) 
 
 #[inline(always)]
 fn act(ctx: &TcContext, settings: &Settings, headers: &Headers, reason: Reason) -> i32 {
-    if reason.verdict() != Verdict::Redirect {
-        if reason as u32 == Reason::NoListener as u32 {
-            leave_to_host(ctx);
+    match reason.verdict() {
+        Verdict::Redirect => {
+            strip_tags(ctx, headers.link.payload);
+            redirect(settings)
         }
-        return NEXT;
+        Verdict::Pass => {
+            if reason as u32 == Reason::NoListener as u32 {
+                leave_to_host(ctx);
+            }
+            NEXT
+        }
+        Verdict::Drop => TC_ACT_SHOT,
     }
-    strip_tags(ctx, headers.link.payload);
-    redirect(settings)
 }
 
 /// Has connections of the host be looked for, from this new one on.

@@ -16,6 +16,7 @@ mod netlink;
 mod netns;
 mod object;
 mod probe;
+mod sources;
 mod sysctl;
 
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ use futures_util::{Stream, StreamExt as _};
 use ingress_common::socket::LISTENER_GROUPS_MAX;
 use ingress_common::steering::Settings as KernelSettings;
 use ingress_core::plan::{ListenerPort, Plan};
+use ipnet::IpNet;
 use serde::Serialize;
 use thiserror::Error;
 use tracing::{debug, info};
@@ -63,6 +65,8 @@ pub struct Settings {
     pub tc: TcMode,
     /// What becomes of new connections from pods of this node.
     pub pod_clients: PodClients,
+    /// Networks from which connections may be opened; none given: from everywhere.
+    pub sources: Vec<IpNet>,
     /// Local ports of upstream connections.
     pub upstream_ports: PortRange,
     /// Number of workers.
@@ -193,6 +197,8 @@ impl Datapath {
             &pins.links,
         )?;
         let dispatch = attach::sk_lookup(object.dispatch()?, &ingress, &pins.links)?;
+        let sources = sources::prefixes(&settings.sources);
+        maps.add_sources(&sources)?;
         maps.set_settings(KernelSettings {
             gate_ifindex: gate.index,
             workers: settings.workers,
@@ -200,7 +206,9 @@ impl Datapath {
             upstream_port_max: settings.upstream_ports.max,
             ingress_netns,
             hash_key: hash_key()?,
+            restricts_sources: (!sources.is_empty()).into(),
         })?;
+        maps.remove_other_sources(&sources)?;
         let datapath = Self {
             settings,
             netlink,

@@ -29,7 +29,7 @@ use self::steering::Steering;
 use self::tls::Tls;
 use self::upstream::Upstream;
 use crate::datapath::{GuardMode, PortRange, Settings as DatapathSettings, TcMode};
-use crate::proxy::{AccessLog, Tracer, WorkerOptions};
+use crate::proxy::{AccessLog, ClientPolicy, Tracer, WorkerOptions};
 
 /// A node-local Kubernetes ingress: two hops from client to pod.
 #[derive(Debug, Parser)]
@@ -326,7 +326,10 @@ impl Run {
     ) -> WorkerOptions {
         WorkerOptions {
             timeouts: self.clients.timeouts(self.upstream.timeouts()),
-            clients: self.clients.policy(),
+            clients: ClientPolicy {
+                sources: self.steering.frontend_source_cidr.clone(),
+                ..self.clients.policy()
+            },
             client_limits: self.clients.limits(self.worker_count(), descriptors),
             datagrams: self.relay.datagram_limits(),
             balancing: self.upstream.balancing(),
@@ -370,6 +373,7 @@ impl Run {
             guard: self.xdp,
             tc: self.tc,
             pod_clients: self.steering.pod_clients(),
+            sources: self.steering.frontend_source_cidr.clone(),
             upstream_ports: self.upstream_ports,
             workers: self.worker_count(),
         }

@@ -344,6 +344,8 @@ pub const XDP_PASS: u32 = 2;
 /// `linux/pkt_cls.h`: the next program decides; of the same value as `TCX_NEXT`.
 pub const TC_ACT_UNSPEC: u32 = u32::MAX;
 /// `linux/pkt_cls.h`.
+pub const TC_ACT_SHOT: u32 = 2;
+/// `linux/pkt_cls.h`.
 pub const TC_ACT_REDIRECT: u32 = 7;
 
 /// `enum sk_action`.

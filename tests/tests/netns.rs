@@ -9,6 +9,7 @@ mod netns {
     mod pods;
     mod services;
     mod sockets;
+    mod sources;
 }
 
 use std::path::PathBuf;

@@ -23,6 +23,7 @@ struct Node {
     sockets: HashMap<(Stack, Connection), Socket>,
     cookies: HashSet<Connection>,
     is_listening: bool,
+    is_client_foreign: bool,
     host_may_have_connections: bool,
 }
 
@@ -52,6 +53,11 @@ impl Tables for Node {
 
     fn vlan_device(&self, vlan: &Vlan) -> Option<u32> {
         self.vlans.get(vlan).copied()
+    }
+
+    fn may_connect(&self, source: &Address) -> bool {
+        assert_eq!(*source, CLIENT);
+        !self.is_client_foreign
     }
 
     fn is_listening(&self, group: u32) -> bool {
@@ -147,6 +153,32 @@ fn only_a_syn_without_ack_opens_a_connection() {
             Reason::NoConnection
         };
         assert_eq!(reason, expected, "flags {flags:#x}");
+    }
+}
+
+#[test]
+fn who_may_not_connect_opens_nothing_and_keeps_what_is_open() {
+    let open = Some(Socket::Open);
+    for is_listening in [true, false] {
+        let node = Node {
+            is_listening,
+            is_client_foreign: true,
+            host_may_have_connections: true,
+            ..Node::default()
+        };
+        let segment = network(protocol::TCP, Fragment::Whole);
+        let reason = decide(&node, &segment, tcp(HTTPS, 0x02));
+        // Neither is it left to the listeners of the host.
+        assert_eq!(reason, Reason::ForeignSource);
+        assert_eq!(decide(&node, &segment, tcp([0, 22], 0x02)), Reason::NotOurs);
+        let datagram = Transport::Udp {
+            source: CLIENT_PORT,
+            destination: DNS,
+        };
+        let network = network(protocol::UDP, Fragment::Whole);
+        assert_eq!(decide(&node, &network, datagram), Reason::ForeignSource);
+        let node = node.with(HTTPS, None, open);
+        assert_eq!(decide(&node, &segment, tcp(HTTPS, 0x10)), Reason::Frontend);
     }
 }
 
@@ -478,6 +510,7 @@ const SETTINGS: Settings = Settings {
     upstream_port_max: 29_999,
     ingress_netns: 0,
     hash_key: [0; 2],
+    restricts_sources: 0,
 };
 const NODE: Address = mapped([192, 0, 2, 1]);
 const CLIENT: Address = mapped([198, 51, 100, 7]);

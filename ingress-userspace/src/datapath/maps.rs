@@ -7,7 +7,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Pod;
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, SockMap};
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, SockMap};
 use ingress_common::socket::{
     CONNECTION_CELLS, HOST_CONNECTIONS, LEFT_TO_HOST, Port, WORKERS_MAX, listener_index,
 };
@@ -19,6 +20,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::object::{Object, ObjectError};
+use super::sources::Prefixes;
 
 /// A map that can't be read or written.
 #[derive(Debug, Error)]
@@ -35,6 +37,7 @@ pub(super) struct Maps {
     upstream_sources: HashMap<MapData, Address, u32>,
     steered_devices: HashMap<MapData, u32, u32>,
     vlans: HashMap<MapData, Vlan, u32>,
+    sources: LpmTrie<MapData, Address, u32>,
     ports: HashMap<MapData, Port, u32>,
     listeners: SockMap<MapData>,
     counters: PerCpuArray<MapData, u64>,
@@ -62,6 +65,7 @@ impl Maps {
             upstream_sources: object.take_map("UPSTREAM_SOURCES")?,
             steered_devices: object.take_map("STEERED_DEVICES")?,
             vlans: object.take_map("VLANS")?,
+            sources: object.take_map("SOURCES")?,
             ports: object.take_map("PORTS")?,
             listeners: object.take_map("LISTENERS")?,
             counters: object.take_map("COUNTERS")?,
@@ -104,6 +108,29 @@ impl Maps {
     /// Makes the VLANs of steered devices what `vlans` says.
     pub(super) fn set_vlans(&mut self, vlans: &BTreeMap<Vlan, u32>) -> Result<(), MapFault> {
         make(&mut self.vlans, vlans).map_err(fault("VLANS"))
+    }
+
+    /// Adds networks whose clients may, or may not, open connections.
+    pub(super) fn add_sources(&mut self, sources: &Prefixes) -> Result<(), MapFault> {
+        for ((bits, address), value) in sources {
+            let key = Key::new(*bits, *address);
+            let added = self.sources.insert(&key, value, 0);
+            added.map_err(fault("SOURCES"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes all networks but these: what an earlier daemon has left.
+    pub(super) fn remove_other_sources(&mut self, sources: &Prefixes) -> Result<(), MapFault> {
+        let held = self.sources.keys().filter_map(Result::ok);
+        let held: Vec<_> = held.map(|key| (key.prefix_len(), key.data())).collect();
+        for (bits, address) in held {
+            if !sources.contains_key(&(bits, address)) {
+                let removed = self.sources.remove(&Key::new(bits, address));
+                removed.map_err(fault("SOURCES"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives the connections of a listener group to a worker's listening socket.

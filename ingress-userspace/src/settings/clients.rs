@@ -127,6 +127,7 @@ impl Clients {
             },
             add_forwarded: self.add_forwarded_header,
             use_proxy_protocol: self.use_proxy_protocol,
+            sources: Vec::new(),
         }
     }
 
@@ -168,7 +169,7 @@ fn parse_head_size(text: &str) -> Result<u32, String> {
 const HEAD_BYTES: RangeInclusive<u32> = 8 * 1024..=64 * 1024;
 
 /// A network, or one address.
-fn parse_network(text: &str) -> Result<IpNet, String> {
+pub(super) fn parse_network(text: &str) -> Result<IpNet, String> {
     let network = text
         .parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::Result;
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, SockMap};
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, SockMap};
 use ingress_common::socket::{HOST_CONNECTIONS, Port, listener_index};
 use ingress_common::steering::{
     Address, CLIENTS_AND_REPLIES, FragmentedDatagram, Frontend, Settings, Vlan, mapped,
@@ -29,6 +30,7 @@ pub struct Maps {
     connections: Array<MapData, u64>,
     fragments: HashMap<MapData, FragmentedDatagram, u64>,
     vlans: HashMap<MapData, Vlan, u32>,
+    sources: LpmTrie<MapData, Address, u32>,
     counters: PerCpuArray<MapData, u64>,
     /// What is in the socket map, to keep it open.
     tcp: Vec<TcpListener>,
@@ -47,6 +49,7 @@ impl Maps {
             connections: object.take_map("CONNECTIONS")?,
             fragments: object.take_map("FRAGMENTS")?,
             vlans: object.take_map("VLANS")?,
+            sources: object.take_map("SOURCES")?,
             counters: object.take_map("COUNTERS")?,
             tcp: Vec::new(),
             udp: Vec::new(),
@@ -83,6 +86,21 @@ impl Maps {
         Ok(())
     }
 
+    /// Lets nobody open connections but who is in these networks: a prefix of so many bits of an
+    /// address, which is mapped if it is of IPv4.
+    pub fn restrict_sources(&mut self, networks: &[(u32, IpAddr)]) -> Result<()> {
+        for (bits, address) in networks {
+            let key = Key::new(*bits, bytes(*address));
+            self.sources.insert(&key, 1, 0)?;
+        }
+        let settings = self.settings.get(&0, 0)?;
+        let settings = Settings {
+            restricts_sources: 1,
+            ..settings
+        };
+        Ok(self.settings.set(0, settings, 0)?)
+    }
+
     /// Gives frames with a tag of a device to another device.
     pub fn set_vlan(&mut self, parent: u32, (ether_type, id): (u16, u16), to: u32) -> Result<()> {
         let vlan = Vlan {
@@ -107,6 +125,7 @@ impl Maps {
             upstream_port_max: UPSTREAM_PORT_MAX,
             ingress_netns: INGRESS_NETNS,
             hash_key: [1, 2],
+            restricts_sources: 0,
         };
         Ok(self.settings.set(0, settings, 0)?)
     }

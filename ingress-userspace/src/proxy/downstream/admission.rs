@@ -103,8 +103,7 @@ impl Admitted {
         }
         let counters = worker.counters.datapath(datapath);
         counters.client_limit_refusals.increment();
-        // The client is told at once, and nothing of the connection is kept here.
-        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        reset(stream);
         None
     }
 }
@@ -115,6 +114,12 @@ impl Drop for Admitted {
             worker.client_limit.leave(*group);
         }
     }
+}
+
+/// Has a connection be reset when it is dropped: the client is told at once, and nothing of it is
+/// kept here.
+pub(crate) fn reset(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 const MAPPED: u64 = 0xffff << 32;

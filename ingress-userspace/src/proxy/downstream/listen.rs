@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 
 use crate::proxy::downstream::accept::{self, Place};
+use crate::proxy::downstream::admission::reset;
 use crate::proxy::runtime::limits::{ACCEPT_BATCH_MAX, LISTEN_BACKLOG};
 use crate::proxy::worker::WorkerState;
 
@@ -228,6 +229,11 @@ impl Acceptor {
     }
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr) {
+        if !self.worker.clients.may_connect(peer.ip()) {
+            let counters = self.worker.counters.datapath(self.datapath);
+            counters.source_refusals.increment();
+            return reset(&stream);
+        }
         let port = match self.datapath {
             Datapath::Host => self.port,
             // The socket lookup program hands connections to several ports to one socket.

@@ -135,6 +135,9 @@ impl DatagramListener {
             return Some(Rc::clone(session));
         }
         let worker = &self.worker;
+        if !worker.clients.may_connect(key.0.ip()) {
+            return None;
+        }
         if worker.counters.udp_sessions_open.value() >= worker.datagram_limits.sessions_max {
             return None;
         }

@@ -33,6 +33,8 @@ pub struct ClientPolicy {
     pub add_forwarded: bool,
     /// Whether their connections begin with the header of the PROXY protocol.
     pub use_proxy_protocol: bool,
+    /// Networks from which connections may be opened; none given: from everywhere.
+    pub sources: Vec<IpNet>,
 }
 
 impl Default for ClientPolicy {
@@ -44,6 +46,7 @@ impl Default for ClientPolicy {
             passed_on: ForwardedFor::Client,
             add_forwarded: false,
             use_proxy_protocol: false,
+            sources: Vec::new(),
         }
     }
 }
@@ -85,6 +88,15 @@ pub(crate) struct Claims {
 }
 
 impl ClientPolicy {
+    /// Whether somebody at this address may open connections. The node itself always may by its
+    /// loopback addresses, which nobody else has.
+    pub(crate) fn may_connect(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.sources.is_empty()
+            || peer.is_loopback()
+            || self.sources.iter().any(|network| network.contains(&peer))
+    }
+
     /// Whether the connections of a peer begin with a header of the PROXY protocol.
     pub(crate) fn expects_header(&self, peer: SocketAddr) -> bool {
         self.use_proxy_protocol && self.trusts(peer.ip())
@@ -238,6 +250,35 @@ mod tests {
     fn client(policy: &ClientPolicy, list: &str) -> Option<String> {
         let list = HeaderValue::from_str(list).unwrap();
         policy.client_of(&list).map(|ip| ip.to_string())
+    }
+
+    #[test]
+    fn only_named_networks_and_the_node_itself_may_connect() {
+        let policy = |sources: &[&str]| {
+            let sources = sources.iter().map(|network| network.parse().unwrap());
+            ClientPolicy {
+                sources: sources.collect(),
+                ..ClientPolicy::default()
+            }
+        };
+        let may = |sources: &[&str], peer: &str| policy(sources).may_connect(peer.parse().unwrap());
+        assert!(may(&[], "192.0.2.1"));
+        let sources = ["192.0.2.0/24", "2001:db8::/32"];
+        for (peer, expected) in [
+            ("192.0.2.1", true),
+            // As a socket of both versions has it.
+            ("::ffff:192.0.2.1", true),
+            ("198.51.100.1", false),
+            ("::ffff:198.51.100.1", false),
+            ("2001:db8::1", true),
+            ("2001:db9::1", false),
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+        ] {
+            assert_eq!(may(&sources, peer), expected, "{peer}");
+        }
+        assert!(!may(&["::/0"], "192.0.2.1"), "IPv6 is not IPv4");
     }
 
     #[test]

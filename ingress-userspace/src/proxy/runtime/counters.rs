@@ -137,6 +137,7 @@ pub(crate) struct DatapathCounters {
     pub(crate) tls_handshake_failures: Counter,
     pub(crate) proxy_header_failures: Counter,
     pub(crate) client_limit_refusals: Counter,
+    pub(crate) source_refusals: Counter,
     pub(crate) malformed: Counter,
     pub(crate) requests: Counter,
     /// By the hundreds digit of the status, 1xx first.
@@ -162,6 +163,7 @@ impl DatapathCounters {
             tls_handshake_failures: self.tls_handshake_failures.value(),
             proxy_header_failures: self.proxy_header_failures.value(),
             client_limit_refusals: self.client_limit_refusals.value(),
+            source_refusals: self.source_refusals.value(),
             malformed: self.malformed.value(),
             requests: self.requests.value(),
             responses_2xx: success.value(),
@@ -259,6 +261,8 @@ pub struct DatapathSnapshot {
     pub proxy_header_failures: u64,
     /// Connections that were reset because their client had as many as it may have.
     pub client_limit_refusals: u64,
+    /// Connections that were reset because their network may not open any.
+    pub source_refusals: u64,
     /// Requests that were none, and were answered with 400 or a like status.
     pub malformed: u64,
     /// Requests read.

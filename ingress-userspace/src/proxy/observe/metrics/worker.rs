@@ -266,6 +266,11 @@ const DATAPATH_COUNTERS: &[Number<DatapathSnapshot>] = &[
         "Connections reset because their client had as many as it may have",
         |datapath| datapath.client_limit_refusals,
     ),
+    (
+        "sluice_source_refusals_total",
+        "Connections reset because their network may not open any",
+        |datapath| datapath.source_refusals,
+    ),
     ("sluice_requests_total", "Requests read", |datapath| {
         datapath.requests
     }),
