@@ -409,14 +409,15 @@ fn remove_pins(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// What clients can't know.
+/// A key that clients cannot know, so that they cannot choose their worker.
 fn hash_key() -> Result<[u32; 2], DatapathError> {
-    let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| io::Error::other("there is no randomness"))
-        .map_err(io_error("make the key of the hash"))?;
-    let [a, b, c, d, e, f, g, h] = bytes;
-    Ok([[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes))
+    let mut halves = [[0; 4]; 2];
+    for half in &mut halves {
+        aws_lc_rs::rand::fill(half)
+            .map_err(|_| io::Error::other("no source of random numbers"))
+            .map_err(io_error("make the key of the hash"))?;
+    }
+    Ok(halves.map(u32::from_ne_bytes))
 }
 
 fn io_error(attempt: &'static str) -> impl FnOnce(io::Error) -> DatapathError {

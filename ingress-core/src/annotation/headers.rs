@@ -30,9 +30,14 @@ pub(super) fn custom_headers(value: &str, settings: &mut Settings) -> Result<(),
 pub(super) fn allowed(value: &str, settings: &mut Settings) -> Result<(), String> {
     let names = value.split(',').map(str::trim);
     let names = names.filter(|name| !name.is_empty());
-    settings.response_headers_allowed = names
-        .map(|name| name.to_ascii_lowercase().into_boxed_str())
+    let names: Result<_, String> = names
+        .map(|name| {
+            let name = HeaderName::from_bytes(name.as_bytes());
+            let name = name.map_err(|_| format!("`{value}` is not a list of fields; ignored"))?;
+            Ok(name.as_str().into())
+        })
         .collect();
+    settings.response_headers_allowed = names?;
     Ok(())
 }
 

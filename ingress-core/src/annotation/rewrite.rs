@@ -76,7 +76,7 @@ pub(crate) fn rewrite_template(value: &str) -> Result<Box<[TemplatePart]>, Strin
             parts.push(TemplatePart::Text(text.as_str().into()));
         }
         parts.push(TemplatePart::Group(digit as usize));
-        text = piece[1..].to_owned();
+        piece[1..].clone_into(&mut text);
     }
     if !text.is_empty() {
         parts.push(TemplatePart::Text(text.into()));

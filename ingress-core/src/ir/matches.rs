@@ -187,16 +187,16 @@ impl PathRegex {
                 .dfa_size_limit(REGEX_BYTES_MAX)
                 .build()
         };
-        let reason = |error: regex::Error| match error {
-            regex::Error::CompiledTooBig(_) => "is too large a regular expression".to_owned(),
-            error => {
-                let text = error.to_string();
-                let last = text.lines().last().unwrap_or_default();
-                format!(
-                    "is not a regular expression: {}",
-                    last.trim_start_matches("error: ")
-                )
+        let reason = |error: regex::Error| {
+            if let regex::Error::CompiledTooBig(_) = error {
+                return "is too large a regular expression".to_owned();
             }
+            let text = error.to_string();
+            let last = text.lines().last().unwrap_or_default();
+            format!(
+                "is not a regular expression: {}",
+                last.trim_start_matches("error: ")
+            )
         };
         Ok(Self {
             anchored: build(&format!("^{text}")).map_err(reason)?,

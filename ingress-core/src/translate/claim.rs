@@ -3,6 +3,9 @@
 //! Architecture invariant: a function of one Ingress object and of what its class says, so that
 //! an incremental translator can keep the result for as long as neither changes.
 
+mod field;
+mod policy;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -12,12 +15,12 @@ use crate::annotation::client_auth::ClientAuthSettings;
 use crate::annotation::{self, MistakeKind, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{
-    AccessList, BackendKey, Filter, HostPattern, ObjectRef, PathPattern, PathRegex, Rewrite,
-    RoutePolicy, Rule, RuleOrigin, ServicePort, Target,
+    BackendKey, HostPattern, ObjectRef, PathPattern, RoutePolicy, Rule, RuleOrigin, Target,
 };
 use crate::object::{
-    Ingress, IngressBackend, IngressPath, IngressTls, PathType, ResourceBackend, ServiceBackend,
+    Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PathType, ResourceBackend,
 };
+use field::{read_path, read_port, read_regex};
 
 /// Everything that one Ingress asks for.
 #[derive(Clone)]
@@ -126,31 +129,7 @@ pub(super) fn read(ingress: &Ingress, class: &Settings, ignored: &BTreeSet<Strin
     reader.annotations(ingress, ignored);
     reader.policy = reader.policy();
 
-    let mut hosts = Vec::new();
-    let mut claims = Vec::new();
-    for (index, rule) in rules.iter().enumerate() {
-        let field = || format!("spec.rules[{index}].host");
-        let Some(host) = reader.host(&rule.host, field) else {
-            continue;
-        };
-        for (path_index, path) in rule.paths.iter().enumerate() {
-            let field = RuleField::Path {
-                rule: index,
-                path: path_index,
-            };
-            if let Some(rule) = reader.rule(path, field) {
-                claims.push(RuleClaim {
-                    host: host.clone(),
-                    rule: Arc::new(rule),
-                    field,
-                });
-            }
-        }
-        hosts.push(host);
-    }
-    hosts.sort_unstable();
-    hosts.dedup();
-
+    let (hosts, claims) = reader.rules(rules);
     let default = ingress.default_backend.as_deref();
     let default = default.map(|backend| reader.default_backend(backend));
     let mut tls_hosts = Vec::new();
@@ -246,6 +225,35 @@ impl Reader {
         }
     }
 
+    /// The hosts of all rules, sorted, and the rules that can be read.
+    fn rules(&mut self, rules: &[IngressRule]) -> (Vec<HostPattern>, Vec<RuleClaim>) {
+        let mut hosts = Vec::new();
+        let mut claims = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
+            let field = || format!("spec.rules[{index}].host");
+            let Some(host) = self.host(&rule.host, field) else {
+                continue;
+            };
+            for (path_index, path) in rule.paths.iter().enumerate() {
+                let field = RuleField::Path {
+                    rule: index,
+                    path: path_index,
+                };
+                if let Some(rule) = self.rule(path, field) {
+                    claims.push(RuleClaim {
+                        host: host.clone(),
+                        rule: Arc::new(rule),
+                        field,
+                    });
+                }
+            }
+            hosts.push(host);
+        }
+        hosts.sort_unstable();
+        hosts.dedup();
+        (hosts, claims)
+    }
+
     fn host(&mut self, text: &Arc<str>, field: impl FnOnce() -> String) -> Option<HostPattern> {
         // An address is never the name of a rule: RFC 3986 section 3.2.2 tells the two apart.
         if text.parse::<IpAddr>().is_ok() {
@@ -304,52 +312,6 @@ impl Reader {
         let rewrites = self.settings.rewrite_target.as_deref();
         let asks = self.settings.use_regex || rewrites.is_some_and(|target| target != path);
         asks && *path_type != PathType::Exact
-    }
-
-    /// The filters that all rules have in common, in the order in which nginx applies them.
-    fn policy(&self) -> Arc<RoutePolicy> {
-        let settings = &self.settings;
-        let mut filters = Vec::new();
-        if let Some(root) = &settings.app_root {
-            filters.push(Filter::AppRoot(Arc::clone(root)));
-        }
-        if settings.access != AccessList::default() {
-            filters.push(Filter::Access(settings.access.clone()));
-        }
-        if let Some(host) = &settings.upstream_vhost {
-            filters.push(Filter::UpstreamHost(Arc::clone(host)));
-        }
-        Arc::new(RoutePolicy {
-            filters: filters.into(),
-            ..settings.policy()
-        })
-    }
-
-    /// The policy of one rule: with its new path, if it gets one.
-    fn policy_of(&self, pattern: &PathPattern) -> Arc<RoutePolicy> {
-        let settings = &self.settings;
-        let (Some(target), PathPattern::Regex(regex)) = (&settings.rewrite_target, pattern) else {
-            return Arc::clone(&self.policy);
-        };
-        let Ok(template) = annotation::rewrite_template(target) else {
-            return Arc::clone(&self.policy);
-        };
-        if **target == *regex.as_str() {
-            return Arc::clone(&self.policy);
-        }
-        let mut filters = self.policy.filters.to_vec();
-        filters.push(Filter::Rewrite(Rewrite {
-            pattern: Arc::clone(regex),
-            template,
-        }));
-        if let Some(prefix) = &settings.forwarded_prefix {
-            let field = ("x-forwarded-prefix".into(), (&**prefix).into());
-            filters.push(Filter::RequestHeaders([field].into()));
-        }
-        Arc::new(RoutePolicy {
-            filters: filters.into(),
-            ..(*self.policy).clone()
-        })
     }
 
     fn default_backend(&mut self, backend: &IngressBackend) -> Arc<Rule> {
@@ -436,70 +398,5 @@ impl Reader {
             secret,
             index,
         })
-    }
-}
-
-/// A path as a regular expression; an empty one is the root.
-fn read_regex(text: &Arc<str>) -> Result<PathPattern, (Reason, String)> {
-    if text.is_empty() {
-        return Ok(PathPattern::prefix("/"));
-    }
-    let regex = PathRegex::new(text);
-    let regex = regex.map_err(|message| (Reason::InvalidPath, format!("`{text}` {message}")))?;
-    Ok(PathPattern::Regex(Arc::new(regex)))
-}
-
-fn read_path(text: &Arc<str>, path_type: &PathType) -> Result<PathPattern, (Reason, String)> {
-    let invalid = |message: String| Err((Reason::InvalidPath, message));
-    let strict = match path_type {
-        PathType::Exact | PathType::Prefix => true,
-        PathType::ImplementationSpecific => false,
-        PathType::Other(other) => {
-            let expected = "`Exact`, `Prefix` or `ImplementationSpecific` is expected";
-            return Err((Reason::InvalidPathType, format!("`{other}`: {expected}")));
-        }
-    };
-    if text.is_empty() && !strict {
-        return Ok(PathPattern::prefix("/"));
-    }
-    if !text.starts_with('/') {
-        return invalid(format!("`{text}` does not start with `/`"));
-    }
-    // What the API server refuses as well: no normalised request path has any of these.
-    let never = ["//", "/./", "/../", "%2f", "%2F"]
-        .into_iter()
-        .find(|part| text.contains(part));
-    let never = never.or_else(|| ["/..", "/."].into_iter().find(|end| text.ends_with(end)));
-    if let Some(never) = never.filter(|_| strict) {
-        return invalid(format!(
-            "`{text}` contains `{never}`, which no normalised path has"
-        ));
-    }
-    Ok(if *path_type == PathType::Exact {
-        PathPattern::Exact(Arc::clone(text))
-    } else {
-        PathPattern::prefix_sharing(text)
-    })
-}
-
-fn read_port(service: &ServiceBackend) -> Result<ServicePort, String> {
-    let ServiceBackend {
-        name: service_name,
-        port_name,
-        port_number,
-    } = service;
-    if service_name.is_empty() {
-        return Err("backend has an empty `service.name`; answered with 503".to_owned());
-    }
-    let name = port_name.as_deref().filter(|name| !name.is_empty());
-    match (name, port_number.filter(|number| *number != 0)) {
-        (Some(name), None) => Ok(ServicePort::Name(name.into())),
-        (None, Some(number)) => u16::try_from(number)
-            .map(ServicePort::Number)
-            .map_err(|_| format!("port `{number}` is not in 1 to 65535; answered with 503")),
-        (Some(_), Some(_)) => {
-            Err("port has both `name` and `number`; answered with 503".to_owned())
-        }
-        (None, None) => Err("port has neither `name` nor `number`; answered with 503".to_owned()),
     }
 }

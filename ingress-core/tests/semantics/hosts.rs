@@ -215,7 +215,7 @@ fn fields_of_responses_come_from_a_config_map_that_the_class_allows() {
         base(),
         base().with(config_map("fields", json!({"X-C": "b"}))),
     ] {
-        assert_eq!(bad.findings(), [expected.clone()]);
+        assert_eq!(bad.findings(), std::slice::from_ref(&expected));
         assert_eq!(bad.answers().ask("t.test", "/"), "503");
     }
 }

@@ -72,25 +72,22 @@ pub(super) async fn way(flags: &Run) -> Result<Way> {
 /// Through the ingress netns, at once or when another daemon has ended.
 async fn netns_way(flags: &Run, report: &Report) -> Result<Way> {
     let pins = &flags.places.bpffs;
-    // Without bpffs there is nothing to lock; what is missing says the datapath.
-    let claim = match report.obstacle() {
-        Some(_) => None,
-        None => {
-            let claim = Claim::take(pins).context("failed to claim the datapath of this node")?;
-            if claim.is_none() {
-                info!(
-                    pins = %pins.display(),
-                    "another daemon has the datapath: ordinary sockets until it ends"
-                );
-                let reason = "another daemon has the datapath; this one takes over when it ends";
-                return Ok(Way {
-                    is_standby: true,
-                    ..Way::host(reason.to_owned())
-                });
-            }
-            claim
+    let mut claim = None;
+    // Without bpffs there is nothing to lock; opening the datapath says what is missing.
+    if report.obstacle().is_none() {
+        claim = Claim::take(pins).context("failed to claim the datapath of this node")?;
+        if claim.is_none() {
+            info!(
+                pins = %pins.display(),
+                "another daemon has the datapath: ordinary sockets until it ends"
+            );
+            let reason = "another daemon has the datapath; this one takes over when it ends";
+            return Ok(Way {
+                is_standby: true,
+                ..Way::host(reason.to_owned())
+            });
         }
-    };
+    }
     let (datapath, changes) = Datapath::open(flags.datapath(), report).await?;
     Ok(Way {
         datapath: Some(datapath),

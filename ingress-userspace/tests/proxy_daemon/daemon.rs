@@ -59,10 +59,9 @@ impl Place {
 
     /// Adds an Ingress that sends these hosts to the same Service.
     pub(crate) fn add_hosts(&self, hosts: &[String]) {
-        let mut manifest = String::from(HOSTS);
-        for host in hosts {
-            manifest += &format!("  - {{host: {host}, http: {{paths: [{PATH}]}}}}\n");
-        }
+        let rule = |host: &String| format!("  - {{host: {host}, http: {{paths: [{PATH}]}}}}\n");
+        let rules: String = hosts.iter().map(rule).collect();
+        let manifest = format!("{HOSTS}{rules}");
         let file = self.directory.path().join("manifests/hosts.yaml");
         std::fs::write(file, manifest).unwrap();
     }

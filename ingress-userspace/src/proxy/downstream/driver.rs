@@ -176,10 +176,6 @@ impl<'a> Watch<'a> {
             return Step::Wait;
         }
         match self.shutdown {
-            Shutdown::Grace => {
-                alarm.set(connection.time_left());
-                Step::Wait
-            }
             Shutdown::Announced if C::SAYS_GOODBYE => {
                 self.shutdown = Shutdown::Draining;
                 alarm.set(connection.worker.timeouts.downstream_write);
@@ -187,7 +183,7 @@ impl<'a> Watch<'a> {
                 Step::Again
             }
             Shutdown::None | Shutdown::Announced | Shutdown::Draining if is_over => Step::End,
-            Shutdown::Announced | Shutdown::Draining => {
+            Shutdown::Grace | Shutdown::Announced | Shutdown::Draining => {
                 alarm.set(connection.time_left());
                 Step::Wait
             }

@@ -62,6 +62,25 @@ pub(crate) struct Reply {
 }
 
 impl Exchange<'_> {
+    /// Tries endpoints until one has answered or none is left to try.
+    pub(crate) async fn run(
+        &mut self,
+        load: Load,
+        request: Request<RequestBody>,
+        patience: &mut Patience,
+    ) -> Result<Reply, Failure> {
+        // What is rare is boxed: requests are moved, and their futures with them.
+        let outcome = if self.protocol.is_multiplexed() {
+            Box::pin(self.over_http2(load, request, patience)).await
+        } else {
+            self.over_http1(load, request, patience).await
+        };
+        match outcome {
+            Ok(reply) if self.again.is_none() => Ok(reply),
+            outcome => Box::pin(self.elsewhere(outcome, patience)).await,
+        }
+    }
+
     /// Sends the request over an idle connection if there is one that works, else over a new one.
     pub(crate) async fn over_http1(
         &self,

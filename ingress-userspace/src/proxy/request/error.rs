@@ -155,6 +155,17 @@ impl Failure {
         }
     }
 
+    /// Where the client is sent.
+    pub(crate) fn location(&self) -> Option<&HeaderValue> {
+        if let Self::ErrorPage(page) = self {
+            return Some(page);
+        }
+        if let Self::Answered(answer) = self {
+            return answer.location.as_ref();
+        }
+        None
+    }
+
     /// The body of the answer.
     pub(crate) fn text(&self) -> &'static str {
         match self {

@@ -5,10 +5,12 @@
 //! a [`Failure`], which becomes an answer of our own in one place.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use http::header::{SET_COOKIE, UPGRADE};
-use http::{HeaderValue, Request, Response, StatusCode, Version, response};
+use http::{HeaderValue, Request, Response, StatusCode, Version, request, response};
 use hyper::upgrade::OnUpgrade;
+use ingress_core::ir::{Retries, RouteTimeouts};
 
 use crate::proxy::downstream::client_body::Incoming;
 use crate::proxy::downstream::connection::{Connection, InFlight};
@@ -25,8 +27,9 @@ use crate::proxy::request::route::{RouteDecision, Routed};
 use crate::proxy::request::upgrade::Upgrade;
 use crate::proxy::request::{grpc_timeout, head, outcome, pick, response as answer, route};
 use crate::proxy::runtime::monitored::Activity;
-use crate::proxy::tls::client_auth;
+use crate::proxy::tls::client_auth::{self, Judgement};
 use crate::proxy::upstream::affinity::Session;
+use crate::proxy::upstream::pool::Backend;
 use crate::proxy::upstream::response_source::Carrier;
 use crate::proxy::upstream::response_timeout::Patience;
 use crate::proxy::upstream::timeouts::Waits;
@@ -48,7 +51,13 @@ pub(crate) async fn respond(
     let is_http1 = request.version() != Version::HTTP_2;
     let mut is_last = asks_upgrade(&request);
     let filters = ResponseFilters::default();
-    let mut response = match forward(&connection, request, &client, &account, &filters).await {
+    let phases = Phases {
+        connection: &connection,
+        client: &client,
+        account: &account,
+        response_filters: &filters,
+    };
+    let mut response = match phases.run(request).await {
         Ok(answer) => answer.into_response(in_flight, is_http1),
         Err(failure) => {
             tracing::debug!(error = &failure as &dyn std::error::Error, "request failed");
@@ -114,107 +123,157 @@ impl Answer {
     }
 }
 
-async fn forward(
-    connection: &Rc<Connection>,
-    request: Request<Incoming>,
-    client: &Client,
-    account: &Account,
-    response_filters: &ResponseFilters,
-) -> Result<Answer, Failure> {
-    let worker = &connection.worker;
-    let deadline = grpc_timeout::of(&request, worker.timers.now());
-    let (mut head, mut incoming) = request.into_parts();
-    let RouteDecision {
-        authority,
-        path,
-        destination,
-        client_auth,
-        filters,
-        timeouts,
-        retries,
-        body_bytes_max,
-    } = route::route(connection, &head, &incoming, account)?;
-    let policy = client_auth.as_ref();
-    let shown = policy.map(|policy| client_auth::admit(connection, policy));
-    let shown = shown.transpose()?;
-    let mut filtered = Filtered::default();
-    if let Some(filters) = &filters {
-        response_filters.set(filters);
-        let input = FilterInput {
+/// A request that may go to an endpoint.
+struct Entered {
+    backend: Rc<Backend>,
+    /// What the client has shown, where that matters.
+    shown: Option<Rc<Judgement>>,
+    /// The host that the endpoint is told in place of the client's.
+    host: Option<HeaderValue>,
+    timeouts: RouteTimeouts,
+    retries: Retries,
+    body_bytes_max: u64,
+}
+
+/// What all phases of a request know of it.
+struct Phases<'a> {
+    connection: &'a Rc<Connection>,
+    client: &'a Client,
+    account: &'a Account,
+    response_filters: &'a ResponseFilters,
+}
+
+impl Phases<'_> {
+    async fn run(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+        let deadline = grpc_timeout::of(&request, self.connection.worker.timers.now());
+        let (mut head, incoming) = request.into_parts();
+        let entered = self.enter(&mut head, &incoming)?;
+        self.send(entered, head, incoming, deadline).await
+    }
+
+    /// The phases before an endpoint has a part in it: route, authorize, filter.
+    fn enter(&self, head: &mut request::Parts, incoming: &Incoming) -> Result<Entered, Failure> {
+        let (connection, client) = (self.connection, self.client);
+        let RouteDecision {
+            authority,
+            path,
+            destination,
+            client_auth,
+            filters,
+            timeouts,
+            retries,
+            body_bytes_max,
+        } = route::route(connection, head, incoming, self.account)?;
+        let policy = client_auth.as_ref();
+        let shown = policy.map(|policy| client_auth::admit(connection, policy));
+        let shown = shown.transpose()?;
+        let mut filtered = Filtered::default();
+        if let Some(filters) = &filters {
+            self.response_filters.set(filters);
+            let input = FilterInput {
+                connection,
+                client,
+                authority,
+                path: &path,
+            };
+            filtered = filter::on_request(filters, &head.uri, input)?;
+        }
+        let backend = match destination {
+            Routed::Backend(backend) => backend,
+            Routed::Respond(answer) => return Err(Failure::Answered(Box::new(answer))),
+            Routed::Unavailable => return Err(Failure::Unavailable),
+        };
+        filtered.apply(head)?;
+        Ok(Entered {
+            backend,
+            shown,
+            host: filtered.host,
+            timeouts,
+            retries,
+            body_bytes_max,
+        })
+    }
+
+    /// The phases with an endpoint: pick, prepare, attempts and retries, and what the response says.
+    async fn send(
+        &self,
+        entered: Entered,
+        mut head: request::Parts,
+        mut incoming: Incoming,
+        deadline: Option<Instant>,
+    ) -> Result<Answer, Failure> {
+        let Self {
             connection,
             client,
-            authority,
-            path: &path,
+            account,
+            ..
+        } = *self;
+        let worker = &connection.worker;
+        let backend = entered.backend;
+        let session = Session::of(&backend, &head.headers, worker);
+        let wish = pick::hint(&backend, session.as_ref(), &head, client);
+        let load = pick::pick(worker, &backend, wish).await?;
+        backend.deposit();
+        account.try_first(load.address);
+        let is_multiplexed = load.protocol.is_multiplexed();
+        let activity = is_multiplexed.then(|| Activity::new(Rc::clone(&worker.timers)));
+        let tunnel = incoming.take_tunnel(&head.method);
+        let max = entered.body_bytes_max;
+        let (mut body, upload) = RequestBody::new(incoming, activity.as_ref(), max);
+        account.uploads(upload.as_ref());
+        let prepare = Prepare {
+            connection,
+            client,
+            account,
+            is_bodyless: upload.is_none(),
+            shown: entered.shown,
+            host: entered.host,
         };
-        filtered = filter::on_request(filters, &head.uri, input)?;
+        let (upgrade, lines) = prepare.run(&mut head, load.protocol, tunnel)?;
+        body.introduce(lines);
+        let mut request = Request::from_parts(head, body);
+        let waits = Waits::new(worker.pool.timeouts(), entered.timeouts);
+        let mut patience = Patience::new(&worker.timers, &waits, deadline, upload.clone());
+        let mut exchange = Exchange {
+            worker,
+            account,
+            again: Again::new(entered.retries, &mut request, upgrade.is_some()),
+            backend,
+            wish,
+            retries: entered.retries,
+            connect_timeout: waits.connect,
+            upload,
+            may_switch: upgrade.is_some(),
+            first: load.address,
+            tried: Vec::new(),
+            protocol: load.protocol,
+            activity,
+        };
+        let reply = exchange.run(load, request, &mut patience).await?;
+        let session = session.map(|session| {
+            let endpoint = reply.carrier.endpoint().address;
+            session.cookie(&exchange.backend, endpoint)
+        });
+        self.record(&exchange.backend, &reply);
+        let Reply { response, carrier } = reply;
+        if let Some(upgrade) = Upgrade::agreed(upgrade, response.status())? {
+            let head = upgrade.accept(response, carrier, connection, account, waits.tunnel)?;
+            return Ok(Answer::Switched(head));
+        }
+        patience.set_limit(waits.body);
+        Ok(Answer::Response {
+            response,
+            carrier,
+            patience,
+            cookie: session.flatten(),
+        })
     }
-    let backend = match destination {
-        Routed::Backend(backend) => backend,
-        Routed::Respond(answer) => return Err(Failure::Answered(Box::new(answer))),
-        Routed::Unavailable => return Err(Failure::Unavailable),
-    };
-    filtered.apply(&mut head)?;
-    let session = Session::of(&backend, &head.headers, worker);
-    let wish = pick::hint(&backend, session.as_ref(), &head, client);
-    let load = pick::pick(worker, &backend, wish).await?;
-    backend.deposit();
-    account.try_first(load.address);
-    let is_multiplexed = load.protocol.is_multiplexed();
-    let activity = is_multiplexed.then(|| Activity::new(Rc::clone(&worker.timers)));
-    let tunnel = incoming.take_tunnel(&head.method);
-    let (mut body, upload) = RequestBody::new(incoming, activity.as_ref(), body_bytes_max);
-    account.uploads(upload.as_ref());
-    let prepare = Prepare {
-        connection,
-        client,
-        account,
-        is_bodyless: upload.is_none(),
-        shown,
-        host: filtered.host,
-    };
-    let (upgrade, lines) = prepare.run(&mut head, load.protocol, tunnel)?;
-    body.introduce(lines);
-    let mut request = Request::from_parts(head, body);
-    let waits = Waits::new(worker.pool.timeouts(), timeouts);
-    let mut patience = Patience::new(&worker.timers, &waits, deadline, upload.clone());
-    let mut exchange = Exchange {
-        worker,
-        account,
-        again: Again::new(retries, &mut request, upgrade.is_some()),
-        backend,
-        wish,
-        retries,
-        connect_timeout: waits.connect,
-        upload,
-        may_switch: upgrade.is_some(),
-        first: load.address,
-        tried: Vec::new(),
-        protocol: load.protocol,
-        activity,
-    };
-    // What is rare is boxed: requests are moved, and their futures with them.
-    let outcome = if is_multiplexed {
-        Box::pin(exchange.over_http2(load, request, &mut patience)).await
-    } else {
-        exchange.over_http1(load, request, &mut patience).await
-    };
-    let Reply { response, carrier } = match outcome {
-        Ok(reply) if exchange.again.is_none() => reply,
-        outcome => Box::pin(exchange.elsewhere(outcome, &mut patience)).await?,
-    };
-    let endpoint = carrier.endpoint();
-    let took = account.answered(response.status());
-    outcome::record(worker, &exchange.backend, endpoint, response.status(), took);
-    let session = session.map(|session| session.cookie(&exchange.backend, endpoint.address));
-    if let Some(upgrade) = Upgrade::agreed(upgrade, response.status())? {
-        let head = upgrade.accept(response, carrier, connection, account, waits.tunnel)?;
-        return Ok(Answer::Switched(head));
+
+    /// Notes what an endpoint has answered, and how soon.
+    fn record(&self, backend: &Backend, reply: &Reply) {
+        let status = reply.response.status();
+        let took = self.account.answered(status);
+        let worker = &self.connection.worker;
+        outcome::record(worker, backend, reply.carrier.endpoint(), status, took);
     }
-    patience.set_limit(waits.body);
-    Ok(Answer::Response {
-        response,
-        carrier,
-        patience,
-        cookie: session.flatten(),
-    })
 }

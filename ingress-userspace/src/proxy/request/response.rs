@@ -41,12 +41,7 @@ pub(crate) fn failure(
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     headers.insert(SERVER, NAME);
-    let location = match failure {
-        Failure::ErrorPage(page) => Some(page),
-        Failure::Answered(answer) => answer.location.as_ref(),
-        _ => None,
-    };
-    if let Some(location) = location {
+    if let Some(location) = failure.location() {
         headers.insert(LOCATION, location.clone());
     }
     response

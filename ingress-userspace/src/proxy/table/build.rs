@@ -222,9 +222,17 @@ fn destination(rule: &Rule, backends: &Backends) -> Destination {
 /// The filters of routes; routes of one policy share them.
 #[derive(Default)]
 struct FilterLists {
-    /// By the address of the policy, which the configuration keeps, whether clear text is
-    /// redirected, and whether the host has TLS.
-    known: HashMap<(*const RoutePolicy, bool, bool), Option<Arc<[Filter]>>>,
+    known: HashMap<FilterKey, Option<Arc<[Filter]>>>,
+}
+
+/// What the filters of a route depend on.
+#[derive(PartialEq, Eq, Hash)]
+struct FilterKey {
+    /// Its address, which stays the policy's own while the configuration keeps it.
+    policy: *const RoutePolicy,
+    /// Whether clear text is redirected.
+    redirects: bool,
+    has_tls: bool,
 }
 
 impl FilterLists {
@@ -237,7 +245,11 @@ impl FilterLists {
         if policy.filters.is_empty() && !redirects && !has_tls {
             return None;
         }
-        let key = (Arc::as_ptr(policy), redirects, has_tls);
+        let key = FilterKey {
+            policy: Arc::as_ptr(policy),
+            redirects,
+            has_tls,
+        };
         let known = self.known.entry(key);
         let known = known.or_insert_with(|| filters(policy, redirects, has_tls));
         known.clone()

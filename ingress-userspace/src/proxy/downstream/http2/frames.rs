@@ -35,10 +35,8 @@ pub(crate) struct Frames {
     pub(crate) is_last: bool,
     /// The largest identifier of a stream of the client's.
     pub(crate) last: u32,
-    has_settings: bool,
-    /// Whether the client has seen how many streams it may open.
-    knows_settings: bool,
-    /// Streams that were refused before it had.
+    settings: SettingsExchange,
+    /// Streams that were refused before the client knew our settings.
     refused_early: u32,
     departure: Departure,
     budget: ResetBudget,
@@ -46,6 +44,15 @@ pub(crate) struct Frames {
     work: usize,
     /// Whether the client has said that it is to end.
     client_leaves: bool,
+}
+
+/// How far both sides know each other's settings.
+#[derive(Default)]
+struct SettingsExchange {
+    /// Whether the client has sent its own.
+    has_come: bool,
+    /// Whether the client has acknowledged ours, and so knows how many streams it may open.
+    is_known: bool,
 }
 
 /// How far the end of the connection has come.
@@ -82,8 +89,7 @@ impl Frames {
             sink: None,
             is_last: false,
             last: 0,
-            has_settings: false,
-            knows_settings: false,
+            settings: SettingsExchange::default(),
             refused_early: 0,
             departure: Departure::Unknown,
             budget: ResetBudget::new(connection.worker.timers.now()),
@@ -146,7 +152,7 @@ impl Frames {
     /// Refuses a stream beyond the number that may be open. A client that cannot know that number
     /// yet has done nothing wrong, within a bound.
     pub(crate) fn refuse_stream(&mut self, id: u32) -> Result<(), Reason> {
-        if !self.knows_settings && self.refused_early < REFUSED_EARLY_MAX {
+        if !self.settings.is_known && self.refused_early < REFUSED_EARLY_MAX {
             self.refused_early += 1;
             self.session.reset(id, Reason::REFUSED_STREAM);
             return Ok(());
@@ -199,7 +205,7 @@ impl Frames {
             None => head.kind != Kind::Continuation,
         };
         let is_settings = head.kind == Kind::Settings && !head.has(ACK);
-        if is_expected && (self.has_settings || is_settings) {
+        if is_expected && (self.settings.has_come || is_settings) {
             Ok(())
         } else {
             Err(Reason::PROTOCOL_ERROR)
@@ -284,14 +290,14 @@ impl Frames {
 
     fn settings(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Reason> {
         if head.has(ACK) {
-            self.knows_settings = true;
+            self.settings.is_known = true;
             let is_empty = payload.is_empty();
             return is_empty.then_some(()).ok_or(Reason::FRAME_SIZE_ERROR);
         }
         if !payload.len().is_multiple_of(6) {
             return Err(Reason::FRAME_SIZE_ERROR);
         }
-        self.has_settings = true;
+        self.settings.has_come = true;
         // Of several values for one setting the last counts (RFC 9113 §6.5.3).
         let mut window = None;
         for setting in settings(payload) {

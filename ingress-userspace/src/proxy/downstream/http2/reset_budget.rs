@@ -70,7 +70,7 @@ impl ResetBudget {
 pub(crate) const CREDITS_MAX: u32 = 512;
 
 /// One credit comes back each 1/64 s.
-const REFILL_INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / 64);
+const REFILL_INTERVAL: Duration = Duration::from_micros(15_625);
 
 #[cfg(test)]
 mod tests {
