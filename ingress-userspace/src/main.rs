@@ -39,11 +39,7 @@ fn run(command: Command) -> Result<ExitCode> {
             std::io::stdout().write_all(text.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Explain(flags) => {
-            let text = runtime.block_on(cli::explain::run(&flags))?;
-            std::io::stdout().write_all(text.as_bytes())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Explain(flags) => verdict(runtime.block_on(cli::explain::run(&flags))?),
         Command::Ready(flags) => verdict(runtime.block_on(cli::ready::run(&flags))?),
         Command::Check(flags) => verdict(runtime.block_on(cli::check::run(&flags))?),
         Command::Probe(flags) => verdict(cli::probe::run(&flags)),

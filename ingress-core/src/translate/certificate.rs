@@ -140,15 +140,9 @@ impl Winner {
     }
 }
 
-/// The certificate in a Secret.
+/// The certificate in a Secret of any type, as ingress-nginx looks at its keys alone.
 pub(super) fn read_secret(secret: &Secret) -> Result<Certificate, Problem> {
     let invalid = |message: String| (Reason::InvalidSecret, message);
-    if secret.type_.as_deref() != Some(TLS_TYPE) {
-        let found = secret.type_.as_deref().unwrap_or("Opaque");
-        return Err(invalid(format!(
-            "is of type `{found}`, `{TLS_TYPE}` is expected"
-        )));
-    }
     let entry = |key: &str| {
         (secret.data.as_ref())
             .and_then(|data| data.get(key))
@@ -163,5 +157,3 @@ pub(super) fn read_secret(secret: &Secret) -> Result<Certificate, Problem> {
         alternative: None,
     })
 }
-
-const TLS_TYPE: &str = "kubernetes.io/tls";

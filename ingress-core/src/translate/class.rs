@@ -94,7 +94,10 @@ impl<'a> Classes<'a> {
             object: ingress.meta.reference("Ingress"),
             field: "spec.ingressClassName".to_owned(),
             reason: Reason::UnknownClass,
-            message: format!("IngressClass `{name}` does not exist; not served"),
+            message: format!(
+                "IngressClass `{name}` does not exist; not served (with --ingress-class {name} it \
+                 is)"
+            ),
         })
     }
 

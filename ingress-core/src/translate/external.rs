@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -132,12 +132,8 @@ impl<'a> External<'a> {
     }
 
     fn is_host_of_ours(&self, name: &Host) -> bool {
-        if self.hosts.contains_key(&HostPattern::Exact(name.clone())) {
-            return true;
-        }
-        let parent = name.as_str().split_once('.').map(|(_, parent)| parent);
-        let parent = parent.and_then(|parent| Host::parse(parent).ok());
-        parent.is_some_and(|parent| self.hosts.contains_key(&HostPattern::Wildcard(parent)))
+        // A wildcard covers names that are served elsewhere; where they lead is told by addresses.
+        self.hosts.contains_key(&HostPattern::Exact(name.clone()))
     }
 }
 
@@ -172,8 +168,11 @@ fn host_addresses(pod: &Pod) -> impl Iterator<Item = IpAddr> {
     texts.filter_map(|text| text.parse().ok())
 }
 
-/// Loopback, link-local (instance metadata of clouds), unspecified and multicast.
+/// Loopback, link-local, unspecified and multicast addresses, and instance metadata of clouds.
 fn is_of_this_machine_only(address: IpAddr) -> bool {
+    if CLOUD_METADATA.contains(&address.to_canonical()) {
+        return true;
+    }
     match address.to_canonical() {
         IpAddr::V4(address) => {
             address.is_loopback()
@@ -190,3 +189,10 @@ fn is_of_this_machine_only(address: IpAddr) -> bool {
         }
     }
 }
+
+/// Instance metadata outside of link-local networks: AWS over IPv6, Alibaba Cloud, Azure.
+const CLOUD_METADATA: [IpAddr; 3] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+];

@@ -86,7 +86,6 @@ fn a_secret_that_cannot_be_used_is_reported() {
             broken(|secret| secret["metadata"]["namespace"] = "x".into()),
             "it spec.tls[0].secretName SecretNotFound",
         ),
-        (broken(|secret| secret["type"] = "Opaque".into()), invalid),
         (
             broken(|secret| secret["data"] = json!({"tls.crt": "Y3J0"})),
             invalid,

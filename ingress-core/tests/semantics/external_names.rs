@@ -104,14 +104,22 @@ fn what_is_not_served_says_why() {
     }
 }
 
+/// A zone may be half here and half elsewhere: where a name leads is told by its addresses.
 #[test]
-fn a_wildcard_host_of_ours_is_a_loop_too() {
+fn name_below_a_wildcard_host_of_ours_is_served() {
     let other = json!({"rules": [rule("*.edge.example", &[("Prefix", "/", "web")])]});
     let fixture = resolved("web.edge.example", &["192.0.2.1"]).ingress("wild", other);
-    let findings = fixture.findings();
-    assert!(
-        findings.iter().all(|one| one.ends_with("ExternalNameLoop")),
-        "{findings:?}"
-    );
-    assert_eq!(findings.len(), 2, "told to both who name it");
+    assert_eq!(fixture.findings(), [""; 0]);
+}
+
+#[test]
+fn name_that_leads_to_instance_metadata_is_refused() {
+    for address in ["fd00:ec2::254", "100.100.100.200", "168.63.129.16"] {
+        let findings = resolved("web.example", &[address]).findings();
+        assert_eq!(
+            findings,
+            [format!("{NAME} InvalidExternalName")],
+            "{address}"
+        );
+    }
 }

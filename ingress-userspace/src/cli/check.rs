@@ -43,6 +43,9 @@ pub async fn run(flags: &Check) -> Result<(String, bool)> {
     let accepted = translation.accepted.len();
     let is_faultless =
         problems.is_empty() && found.iter().all(|one| one.severity() != Severity::Error);
+    // A directory whose Ingresses are all of another class is hardly what was meant.
+    let is_of_others = accepted == 0 && found.iter().any(|one| one.reason == Reason::UnknownClass);
+    let is_faultless = is_faultless && !is_of_others;
     let text = match flags.output {
         Output::Text => text(&found, &problems, accepted),
         Output::Json => json(&found, &problems, accepted)?,
@@ -82,9 +85,17 @@ fn text(found: &[Diagnostic], problems: &[String], accepted: usize) -> String {
         .count();
     let _ = writeln!(
         out,
-        "{accepted} Ingresses: {errors} errors, {warnings} warnings"
+        "{}: {}, {}",
+        count(accepted, "Ingress", "Ingresses"),
+        count(errors, "error", "errors"),
+        count(warnings, "warning", "warnings"),
     );
     out
+}
+
+fn count(number: usize, one: &str, several: &str) -> String {
+    let noun = if number == 1 { one } else { several };
+    format!("{number} {noun}")
 }
 
 fn json(found: &[Diagnostic], problems: &[String], accepted: usize) -> Result<String> {

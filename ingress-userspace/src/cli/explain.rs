@@ -10,17 +10,36 @@ use super::{objects, socket};
 use crate::admin::{EXPLAIN_HOST, EXPLAIN_PATH};
 use crate::settings::{self, Output};
 
-/// Gives the explanation in the form that was asked for.
-pub async fn run(flags: &settings::Explain) -> Result<String> {
+/// Gives the explanation in the form that was asked for, and whether the request is served.
+pub async fn run(flags: &settings::Explain) -> Result<(String, bool)> {
+    let flags = &with_url_split(flags);
     let explanation = if flags.manifests.is_some() || flags.cluster {
         of_objects(flags).await?
     } else {
         of_daemon(flags).await?
     };
-    match flags.output {
-        Output::Json => Ok(serde_json::to_string_pretty(&explanation)? + "\n"),
-        Output::Text => Ok(render(&explanation)),
+    let text = match flags.output {
+        Output::Json => serde_json::to_string_pretty(&explanation)? + "\n",
+        Output::Text => render(&explanation),
+    };
+    Ok((text, explanation.served_by.is_some()))
+}
+
+/// A URL in place of the host stands for its host and path.
+fn with_url_split(flags: &settings::Explain) -> settings::Explain {
+    let mut flags = flags.clone();
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| flags.host.strip_prefix(scheme));
+    if let Some(rest) = rest {
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, path) = (host.to_owned(), path.to_owned());
+        flags.host = host;
+        if !path.is_empty() {
+            flags.path = path;
+        }
     }
+    flags
 }
 
 async fn of_objects(flags: &settings::Explain) -> Result<Explanation> {

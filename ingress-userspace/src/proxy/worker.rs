@@ -27,6 +27,7 @@ use crate::proxy::observe::access_log::{AccessLog, LogBuffer};
 use crate::proxy::observe::metrics::RequestMetrics;
 use crate::proxy::observe::metrics::series::{SharedSeries, Shelf};
 use crate::proxy::observe::trace::Tracer;
+use crate::proxy::observe::upstream_errors::UpstreamErrorLog;
 use crate::proxy::request::client::ClientPolicy;
 use crate::proxy::runtime::counters::{Counters, WorkerSnapshot};
 use crate::proxy::runtime::date::Date;
@@ -255,6 +256,7 @@ pub(crate) struct WorkerState {
     pub(crate) tracer: Option<Tracer>,
     pub(crate) drain: Drain,
     pub(crate) departures: Departures,
+    pub(crate) upstream_errors: UpstreamErrorLog,
     pub(crate) scratch: Scratch,
     pub(crate) pipes: Rc<Pipes>,
     random: Random,
@@ -398,6 +400,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         log: access_log.map(|log| LogBuffer::new(log, Arc::clone(&reader.counters))),
         drain: Drain::default(),
         departures: Departures::default(),
+        upstream_errors: UpstreamErrorLog::default(),
         scratch: Scratch::default(),
         pipes: Pipes::new(&reader.counters),
         random: Random::new()?,

@@ -52,9 +52,9 @@ pub struct Ready {
 }
 
 /// Flags of `sluice explain`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Explain {
-    /// Host of the request; a port is ignored.
+    /// Host of the request, or its whole URL; a port is ignored.
     pub host: String,
 
     /// Path of the request.

@@ -13,7 +13,7 @@ fn start(filters: Vec<Filter>) -> (Proxy, Origin) {
     let origin = Origin::echo("origin");
     let config = config(&[("one.test", "/", &[origin.address])]);
     let filters = filters.into_boxed_slice();
-    let config = with_policy(config, |policy| policy.filters = filters.clone());
+    let config = with_policy(config, |policy| policy.filters.clone_from(&filters));
     (Proxy::start(config), origin)
 }
 

@@ -60,7 +60,7 @@ fn resets_that_a_wrong_content_length_provokes_are_counted() {
     assert!(proxy.snapshot().host.requests < 2_000);
 }
 
-/// A cancelled gRPC watch, a closed EventSource.
+/// A cancelled gRPC watch, a closed `EventSource`.
 #[test]
 fn streams_cancelled_after_their_response_head_are_free() {
     let (origin, release) = slow_origin();

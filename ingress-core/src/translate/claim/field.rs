@@ -1,10 +1,12 @@
 //! Fields of a rule: its path and the port of its backend.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::diagnostic::Reason;
 use crate::ir::{PathPattern, PathRegex, ServicePort};
 use crate::object::{PathType, ServiceBackend};
+use crate::route::normalise;
 
 /// A path as a regular expression; an empty one is the root.
 pub(super) fn read_regex(text: &Arc<str>) -> Result<PathPattern, (Reason, String)> {
@@ -45,10 +47,19 @@ pub(super) fn read_path(
             "`{text}` contains `{never}`, which no normalised path has"
         ));
     }
+    // Requests are matched by their decoded path.
+    let decoded = match normalise(text.as_bytes()) {
+        Ok(Cow::Borrowed(_)) => Arc::clone(text),
+        Ok(Cow::Owned(path)) => match String::from_utf8(path) {
+            Ok(path) => path.into(),
+            Err(_) => return invalid(format!("`{text}` is not UTF-8 after decoding")),
+        },
+        Err(error) => return invalid(format!("`{text}`: {error}")),
+    };
     Ok(if *path_type == PathType::Exact {
-        PathPattern::Exact(Arc::clone(text))
+        PathPattern::Exact(decoded)
     } else {
-        PathPattern::prefix_sharing(text)
+        PathPattern::prefix_sharing(&decoded)
     })
 }
 

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::proxy::downstream::admission::Admitted;
 use crate::proxy::downstream::client_body;
-use crate::proxy::downstream::connection::Connection;
+use crate::proxy::downstream::connection::{Connection, Dialled};
 use crate::proxy::downstream::driver::drive;
 use crate::proxy::downstream::http1::Http1;
 use crate::proxy::downstream::http2::Http2;
@@ -72,8 +72,8 @@ pub(crate) fn spawn_proxied(stream: TcpStream, place: Place) {
             Origin::Proxied {
                 source,
                 destination,
-            } => place.connection(source, destination.port()),
-            Origin::Own => place.connection(place.peer, place.port),
+            } => place.connection(source, Dialled::Proxy(destination.port())),
+            Origin::Own => place.connection(place.peer, Dialled::Own(place.port)),
         };
         let client = connection.peer.ip();
         let Some(_admitted) = Admitted::admit(worker, &stream, place.datapath, client) else {
@@ -139,8 +139,8 @@ pub(crate) struct Place {
 
 impl Place {
     /// The connection of a client at this address, which dialled this port.
-    pub(crate) fn connection(&self, client: SocketAddr, port: u16) -> Rc<Connection> {
-        Connection::new(&self.worker, self.scheme, self.datapath, client, port)
+    pub(crate) fn connection(&self, client: SocketAddr, dialled: Dialled) -> Rc<Connection> {
+        Connection::new(&self.worker, self.scheme, self.datapath, client, dialled)
     }
 }
 

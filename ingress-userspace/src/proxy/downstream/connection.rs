@@ -22,6 +22,8 @@ use crate::proxy::worker::WorkerState;
 pub(crate) struct Connection {
     pub(crate) worker: Rc<WorkerState>,
     pub(crate) scheme: Scheme,
+    /// The scheme that endpoints are told: HTTPS too where a proxy before us has ended TLS.
+    pub(crate) forwarded_scheme: Scheme,
     pub(crate) datapath: Datapath,
     pub(crate) peer: SocketAddr,
     /// The client's address as a header has it; an IPv4 client is never shown as IPv6.
@@ -51,12 +53,14 @@ impl Connection {
         scheme: Scheme,
         datapath: Datapath,
         peer: SocketAddr,
-        port: u16,
+        dialled: Dialled,
     ) -> Rc<Self> {
+        let (forwarded_scheme, port) = dialled.forwarded(scheme);
         let activity = Activity::new(Rc::clone(&worker.timers));
         Rc::new(Self {
             worker: Rc::clone(worker),
             scheme,
+            forwarded_scheme,
             datapath,
             peer,
             client: address_value(peer.ip().to_canonical()),
@@ -80,7 +84,7 @@ impl Connection {
 
     /// What endpoints are told about it, as it is written.
     pub(crate) fn lines(&self) -> Rc<[u8]> {
-        let make = || Lines::of_connection(&self.client, &self.port, self.scheme);
+        let make = || Lines::of_connection(&self.client, &self.port, self.forwarded_scheme);
         Rc::clone(self.lines.get_or_init(make))
     }
 
@@ -169,6 +173,32 @@ impl Connection {
     }
 }
 
+/// The port that a client dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialled {
+    /// One of ours.
+    Own(u16),
+    /// One of a proxy before us, as the header of the PROXY protocol says.
+    Proxy(u16),
+}
+
+impl Dialled {
+    /// The scheme and port that endpoints are told.
+    ///
+    /// Source: ingress-nginx tells its HTTPS port as 443, whatever it is, and takes a proxy's port
+    /// 443 for HTTPS.
+    fn forwarded(self, scheme: Scheme) -> (Scheme, u16) {
+        match (self, scheme) {
+            (Self::Own(_), Scheme::Https) => (Scheme::Https, HTTPS_PORT),
+            (Self::Own(port), Scheme::Http) => (Scheme::Http, port),
+            (Self::Proxy(HTTPS_PORT), _) => (Scheme::Https, HTTPS_PORT),
+            (Self::Proxy(port), scheme) => (scheme, port),
+        }
+    }
+}
+
+const HTTPS_PORT: u16 = 443;
+
 /// A request that has not been answered to its end.
 pub(crate) struct InFlight {
     connection: Rc<Connection>,
@@ -238,6 +268,19 @@ pub(crate) fn header_value(text: String) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn endpoints_are_told_443_for_https() {
+        for (dialled, scheme, told) in [
+            (Dialled::Own(8443), Scheme::Https, (Scheme::Https, 443)),
+            (Dialled::Own(8080), Scheme::Http, (Scheme::Http, 8080)),
+            (Dialled::Proxy(443), Scheme::Http, (Scheme::Https, 443)),
+            (Dialled::Proxy(80), Scheme::Http, (Scheme::Http, 80)),
+            (Dialled::Proxy(8443), Scheme::Https, (Scheme::Https, 8443)),
+        ] {
+            assert_eq!(dialled.forwarded(scheme), told, "{dialled:?}");
+        }
+    }
 
     #[test]
     fn addresses_are_written_as_usual() {

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use crate::proxy::downstream::accept::{self, Place};
 use crate::proxy::downstream::admission::reset;
+use crate::proxy::downstream::connection::Dialled;
 use crate::proxy::runtime::limits::{ACCEPT_BATCH_MAX, LISTEN_BACKLOG};
 use crate::proxy::worker::WorkerState;
 
@@ -251,7 +252,7 @@ impl Acceptor {
         } else if self.worker.clients.expects_header(peer) {
             accept::spawn_proxied(stream, place);
         } else {
-            accept::spawn(stream, place.connection(peer, port));
+            accept::spawn(stream, place.connection(peer, Dialled::Own(port)));
         }
     }
 }

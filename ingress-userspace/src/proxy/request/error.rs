@@ -97,6 +97,17 @@ pub(crate) enum Failure {
     DeadlineExceeded,
 }
 
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The client's.
+    Downstream,
+    /// What objects say, or say wrongly.
+    Configuration,
+    /// The endpoint's, or that there is none.
+    Upstream,
+}
+
 /// Why a request head may not be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum BadRequest {
@@ -152,6 +163,38 @@ impl Failure {
             | Self::Overtaken
             | Self::ResponseTimedOut
             | Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Whose fault it is.
+    pub(crate) fn side(&self) -> Side {
+        match self {
+            Self::BadRequest(_)
+            | Self::BadRequestBody
+            | Self::BodyTooLarge
+            | Self::RequestTimedOut
+            | Self::NoCertificate
+            | Self::BadCertificate
+            | Self::OtherClient
+            | Self::ErrorPage(_)
+            | Self::Misdirected => Side::Downstream,
+            Self::NobodyTrusted | Self::Answered(_) | Self::NoRoute | Self::Unavailable => {
+                Side::Configuration
+            }
+            Self::NoEndpoint
+            | Self::NoTunnel
+            | Self::Full
+            | Self::Connect(_)
+            | Self::ConnectTimedOut
+            | Self::Overtaken
+            | Self::Unreached
+            | Self::Left
+            | Self::Broken(_)
+            | Self::Unsent
+            | Self::Switched
+            | Self::NotSwitched
+            | Self::ResponseTimedOut
+            | Self::DeadlineExceeded => Side::Upstream,
         }
     }
 

@@ -206,7 +206,7 @@ fn introduce(
 ) -> HeaderValue {
     let claims = client.claims.as_deref();
     let scheme = claims.and_then(|claims| claims.scheme);
-    let scheme = scheme.unwrap_or(connection.scheme);
+    let scheme = scheme.unwrap_or(connection.forwarded_scheme);
     let host = claims
         .and_then(|claims| claims.host.clone())
         .unwrap_or(host);

@@ -18,7 +18,7 @@ use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::attempt::{Exchange, Reply};
 use crate::proxy::request::body::{RequestBody, ResponseBody};
 use crate::proxy::request::client::Client;
-use crate::proxy::request::error::Failure;
+use crate::proxy::request::error::{Failure, Side};
 use crate::proxy::request::filter::{self, FilterInput, Filtered, ResponseFilters};
 use crate::proxy::request::prepare::Prepare;
 use crate::proxy::request::response::Dialect;
@@ -60,7 +60,11 @@ pub(crate) async fn respond(
     let mut response = match phases.run(request).await {
         Ok(answer) => answer.into_response(in_flight, is_http1),
         Err(failure) => {
-            tracing::debug!(error = &failure as &dyn std::error::Error, "request failed");
+            if failure.side() == Side::Upstream {
+                account.log_upstream_error(&failure);
+            } else {
+                tracing::debug!(error = &failure as &dyn std::error::Error, "request failed");
+            }
             // A client that sends one malformed request is not trusted with a second.
             is_last |= is_http1 && matches!(failure, Failure::BadRequest(_));
             answer::failure(&failure, dialect, in_flight)

@@ -4,6 +4,7 @@
 //! of the same host pattern is served on, and a [`CertificateProblem`] says what is wrong.
 
 mod facts;
+mod names;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -249,14 +250,17 @@ fn certified_key(certificate: &ir::Certificate) -> Result<CertifiedKey, Certific
         return Err(CertificateError::NoCertificate);
     }
     let key = PrivateKeyDer::from_pem_slice(&certificate.key_pem).map_err(CertificateError::Key)?;
-    Ok(CertifiedKey::from_der(
-        chain,
-        key,
-        &aws_lc_rs::default_provider(),
-    )?)
+    let key = aws_lc_rs::sign::any_supported_type(&key)?;
+    let matches = (chain.first().zip(key.public_key()))
+        .is_none_or(|(leaf, public)| names::has_public_key(leaf, &public));
+    if !matches {
+        return Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch).into());
+    }
+    Ok(CertifiedKey::new(chain, key))
 }
 
-/// Whether the names of a certificate (RFC 6125: subject alternative names) include a host.
+/// Whether the names of a certificate include a host: its subject alternative names (RFC 6125), or
+/// its common name where it has none, as ingress-nginx takes it.
 fn check_coverage(certified: &CertifiedKey, pattern: &HostPattern) -> Result<(), CertificateError> {
     let name = match pattern {
         HostPattern::Exact(host) => host.to_string(),
@@ -264,6 +268,14 @@ fn check_coverage(certified: &CertifiedKey, pattern: &HostPattern) -> Result<(),
         HostPattern::Any => return Ok(()),
     };
     let leaf = certified.end_entity_cert()?;
+    if let Some(common_names) = names::common_names_alone(leaf) {
+        let covers = common_names.iter().any(|one| names::covers(one, &name));
+        let error = rustls::CertificateError::NotValidForName;
+        return covers.then_some(()).ok_or_else(|| CertificateError::Host {
+            pattern: pattern.clone(),
+            source: error.into(),
+        });
+    }
     let parsed = ParsedCertificate::try_from(leaf)?;
     // A host with an underscore is no name that a certificate could have.
     let Ok(name) = ServerName::try_from(name) else {

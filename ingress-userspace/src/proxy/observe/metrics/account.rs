@@ -7,6 +7,7 @@
 //! many requests run through one after the other is in the caches for all but the first of them.
 
 use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::error::Error;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -22,6 +23,7 @@ use super::tally::Ended;
 use crate::proxy::downstream::connection::Connection;
 use crate::proxy::observe::access_log::entry::{Entry, Keeper};
 use crate::proxy::observe::trace::{Ending, Span};
+use crate::proxy::observe::upstream_errors::FailedRequest;
 use crate::proxy::request::body::Upload;
 use crate::proxy::request::client::Client;
 use crate::proxy::runtime::random::RequestId;
@@ -136,6 +138,23 @@ impl Record {
             .as_deref()
             .and_then(|entry| entry.own_request_id());
         noted.copied().unwrap_or_else(|| self.worker.request_id())
+    }
+
+    /// Logs that an endpoint has failed it, with what is known of both.
+    pub(crate) fn log_upstream_error(&self, error: &(dyn Error + 'static)) {
+        let worker = &self.worker;
+        let labels = worker.table.borrow_mut().load().labels_of(self.slot.get());
+        let noted = self.entry.as_deref().map(|entry| entry.request_id());
+        let request = FailedRequest {
+            request_id: noted
+                .and_then(|id| str::from_utf8(id).ok())
+                .unwrap_or_default(),
+            host: labels.as_ref().map_or("", |labels| &labels.key.host),
+            backend: labels.as_ref().map_or("", |labels| &labels.upstream),
+            endpoint: self.attempt.get().map(|attempt| attempt.endpoint),
+        };
+        let now = worker.timers.now();
+        worker.upstream_errors.log(now, error, &request);
     }
 
     /// How long ago it came.
