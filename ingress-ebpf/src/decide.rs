@@ -65,6 +65,20 @@ pub struct Connection {
     pub local: End,
 }
 
+impl End {
+    /// The frontend that this end is, if it is one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn frontend(&self, protocol: u8) -> Frontend {
+        Frontend {
+            address: self.address,
+            port: self.port,
+            protocol,
+            reserved: 0,
+        }
+    }
+}
+
 /// What a stack has for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Socket {

@@ -3,7 +3,7 @@
 //! The invariant: nothing outside the packet is read, no loop is without a bound, and everything
 //! that is not understood is an error with a reason, which the caller passes on untouched.
 
-use ingress_common::steering::{Address, Frontend, mapped};
+use ingress_common::steering::{Address, mapped};
 use ingress_common::verdict::Reason;
 
 use crate::packet::Packet;
@@ -56,20 +56,6 @@ pub struct End {
     pub address: Address,
     /// Its port, network byte order.
     pub port: [u8; 2],
-}
-
-impl End {
-    /// The frontend that this end is, if it is one.
-    #[inline(always)]
-    #[must_use]
-    pub const fn frontend(&self, protocol: u8) -> Frontend {
-        Frontend {
-            address: self.address,
-            port: self.port,
-            protocol,
-            reserved: 0,
-        }
-    }
 }
 
 /// The network layer of a packet.

@@ -411,24 +411,24 @@ fn a_tagged_frame_is_taken_where_there_is_a_device_for_each_tag() {
         ..Node::default()
     };
     let tag = |id| Tag::new(0x8100, id);
-    let none = Tag::NONE;
+    let bare = Tag::NONE;
     for (tags, expected) in [
-        ([none, none, none], true),
-        ([tag(7), none, none], true),
+        ([bare, bare, bare], true),
+        ([tag(7), bare, bare], true),
         // Where the kernel has left it in the packet.
-        ([none, tag(7), none], true),
-        ([tag(7), tag(8), none], true),
+        ([bare, tag(7), bare], true),
+        ([tag(7), tag(8), bare], true),
         // The bits above those of the identifier, and a tag that has no identifier.
-        ([tag(0xe007), none, none], true),
-        ([tag(0xe000), tag(7), none], true),
-        ([tag(8), none, none], false),
-        ([tag(7), tag(7), none], false),
+        ([tag(0xe007), bare, bare], true),
+        ([tag(0xe000), tag(7), bare], true),
+        ([tag(8), bare, bare], false),
+        ([tag(7), tag(7), bare], false),
         ([tag(7), tag(8), tag(9)], false),
-        ([Tag::new(0x88a8, 7), none, none], false),
+        ([Tag::new(0x88a8, 7), bare, bare], false),
     ] {
         assert_eq!(is_taken(2, tags, &node), expected, "{tags:?}");
     }
-    assert!(!is_taken(3, [tag(7), none, none], &node), "another device");
+    assert!(!is_taken(3, [tag(7), bare, bare], &node), "another device");
 }
 
 /// An Ethernet frame with an IPv4 packet to the frontend, cut after `payload_bytes` of TCP.
