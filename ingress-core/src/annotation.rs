@@ -30,7 +30,7 @@ use crate::ir::{
 use client_auth::ClientAuthSettings;
 pub(crate) use headers::custom_headers_of;
 pub use headers::{HeadersError, response_headers};
-pub use registry::{Support, known_keys, support};
+pub use registry::{Support, known_keys, reference, support};
 pub use restriction::restricts_access;
 pub(crate) use rewrite::rewrite_template;
 pub use size::bytes as read_size;

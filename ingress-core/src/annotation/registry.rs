@@ -2,15 +2,20 @@
 //!
 //! A key is a row here and a function in the file of its group; nothing else lists keys.
 
-use super::{
-    Settings, access, balance, client_auth, headers, redirect, retry, rewrite, size, timeout,
-    tls_redirect,
-};
+mod rows;
+
+use super::{Settings, restricts_access};
+use rows::READ;
 
 /// A key that is read.
 pub(super) struct Row {
     pub(super) key: &'static str,
     pub(super) scope: Scope,
+    /// What it may be, for the reference.
+    value: &'static str,
+    default: &'static str,
+    /// What it does, in sentences.
+    doc: &'static str,
     pub(super) read: fn(&str, &mut Settings) -> Result<(), String>,
 }
 
@@ -44,6 +49,54 @@ pub(super) fn readable() -> impl Iterator<Item = &'static Row> {
     READ.iter()
 }
 
+/// The reference of annotations and class parameters, in Markdown.
+pub fn reference() -> String {
+    let mut text = String::from(REFERENCE_HEAD);
+    for row in READ {
+        let scope = match row.scope {
+            Scope::Both => "Ingress, class",
+            Scope::Ingress => "Ingress",
+            Scope::Class => "class",
+        };
+        let is_tls = row.key.starts_with("auth-tls-");
+        let invalid = if row.key == "custom-headers" || (restricts_access(row.key) && !is_tls) {
+            "rules answer 503"
+        } else if row.key == "auth-tls-secret" || row.key == "auth-tls-match-cn" {
+            "host answers 403"
+        } else {
+            "default"
+        };
+        let Row {
+            key,
+            value,
+            default,
+            doc,
+            ..
+        } = row;
+        text += &[
+            "| `", key, "` | ", value, " | ", default, " | ", scope, " | ", invalid, " | ", doc,
+            " |\n",
+        ]
+        .concat();
+    }
+    let list = |keys: &[&str]| {
+        let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+        keys.join(", ")
+    };
+    text += "\n## Accepted without effect\n\nThese tune what only nginx has:\n";
+    text += &list(HARMLESS);
+    text += ".\n\n## Not supported\n\nA Warning Event and `sluice check` name each. Keys that restrict \
+             access make the rules of\ntheir Ingress answer 503, unless `--ignore-annotation` names \
+             them:\n";
+    let (closing, others): (Vec<&str>, Vec<&str>) =
+        UNSUPPORTED.iter().partition(|key| restricts_access(key));
+    text += &list(&closing);
+    text += ".\n\nOthers are ignored:\n";
+    text += &list(&others);
+    text += ".\n";
+    text
+}
+
 /// What becomes of the annotation with this key, without its prefix.
 pub fn support(key: &str) -> Support {
     let is_read = |row: &&Row| row.key == key && row.scope != Scope::Class;
@@ -68,111 +121,19 @@ pub fn known_keys() -> impl Iterator<Item = &'static str> {
 const fn row(
     key: &'static str,
     scope: Scope,
+    docs: [&'static str; 3],
     read: fn(&str, &mut Settings) -> Result<(), String>,
 ) -> Row {
-    Row { key, scope, read }
+    let [value, default, doc] = docs;
+    Row {
+        key,
+        scope,
+        value,
+        default,
+        doc,
+        read,
+    }
 }
-
-const READ: &[Row] = &[
-    row("backend-protocol", Scope::Both, super::backend_protocol),
-    row("ssl-passthrough", Scope::Both, super::ssl_passthrough),
-    row("proxy-body-size", Scope::Both, size::proxy_body_size),
-    row("proxy-connect-timeout", Scope::Both, timeout::connect),
-    row("proxy-send-timeout", Scope::Both, timeout::send),
-    row("proxy-read-timeout", Scope::Both, timeout::read),
-    row("request-timeout", Scope::Both, timeout::request),
-    row("proxy-next-upstream", Scope::Both, retry::next_upstream),
-    row("proxy-next-upstream-tries", Scope::Both, retry::tries),
-    row("proxy-next-upstream-timeout", Scope::Both, retry::timeout),
-    // The hash comes after what it counts more than.
-    row("load-balance", Scope::Both, balance::load_balance),
-    row("upstream-hash-by", Scope::Both, balance::upstream_hash_by),
-    row("affinity", Scope::Both, balance::affinity),
-    row("affinity-mode", Scope::Both, balance::affinity_mode),
-    row("session-cookie-name", Scope::Both, balance::cookie_name),
-    row("session-cookie-path", Scope::Both, balance::cookie_path),
-    row("session-cookie-domain", Scope::Both, balance::cookie_domain),
-    row(
-        "session-cookie-max-age",
-        Scope::Both,
-        balance::cookie_max_age,
-    ),
-    row(
-        "session-cookie-samesite",
-        Scope::Both,
-        balance::cookie_same_site,
-    ),
-    row("session-cookie-secure", Scope::Both, balance::cookie_secure),
-    row(
-        "session-cookie-change-on-failure",
-        Scope::Both,
-        balance::change_on_failure,
-    ),
-    row("auth-tls-secret", Scope::Ingress, client_auth::secret),
-    row(
-        "auth-tls-verify-client",
-        Scope::Both,
-        client_auth::verify_client,
-    ),
-    row(
-        "auth-tls-verify-depth",
-        Scope::Both,
-        client_auth::verify_depth,
-    ),
-    row(
-        "auth-tls-pass-certificate-to-upstream",
-        Scope::Both,
-        client_auth::pass_certificate,
-    ),
-    row("auth-tls-error-page", Scope::Both, client_auth::error_page),
-    row("auth-tls-match-cn", Scope::Both, client_auth::match_cn),
-    row("whitelist-source-range", Scope::Both, access::allow),
-    row("allowlist-source-range", Scope::Both, access::allow),
-    row("denylist-source-range", Scope::Both, access::deny),
-    row("ssl-redirect", Scope::Both, tls_redirect::redirect),
-    row("force-ssl-redirect", Scope::Both, tls_redirect::force),
-    row(
-        "preserve-trailing-slash",
-        Scope::Both,
-        tls_redirect::preserve_slash,
-    ),
-    row("http-redirect-code", Scope::Class, tls_redirect::code),
-    row("hsts", Scope::Class, tls_redirect::hsts),
-    row("hsts-max-age", Scope::Class, tls_redirect::hsts_max_age),
-    row(
-        "hsts-include-subdomains",
-        Scope::Class,
-        tls_redirect::hsts_subdomains,
-    ),
-    row("hsts-preload", Scope::Class, tls_redirect::hsts_preload),
-    row("permanent-redirect", Scope::Ingress, redirect::permanent),
-    row(
-        "permanent-redirect-code",
-        Scope::Ingress,
-        redirect::permanent_code,
-    ),
-    row("temporal-redirect", Scope::Ingress, redirect::temporal),
-    row(
-        "temporal-redirect-code",
-        Scope::Ingress,
-        redirect::temporal_code,
-    ),
-    row("use-regex", Scope::Ingress, rewrite::use_regex),
-    row("rewrite-target", Scope::Ingress, rewrite::target),
-    row(
-        "x-forwarded-prefix",
-        Scope::Ingress,
-        rewrite::forwarded_prefix,
-    ),
-    row("app-root", Scope::Ingress, rewrite::app_root),
-    row("upstream-vhost", Scope::Ingress, rewrite::upstream_vhost),
-    row("custom-headers", Scope::Ingress, headers::custom_headers),
-    row(
-        "global-allowed-response-headers",
-        Scope::Class,
-        headers::allowed,
-    ),
-];
 
 const HARMLESS: &[&str] = &[
     "client-body-buffer-size",
@@ -288,6 +249,19 @@ const UNSUPPORTED: &[&str] = &[
     "upstream-hash-by-subset-size",
     "use-port-in-redirects",
 ];
+
+const REFERENCE_HEAD: &str = "\
+# Annotations and class parameters
+
+Generated from the registry in `ingress-core/src/annotation`; a test fails when it is stale.
+
+Keys stand under `nginx.ingress.kubernetes.io/` or `sluice.dev/` as annotations of an Ingress, and
+without a prefix in the ConfigMap that an IngressClass names as its parameters, whose values are the
+defaults of its Ingresses. Booleans are those of Go: `true`, `True`, `1`, `t` and their like.
+
+| key | value | default | where | invalid value | what it does |
+|---|---|---|---|---|---|
+";
 
 #[cfg(test)]
 mod tests {

@@ -151,3 +151,18 @@ fn hostname_wildcards() {
         assert_eq!(answers.ask(host, "/"), expected, "{host}");
     }
 }
+
+/// `UPDATE_DOCS=1 cargo test -p ingress-core reference` writes it anew.
+#[test]
+fn reference_of_annotations_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/annotations.md");
+    let reference = ingress_core::annotation::reference();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, &reference).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == reference,
+        "docs/annotations.md is stale: UPDATE_DOCS=1 cargo test -p ingress-core reference"
+    );
+}
