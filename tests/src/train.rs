@@ -163,7 +163,11 @@ fn served(host: &str, port: u16, protocol: &str) -> [Value; 3] {
     let ingress = json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": { "name": name },
+        "metadata": {
+            "name": name,
+            // Clear text is served too, not redirected.
+            "annotations": { "nginx.ingress.kubernetes.io/ssl-redirect": "false" },
+        },
         "spec": {
             "tls": [{ "hosts": [host], "secretName": "tls" }],
             "rules": [{ "host": host, "http": { "paths": [{

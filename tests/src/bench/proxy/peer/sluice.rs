@@ -161,7 +161,11 @@ fn ingress(scene: &Scene, number: usize) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": { "name": format!("host{number}") },
+        "metadata": {
+            "name": format!("host{number}"),
+            // Clear text is served too, not redirected.
+            "annotations": { "nginx.ingress.kubernetes.io/ssl-redirect": "false" },
+        },
         "spec": {
             "tls": [{ "hosts": [host(number)], "secretName": "tls" }],
             "rules": [{ "host": host(number), "http": { "paths": [{
