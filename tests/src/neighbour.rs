@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -172,7 +172,7 @@ fn load(kind: Kind, cell: &OwnedFd) -> Result<OwnedFd> {
     bpf_fd(PROG_LOAD, &mut program).context("failed to load the program")
 }
 
-fn pin(program: &OwnedFd, path: &PathBuf) -> Result<()> {
+fn pin(program: &OwnedFd, path: &Path) -> Result<()> {
     let text = CString::new(path.as_os_str().as_encoded_bytes())?;
     let mut object = ObjectPin {
         path: text.as_ptr() as u64,

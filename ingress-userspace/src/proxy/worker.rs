@@ -370,9 +370,7 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         access_log,
         tracer,
     } = options;
-    if let Some(prepare) = prepare {
-        prepare()?;
-    }
+    prepare.map_or(Ok(()), |prepare| prepare())?;
     cpu.map(stay_on).transpose()?;
     let runtime = Builder::new_current_thread()
         .enable_all()

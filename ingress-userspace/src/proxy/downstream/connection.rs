@@ -189,9 +189,10 @@ impl Dialled {
     /// 443 for HTTPS.
     fn forwarded(self, scheme: Scheme) -> (Scheme, u16) {
         match (self, scheme) {
-            (Self::Own(_), Scheme::Https) => (Scheme::Https, HTTPS_PORT),
+            (Self::Own(_), Scheme::Https) | (Self::Proxy(HTTPS_PORT), _) => {
+                (Scheme::Https, HTTPS_PORT)
+            }
             (Self::Own(port), Scheme::Http) => (Scheme::Http, port),
-            (Self::Proxy(HTTPS_PORT), _) => (Scheme::Https, HTTPS_PORT),
             (Self::Proxy(port), scheme) => (scheme, port),
         }
     }

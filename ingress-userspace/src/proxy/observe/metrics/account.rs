@@ -144,7 +144,7 @@ impl Record {
     pub(crate) fn log_upstream_error(&self, error: &(dyn Error + 'static)) {
         let worker = &self.worker;
         let labels = worker.table.borrow_mut().load().labels_of(self.slot.get());
-        let noted = self.entry.as_deref().map(|entry| entry.request_id());
+        let noted = self.entry.as_deref().map(Entry::request_id);
         let request = FailedRequest {
             request_id: noted
                 .and_then(|id| str::from_utf8(id).ok())
