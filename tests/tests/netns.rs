@@ -38,10 +38,10 @@ impl Scene {
     }
 
     fn set_on(rig: Rig, change: impl FnOnce(Daemon) -> Daemon) -> Result<Self> {
-        Self::serve(rig, near_and_far(), change)
+        Self::serve(rig, &near_and_far(), change)
     }
 
-    fn serve(rig: Rig, served: Manifest, change: impl FnOnce(Daemon) -> Daemon) -> Result<Self> {
+    fn serve(rig: Rig, served: &Manifest, change: impl FnOnce(Daemon) -> Daemon) -> Result<Self> {
         let manifests = rig.path("manifests");
         served.save(&manifests)?;
         let daemon = Daemon::new(&rig, "sluice", &manifests).with("--datapath=netns");

@@ -54,7 +54,7 @@ fn a_pods_connection_goes_on_when_its_device_is_steered_later() -> Result<()> {
         let rig = Rig::build(Options::from_env()?)?;
         let scene = Scene::serve(
             rig,
-            Manifest::default().serve("far.test", &[POD3_V4]),
+            &Manifest::default().serve("far.test", &[POD3_V4]),
             |it| it.with(flag),
         )?;
         let pod = &scene.rig.pod1;
