@@ -28,9 +28,12 @@ pub use fields::FieldRanges;
 pub use read_request::{Asks, HeadBounds, RequestError, RequestHead, RequestReader};
 pub use read_response::{HeadReader, ResponseError, ResponseHead};
 pub use request_line::{is_preface, may_become_preface};
-pub use spelling::{SpelledNames, Spelling};
+pub use spelling::Spelling;
+pub use syntax::is_method;
 pub use target::RawTarget;
-pub use trailers::{is_forbidden_trailer, trailer_names, write_trailers};
+pub use trailers::{
+    is_forbidden_trailer, remove_forbidden_trailers, trailer_names, write_trailers,
+};
 pub use write_request::{FieldLines, RequestBodySize, RequestContext, write_request};
 pub use write_response::{
     Framing, ReasonPhrase, ResponseBodySize, ResponseContext, write_interim, write_response,

@@ -11,6 +11,7 @@ pub(crate) mod limits;
 pub(crate) mod monitored;
 pub(crate) mod pipe;
 pub(crate) mod random;
+pub(crate) mod read_buffer;
 pub(crate) mod splice;
 pub(crate) mod stream;
 pub(crate) mod timer;

@@ -57,6 +57,20 @@ fn rewritten_path_reaches_the_endpoint_with_the_query() {
 }
 
 #[test]
+fn rewritten_path_replaces_a_raw_one_and_its_raw_query_stays() {
+    let pattern = Arc::new(PathRegex::new(&"/api(/|$)(.*)".into()).unwrap());
+    let template = [TemplatePart::Text("/".into()), TemplatePart::Group(2)];
+    let rewrite = Rewrite {
+        pattern,
+        template: template.into(),
+    };
+    let (proxy, _origin) = start(vec![Filter::Rewrite(rewrite)]);
+    let reply = proxy.get("one.test", "/api/<a>?q=\"<b>`\"");
+    let line = reply.text().lines().nth(1).unwrap();
+    assert_eq!(line, "GET /%3Ca%3E?q=\"<b>`\" HTTP/1.1");
+}
+
+#[test]
 fn fields_are_set_on_requests_and_responses() {
     let fields = |name: &str, value: &str| [(name.into(), value.into())].into();
     let (proxy, _origin) = start(vec![

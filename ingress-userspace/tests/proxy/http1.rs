@@ -127,14 +127,17 @@ fn http_1_0_is_answered_and_closed() {
 }
 
 #[test]
-fn an_absolute_target_overrules_host() {
+fn an_absolute_target_has_to_name_the_host_that_host_does() {
     let origin = Origin::echo("origin");
     let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
     let mut client = proxy.client();
-    client.write("GET http://one.test/x?y HTTP/1.1\r\nHost: other.test\r\n\r\n");
+    client.write("GET http://one.test/x?y HTTP/1.1\r\nHost: one.test\r\n\r\n");
     let reply = client.read_reply();
     assert_eq!(reply.text().lines().nth(1), Some("GET /x?y HTTP/1.1"));
     assert_eq!(reply.seen("host"), Some("one.test"));
+    client.write("GET http://one.test/x?y HTTP/1.1\r\nHost: other.test\r\n\r\n");
+    assert_eq!(client.read_reply().status, 400);
+    assert!(client.is_closed());
 }
 
 #[test]

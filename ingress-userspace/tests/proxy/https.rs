@@ -29,7 +29,7 @@ fn origin() -> SocketAddr {
                         continue;
                     }
                     let head = String::from_utf8(std::mem::take(&mut text)).unwrap();
-                    let status = if head.contains("upgrade: x") {
+                    let status = if head.to_ascii_lowercase().contains("upgrade: x") {
                         "101 Switching Protocols\r\nUpgrade: x"
                     } else {
                         "200 OK"
@@ -65,7 +65,11 @@ fn tunnels_go_over_tls_too() {
     let mut client = proxy.client();
     client.write("GET / HTTP/1.1\r\nHost: one.test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
     assert_eq!(client.read_head().unwrap().status(), 101);
-    assert!(client.read_head().unwrap().text.contains("upgrade: x"));
+    let seen = client.read_head().unwrap().text;
+    assert!(
+        seen.contains("Upgrade: x"),
+        "as the client wrote it: {seen}"
+    );
     client.write("\r\n\r\n");
     assert_eq!(client.read_reply().text(), "\r\n\r\n");
 }

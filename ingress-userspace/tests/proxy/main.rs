@@ -29,6 +29,7 @@ mod http2_resets;
 mod https;
 mod lending;
 mod linger;
+mod literal_heads;
 mod metrics;
 mod next_upstream;
 mod overtaking;

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::fields::FieldRanges;
 use super::syntax::is_field_value;
-use super::trailers::is_forbidden_trailer;
+use super::trailers::remove_forbidden_trailers;
 use crate::limits::{CHUNK_LINES_BYTES_MAX, FIELDS_MAX, HEAD_BYTES_MAX};
 
 /// How a body ends, and how much of it is still to come.
@@ -270,14 +270,7 @@ fn trailers(buffer: &mut BytesMut) -> Result<Decoded, BodyError> {
     let mut all = HeaderMap::new();
     let collected = ranges.collect(&fields, &mut all);
     collected.map_err(|_| BodyError::Trailers)?;
-    let forbidden: Vec<_> = all
-        .keys()
-        .filter(|name| is_forbidden_trailer(name))
-        .cloned()
-        .collect();
-    for name in forbidden {
-        all.remove(name);
-    }
+    remove_forbidden_trailers(&mut all);
     Ok(Decoded::Trailers(all))
 }
 

@@ -244,7 +244,7 @@ fn parse(
     Ok(Some(RequestHead {
         request,
         raw_target,
-        spelling: (scanned.has_capitals).then(|| Spelling::new(head.slice(fields..))),
+        spelling: (scanned.has_capitals).then(|| Spelling::new(head.clone())),
         body,
         persistence: seen.options.persistence(version),
         asks: Asks {

@@ -180,9 +180,8 @@ fn parse(
 
 fn spelling(head: &Bytes, places: &[(Range<usize>, Range<usize>)]) -> Option<Spelling> {
     let mut names = places.iter().map(|(name, _)| &head[name.clone()]);
-    let (first, _) = places.first()?;
     let has_capitals = names.any(|name| name.iter().any(u8::is_ascii_uppercase));
-    has_capitals.then(|| Spelling::new(head.slice(first.start..)))
+    has_capitals.then(|| Spelling::new(head.clone()))
 }
 
 /// RFC 9112 §6.3, in its order.

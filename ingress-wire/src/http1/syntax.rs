@@ -80,7 +80,7 @@ fn has_no_controls(word: [u8; 8], least: u8) -> bool {
 }
 
 /// Returns true if `bytes` is a method as nginx takes it: capital letters, `-` and `_`.
-pub(super) fn is_method(bytes: &[u8]) -> bool {
+pub fn is_method(bytes: &[u8]) -> bool {
     let is_good = |byte: &u8| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_');
     !bytes.is_empty() && bytes.iter().all(is_good)
 }

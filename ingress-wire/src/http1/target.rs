@@ -9,7 +9,8 @@ use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{Method, Uri};
 
 use super::read_request::RequestError;
-use super::syntax::is_authority;
+use super::syntax::{is_authority, is_target};
+use crate::limits::TARGET_BYTES_MAX;
 
 /// A path with its query as a client sent it, where a [`Uri`] cannot hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,14 +20,24 @@ pub struct RawTarget {
 }
 
 impl RawTarget {
-    /// Takes a path with its query, as text that contains neither space nor control characters.
-    ///
-    /// The second value is set if the first is an encoded form of it.
+    /// Takes a path with its query. The second value is set if the first is an encoded form of it.
     ///
     /// # Errors
     ///
-    /// Returns an error for text that does not begin with `/`.
+    /// Returns an error for text that does not begin with `/`, that has a space or control
+    /// character, or that is too long.
     pub fn parse(text: &Bytes) -> Result<(PathAndQuery, Option<Self>), RequestError> {
+        if text.len() > TARGET_BYTES_MAX {
+            return Err(RequestError::TargetTooLong);
+        }
+        if !is_target(text) {
+            return Err(RequestError::Target);
+        }
+        Self::parse_visible(text)
+    }
+
+    /// The same for text that was looked at before.
+    fn parse_visible(text: &Bytes) -> Result<(PathAndQuery, Option<Self>), RequestError> {
         if !text.starts_with(b"/") {
             return Err(RequestError::Target);
         }
@@ -48,6 +59,18 @@ impl RawTarget {
     /// since the client sent them.
     pub fn of(&self, uri: &Uri) -> Option<&[u8]> {
         (uri.path_and_query()? == &self.encoded).then_some(&self.raw)
+    }
+
+    /// The path without its query.
+    pub fn path(&self) -> &[u8] {
+        let end = memchr::memchr(b'?', &self.raw);
+        end.map_or(&self.raw, |end| &self.raw[..end])
+    }
+
+    /// The query, if there is one.
+    pub fn query(&self) -> Option<&[u8]> {
+        let end = memchr::memchr(b'?', &self.raw)?;
+        Some(&self.raw[end + 1..])
     }
 }
 
@@ -80,7 +103,7 @@ pub(super) fn read(
     }
     match &text[..] {
         [b'/', ..] => {
-            let (path, raw) = RawTarget::parse(text)?;
+            let (path, raw) = RawTarget::parse_visible(text)?;
             Ok((Uri::from(path), raw))
         }
         b"*" if *method == Method::OPTIONS => Ok((Uri::from_static("*"), None)),
@@ -121,7 +144,7 @@ fn absolute_form(text: &Bytes) -> Result<(Uri, Option<RawTarget>), RequestError>
         // An empty path means `/` (RFC 9110 §4.2.3).
         _ => [b"/", path].concat().into(),
     };
-    let (path, raw) = RawTarget::parse(&path)?;
+    let (path, raw) = RawTarget::parse_visible(&path)?;
     parts.path_and_query = Some(path);
     let uri = Uri::from_parts(parts).map_err(|_| RequestError::Target)?;
     Ok((uri, raw))
@@ -195,7 +218,10 @@ mod tests {
         }
         let (uri, raw) = target(&Method::GET, b"/a?b=<c>").unwrap();
         assert_eq!(uri, "/a?b=%3Cc%3E");
-        assert_eq!(raw.unwrap().of(&Uri::from_static("/other")), None);
+        let raw = raw.unwrap();
+        assert_eq!(raw.path(), b"/a");
+        assert_eq!(raw.query(), Some(&b"b=<c>"[..]));
+        assert_eq!(raw.of(&Uri::from_static("/other")), None);
     }
 
     #[test]

@@ -16,6 +16,18 @@ pub fn is_forbidden_trailer(name: &HeaderName) -> bool {
         || name.contains('_')
 }
 
+/// Removes fields that have no place after a body.
+pub fn remove_forbidden_trailers(trailers: &mut HeaderMap) {
+    let names = trailers.keys();
+    let forbidden: Vec<_> = names
+        .filter(|name| is_forbidden_trailer(name))
+        .cloned()
+        .collect();
+    for name in forbidden {
+        trailers.remove(name);
+    }
+}
+
 /// The names that `Trailer` fields announce (RFC 9110 §6.6.2), but for forbidden ones.
 pub fn trailer_names(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(header::TRAILER).iter();

@@ -24,8 +24,6 @@ pub struct ResponseContext<'a> {
     pub accepts_trailers: bool,
     /// How long the body is.
     pub body: ResponseBodySize,
-    /// The value of `Date`, where the head has none.
-    pub date: &'a HeaderValue,
     /// The names of the fields as an endpoint has written them.
     pub spelling: Option<&'a Spelling>,
 }
@@ -74,10 +72,11 @@ impl ReasonPhrase {
 }
 
 /// Appends a response's head to `out`; returns how its body is to be written, and whether the
-/// connection goes on after it.
+/// connection goes on after it. `date` is asked where the head has none (RFC 9110 §6.6.1).
 pub fn write_response(
     head: &response::Parts,
     context: &ResponseContext<'_>,
+    date: impl FnOnce() -> HeaderValue,
     out: &mut Vec<u8>,
 ) -> (Framing, Persistence) {
     let status = head.status;
@@ -90,7 +89,6 @@ pub fn write_response(
     let length = facts.length_to_write(&framing, context);
     out.reserve(ROOM + head.headers.len() * FIELD_ROOM);
     write_status_line(head, out);
-    let mut names = context.spelling.map(Spelling::names);
     let mut is_length_written = false;
     for (name, value) in &head.headers {
         if *name == CONTENT_LENGTH {
@@ -101,8 +99,8 @@ pub fn write_response(
         } else if is_replaced(name, status) {
             continue;
         }
-        let name = match &mut names {
-            Some(names) => names.spelled(name),
+        let name = match context.spelling {
+            Some(spelling) => spelling.name_of(name, value),
             None => name.as_str().as_bytes(),
         };
         push_field(name, value.as_bytes(), out);
@@ -116,7 +114,7 @@ pub fn write_response(
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
     if !facts.has_date {
-        push_field(b"date", context.date.as_bytes(), out);
+        push_field(b"date", date().as_bytes(), out);
     }
     match (persistence, context.version) {
         _ if status == StatusCode::SWITCHING_PROTOCOLS => {}

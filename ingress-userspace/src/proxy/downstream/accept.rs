@@ -2,20 +2,15 @@
 //!
 //! TLS and protocol are settled here; after that the `driver` has the connection.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
-use hyper::service::service_fn;
 use ingress_wire::proxy_protocol::Origin;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::proxy::downstream::admission::Admitted;
-use crate::proxy::downstream::client_body;
 use crate::proxy::downstream::connection::{Connection, Dialled};
 use crate::proxy::downstream::driver::drive;
 use crate::proxy::downstream::http1::Http1;
@@ -24,11 +19,9 @@ use crate::proxy::downstream::lingering_close::OverTcp;
 use crate::proxy::downstream::listen::{Datapath, Scheme};
 use crate::proxy::downstream::proxy_protocol;
 use crate::proxy::l4::relay::{self, Relay};
-use crate::proxy::request::body::ResponseBody;
-use crate::proxy::request::phases;
 use crate::proxy::runtime::executor::PanicCount;
 use crate::proxy::runtime::monitored::Monitored;
-use crate::proxy::runtime::stream::Stream;
+use crate::proxy::runtime::stream::ClientStream;
 use crate::proxy::tls;
 use crate::proxy::tls::client_auth;
 use crate::proxy::worker::WorkerState;
@@ -47,7 +40,7 @@ pub(crate) fn spawn(stream: TcpStream, connection: Rc<Connection>) {
     match connection.scheme {
         Scheme::Http => tokio::task::spawn_local(async move {
             let _open = open;
-            serve_http1(stream, &connection).await;
+            serve_http1(ClientStream::Tcp(stream), &connection).await;
         }),
         Scheme::Https => tokio::task::spawn_local(async move {
             let _open = open;
@@ -80,7 +73,7 @@ pub(crate) fn spawn_proxied(stream: TcpStream, place: Place) {
             return;
         };
         match place.scheme {
-            Scheme::Http => serve_http1(stream, &connection).await,
+            Scheme::Http => serve_http1(ClientStream::Tcp(stream), &connection).await,
             Scheme::Https => Box::pin(serve_tls(stream, &connection)).await,
         }
     });
@@ -176,19 +169,13 @@ async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
         serve_http2(io, connection).await;
     } else {
         // In the heap, so that a connection that sleeps has little in its task.
-        serve_http1(Box::new(stream), connection).await;
+        serve_http1(ClientStream::Tls(Box::new(stream)), connection).await;
     }
 }
 
 /// Not `async` itself: what it makes moves through no states of a future.
-fn serve_http1<S: Stream>(stream: S, connection: &Rc<Connection>) -> impl Future<Output = ()> {
-    let owned = Rc::clone(connection);
-    let served = Http1::new(stream, connection, move || {
-        let owned = Rc::clone(&owned);
-        // In the heap from the start: hyper moves a request's future several times.
-        service_fn(move |request| Box::pin(answer(Rc::clone(&owned), request)))
-    });
-    drive(served, connection)
+fn serve_http1(stream: ClientStream, connection: &Rc<Connection>) -> impl Future<Output = ()> {
+    drive(Http1::new(stream, connection), connection)
 }
 
 pub(crate) fn serve_http2<I>(io: I, connection: &Rc<Connection>) -> impl Future<Output = ()>
@@ -196,14 +183,6 @@ where
     I: Read + Write + OverTcp + Unpin + 'static,
 {
     drive(Http2::new(io, connection), connection)
-}
-
-async fn answer(
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let request = request.map(client_body::Incoming::Http1);
-    Ok(phases::respond(connection, request).await)
 }
 
 /// Counts a connection for as long as it is open.

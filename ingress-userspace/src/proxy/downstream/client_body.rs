@@ -1,28 +1,51 @@
-//! The body of a request, over whatever it comes.
+//! The body of a request, whatever it comes over.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, Uri};
 use http_body::{Body, Frame, SizeHint};
+use ingress_wire::http1::{BodyError, RawTarget, Spelling};
 use thiserror::Error;
 
-use crate::proxy::downstream::http2::{Reason, RequestStream, Tunnel};
+use crate::proxy::downstream::http1::RequestStream as Http1Stream;
+use crate::proxy::downstream::http2::{Reason, RequestStream as Http2Stream, Tunnel};
+use crate::proxy::runtime::pipe::Pipe;
 
-/// The body of a request from a client.
-pub(crate) enum Incoming {
-    Nothing,
-    Http1(hyper::body::Incoming),
-    Http2(RequestStream),
+/// The body of a request from a client, and what of its head a `Request` does not hold.
+pub(crate) struct Incoming {
+    source: Source,
+    original: OriginalHead,
+    /// Whether an HTTP/1 request has an `Upgrade` field.
+    asks_upgrade: bool,
 }
 
-/// Why one breaks off.
+enum Source {
+    Nothing,
+    Http1(Http1Stream),
+    Http2(Http2Stream),
+}
+
+/// What a client has sent in a head and `http` has no place for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OriginalHead {
+    /// The target, where the URI is an encoded form of it.
+    pub(crate) raw_target: Option<Box<RawTarget>>,
+    /// The names of fields, where they have capital letters.
+    pub(crate) spelling: Option<Spelling>,
+}
+
+/// Why a body breaks off.
 #[derive(Debug, Error)]
 pub(crate) enum IncomingError {
-    /// The connection broke, or what it carried was no body.
-    #[error(transparent)]
-    Http1(hyper::Error),
+    /// The connection broke.
+    #[error("connection of the client broke")]
+    Io(#[from] io::Error),
+    /// The connection carried something that is not a body.
+    #[error("request body is malformed")]
+    Http1(#[from] BodyError),
     /// The client has reset the stream, or its connection has ended.
     #[error("stream was reset")]
     Http2(#[source] h2::Error),
@@ -35,15 +58,101 @@ impl From<Reason> for IncomingError {
     }
 }
 
+impl OriginalHead {
+    pub(crate) fn of(raw_target: Option<RawTarget>, spelling: Option<Spelling>) -> Self {
+        Self {
+            raw_target: raw_target.map(Box::new),
+            spelling,
+        }
+    }
+
+    /// The path as the client sent it, of a request to `uri`.
+    pub(crate) fn path<'a>(&'a self, uri: &'a Uri) -> &'a [u8] {
+        match &self.raw_target {
+            Some(raw) => raw.path(),
+            None => uri.path().as_bytes(),
+        }
+    }
+
+    /// The query as the client sent it, of a request to `uri`.
+    pub(crate) fn query<'a>(&'a self, uri: &'a Uri) -> Option<&'a [u8]> {
+        match &self.raw_target {
+            Some(raw) => raw.query(),
+            None => uri.query().map(str::as_bytes),
+        }
+    }
+}
+
 impl Incoming {
+    /// No body.
+    pub(crate) fn empty() -> Self {
+        Self::new(Source::Nothing)
+    }
+
+    /// The body of an HTTP/1 request.
+    pub(crate) fn http1(stream: Http1Stream) -> Self {
+        Self::new(Source::Http1(stream))
+    }
+
+    /// The body of an HTTP/2 request.
+    pub(crate) fn http2(stream: Http2Stream) -> Self {
+        Self::new(Source::Http2(stream))
+    }
+
+    fn new(source: Source) -> Self {
+        Self {
+            source,
+            original: OriginalHead::default(),
+            asks_upgrade: false,
+        }
+    }
+
+    /// Adds what of the head the request does not hold.
+    pub(crate) fn with_original(mut self, original: OriginalHead) -> Self {
+        self.original = original;
+        self
+    }
+
+    /// Notes that the request has an `Upgrade` field.
+    pub(crate) fn with_upgrade(mut self, asks_upgrade: bool) -> Self {
+        self.asks_upgrade = asks_upgrade;
+        self
+    }
+
+    /// What of the head the request does not hold.
+    pub(crate) fn original(&self) -> &OriginalHead {
+        &self.original
+    }
+
+    /// The same, to be changed or taken out.
+    pub(crate) fn original_mut(&mut self) -> &mut OriginalHead {
+        &mut self.original
+    }
+
+    /// Whether an HTTP/1 request has an `Upgrade` field.
+    pub(crate) fn asks_upgrade(&self) -> bool {
+        self.asks_upgrade
+    }
+
     /// Both directions of the stream of an extended CONNECT; nothing is left of the body then.
     pub(crate) fn take_tunnel(&mut self, method: &Method) -> Option<Tunnel> {
         if *method != Method::CONNECT {
             return None;
         }
-        match std::mem::replace(self, Self::Nothing) {
-            Self::Http2(stream) => stream.into_tunnel(),
-            Self::Nothing | Self::Http1(_) => None,
+        match std::mem::replace(&mut self.source, Source::Nothing) {
+            Source::Http2(stream) => stream.into_tunnel(),
+            Source::Nothing | Source::Http1(_) => None,
+        }
+    }
+
+    /// Moves what has come of a large body into a pipe; `None` where it has to be read.
+    pub(crate) fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Pipe, IncomingError>>> {
+        match &mut self.source {
+            Source::Http1(stream) => stream.poll_splice(cx),
+            Source::Nothing | Source::Http2(_) => Poll::Ready(None),
         }
     }
 }
@@ -57,13 +166,10 @@ impl Body for Incoming {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, IncomingError>>> {
-        match self.get_mut() {
-            Self::Nothing => Poll::Ready(None),
-            Self::Http1(body) => {
-                let poll = Pin::new(body).poll_frame(cx);
-                poll.map_err(IncomingError::Http1)
-            }
-            Self::Http2(body) => {
+        match &mut self.get_mut().source {
+            Source::Nothing => Poll::Ready(None),
+            Source::Http1(body) => body.poll_frame(cx),
+            Source::Http2(body) => {
                 let poll = Pin::new(body).poll_frame(cx);
                 poll.map_err(IncomingError::from)
             }
@@ -72,19 +178,21 @@ impl Body for Incoming {
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Nothing => true,
-            Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
+        match &self.source {
+            Source::Nothing => true,
+            Source::Http1(body) => body.is_over(),
+            Source::Http2(body) => body.is_end_stream(),
         }
     }
 
     #[inline]
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Nothing => SizeHint::with_exact(0),
-            Self::Http1(body) => body.size_hint(),
-            Self::Http2(body) => body.size_hint(),
+        match &self.source {
+            Source::Nothing => SizeHint::with_exact(0),
+            Source::Http1(body) => body
+                .left()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+            Source::Http2(body) => body.size_hint(),
         }
     }
 }

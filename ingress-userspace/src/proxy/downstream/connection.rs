@@ -14,7 +14,7 @@ use crate::proxy::request::forwarded::Lines;
 use crate::proxy::request::upgrade::Switched;
 use crate::proxy::runtime::counters::DatapathCounters;
 use crate::proxy::runtime::monitored::Activity;
-use crate::proxy::runtime::splice::Conduit;
+use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::tls::client_auth::Presented;
 use crate::proxy::worker::WorkerState;
 
@@ -88,10 +88,10 @@ impl Connection {
         Rc::clone(self.lines.get_or_init(make))
     }
 
-    /// What large bodies go through to the client of an HTTP/1 connection; `None` over TLS.
-    pub(crate) fn conduit(&self) -> Option<&Conduit> {
+    /// The pipes that large bodies go through to the client of an HTTP/1 connection; `None` over TLS.
+    pub(crate) fn pipes(&self) -> Option<&Rc<Pipes>> {
         let is_plain = self.scheme == Scheme::Http;
-        is_plain.then(|| self.activity.conduit(&self.worker.pipes))
+        is_plain.then_some(&self.worker.pipes)
     }
 
     /// Begins a request; it ends when the guard is dropped.

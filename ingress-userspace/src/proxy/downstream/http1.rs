@@ -1,267 +1,403 @@
-//! An HTTP/1 connection from a client, which costs little while nothing comes.
+//! HTTP/1 with clients (RFC 9112): the server's side of a connection.
 //!
-//! hyper keeps two buffers of 8 KiB for a connection. It is given one when the first bytes of a
-//! request are there, and has to give it back when none have come for a while, between two
-//! requests. Waiting for bytes is free: it is what a read would begin with.
+//! One task reads a request, has it answered and writes the response, then the next: `client_io.rs`
+//! is the socket, `request_stream.rs` the body of the request that is answered, `response_writer.rs`
+//! what is written. Between two requests a connection that has been idle for a while keeps nothing
+//! but its socket.
 //!
-//! Invariant: a connection changes hands where a request would begin and nowhere else.
+//! Invariant: after a request that is refused, or whose body was not read to its end, nothing more
+//! is read as a request.
+
+mod client_io;
+mod replayed;
+mod request_stream;
+mod response_writer;
 
 use std::convert::Infallible;
-use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use hyper::body::Incoming;
-use hyper::rt::Write as _;
-use hyper::server::conn::http1;
-use hyper::service::HttpService;
+use http::{HeaderMap, Method, Response, StatusCode, Version, response};
+use ingress_wire::http1::{
+    Framing, Persistence, RequestError, RequestHead, ResponseBodySize, ResponseContext, Spelling,
+    write_response,
+};
 
+pub(crate) use request_stream::RequestStream;
+
+use self::client_io::{Arrival, ClientIo, HeadScratch};
+use self::replayed::Replayed;
+use self::response_writer::{ResponseWriter, Sending, WriteError};
 use crate::proxy::downstream::accept::serve_http2;
+use crate::proxy::downstream::client_body::{Incoming, OriginalHead};
 use crate::proxy::downstream::connection::Connection;
 use crate::proxy::downstream::driver::{ConnectionDriver, Next};
-use crate::proxy::downstream::inbound::{Inbound, Replayed};
-use crate::proxy::downstream::lingering_close::{self, OverTcp as _};
+use crate::proxy::downstream::lingering_close;
 use crate::proxy::downstream::listen::Scheme;
 use crate::proxy::l4::tunnel::Side;
 use crate::proxy::request::body::ResponseBody;
-use crate::proxy::runtime::fairness::Turn;
-use crate::proxy::runtime::limits::CONNECTION_BUFFER_BYTES_MAX;
-use crate::proxy::runtime::monitored::{Activity, Monitored};
-use crate::proxy::runtime::stream::Stream;
+use crate::proxy::request::phases;
+use crate::proxy::request::response::refusal;
+use crate::proxy::runtime::monitored::Monitored;
+use crate::proxy::runtime::stream::ClientStream;
 
-/// A connection, served by what `M` makes.
-pub(crate) struct Http1<S, H, M>
-where
-    H: HttpService<Incoming>,
-{
-    state: State<S, H>,
-    activity: Rc<Activity>,
-    head_bytes_max: usize,
-    turn: Turn,
-    make: M,
+/// A connection to a client.
+pub(crate) struct Http1 {
+    io: Rc<ClientIo>,
+    connection: Rc<Connection>,
+    /// `None` while nothing has come, or not for a while.
+    active: Option<Box<Active>>,
+    end: End,
+    /// Whether no request has come yet.
+    is_first: bool,
+    /// Whether the request at hand is the last.
+    is_closing: bool,
 }
 
-enum State<S, H>
-where
-    H: HttpService<Incoming>,
-{
-    /// hyper has it.
-    Awake(Box<http1::Connection<Inbound<Monitored<S>>, H>>),
-    /// Nothing has come, or not for a while.
-    Asleep(Inbound<Monitored<S>>),
-    Over,
+/// What a connection keeps while it is in use.
+#[derive(Default)]
+struct Active {
+    scratch: HeadScratch,
+    writer: ResponseWriter,
+    stage: Stage,
 }
 
-impl<S, H, M> Http1<S, H, M>
-where
-    S: Stream,
-    H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
-    M: Fn() -> H,
-{
-    pub(crate) fn new(stream: S, connection: &Connection, make: M) -> Self {
-        let holds_bytes = stream.may_hold_bytes();
-        let activity = Rc::clone(&connection.activity);
-        let io = Monitored::new(stream, Rc::clone(&activity));
-        let io = Inbound::new(io, Rc::clone(&activity));
-        let mut this = Self {
-            state: State::Asleep(io),
-            activity,
-            head_bytes_max: connection.worker.client_limit.head_bytes_max() as usize,
-            turn: Turn::default(),
-            make,
+/// What a connection is doing.
+#[derive(Default)]
+enum Stage {
+    /// It waits for the head of a request.
+    #[default]
+    Head,
+    /// It waits for the head of a response.
+    Answering(Facts, Answer),
+    /// It writes a response.
+    Writing(Option<Sending>, After),
+    /// It says that nothing more is written, and ends like this.
+    Closing(End),
+}
+
+type Answer = Pin<Box<dyn Future<Output = Response<ResponseBody>>>>;
+
+/// What of a request decides about its response.
+#[derive(Clone, Copy)]
+struct Facts {
+    version: Version,
+    is_head: bool,
+    persistence: Persistence,
+    accepts_trailers: bool,
+}
+
+/// What a connection becomes after a response.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    KeepAlive,
+    Close,
+    /// It ends so that a client that is still sending can read the response.
+    LingeringClose,
+    /// The same, as there is more to come of the request's body.
+    CloseAmidBody,
+    /// It is a tunnel.
+    Switched,
+}
+
+/// How a connection has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    Closed,
+    Lingering,
+    AmidBody,
+    Switched,
+    /// The client speaks HTTP/2, with prior knowledge.
+    Http2,
+}
+
+impl Http1 {
+    pub(crate) fn new(stream: ClientStream, connection: &Rc<Connection>) -> Self {
+        let io = ClientIo::new(stream, connection);
+        let active = io.may_hold_bytes().then(Box::default);
+        Self {
+            io,
+            connection: Rc::clone(connection),
+            active,
+            end: End::Open,
+            is_first: true,
+            is_closing: false,
+        }
+    }
+
+    /// Goes on as far as it can; returns how the connection has ended.
+    fn poll_active(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Self {
+            io,
+            connection,
+            active,
+            is_first,
+            is_closing,
+            ..
+        } = self;
+        let Some(active) = active else {
+            return Poll::Ready(End::Closed);
         };
-        if holds_bytes {
-            this.wake();
-        }
-        this
-    }
-
-    fn wake(&mut self) {
-        if let State::Asleep(io) = mem::replace(&mut self.state, State::Over) {
-            let served = http1::Builder::new()
-                .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-                .max_header_size(self.head_bytes_max)
-                // `watch` does this without a timer of its own for every request.
-                .header_read_timeout(None)
-                .serve_connection(io, (self.make)());
-            self.state = State::Awake(Box::new(served));
-        }
-    }
-}
-
-impl<S: Stream> Inbound<Monitored<S>> {
-    /// Lets go what TLS holds back, and waits for bytes.
-    fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Whoever reads next learns of errors.
-        let _ = ready!(Pin::new(&mut *self).poll_flush(cx));
-        self.tcp().poll_read_ready(cx).map(drop)
-    }
-}
-
-impl<S, H, M> Future for Http1<S, H, M>
-where
-    S: Stream,
-    H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
-    M: Fn() -> H + Unpin,
-{
-    type Output = hyper::Result<()>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        let this = &mut *self;
+        let Active {
+            scratch,
+            writer,
+            stage,
+        } = &mut **active;
         loop {
-            match &mut this.state {
-                State::Awake(served) => {
-                    return poll_turn(served, &mut this.turn, &this.activity, cx);
+            match stage {
+                Stage::Head => match ready!(io.poll_head(*is_first, scratch, cx)) {
+                    Arrival::Request(head) => {
+                        *is_first = false;
+                        *stage = begin(head, io, connection);
+                    }
+                    Arrival::Preface => return Poll::Ready(End::Http2),
+                    Arrival::Closed => return Poll::Ready(End::Closed),
+                    Arrival::Refused(error) => *stage = refuse(error, writer, connection),
+                },
+                Stage::Answering(facts, answer) => {
+                    let Poll::Ready(response) = answer.as_mut().poll(cx) else {
+                        ready!(io.poll_closed(cx));
+                        return Poll::Ready(End::Closed);
+                    };
+                    let mut facts = *facts;
+                    if *is_closing {
+                        facts.persistence = Persistence::Close;
+                    }
+                    let (next, mut headers) = respond(response, facts, writer, connection);
+                    headers.clear();
+                    scratch.headers = headers;
+                    *stage = next;
                 }
-                State::Asleep(io) => ready!(io.poll_woken(cx)),
-                State::Over => return Poll::Ready(Ok(())),
+                Stage::Writing(sending, after) => {
+                    let written = writer.poll(sending, io, cx);
+                    if written.is_pending() {
+                        ready!(io.poll_closed(cx));
+                        return Poll::Ready(End::Closed);
+                    }
+                    if let Err(error) = ready!(written) {
+                        return Poll::Ready(broken(&error));
+                    }
+                    match finish(*after, io) {
+                        After::KeepAlive => *stage = Stage::Head,
+                        After::Close => *stage = Stage::Closing(End::Closed),
+                        After::LingeringClose => *stage = Stage::Closing(End::Lingering),
+                        After::CloseAmidBody => *stage = Stage::Closing(End::AmidBody),
+                        After::Switched => return Poll::Ready(End::Switched),
+                    }
+                    writer.settle();
+                }
+                Stage::Closing(end) => {
+                    ready!(io.poll_shutdown(cx));
+                    return Poll::Ready(*end);
+                }
             }
-            this.wake();
         }
     }
 }
 
-/// Polls a connection until nothing large was read, or enough of it; then not before others have
-/// had their turn.
-///
-/// hyper hands over one read of a body, and wakes itself for the next: it would be polled after all
-/// other connections that are to run, each of which puts its own read into the caches of this one's,
-/// and many times before the kernel is asked what has arrived for others.
-fn poll_turn<F: Future + Unpin>(
-    mut served: F,
-    turn: &mut Turn,
-    activity: &Activity,
-    cx: &mut Context<'_>,
-) -> Poll<F::Output> {
-    ready!(turn.poll(cx));
-    loop {
-        let poll = Pin::new(&mut served).poll(cx);
-        let read = activity.take_bulk();
-        turn.note(read);
-        if poll.is_ready() || read == 0 || turn.is_over() {
-            return poll;
-        }
+/// Has a request answered.
+fn begin(head: RequestHead, io: &Rc<ClientIo>, connection: &Rc<Connection>) -> Stage {
+    let RequestHead {
+        request,
+        raw_target,
+        spelling,
+        body,
+        persistence,
+        asks,
+        length: _,
+    } = head;
+    let facts = Facts {
+        version: request.version(),
+        is_head: request.method() == Method::HEAD,
+        persistence,
+        accepts_trailers: asks.trailers,
+    };
+    let has_body = !body.is_over();
+    io.begin_body(body, asks.interim);
+    let incoming = if has_body {
+        Incoming::http1(RequestStream::new(io))
+    } else {
+        Incoming::empty()
+    };
+    let incoming = incoming
+        .with_original(OriginalHead::of(raw_target, spelling))
+        .with_upgrade(asks.upgrade);
+    let answer = phases::respond(Rc::clone(connection), request.map(|()| incoming));
+    Stage::Answering(facts, Box::pin(answer))
+}
+
+/// Begins to write a response. Returns the map of its fields as well, for its room.
+fn respond(
+    response: Response<ResponseBody>,
+    facts: Facts,
+    writer: &mut ResponseWriter,
+    connection: &Connection,
+) -> (Stage, HeaderMap) {
+    let (head, body) = response.into_parts();
+    let size = match body.exact_length() {
+        _ if body.is_end_stream() => ResponseBodySize::Empty,
+        Some(length) => ResponseBodySize::Exactly(length),
+        None => ResponseBodySize::Unknown,
+    };
+    let (framing, persistence) =
+        write_head(&head, facts, size, body.spelling(), writer, connection);
+    let after = match persistence {
+        _ if head.status == StatusCode::SWITCHING_PROTOCOLS => After::Switched,
+        Persistence::KeepAlive => After::KeepAlive,
+        Persistence::Close => After::Close,
+    };
+    let sending = (framing != Framing::None).then_some(Sending { body, framing });
+    (Stage::Writing(sending, after), head.headers)
+}
+
+fn write_head(
+    head: &response::Parts,
+    facts: Facts,
+    body: ResponseBodySize,
+    spelling: Option<&Spelling>,
+    writer: &mut ResponseWriter,
+    connection: &Connection,
+) -> (Framing, Persistence) {
+    let context = ResponseContext {
+        version: facts.version,
+        is_head: facts.is_head,
+        persistence: facts.persistence,
+        accepts_trailers: facts.accepts_trailers,
+        body,
+        spelling,
+    };
+    write_response(head, &context, || connection.worker.date(), writer.text())
+}
+
+/// Answers what is no request, with which the connection ends.
+fn refuse(error: RequestError, writer: &mut ResponseWriter, connection: &Connection) -> Stage {
+    connection.counters().malformed.increment();
+    if let Some(status) = error.status() {
+        let facts = Facts {
+            version: Version::HTTP_11,
+            is_head: false,
+            persistence: Persistence::Close,
+            accepts_trailers: false,
+        };
+        let (head, text) = refusal(status);
+        let size = ResponseBodySize::Exactly(text.len() as u64);
+        write_head(&head, facts, size, None, writer, connection);
+        writer.text().extend_from_slice(text.as_bytes());
+    }
+    Stage::Writing(None, After::LingeringClose)
+}
+
+/// What a connection becomes after a response that has been written.
+fn finish(after: After, io: &ClientIo) -> After {
+    let is_read = io.end_request();
+    match after {
+        After::KeepAlive | After::Close if !is_read => After::CloseAmidBody,
+        // A socket that is closed with bytes in it is reset.
+        After::Close if io.has_unread() => After::LingeringClose,
+        After::KeepAlive
+        | After::Close
+        | After::LingeringClose
+        | After::CloseAmidBody
+        | After::Switched => after,
     }
 }
 
-impl<S, H, M> ConnectionDriver for Http1<S, H, M>
-where
-    S: Stream,
-    H: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
-    M: Fn() -> H + Unpin,
-{
-    type Error = hyper::Error;
+/// What a connection becomes after a response that was not written to its end.
+fn broken(error: &WriteError) -> End {
+    match error {
+        WriteError::Io(_) => End::Closed,
+        WriteError::Body(_) | WriteError::OtherLength => End::Lingering,
+    }
+}
+
+impl Future for Http1 {
+    type Output = Result<(), Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.end == End::Open {
+            if this.active.is_none() {
+                ready!(this.io.poll_readable(cx));
+                this.active = Some(Box::default());
+            }
+            this.end = ready!(this.poll_active(cx));
+            // The body of a response ends with its connection.
+            this.active = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl ConnectionDriver for Http1 {
+    type Error = Infallible;
 
     const SAYS_GOODBYE: bool = false;
 
     const REQUESTS_MAX: u64 = u64::MAX;
 
     fn graceful_shutdown(&mut self) {
-        match &mut self.state {
-            State::Awake(served) => Pin::new(&mut **served).graceful_shutdown(),
-            State::Asleep(_) => self.state = State::Over,
-            State::Over => {}
+        let is_idle = self
+            .active
+            .as_ref()
+            .is_none_or(|active| matches!(active.stage, Stage::Head) && !self.io.has_unread());
+        if is_idle {
+            self.end = End::Closed;
         }
+        self.is_closing = true;
     }
 
     fn is_active(&self) -> bool {
-        matches!(self.state, State::Awake(_))
+        self.active.is_some()
     }
 
     fn release_buffers(&mut self) {
-        self.state = match mem::replace(&mut self.state, State::Over) {
-            State::Awake(served) => {
-                let mut parts = served.into_parts();
-                // All that may stand before a request line (RFC 9112 §2.2).
-                let are_empty_lines = parts.read_buf.iter().all(|byte| b"\r\n".contains(byte));
-                debug_assert!(are_empty_lines, "it was not between two requests");
-                if are_empty_lines {
-                    parts.io.settle();
-                    State::Asleep(parts.io)
-                } else {
-                    State::Over
-                }
-            }
-            state @ (State::Asleep(_) | State::Over) => state,
+        let is_between = self
+            .active
+            .as_ref()
+            .is_none_or(|active| matches!(active.stage, Stage::Head));
+        if is_between && self.io.release_buffers() {
+            self.active = None;
         }
     }
 
     fn into_next<'a>(
         self,
-        outcome: &hyper::Result<()>,
+        _: &Result<(), Infallible>,
         connection: &'a Rc<Connection>,
     ) -> Option<Next<'a>> {
-        let State::Awake(served) = self.state else {
-            return None;
-        };
-        let is_http2 = outcome
-            .as_ref()
-            .is_err_and(hyper::Error::is_parse_version_h2);
-        if is_http2 && connection.scheme == Scheme::Http {
-            let parts = served.into_parts();
-            let io = Replayed::new(parts.io.into_inner(), parts.read_buf);
-            return Some(Box::pin(serve_http2(io, connection)));
-        }
-        if outcome.as_ref().is_err_and(hyper::Error::is_parse) {
-            // hyper has answered it, and nobody else has seen it.
-            let counters = connection.worker.counters.datapath(connection.datapath);
-            counters.malformed.increment();
-        }
-        if outcome.is_err() {
-            let io = served.into_parts().io.into_inner();
-            return Some(Box::pin(lingering_close::close(io, &connection.worker)));
-        }
-        let switched = connection.take_switched()?;
-        let parts = served.into_parts();
-        let client = Side {
-            stream: parts.io.into_inner().into_stream(),
-            early: parts.read_buf,
-        };
-        Some(Box::pin(async move {
-            switched.carry(client, connection).await;
-        }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::future::poll_fn;
-    use std::task::Waker;
-
-    use super::*;
-    use crate::proxy::runtime::limits::{BULK_BYTES_MIN, BULK_TURN_BYTES_MAX};
-    use crate::proxy::runtime::timer::Timers;
-
-    /// How often a connection is polled in each of two turns that reads so much each time, and ends
-    /// with the last.
-    fn polls(reads: &[usize]) -> [usize; 2] {
-        let activity = Activity::new(Timers::new());
-        let polled = Cell::new(0);
-        let mut served = poll_fn(|_| {
-            activity.note_read(reads[polled.get()]);
-            polled.set(polled.get() + 1);
-            if polled.get() == reads.len() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
+        let Self { io, end, .. } = self;
+        match end {
+            End::Open | End::Closed => None,
+            End::Lingering => {
+                let (stream, _) = io.into_parts()?;
+                Some(Box::pin(lingering_close::close(stream, &connection.worker)))
             }
-        });
-        let mut turn = Turn::default();
-        let mut cx = Context::from_waker(Waker::noop());
-        [(); 2].map(|()| {
-            let _ = poll_turn(&mut served, &mut turn, &activity, &mut cx);
-            polled.take()
-        })
-    }
-
-    #[test]
-    fn bulk_goes_on_for_a_bounded_turn() {
-        let large = BULK_TURN_BYTES_MAX / 4;
-        assert_eq!(polls(&[large, large, 0, 0]), [3, 2]);
-        assert_eq!(polls(&[large; 9]), [4, 0], "others have their turn");
-        assert_eq!(polls(&[large; 2]), [2, 2]);
-        assert_eq!(polls(&[BULK_BYTES_MIN - 1; 9]), [1, 1]);
+            End::AmidBody => {
+                let (stream, _) = io.into_parts()?;
+                let closing = lingering_close::close_amid_body(stream, &connection.worker);
+                Some(Box::pin(closing))
+            }
+            End::Switched => {
+                let switched = connection.take_switched()?;
+                let (stream, early) = io.into_parts()?;
+                Some(Box::pin(async move {
+                    switched.carry(Side { stream, early }, connection).await;
+                }))
+            }
+            End::Http2 => {
+                let (stream, before) = io.into_parts()?;
+                let ClientStream::Tcp(stream) = stream else {
+                    // Over TLS, ALPN would have said so.
+                    connection.counters().malformed.increment();
+                    return None;
+                };
+                debug_assert_eq!(connection.scheme, Scheme::Http);
+                let io = Monitored::new(stream, Rc::clone(&connection.activity));
+                let io = Replayed::new(io, before);
+                Some(Box::pin(serve_http2(io, connection)))
+            }
+        }
     }
 }

@@ -6,11 +6,15 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::proxy::runtime::limits::{CLOSING_AT_END_MAX, CLOSING_BYTES_MAX, CLOSING_MAX};
+use crate::proxy::runtime::limits::{
+    CLOSING_AT_END_MAX, CLOSING_BYTES_MAX, CLOSING_MAX, UNREAD_BODY_BYTES_MAX, UNREAD_BODY_MAX,
+};
+use crate::proxy::runtime::stream::{ClientStream, Stream};
 use crate::proxy::worker::WorkerState;
 
 /// What is carried by a TCP connection.
@@ -19,8 +23,29 @@ pub(crate) trait OverTcp {
     fn tcp(&self) -> &TcpStream;
 }
 
+impl OverTcp for ClientStream {
+    fn tcp(&self) -> &TcpStream {
+        Stream::tcp(self)
+    }
+}
+
 /// Closes our side, and waits a bounded time for the client to close its own.
 pub(crate) async fn close(stream: impl OverTcp, worker: &WorkerState) {
+    discard_at_most(stream, CLOSING_BYTES_MAX, CLOSING_MAX, worker).await;
+}
+
+/// The same after a response to a request of whose body there is more to come: some clients read the
+/// response only when they have sent all of it.
+pub(crate) async fn close_amid_body(stream: impl OverTcp, worker: &WorkerState) {
+    discard_at_most(stream, UNREAD_BODY_BYTES_MAX, UNREAD_BODY_MAX, worker).await;
+}
+
+async fn discard_at_most(
+    stream: impl OverTcp,
+    bytes_max: usize,
+    limit: Duration,
+    worker: &WorkerState,
+) {
     let tcp = stream.tcp();
     if SockRef::from(tcp).shutdown(Shutdown::Write).is_err() {
         // There is no connection any more.
@@ -29,14 +54,14 @@ pub(crate) async fn close(stream: impl OverTcp, worker: &WorkerState) {
     let limit = if worker.drain.has_begun() {
         CLOSING_AT_END_MAX
     } else {
-        CLOSING_MAX
+        limit
     };
-    worker.timers.timeout(limit, discard(tcp)).await;
+    worker.timers.timeout(limit, discard(tcp, bytes_max)).await;
 }
 
 /// Reads until the client has closed, or has sent too much.
-async fn discard(tcp: &TcpStream) {
-    let mut left = CLOSING_BYTES_MAX;
+async fn discard(tcp: &TcpStream, bytes_max: usize) {
+    let mut left = bytes_max;
     while left > 0 && tcp.readable().await.is_ok() {
         match read_some(tcp) {
             Ok(0) => return,

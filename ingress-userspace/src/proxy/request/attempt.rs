@@ -303,7 +303,7 @@ impl Exchange<'_> {
 
 /// A request without a body, once more.
 pub(crate) fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty());
+    let mut copy = Request::new(RequestBody::empty(request.body().original().clone()));
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();

@@ -8,17 +8,19 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use ingress_wire::http1::Spelling;
 use thiserror::Error;
 
-use crate::proxy::downstream::client_body::{Incoming, IncomingError};
+use crate::proxy::downstream::client_body::{Incoming, IncomingError, OriginalHead};
 use crate::proxy::downstream::connection::{Connection, InFlight};
 use crate::proxy::request::forwarded::Lines;
 use crate::proxy::request::replay::{Copied, Kept};
 use crate::proxy::runtime::fairness::Turn;
 use crate::proxy::runtime::monitored::Activity;
-use crate::proxy::runtime::splice::{Chunk, Conduit};
+use crate::proxy::runtime::pipe::{Pipe, Pipes};
+use crate::proxy::runtime::splice::Chunk;
 use crate::proxy::upstream::http1::Fault;
 use crate::proxy::upstream::response_source::Carrier;
 use crate::proxy::upstream::response_timeout::Patience;
@@ -28,6 +30,7 @@ use crate::proxy::upstream::response_timeout::Patience;
 pub(crate) struct RequestBody {
     source: RequestSource,
     lines: Option<Lines>,
+    original: OriginalHead,
 }
 
 #[derive(Default)]
@@ -86,15 +89,18 @@ impl Upload {
             Poll::Ready(Some(Err(_))) => self.progress.set(Progress::Failed),
             Poll::Ready(None) => self.progress.set(Progress::Done),
             Poll::Ready(Some(Ok(frame))) => {
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                self.bytes.set(self.bytes.get() + length as u64);
-                if self.bytes.get() > self.bytes_max {
-                    self.progress.set(Progress::TooLarge);
-                } else if is_end {
-                    self.progress.set(Progress::Done);
-                }
+                self.note_bytes(frame.data_ref().map_or(0, Bytes::len), is_end);
             }
             Poll::Pending => {}
+        }
+    }
+
+    fn note_bytes(&self, count: usize, is_end: bool) {
+        self.bytes.set(self.bytes.get() + count as u64);
+        if self.bytes.get() > self.bytes_max {
+            self.progress.set(Progress::TooLarge);
+        } else if is_end {
+            self.progress.set(Progress::Done);
         }
     }
 }
@@ -113,9 +119,12 @@ pub(crate) enum Progress {
 }
 
 impl RequestBody {
-    /// No body, and nothing beside the head.
-    pub(crate) fn empty() -> Self {
-        Self::default()
+    /// No body.
+    pub(crate) fn empty(original: OriginalHead) -> Self {
+        Self {
+            original,
+            ..Self::default()
+        }
     }
 
     /// Has lines written after the fields of the head.
@@ -133,10 +142,11 @@ impl RequestBody {
     }
 
     /// What was sent before, once more.
-    pub(crate) fn again(copied: Copied) -> Self {
+    pub(crate) fn again(copied: Copied, original: OriginalHead) -> Self {
         Self {
             source: RequestSource::Again(Box::new(copied)),
             lines: None,
+            original,
         }
     }
 
@@ -145,15 +155,21 @@ impl RequestBody {
         self.lines.as_ref()
     }
 
+    /// What of the client's head the request does not hold.
+    pub(crate) fn original(&self) -> &OriginalHead {
+        &self.original
+    }
+
     /// The body of a downstream request, and where to look what has come of it (`None`: there is
     /// none). Nothing of it goes beyond so many bytes.
     pub(crate) fn new(
-        incoming: Incoming,
+        mut incoming: Incoming,
         activity: Option<&Rc<Activity>>,
         bytes_max: u64,
     ) -> (Self, Option<Rc<Upload>>) {
+        let original = std::mem::take(incoming.original_mut());
         if incoming.is_end_stream() {
-            return (Self::empty(), None);
+            return (Self::empty(original), None);
         }
         let upload = Rc::new(Upload {
             progress: Cell::new(Progress::Streaming),
@@ -169,8 +185,40 @@ impl RequestBody {
         let body = Self {
             source: RequestSource::Uploading(uploading),
             lines: None,
+            original,
         };
         (body, Some(upload))
+    }
+}
+
+impl RequestBody {
+    /// Moves what has come of a large body into a pipe; `None` where it has to be read.
+    pub(crate) fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Pipe, UploadError>>> {
+        let RequestSource::Uploading(uploading) = &mut self.source else {
+            return Poll::Ready(None);
+        };
+        if uploading.kept.is_some() {
+            return Poll::Ready(None);
+        }
+        let poll = uploading.incoming.poll_splice(cx);
+        match ready!(poll) {
+            Some(Ok(pipe)) => {
+                let is_end = uploading.incoming.is_end_stream();
+                uploading.upload.note_bytes(pipe.length(), is_end);
+                if uploading.upload.progress() == Progress::TooLarge {
+                    return Poll::Ready(Some(Err(UploadError::TooLarge)));
+                }
+                Poll::Ready(Some(Ok(pipe)))
+            }
+            Some(Err(error)) => {
+                uploading.upload.progress.set(Progress::Failed);
+                Poll::Ready(Some(Err(UploadError::Client(error))))
+            }
+            None => Poll::Ready(None),
+        }
     }
 }
 
@@ -224,6 +272,8 @@ impl Body for RequestBody {
 /// The body of a response on its way to a client.
 pub(crate) struct ResponseBody {
     source: Source,
+    /// The names of the head's fields as an endpoint has written them.
+    spelling: Option<Spelling>,
     /// The request ends when its response body does.
     in_flight: InFlight,
 }
@@ -249,7 +299,7 @@ pub(crate) enum BodyError {
 impl ResponseBody {
     /// A text of our own.
     pub(crate) fn text(text: &'static str, in_flight: InFlight) -> Self {
-        Self::new(Source::Text(text), in_flight)
+        Self::new(Source::Text(text), None, in_flight)
     }
 
     /// What an endpoint sends; its connection goes back to the pool at the end. `is_http1` is how
@@ -260,86 +310,91 @@ impl ResponseBody {
         in_flight: InFlight,
         is_http1: bool,
     ) -> Self {
+        let spelling = carrier.take_spelling();
         if carrier.is_body_over() {
             carrier.release(&in_flight.connection().worker);
-            return Self::text("", in_flight);
+            return Self::new(Source::Text(""), spelling, in_flight);
         }
         let body = UpstreamBody {
-            error: None,
             carrier,
             patience,
             may_be_piped: is_http1,
             turn: Turn::default(),
         };
-        Self::new(Source::Upstream(body), in_flight)
+        Self::new(Source::Upstream(body), spelling, in_flight)
     }
 
-    fn new(source: Source, in_flight: InFlight) -> Self {
+    fn new(source: Source, spelling: Option<Spelling>, in_flight: InFlight) -> Self {
         // From here on it is the client's turn, until its asking for more finds nothing: over
         // HTTP/2, who opens no window never asks.
         in_flight.wait(false);
-        Self { source, in_flight }
+        Self {
+            source,
+            spelling,
+            in_flight,
+        }
+    }
+
+    /// The names of the head's fields as an endpoint has written them, if it has capital letters.
+    pub(crate) fn spelling(&self) -> Option<&Spelling> {
+        self.spelling.as_ref()
     }
 }
 
-impl Body for ResponseBody {
-    type Data = Chunk;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+impl ResponseBody {
+    /// The next piece of it, or the fields after it; `None` is its end.
+    pub(crate) fn poll_frame(
+        &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
-        let this = &mut *self;
-        let body = match &mut this.source {
+        let body = match &mut self.source {
             Source::Text(text) => {
                 let text = std::mem::take(text);
-                this.in_flight.account().add_response_body(text.len());
-                let text = Chunk::Bytes(Bytes::from_static(text.as_bytes()));
-                let frame = text.has_remaining().then(|| Ok(Frame::data(text)));
+                self.in_flight.account().add_response_body(text.len());
+                let chunk = Chunk::Bytes(Bytes::from_static(text.as_bytes()));
+                let frame = (!text.is_empty()).then(|| Ok(Frame::data(chunk)));
                 return Poll::Ready(frame);
             }
             Source::Upstream(body) => body,
         };
         ready!(body.turn.poll(cx));
-        let conduit = body.conduit(this.in_flight.connection());
-        let poll = body.poll(conduit, cx);
+        let pipes = body.pipes(self.in_flight.connection());
+        let poll = body.carrier.poll_body(pipes, &mut body.patience, cx);
         if let Poll::Ready(Some(Ok(frame))) = &poll {
             let chunk = frame.data_ref();
-            let length = chunk.map_or(0, Chunk::remaining);
-            this.in_flight.account().add_response_body(length);
+            let length = chunk.map_or(0, Chunk::length);
+            self.in_flight.account().add_response_body(length);
             match chunk {
-                Some(Chunk::Piped(length)) => body.turn.note(*length),
-                Some(Chunk::Bytes(bytes)) => body.turn.note_copied(bytes.len()),
+                Some(Chunk::Spliced(_)) => body.turn.note(length),
+                Some(Chunk::Bytes(_)) => body.turn.note_copied(length),
                 None => {}
             }
         }
-        let is_clients_turn = conduit.is_some_and(Conduit::is_full);
-        this.in_flight.wait(poll.is_pending() && !is_clients_turn);
+        self.in_flight.wait(poll.is_pending());
         if body.is_over(&poll) {
-            body.carrier.release(&this.in_flight.connection().worker);
+            body.carrier.release(&self.in_flight.connection().worker);
         }
         poll
     }
 
-    fn is_end_stream(&self) -> bool {
+    /// Whether nothing more comes.
+    pub(crate) fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Text(text) => text.is_empty(),
             Source::Upstream(body) => body.carrier.is_body_over(),
         }
     }
 
-    fn size_hint(&self) -> SizeHint {
+    /// How long the rest of it is, if that is known.
+    pub(crate) fn exact_length(&self) -> Option<u64> {
         match &self.source {
-            Source::Text(text) => SizeHint::with_exact(text.len() as u64),
-            Source::Upstream(body) => body.carrier.body_size(),
+            Source::Text(text) => Some(text.len() as u64),
+            Source::Upstream(body) => body.carrier.body_size().exact(),
         }
     }
 }
 
 struct UpstreamBody {
-    /// Waits for the sink to flush what came before it.
-    error: Option<BodyError>,
     carrier: Carrier,
     patience: Patience,
     /// Whether its client takes what is no memory of ours.
@@ -348,32 +403,10 @@ struct UpstreamBody {
 }
 
 impl UpstreamBody {
-    /// What it may go through to the client.
-    fn conduit<'a>(&self, connection: &'a Connection) -> Option<&'a Conduit> {
+    /// The pipes that it may go through to the client.
+    fn pipes<'a>(&self, connection: &'a Connection) -> Option<&'a Rc<Pipes>> {
         let is_worth_it = self.may_be_piped && self.carrier.may_be_piped();
-        is_worth_it.then(|| connection.conduit()).flatten()
-    }
-
-    fn poll(
-        &mut self,
-        conduit: Option<&Conduit>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
-        if let Some(error) = self.error.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
-        let Self {
-            carrier, patience, ..
-        } = self;
-        let poll = carrier.poll_body(conduit, patience, cx);
-        if let Poll::Ready(Some(Err(error))) = poll {
-            // hyper drops what it has buffered when a body fails, even the head. Pending lets it
-            // flush first: the client gets all that the endpoint sent.
-            self.error = Some(error);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        poll
+        is_worth_it.then(|| connection.pipes()).flatten()
     }
 
     /// Whether this was the last frame, so that the connection is free.

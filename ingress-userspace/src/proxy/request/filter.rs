@@ -9,7 +9,9 @@ use http::uri::{self, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Uri, request};
 use ingress_core::filter::{self, Context, Decision, RequestHead};
 use ingress_core::ir::Filter;
+use ingress_wire::http1::RawTarget;
 
+use crate::proxy::downstream::client_body::OriginalHead;
 use crate::proxy::downstream::connection::Connection;
 use crate::proxy::downstream::listen::Scheme;
 use crate::proxy::request::client::Client;
@@ -93,25 +95,33 @@ pub(crate) fn on_request(
 }
 
 impl Filtered {
-    /// Makes the changes in the head of the request.
+    /// Makes the changes in the head of the request. A new path replaces the client's target, also
+    /// where that is beside the head; the query stays as the client sent it.
     ///
     /// # Errors
     ///
     /// [`BadRequest::Path`] never comes of a path that a filter made; a query that cannot stand in
     /// a target is refused as [`BadRequest::Target`].
-    pub(crate) fn apply(&mut self, head: &mut request::Parts) -> Result<(), BadRequest> {
+    pub(crate) fn apply(
+        &mut self,
+        head: &mut request::Parts,
+        original: &mut OriginalHead,
+    ) -> Result<(), BadRequest> {
         for (name, value) in &self.headers {
             head.headers.insert(name, value.clone());
         }
         let Some(path) = self.path.take() else {
             return Ok(());
         };
-        let target = match head.uri.query() {
-            Some(query) => format!("{path}?{query}"),
-            None => path,
-        };
+        let mut target = path.into_bytes();
+        if let Some(query) = original.query(&head.uri) {
+            target.push(b'?');
+            target.extend_from_slice(query);
+        }
+        let (target, raw_target) =
+            RawTarget::parse(&target.into()).map_err(|_| BadRequest::Target)?;
+        original.raw_target = raw_target.map(Box::new);
         let mut parts = uri::Parts::from(std::mem::take(&mut head.uri));
-        let target = PathAndQuery::try_from(target).map_err(|_| BadRequest::Target)?;
         parts.path_and_query = Some(target);
         head.uri = Uri::from_parts(parts).map_err(|_| BadRequest::Target)?;
         Ok(())

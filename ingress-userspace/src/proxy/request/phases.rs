@@ -7,9 +7,8 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::{SET_COOKIE, UPGRADE};
+use http::header::SET_COOKIE;
 use http::{HeaderValue, Request, Response, StatusCode, Version, request, response};
-use hyper::upgrade::OnUpgrade;
 use ingress_core::ir::{Retries, RouteTimeouts};
 
 use crate::proxy::downstream::client_body::Incoming;
@@ -49,7 +48,7 @@ pub(crate) async fn respond(
     counters.requests.increment();
     let dialect = Dialect::of(&request);
     let is_http1 = request.version() != Version::HTTP_2;
-    let mut is_last = asks_upgrade(&request);
+    let mut is_last = request.body().asks_upgrade();
     let filters = ResponseFilters::default();
     let phases = Phases {
         connection: &connection,
@@ -80,15 +79,6 @@ pub(crate) async fn respond(
     }
     account.respond(&response);
     response
-}
-
-/// Whether an HTTP/1 request has an `Upgrade` field: for HTTP/1.1, hyper has seen it.
-fn asks_upgrade<B>(request: &Request<B>) -> bool {
-    match request.version() {
-        Version::HTTP_11 => request.extensions().get::<OnUpgrade>().is_some(),
-        Version::HTTP_10 => request.headers().contains_key(UPGRADE),
-        _ => false,
-    }
 }
 
 /// What an endpoint has answered.
@@ -150,13 +140,17 @@ struct Phases<'a> {
 impl Phases<'_> {
     async fn run(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
         let deadline = grpc_timeout::of(&request, self.connection.worker.timers.now());
-        let (mut head, incoming) = request.into_parts();
-        let entered = self.enter(&mut head, &incoming)?;
+        let (mut head, mut incoming) = request.into_parts();
+        let entered = self.enter(&mut head, &mut incoming)?;
         self.send(entered, head, incoming, deadline).await
     }
 
     /// The phases before an endpoint has a part in it: route, authorize, filter.
-    fn enter(&self, head: &mut request::Parts, incoming: &Incoming) -> Result<Entered, Failure> {
+    fn enter(
+        &self,
+        head: &mut request::Parts,
+        incoming: &mut Incoming,
+    ) -> Result<Entered, Failure> {
         let (connection, client) = (self.connection, self.client);
         let RouteDecision {
             authority,
@@ -187,7 +181,7 @@ impl Phases<'_> {
             Routed::Respond(answer) => return Err(Failure::Answered(Box::new(answer))),
             Routed::Unavailable => return Err(Failure::Unavailable),
         };
-        filtered.apply(head)?;
+        filtered.apply(head, incoming.original_mut())?;
         Ok(Entered {
             backend,
             shown,

@@ -15,7 +15,7 @@ use crate::proxy::request::head::remove_connection_fields;
 /// `Server` of the endpoint is replaced: ingress-nginx hides it (`allow-backend-server-header:
 /// false`), and the Ingress conformance tests want the field present.
 pub(crate) fn rewrite(head: &mut response::Parts) {
-    // hyper answers in the version of the client.
+    // The client's version decides about the response, not the endpoint's.
     head.version = Version::HTTP_11;
     if head.headers.keys().any(is_special) {
         remove_connection_fields(&mut head.headers);
@@ -36,15 +36,27 @@ pub(crate) fn failure(
     let mut response = Response::new(ResponseBody::text(failure.text(), in_flight));
     *response.status_mut() = failure.status();
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    headers.insert(CONTENT_TYPE, PLAIN_TEXT);
     headers.insert(SERVER, NAME);
     if let Some(location) = failure.location() {
         headers.insert(LOCATION, location.clone());
     }
     response
+}
+
+/// The answer to a request that is refused before it is one, and its text.
+pub(crate) fn refusal(status: StatusCode) -> (response::Parts, &'static str) {
+    let text = match status {
+        StatusCode::METHOD_NOT_ALLOWED => "405 method not allowed\n",
+        StatusCode::URI_TOO_LONG => "414 request target is too long\n",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "431 request head is too large\n",
+        _ => "400 bad request\n",
+    };
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.status = status;
+    head.headers.insert(CONTENT_TYPE, PLAIN_TEXT);
+    head.headers.insert(SERVER, NAME);
+    (head, text)
 }
 
 /// Has the connection end with this response.
@@ -117,3 +129,5 @@ fn remove_response_fields(headers: &mut HeaderMap) {
 }
 
 const NAME: HeaderValue = HeaderValue::from_static("sluice");
+
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -96,7 +96,8 @@ impl Again {
     fn request(&self) -> Option<Request<RequestBody>> {
         let mut request = copy(&self.request);
         if let Some(kept) = &self.kept {
-            *request.body_mut() = RequestBody::again(kept.copy()?);
+            let original = request.body().original().clone();
+            *request.body_mut() = RequestBody::again(kept.copy()?, original);
         }
         let lines = self.request.body().lines().cloned();
         request.body_mut().introduce(lines);

@@ -10,7 +10,7 @@ use ingress_core::filter::Answer;
 use ingress_core::ir::{Conditions, Filter, Retries, RouteTimeouts};
 use ingress_core::route::normalise;
 
-use crate::proxy::downstream::client_body::Incoming;
+use crate::proxy::downstream::client_body::{Incoming, OriginalHead};
 use crate::proxy::downstream::connection::Connection;
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::error::{BadRequest, Failure};
@@ -53,15 +53,16 @@ pub(crate) enum Routed {
 pub(crate) fn route<'a>(
     connection: &Connection,
     head: &'a request::Parts,
-    incoming: &Incoming,
+    incoming: &'a Incoming,
     account: &Account,
 ) -> Result<RouteDecision<'a>, Failure> {
     let worker = &connection.worker;
     let authority = head::authority(head)?;
-    let path = normalise(head.uri.path().as_bytes()).map_err(BadRequest::Path)?;
+    let original = incoming.original();
+    let path = normalise(original.path(&head.uri)).map_err(BadRequest::Path)?;
     let mut table = worker.table.borrow_mut();
     let mut recent = worker.recent_routes.borrow_mut();
-    let meets = |conditions: &Conditions| is_met(conditions, head);
+    let meets = |conditions: &Conditions| is_met(conditions, head, original);
     let route = table
         .load()
         .routes()
@@ -120,7 +121,7 @@ fn body_bytes_max(
 }
 
 /// Whether a request meets the conditions of a rule beside its path.
-fn is_met(conditions: &Conditions, head: &request::Parts) -> bool {
+fn is_met(conditions: &Conditions, head: &request::Parts, original: &OriginalHead) -> bool {
     let Conditions {
         method,
         headers,
@@ -133,10 +134,13 @@ fn is_met(conditions: &Conditions, head: &request::Parts) -> bool {
         let mut lines = head.headers.get_all(name).iter();
         lines.any(|line| line.as_bytes() == value.as_bytes())
     };
-    let parameters = head.uri.query().unwrap_or_default();
+    let parameters = original.query(&head.uri).unwrap_or_default();
     let has_parameter = |name: &str, value: &str| {
-        let mut all = parameters.split('&');
-        all.any(|parameter| parameter.split_once('=') == Some((name, value)))
+        let mut all = parameters.split(|byte| *byte == b'&');
+        all.any(|parameter| {
+            let rest = parameter.strip_prefix(name.as_bytes());
+            rest.and_then(|rest| rest.strip_prefix(b"=")) == Some(value.as_bytes())
+        })
     };
     is_method
         && headers

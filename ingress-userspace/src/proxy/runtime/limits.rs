@@ -171,6 +171,13 @@ pub(crate) const CLOSING_AT_END_MAX: Duration = Duration::from_millis(500);
 /// Bytes that a client may send meanwhile, which are forgotten.
 pub(crate) const CLOSING_BYTES_MAX: usize = 1024 * 1024;
 
+/// How long a client may go on to send a body whose request has been answered: nginx's
+/// `lingering_time`.
+pub(crate) const UNREAD_BODY_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes of such a body that are read and dropped.
+pub(crate) const UNREAD_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Connections accepted for one readiness of a listener before others get a turn.
 pub(crate) const ACCEPT_BATCH_MAX: usize = 64;
 

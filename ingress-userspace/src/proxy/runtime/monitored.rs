@@ -3,7 +3,7 @@
 //! All timeouts of bodies rest on this: they ask the socket, so that no body and no protocol
 //! needs a timer for each of its frames.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,9 +15,6 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::proxy::downstream::lingering_close::OverTcp;
-use crate::proxy::runtime::limits::BULK_BYTES_MIN;
-use crate::proxy::runtime::pipe::Pipes;
-use crate::proxy::runtime::splice::Conduit;
 use crate::proxy::runtime::stream::Stream;
 use crate::proxy::runtime::timer::Timers;
 
@@ -28,10 +25,6 @@ pub(crate) struct Activity {
     last_write: Cell<Instant>,
     write_blocked_since: Cell<Option<Instant>>,
     is_amid_request: Cell<bool>,
-    /// Bytes of large reads since somebody asked.
-    bulk: Cell<usize>,
-    /// For large bodies, if there were any.
-    conduit: OnceCell<Box<Conduit>>,
 }
 
 impl Activity {
@@ -43,8 +36,6 @@ impl Activity {
             last_write: Cell::new(now),
             write_blocked_since: Cell::new(None),
             is_amid_request: Cell::new(false),
-            bulk: Cell::new(0),
-            conduit: OnceCell::new(),
         })
     }
 
@@ -78,30 +69,8 @@ impl Activity {
         self.is_amid_request.get()
     }
 
-    /// Notes that so many bytes were read at once.
-    pub(crate) fn note_read(&self, count: usize) {
-        if count >= BULK_BYTES_MIN {
-            self.bulk.set(self.bulk.get() + count);
-        }
-    }
-
-    /// Bytes of large reads since this was last asked.
-    pub(crate) fn take_bulk(&self) -> usize {
-        self.bulk.take()
-    }
-
-    /// What large bodies go through to this socket, which must be one of TCP without TLS.
-    pub(crate) fn conduit(&self, pipes: &Rc<Pipes>) -> &Conduit {
-        self.conduit.get_or_init(|| Box::new(Conduit::new(pipes)))
-    }
-
-    /// The same, while there are bytes in it.
-    fn full_conduit(&self) -> Option<&Conduit> {
-        let conduit = self.conduit.get().map(|conduit| &**conduit);
-        conduit.filter(|conduit| conduit.is_full())
-    }
-
-    fn note_write(&self, poll: &Poll<io::Result<usize>>) {
+    /// Notes what has come of a write.
+    pub(crate) fn note_write(&self, poll: &Poll<io::Result<usize>>) {
         if poll.is_ready() {
             self.touch();
             self.last_write.set(self.last.get());
@@ -124,10 +93,6 @@ impl<S: Stream> Monitored<S> {
             stream: TokioIo::new(stream),
             activity,
         }
-    }
-
-    pub(crate) fn into_stream(self) -> S {
-        self.stream.into_inner()
     }
 }
 
@@ -158,9 +123,6 @@ impl<S: Stream> Write for Monitored<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.activity.full_conduit().is_some() {
-            return self.poll_write_vectored(cx, &[IoSlice::new(bytes)]);
-        }
         let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.activity.note_write(&poll);
         poll
@@ -172,10 +134,7 @@ impl<S: Stream> Write for Monitored<S> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let poll = match self.activity.full_conduit() {
-            Some(conduit) => conduit.poll_write(self.stream.inner().tcp(), buffers, cx),
-            None => Pin::new(&mut self.stream).poll_write_vectored(cx, buffers),
-        };
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
         self.activity.note_write(&poll);
         poll
     }

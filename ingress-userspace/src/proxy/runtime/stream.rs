@@ -60,16 +60,6 @@ impl Stream for TcpStream {
     }
 }
 
-impl<S: Stream> Stream for Box<S> {
-    fn is_plain(&self) -> bool {
-        (**self).is_plain()
-    }
-
-    fn tcp(&self) -> &TcpStream {
-        (**self).tcp()
-    }
-}
-
 impl Stream for server::TlsStream<TcpStream> {
     fn is_plain(&self) -> bool {
         false
@@ -80,6 +70,13 @@ impl Stream for server::TlsStream<TcpStream> {
     }
 }
 
+/// A stream from a client that may speak HTTP/1.
+pub(crate) enum ClientStream {
+    Tcp(TcpStream),
+    /// Boxed, so that an idle connection has little in its task.
+    Tls(Box<server::TlsStream<TcpStream>>),
+}
+
 /// A stream to an endpoint.
 pub(crate) enum UpstreamStream {
     Tcp(TcpStream),
@@ -87,75 +84,83 @@ pub(crate) enum UpstreamStream {
     Tls(Box<client::TlsStream<TcpStream>>),
 }
 
-impl Stream for UpstreamStream {
-    fn is_plain(&self) -> bool {
-        matches!(self, Self::Tcp(_))
-    }
+/// Passes calls on to the stream of either kind.
+macro_rules! either {
+    ($name:ident) => {
+        impl Stream for $name {
+            fn is_plain(&self) -> bool {
+                matches!(self, Self::Tcp(_))
+            }
 
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Tcp(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            fn tcp(&self) -> &TcpStream {
+                match self {
+                    Self::Tcp(stream) => stream,
+                    Self::Tls(stream) => stream.get_ref().0,
+                }
+            }
         }
-    }
+
+        impl AsyncRead for $name {
+            #[inline]
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+                    Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+                }
+            }
+        }
+
+        impl AsyncWrite for $name {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+                    Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+                }
+            }
+
+            #[inline]
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffers: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
+                    Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
+                }
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                match self {
+                    Self::Tcp(stream) => stream.is_write_vectored(),
+                    Self::Tls(stream) => stream.is_write_vectored(),
+                }
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+                    Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+                }
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+                    Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+                }
+            }
+        }
+    };
 }
 
-impl AsyncRead for UpstreamStream {
-    #[inline]
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for UpstreamStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    #[inline]
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
+either!(ClientStream);
+either!(UpstreamStream);

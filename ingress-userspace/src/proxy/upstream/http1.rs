@@ -14,28 +14,30 @@ mod send;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use bytes::BytesMut;
 use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use ingress_wire::http1::{
     BodyDecoder, BodyError, Decoded, FieldRanges, HeadBounds, HeadReader, RequestBodySize,
-    RequestContext, RequestReader, ResponseError, write_request,
+    RequestContext, RequestReader, ResponseError, Spelling, write_request,
 };
 use socket2::SockRef;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::proxy::downstream::client_body::OriginalHead;
 use crate::proxy::l4::tunnel::Side;
 use crate::proxy::request::body::RequestBody;
-use crate::proxy::runtime::limits::{BULK_BYTES_MIN, CONNECTION_BUFFER_BYTES_MAX};
+use crate::proxy::runtime::limits::BULK_BYTES_MIN;
 use crate::proxy::runtime::monitored::Activity;
-use crate::proxy::runtime::splice::{Chunk, Conduit};
+use crate::proxy::runtime::pipe::{Pipe, Pipes};
+use crate::proxy::runtime::read_buffer::ReadBuffer;
+use crate::proxy::runtime::splice::Chunk;
 use crate::proxy::runtime::stream::{Stream as _, UpstreamStream};
 use crate::proxy::runtime::timer::Timers;
 use crate::proxy::upstream::liveness::{self, Patient};
@@ -47,6 +49,8 @@ pub(crate) struct Upstream {
     stream: UpstreamStream,
     activity: Rc<Activity>,
     sender: Sender,
+    /// Why the request at hand is not sent to its end.
+    send_fault: Option<Fault>,
     received: Received,
     /// When it was last put into the pool.
     pub(crate) idle_since: Instant,
@@ -54,15 +58,15 @@ pub(crate) struct Upstream {
 
 /// The response's half.
 struct Received {
-    buffer: BytesMut,
-    /// What the next read has room for.
-    room: usize,
+    buffer: ReadBuffer,
     reader: HeadReader,
     /// Where fields go; with the room of a map that was used before.
     headers: HeaderMap,
     body: BodyDecoder,
     /// Whether another request may follow.
     keeps_alive: bool,
+    /// The names of a response's fields as they came.
+    spelling: Option<Spelling>,
 }
 
 /// Why a request got no response head.
@@ -125,13 +129,14 @@ impl Upstream {
             stream,
             activity: Activity::new(Rc::clone(timers)),
             sender: Sender::default(),
+            send_fault: None,
             received: Received {
-                buffer: BytesMut::new(),
-                room: ROOM_MIN,
+                buffer: ReadBuffer::default(),
                 reader: HeadReader::default(),
                 headers: HeaderMap::new(),
                 body: BodyDecoder::length(0),
                 keeps_alive: true,
+                spelling: None,
             },
             idle_since: timers.now(),
         })
@@ -163,13 +168,13 @@ impl Upstream {
             keeps_alive,
             ..
         } = &self.received;
-        *keeps_alive && body.is_over() && buffer.is_empty() && self.sender.is_done()
+        *keeps_alive && body.is_over() && buffer.bytes.is_empty() && self.sender.is_done()
     }
 
     /// Lets go of what an idle connection can do without.
     pub(crate) fn settle(&mut self) {
         self.sender.settle();
-        self.received.shrink();
+        self.received.buffer.shrink();
     }
 
     /// The request sent last, so that it can be sent again. It must have had no body.
@@ -181,7 +186,7 @@ impl Upstream {
     pub(crate) fn into_side(self) -> Side<UpstreamStream> {
         Side {
             stream: self.stream,
-            early: self.received.buffer.freeze(),
+            early: self.received.buffer.bytes.freeze(),
         }
     }
 
@@ -191,7 +196,7 @@ impl Upstream {
         let UpstreamStream::Tcp(stream) = self.stream else {
             return None;
         };
-        let is_idle = self.received.buffer.is_empty();
+        let is_idle = self.received.buffer.bytes.is_empty();
         is_idle.then_some(stream)?.into_std().ok()
     }
 
@@ -238,11 +243,12 @@ impl Upstream {
             None => RequestBodySize::Unknown,
         };
         let (mut head, body) = request.into_parts();
+        self.send_fault = None;
         self.sender.begin(body, |body, text| {
             let context = RequestContext {
                 lines: body.lines(),
-                raw_target: None,
-                spelling: None,
+                raw_target: body.original().raw_target.as_deref(),
+                spelling: body.original().spelling.as_ref(),
                 body: size,
             };
             write_request(&head, &context, text)
@@ -268,7 +274,9 @@ impl Upstream {
         method: &Method,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<()>, Fault>> {
-        let fault = self.poll_send(cx).err();
+        if let Err(fault) = self.poll_send(cx) {
+            self.send_fault = Some(fault);
+        }
         loop {
             let Received {
                 buffer,
@@ -276,21 +284,29 @@ impl Upstream {
                 reader,
                 ..
             } = &mut self.received;
-            if let Some(head) = reader.read(buffer, method, headers)? {
+            if let Some(head) = reader.read(&mut buffer.bytes, method, headers)? {
                 self.received.body = head.body;
-                self.received.keeps_alive = head.keeps_alive && fault.is_none();
+                self.received.spelling = head.spelling;
+                self.received.keeps_alive = head.keeps_alive && self.send_fault.is_none();
                 return Poll::Ready(Ok(head.response));
             }
-            // Who takes no more of a request may have answered it before.
             match self.poll_read(cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(fault.unwrap_or(Fault::Closed))),
+                Poll::Ready(Ok(0)) => {
+                    let fault = self.send_fault.take();
+                    return Poll::Ready(Err(fault.unwrap_or(Fault::Closed)));
+                }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => {
+                    let fault = self.send_fault.take();
                     return Poll::Ready(Err(fault.unwrap_or(Fault::of(error))));
                 }
-                Poll::Pending => {
-                    return fault.map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)));
-                }
+                // An endpoint that takes no more of a request may have answered it before. The
+                // kernel has told the writer at once, and tells the reader by an event: it is waited
+                // for, and there is one, as the connection has ended.
+                Poll::Pending => match &self.send_fault {
+                    Some(Fault::RequestBody) => return Poll::Ready(Err(Fault::RequestBody)),
+                    Some(_) | None => return Poll::Pending,
+                },
             }
         }
     }
@@ -313,17 +329,17 @@ impl Upstream {
     }
 
     /// The next piece of the response body, or its trailer fields; `None` is its end. What is left of
-    /// the request goes on meanwhile. Where there is a conduit, most of a large body goes through it.
+    /// the request goes on meanwhile. Where there are pipes, most of a large body goes through them.
     pub(crate) fn poll_body(
         &mut self,
-        conduit: Option<&Conduit>,
+        pipes: Option<&Rc<Pipes>>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, Fault>>> {
         // Who takes no more of a request may go on with its answer.
         let _ = self.poll_send(cx);
         loop {
             let Received { buffer, body, .. } = &mut self.received;
-            match body.decode(buffer)? {
+            match body.decode(&mut buffer.bytes)? {
                 Decoded::Data(data) => {
                     return Poll::Ready(Some(Ok(Frame::data(Chunk::Bytes(data)))));
                 }
@@ -333,11 +349,10 @@ impl Upstream {
                 Decoded::End => return Poll::Ready(None),
                 Decoded::Nothing => {}
             }
-            if let Some(conduit) = conduit
-                && let Some(piped) = ready!(self.poll_pipe(conduit, cx)?)
+            if let Some(pipes) = pipes
+                && let Some(pipe) = ready!(self.poll_splice(pipes, cx)?)
             {
-                let chunk = Chunk::Piped(piped);
-                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+                return Poll::Ready(Some(Ok(Frame::data(Chunk::Spliced(pipe)))));
             }
             match ready!(self.poll_read(cx)) {
                 Ok(0) => match self.received.body.close()? {
@@ -350,23 +365,24 @@ impl Upstream {
         }
     }
 
-    /// Moves what has come of the body into a conduit; `None` where it has to be read.
-    fn poll_pipe(
+    /// Moves what has come of the body into a pipe; `None` where it has to be read.
+    fn poll_splice(
         &mut self,
-        conduit: &Conduit,
+        pipes: &Rc<Pipes>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<usize>, Fault>> {
+    ) -> Poll<Result<Option<Pipe>, Fault>> {
         let Some((stream, bytes_max)) = self.worth_a_pipe() else {
             return Poll::Ready(Ok(None));
         };
-        let filled = ready!(conduit.poll_fill(stream, bytes_max, cx)).map_err(Fault::Broken)?;
-        if let Some(count) = filled {
-            self.activity.touch();
-            self.received.body.skip(count)?;
-            // Reads are for what comes before.
-            self.received.shrink();
-        }
-        Poll::Ready(Ok(filled))
+        let Some(mut pipe) = pipes.take() else {
+            return Poll::Ready(Ok(None));
+        };
+        let count = ready!(pipe.poll_fill(stream, bytes_max, cx)).map_err(Fault::Broken)?;
+        self.activity.touch();
+        self.received.body.skip(count)?;
+        // Reads are for what comes before.
+        self.received.buffer.shrink();
+        Poll::Ready(Ok(Some(pipe)))
     }
 
     /// Whether there is so much of the response body to come that it is worth a pipe, and nothing
@@ -390,6 +406,11 @@ impl Upstream {
         !self.sender.is_written()
     }
 
+    /// The names of the response's fields as the endpoint has written them, once.
+    pub(crate) fn take_spelling(&mut self) -> Option<Spelling> {
+        self.received.spelling.take()
+    }
+
     /// Whether all of the response body was read.
     pub(crate) fn is_body_over(&self) -> bool {
         self.received.body.is_over()
@@ -408,18 +429,7 @@ impl Upstream {
 
     /// Reads once; zero is the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Received { buffer, room, .. } = &mut self.received;
-        if buffer.capacity() - buffer.len() < *room / 2 {
-            buffer.reserve(*room);
-        }
-        let spare = buffer.capacity() - buffer.len();
-        let count = ready!(pin!(self.stream.read_buf(buffer)).poll(cx))?;
-        // A large body moves by large reads, and what is small leaves no large buffer behind.
-        if count >= spare.min(*room) {
-            *room = (*room * 2).min(CONNECTION_BUFFER_BYTES_MAX);
-        } else if count < *room / 4 {
-            *room = (*room / 2).max(ROOM_MIN);
-        }
+        let count = ready!(self.received.buffer.poll_read(&mut self.stream, cx))?;
         self.activity.touch();
         Poll::Ready(Ok(count))
     }
@@ -434,20 +444,7 @@ fn parse_request(bytes: &[u8]) -> Option<Request<RequestBody>> {
     };
     let (mut ranges, mut headers) = (FieldRanges::default(), HeaderMap::new());
     let read = RequestReader::default().read(bytes, bounds, &mut ranges, &mut headers);
-    let request = read.ok()??.request;
-    Some(request.map(|()| RequestBody::empty()))
+    let head = read.ok()??;
+    let original = OriginalHead::of(head.raw_target, head.spelling);
+    Some(head.request.map(|()| RequestBody::empty(original)))
 }
-
-impl Received {
-    /// Has the next read be a small one. The buffer must be empty.
-    fn shrink(&mut self) {
-        debug_assert!(self.buffer.is_empty(), "what was read would be lost");
-        if self.buffer.capacity() > ROOM_MIN {
-            self.buffer = BytesMut::new();
-        }
-        self.room = ROOM_MIN;
-    }
-}
-
-/// Bytes that a read has room for at least.
-const ROOM_MIN: usize = 8 * 1024;

@@ -10,7 +10,9 @@ struct Case {
     context: ResponseContext<'static>,
 }
 
-static DATE_VALUE: HeaderValue = HeaderValue::from_static("D");
+fn date() -> HeaderValue {
+    HeaderValue::from_static("D")
+}
 
 fn context(body: ResponseBodySize) -> ResponseContext<'static> {
     ResponseContext {
@@ -19,7 +21,6 @@ fn context(body: ResponseBodySize) -> ResponseContext<'static> {
         persistence: Persistence::KeepAlive,
         accepts_trailers: false,
         body,
-        date: &DATE_VALUE,
         spelling: None,
     }
 }
@@ -38,7 +39,7 @@ fn head(status: u16, fields: &[(&'static str, &'static str)]) -> response::Parts
 fn written(case: &Case) -> (String, Framing, Persistence) {
     let mut out = Vec::new();
     let head = head(case.status, case.fields);
-    let (framing, persistence) = write_response(&head, &case.context, &mut out);
+    let (framing, persistence) = write_response(&head, &case.context, date, &mut out);
     (String::from_utf8(out).unwrap(), framing, persistence)
 }
 
@@ -192,15 +193,20 @@ fn trailers_are_for_clients_that_take_them() {
 
 #[test]
 fn words_and_names_are_those_of_the_endpoint() {
-    let mut head = head(200, &[("etag", "a"), ("x-camelcase", "b")]);
+    let mut head = head(200, &[]);
     head.extensions.insert(ReasonPhrase::new(b"Fine").unwrap());
-    let spelling = Spelling::new("ETag: a\r\nX-CamelCase: b\r\n\r\n".into());
+    let fields = bytes::Bytes::from("ETag: a\r\nX-CamelCase: b\r\n\r\n");
+    for (name, at) in [("etag", 6), ("x-camelcase", 22)] {
+        let value = HeaderValue::from_maybe_shared(fields.slice(at..=at)).unwrap();
+        head.headers.insert(name, value);
+    }
+    let spelling = Spelling::new(fields);
     let context = ResponseContext {
         spelling: Some(&spelling),
         ..context(Empty)
     };
     let mut out = Vec::new();
-    write_response(&head, &context, &mut out);
+    write_response(&head, &context, date, &mut out);
     let text = String::from_utf8(out).unwrap();
     assert!(
         text.starts_with("HTTP/1.1 200 Fine\r\nETag: a\r\nX-CamelCase: b\r\n"),

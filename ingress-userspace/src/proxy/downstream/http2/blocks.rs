@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use hyper::rt::Executor as _;
 use ingress_wire::hpack::DecodeError;
 use ingress_wire::http2::frame::{END_HEADERS, END_STREAM, FrameHead, PRIORITY, Reason};
@@ -13,7 +13,7 @@ use super::frames::{Frames, depends_on_itself};
 use super::head::Fields;
 use super::respond::Answering;
 use super::stream::Stream;
-use crate::proxy::downstream::client_body::Incoming;
+use crate::proxy::downstream::client_body::{Incoming, OriginalHead};
 use crate::proxy::runtime::executor::LocalExecutor;
 use crate::proxy::runtime::limits::{HTTP2_CONTINUATIONS_MAX, HTTP2_STREAM_BYTES_MAX};
 
@@ -96,21 +96,27 @@ impl Frames {
             return self.refuse_stream(id);
         }
         if is_too_large {
-            return self.refuse(id, head.has(END_STREAM));
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return self.refuse(id, head.has(END_STREAM), status);
         }
         match fields.into_request(head.has(END_STREAM)) {
-            Ok((request, beginning)) => {
+            // It shows a client what we add for endpoints.
+            Ok((request, ..)) if *request.method() == Method::TRACE => {
+                self.refuse(id, head.has(END_STREAM), StatusCode::METHOD_NOT_ALLOWED)
+            }
+            Ok((request, beginning, raw_target)) => {
                 let session = &self.session;
                 let window = session.stream_window();
                 let stream = Stream::new(id, &beginning, window, HTTP2_STREAM_BYTES_MAX);
                 let stream = Rc::new(stream);
                 session.add(Rc::clone(&stream));
                 let request = request.map(|()| {
-                    if beginning.is_complete && !beginning.is_connect {
-                        Incoming::Nothing
+                    let incoming = if beginning.is_complete && !beginning.is_connect {
+                        Incoming::empty()
                     } else {
-                        Incoming::Http2(RequestStream::new(&stream, session))
-                    }
+                        Incoming::http2(RequestStream::new(&stream, session))
+                    };
+                    incoming.with_original(OriginalHead::of(raw_target, None))
                 });
                 let answering = Answering::new(stream, Rc::clone(session));
                 let connection = Rc::clone(&self.connection);
@@ -144,10 +150,9 @@ impl Frames {
         }
     }
 
-    /// Answers a request whose head is too large, without having looked at it.
-    fn refuse(&mut self, id: u32, is_complete: bool) -> Result<(), Reason> {
+    /// Answers a request that goes nowhere.
+    fn refuse(&mut self, id: u32, is_complete: bool, status: StatusCode) -> Result<(), Reason> {
         self.connection.counters().malformed.increment();
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         self.session.refuse(id, status);
         if is_complete {
             self.spend()

@@ -11,6 +11,7 @@ use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version};
 use hyper::ext::Protocol;
 use ingress_wire::hpack::{Field, Pseudo};
+use ingress_wire::http1::{RawTarget, is_method, remove_forbidden_trailers};
 use ingress_wire::http2::frame::Reason;
 
 use super::stream::Beginning;
@@ -72,23 +73,23 @@ impl Fields {
         if self.is_malformed || pseudo.iter().any(Option::is_some) {
             return Err(Reason::PROTOCOL_ERROR);
         }
-        Ok(self.headers)
+        let mut trailers = self.headers;
+        remove_forbidden_trailers(&mut trailers);
+        Ok(trailers)
     }
 
     /// The head of a request, and what it says about its stream. `is_complete` if no body follows.
-    pub(crate) fn into_request(
-        self,
-        is_complete: bool,
-    ) -> Result<(Request<()>, Beginning), Reason> {
+    pub(crate) fn into_request(self, is_complete: bool) -> Result<RequestParts, Reason> {
         let request = self.request(is_complete);
         request.ok_or(Reason::PROTOCOL_ERROR)
     }
 
-    fn request(self, is_complete: bool) -> Option<(Request<()>, Beginning)> {
+    fn request(self, is_complete: bool) -> Option<RequestParts> {
         if self.is_malformed {
             return None;
         }
-        let method = Method::from_bytes(&self.method?).ok()?;
+        let method = self.method.filter(|method| is_method(method))?;
+        let method = Method::from_bytes(&method).ok()?;
         let is_connect = method == Method::CONNECT;
         if self.protocol.is_some() && !is_connect {
             return None;
@@ -102,7 +103,9 @@ impl Fields {
             return None;
         }
         let mut request = Request::new(());
-        *request.uri_mut() = target(self.scheme.as_deref(), self.authority, self.path)?;
+        let scheme = self.scheme.as_deref();
+        let (uri, raw_target) = target(&method, scheme, self.authority, self.path)?;
+        *request.uri_mut() = uri;
         let mut beginning = Beginning {
             is_connect: false,
             expects_continue: self.headers.get(EXPECT).is_some_and(expects_continue),
@@ -120,11 +123,20 @@ impl Fields {
         if self.cookies > 1 {
             join_cookies(request.headers_mut());
         }
-        Some((request, beginning))
+        Some((request, beginning, raw_target))
     }
 }
 
-fn target(scheme: Option<&[u8]>, authority: Option<Bytes>, path: Option<Bytes>) -> Option<Uri> {
+/// A request, what it says about its stream, and its target where the URI is an encoded form of it.
+pub(crate) type RequestParts = (Request<()>, Beginning, Option<RawTarget>);
+
+fn target(
+    method: &Method,
+    scheme: Option<&[u8]>,
+    authority: Option<Bytes>,
+    path: Option<Bytes>,
+) -> Option<(Uri, Option<RawTarget>)> {
+    let mut raw_target = None;
     let mut parts = Parts::default();
     let scheme = match scheme {
         Some(b"https") => Some(Scheme::HTTPS),
@@ -137,13 +149,19 @@ fn target(scheme: Option<&[u8]>, authority: Option<Bytes>, path: Option<Bytes>) 
         // A target without an authority has no scheme either: `Host` says who it is for.
         parts.scheme = scheme;
     }
-    if let Some(path) = path {
-        if path.is_empty() {
-            return None;
+    match path {
+        // RFC 9113 §8.3.1: of OPTIONS alone.
+        Some(path) if path == "*" && *method == Method::OPTIONS => {
+            parts.path_and_query = Some(PathAndQuery::from_static("*"));
         }
-        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path).ok()?);
+        Some(path) => {
+            let (path, raw) = RawTarget::parse(&path).ok()?;
+            parts.path_and_query = Some(path);
+            raw_target = raw;
+        }
+        None => {}
     }
-    Uri::from_parts(parts).ok()
+    Some((Uri::from_parts(parts).ok()?, raw_target))
 }
 
 /// What `Content-Length` says, if there is one. An error: it is no length, or several.
@@ -227,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_request_has_what_it_needs() {
-        let (request, beginning) = with(&[("a", "b")]).into_request(true).unwrap();
+        let (request, beginning, _) = with(&[("a", "b")]).into_request(true).unwrap();
         assert_eq!(request.uri(), "https://one.test/a?b");
         assert_eq!(request.version(), Version::HTTP_2);
         assert!(!beginning.is_connect && beginning.length.is_none());
@@ -268,7 +286,7 @@ mod tests {
     #[test]
     fn a_length_is_known_before_the_body() {
         let length = [("content-length", "7"), ("expect", "100-Continue")];
-        let (_, beginning) = with(&length).into_request(false).unwrap();
+        let (_, beginning, _) = with(&length).into_request(false).unwrap();
         assert_eq!(beginning.length, Some(7));
         assert!(beginning.expects_continue);
         assert!(with(&length).into_request(true).is_err());
@@ -277,7 +295,7 @@ mod tests {
     #[test]
     fn cookies_that_were_cut_are_put_together() {
         let crumbs = [("cookie", "a=1"), ("b", "c"), ("cookie", "d=2; e=3")];
-        let (request, _) = with(&crumbs).into_request(true).unwrap();
+        let (request, ..) = with(&crumbs).into_request(true).unwrap();
         let cookies: Vec<_> = request.headers().get_all(COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; d=2; e=3"]);
     }
@@ -293,7 +311,7 @@ mod tests {
                 .is_err()
         );
         let extended = [connect[0], GET[1], GET[2], GET[3], protocol];
-        let (request, beginning) = fields(&extended).into_request(false).unwrap();
+        let (request, beginning, _) = fields(&extended).into_request(false).unwrap();
         assert!(beginning.is_connect);
         let protocol = request.extensions().get::<Protocol>().unwrap();
         assert_eq!(protocol.as_str(), "websocket");

@@ -6,14 +6,13 @@
 use std::error::Error as _;
 use std::future::poll_fn;
 use std::iter;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderValue};
 use http::{Request, Response, response};
-use http_body::Body as _;
 use ingress_wire::http2::frame::Reason;
 
 use super::session::Session;
@@ -130,7 +129,7 @@ impl Answering {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Step>, Reason>> {
         ready!(self.poll_window(wait, cx))?;
-        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+        let Poll::Ready(frame) = body.poll_frame(cx) else {
             // The client may give up meanwhile.
             self.stream.wait(cx);
             return Poll::Pending;
@@ -142,7 +141,7 @@ impl Answering {
         let step = match frame.into_data() {
             Ok(Chunk::Bytes(bytes)) => Step::Some(bytes),
             // Only HTTP/1 clients are answered through pipes.
-            Ok(Chunk::Piped(_)) => return Poll::Ready(Err(Reason::INTERNAL_ERROR)),
+            Ok(Chunk::Spliced(_)) => return Poll::Ready(Err(Reason::INTERNAL_ERROR)),
             Err(frame) => Step::Trailers(frame.into_trailers().unwrap_or_default()),
         };
         Poll::Ready(Ok(Some(step)))
@@ -221,7 +220,7 @@ fn added(
         added.insert(DATE, date());
     }
     if !body.is_end_stream()
-        && let Some(length) = body.size_hint().exact()
+        && let Some(length) = body.exact_length()
         && !head.headers.contains_key(CONTENT_LENGTH)
     {
         added.insert(CONTENT_LENGTH, HeaderValue::from(length));

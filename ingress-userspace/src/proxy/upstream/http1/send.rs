@@ -10,10 +10,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame};
 use ingress_wire::http1::{Framing, LAST_CHUNK, write_chunk_size, write_trailers};
-use tokio::io::AsyncWrite;
 
 use crate::proxy::request::body::RequestBody;
 use crate::proxy::runtime::monitored::Activity;
+use crate::proxy::runtime::pipe::Pipe;
+use crate::proxy::runtime::splice::poll_send_more;
+use crate::proxy::runtime::stream::Joined;
 
 /// What is being sent.
 #[derive(Default)]
@@ -27,6 +29,8 @@ pub(crate) struct Sender {
     has_body: bool,
     /// A piece of a body, which follows the text.
     data: Bytes,
+    /// The same, in a pipe.
+    pipe: Option<Pipe>,
     /// What follows the piece.
     after: &'static [u8],
     body: Option<Sending>,
@@ -82,6 +86,7 @@ impl Sender {
     pub(crate) fn give_up(&mut self) {
         self.text_written = self.text.len();
         self.data = Bytes::new();
+        self.pipe = None;
         self.after = b"";
         self.body = None;
     }
@@ -96,24 +101,46 @@ impl Sender {
 
     /// Whether all that was taken of it has left.
     pub(crate) fn is_written(&self) -> bool {
-        self.text_written == self.text.len() && self.data.is_empty() && self.after.is_empty()
+        self.text_written == self.text.len() && !self.has_piece()
+    }
+
+    fn has_piece(&self) -> bool {
+        !self.data.is_empty() || self.pipe.is_some() || !self.after.is_empty()
     }
 
     /// Writes as much as can be.
-    pub(crate) fn poll<S: AsyncWrite + Unpin>(
+    pub(crate) fn poll<S: Joined>(
         &mut self,
         stream: &mut S,
         activity: &Activity,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendFault>> {
         loop {
+            // A piece that is there leaves with the text before it.
+            if self.body.is_some() && self.has_piece() {
+                ready!(self.poll_write(stream, activity, cx))?;
+                continue;
+            }
             let Some(sending) = &mut self.body else {
                 return self.poll_write(stream, activity, cx);
             };
-            // A piece that is there leaves with the text before it.
-            if !self.data.is_empty() || !self.after.is_empty() {
-                ready!(self.poll_write(stream, activity, cx))?;
-                continue;
+            if stream.plain().is_some()
+                && let Framing::Length(left) = &mut sending.framing
+            {
+                match sending.body.poll_splice(cx) {
+                    Poll::Ready(Some(Ok(pipe))) => {
+                        let rest = left.checked_sub(pipe.length() as u64);
+                        *left = rest.ok_or(SendFault::Body)?;
+                        self.pipe = Some(pipe);
+                        continue;
+                    }
+                    Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(SendFault::Body)),
+                    Poll::Ready(None) => {}
+                    Poll::Pending => {
+                        ready!(self.poll_write(stream, activity, cx))?;
+                        return Poll::Pending;
+                    }
+                }
             }
             let frame = match Pin::new(&mut sending.body).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
@@ -166,7 +193,7 @@ impl Sender {
         Ok(())
     }
 
-    fn poll_write<S: AsyncWrite + Unpin>(
+    fn poll_write<S: Joined>(
         &mut self,
         stream: &mut S,
         activity: &Activity,
@@ -174,6 +201,22 @@ impl Sender {
     ) -> Poll<Result<(), SendFault>> {
         while !self.is_written() {
             let text = &self.text[self.text_written..];
+            if let (Some(pipe), Some(tcp)) = (&mut self.pipe, stream.plain()) {
+                let poll = if text.is_empty() {
+                    pipe.poll_drain(tcp, usize::MAX, cx)
+                } else {
+                    poll_send_more(tcp, &[IoSlice::new(text)], cx)
+                };
+                let count = ready!(poll).map_err(SendFault::Write)?;
+                if text.is_empty() && pipe.length() == 0 {
+                    self.pipe = None;
+                } else if !text.is_empty() {
+                    self.text_written += count;
+                }
+                self.has_begun = true;
+                activity.touch();
+                continue;
+            }
             let poll = if self.data.is_empty() && self.after.is_empty() {
                 Pin::new(&mut *stream).poll_write(cx, text)
             } else {
