@@ -1,5 +1,6 @@
 //! The eBPF object: loads its programs and pins its maps.
 
+use std::io;
 use std::path::Path;
 
 use aya::maps::{Map, MapData};
@@ -48,16 +49,14 @@ impl Object {
             .load(OBJECT)
             .map_err(ObjectError::Load)?;
         let mut object = Self { ebpf };
-        object.guard()?.load().map_err(failed(Program::Guard))?;
-        object.steer()?.load().map_err(failed(Program::Steer))?;
-        object
-            .return_path()?
-            .load()
-            .map_err(failed(Program::ReturnPath))?;
-        object
-            .dispatch()?
-            .load()
-            .map_err(failed(Program::Dispatch))?;
+        let guard = object.guard()?;
+        verified(|| guard.load()).map_err(failed(Program::Guard))?;
+        let steer = object.steer()?;
+        verified(|| steer.load()).map_err(failed(Program::Steer))?;
+        let return_path = object.return_path()?;
+        verified(|| return_path.load()).map_err(failed(Program::ReturnPath))?;
+        let dispatch = object.dispatch()?;
+        verified(|| dispatch.load()).map_err(failed(Program::Dispatch))?;
         Ok(object)
     }
 
@@ -114,6 +113,22 @@ impl Object {
         found.try_into().map_err(|_| missing)
     }
 }
+
+/// Loads a program, again where the kernel asks for that: the verifier gives up with EAGAIN when a
+/// signal arrives meanwhile (`kernel/bpf/verifier.c`), and libbpf tries five times as well.
+fn verified(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    for _ in 1..LOADS_MAX {
+        match load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == io::ErrorKind::WouldBlock => {}
+            outcome => return outcome,
+        }
+    }
+    load()
+}
+
+/// How often one program is loaded.
+const LOADS_MAX: usize = 5;
 
 fn failed(program: Program) -> impl FnOnce(ProgramError) -> ObjectError {
     move |source| ObjectError::Program {
