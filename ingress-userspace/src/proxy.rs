@@ -27,16 +27,15 @@ mod tls;
 mod upstream;
 mod worker;
 
-pub use downstream::listen::{
-    Datapath, ListenError, Listener, Scheme, Transport, listen, listen_datagrams,
-};
+pub use downstream::context::{ConnectionGauge, NoGauge};
+pub use downstream::listen::{ListenError, Listener, listen, listen_datagrams};
 pub use observe::access_log::{AccessLog, Escape, LogWriter, Target, Template, TemplateError};
 pub use observe::metrics::RequestMetrics;
-pub use observe::metrics::exposition::{Identity, Metrics, MetricsSnapshot};
 pub use observe::trace::{CollectorError, TraceOptions, Tracer};
-pub use request::client::{ClientPolicy, ForwardedFor};
+pub use runtime::client_policy::{ClientPolicy, ForwardedFor};
 pub use runtime::counters::{DatapathSnapshot, WorkerSnapshot};
 pub use runtime::limits::{ClientLimits, DatagramLimits, Timeouts};
+pub use runtime::transport::{Datapath, Scheme, Transport};
 pub use table::{Table, TableHandle};
 pub use tls::certificate::{CertificateError, CertificateProblem, DefaultCertificate};
 pub use tls::{
@@ -45,4 +44,5 @@ pub use tls::{
 pub use upstream::connect::{Dial, HostDial};
 pub use upstream::connection_sharing::Peers;
 pub use upstream::hash_key::Balancing;
-pub use worker::{ConnectionGauge, NoGauge, Worker, WorkerHandle, WorkerOptions, WorkerSpec};
+pub use worker::exposition::{Identity, Metrics, MetricsSnapshot};
+pub use worker::{Worker, WorkerHandle, WorkerOptions, WorkerSpec};

@@ -3,11 +3,10 @@
 pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod client_body;
-pub(crate) mod connection;
+pub(crate) mod context;
 pub(crate) mod driver;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod lingering_close;
 pub(crate) mod listen;
-pub(crate) mod peek;
 pub(crate) mod proxy_protocol;

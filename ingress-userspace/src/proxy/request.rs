@@ -3,6 +3,8 @@
 pub(crate) mod attempt;
 pub(crate) mod body;
 pub(crate) mod client;
+pub(crate) mod connection;
+pub(crate) mod context;
 pub(crate) mod error;
 pub(crate) mod filter;
 pub(crate) mod forwarded;

@@ -9,13 +9,16 @@ mod build;
 mod handle;
 pub(crate) mod slot;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Cache};
 use ingress_core::ir::{BackendKey, Config, Host, HostPattern, TcpService};
 use ingress_core::route::{Recent, RouteTable};
 
-use crate::proxy::observe::metrics::labels::{LabelKey, LabelSet, Labels, SlotKey};
+use crate::proxy::observe::metrics::labels::{LabelKey, LabelSet};
 use crate::proxy::table::slot::{BackendSlot, Endpoints, RouteAction};
 use crate::proxy::tls::certificate::{
     CertificateProblem, CertificateStore, DefaultCertificate, Facts,
@@ -44,6 +47,30 @@ pub struct Table {
 
 /// The routes that one worker needs all the time.
 pub(crate) type RecentRoutes = Recent<RouteAction>;
+
+/// The tables as one worker reads them.
+pub(crate) struct Tables {
+    /// The table published last.
+    pub(crate) current: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
+    pub(crate) recent_routes: RefCell<RecentRoutes>,
+}
+
+impl Tables {
+    pub(crate) fn new(handle: &TableHandle) -> Rc<Self> {
+        Rc::new(Self {
+            current: RefCell::new(handle.reader()),
+            recent_routes: RefCell::default(),
+        })
+    }
+
+    /// Lets go of routes that have left with the last table. Returns how many labels have left.
+    pub(crate) fn adopt(&self) -> u64 {
+        let mut current = self.current.borrow_mut();
+        let table = current.load();
+        table.routes().adopt(&mut self.recent_routes.borrow_mut());
+        table.labels_left()
+    }
+}
 
 /// What differs from the previous table in what both share. Applied when the table is published,
 /// so that building one has no effect.
@@ -128,9 +155,9 @@ impl Table {
         self.labels_left
     }
 
-    /// The labels of a slot, unless they have left.
-    pub(crate) fn labels_of(&self, slot: SlotKey) -> Option<Arc<Labels>> {
-        self.labels.of_slot(slot)
+    /// The labels of all routes, of this table and of those before and after it.
+    pub(crate) fn labels(&self) -> &Arc<LabelSet> {
+        &self.labels
     }
 
     /// Whether any TLS connection is passed through.

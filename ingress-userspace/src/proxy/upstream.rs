@@ -3,6 +3,7 @@
 pub(crate) mod affinity;
 pub(crate) mod connect;
 pub(crate) mod connection_sharing;
+pub(crate) mod context;
 pub(crate) mod endpoint;
 pub(crate) mod hash_key;
 pub(crate) mod http1;

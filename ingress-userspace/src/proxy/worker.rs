@@ -4,9 +4,10 @@
 //! that is told to end takes no new connections, finishes its requests, and is gone when the last
 //! is answered or its grace time is over.
 
+pub(crate) mod contexts;
+pub(crate) mod exposition;
 pub(crate) mod ports;
 
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::UdpSocket;
 use std::rc::Rc;
@@ -15,36 +16,24 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Cache};
-use http::HeaderValue;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::proxy::downstream::admission::ClientLimit;
-use crate::proxy::downstream::listen::{Datapath, Listener, Transport};
-use crate::proxy::l4::tunnel::Scratch;
-use crate::proxy::observe::access_log::{AccessLog, LogBuffer};
+use crate::proxy::downstream::context::ConnectionGauge;
+use crate::proxy::downstream::listen::Listener;
+use crate::proxy::observe::access_log::AccessLog;
 use crate::proxy::observe::metrics::RequestMetrics;
-use crate::proxy::observe::metrics::series::{SharedSeries, Shelf};
+use crate::proxy::observe::metrics::series::SharedSeries;
 use crate::proxy::observe::trace::Tracer;
-use crate::proxy::observe::upstream_errors::UpstreamErrorLog;
-use crate::proxy::request::client::ClientPolicy;
+use crate::proxy::runtime::client_policy::ClientPolicy;
 use crate::proxy::runtime::counters::{Counters, WorkerSnapshot};
-use crate::proxy::runtime::date::Date;
-use crate::proxy::runtime::drain::Drain;
-use crate::proxy::runtime::limits::{CONNECTIONS_MAX, ClientLimits, DatagramLimits, Timeouts};
-use crate::proxy::runtime::pipe::Pipes;
-use crate::proxy::runtime::random::{Random, RequestId};
-use crate::proxy::runtime::timer::Timers;
-use crate::proxy::table::{RecentRoutes, Table, TableHandle};
-use crate::proxy::tls::{ServerTls, UpstreamTls};
+use crate::proxy::runtime::limits::{ClientLimits, DatagramLimits, Timeouts};
+use crate::proxy::runtime::transport::Transport;
+use crate::proxy::table::TableHandle;
 use crate::proxy::upstream::connect::Dial;
 use crate::proxy::upstream::connection_sharing::{Lender, Peers};
-use crate::proxy::upstream::endpoint::Endpoint;
 use crate::proxy::upstream::hash_key::Balancing;
-use crate::proxy::upstream::http1::Upstream;
-use crate::proxy::upstream::pool::Pool;
-use crate::proxy::upstream::write_batch::Departures;
+use crate::proxy::worker::contexts::{Contexts, UpstreamParts};
 use crate::proxy::worker::ports::{Order, Ports, Sockets};
 
 /// What a worker is made of.
@@ -90,23 +79,6 @@ pub struct WorkerOptions {
     pub access_log: Option<AccessLog>,
     /// Where its requests are told as spans, if they are.
     pub tracer: Option<Tracer>,
-}
-
-/// Is told about each downstream connection, on the worker's thread.
-pub trait ConnectionGauge: Send + Sync + 'static {
-    /// A connection was accepted.
-    fn opened(&self, worker: usize, datapath: Datapath);
-    /// A connection was closed.
-    fn closed(&self, worker: usize, datapath: Datapath);
-}
-
-/// Tells nobody.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoGauge;
-
-impl ConnectionGauge for NoGauge {
-    fn opened(&self, _: usize, _: Datapath) {}
-    fn closed(&self, _: usize, _: Datapath) {}
 }
 
 /// Starts workers.
@@ -234,114 +206,10 @@ impl Drop for Running {
     }
 }
 
-/// What the tasks of one worker share.
-pub(crate) struct WorkerState {
-    index: usize,
-    pub(crate) peers: Peers,
-    pub(crate) table: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
-    pub(crate) recent_routes: RefCell<RecentRoutes>,
-    tls: Arc<ServerTls>,
-    pub(crate) dial: Arc<dyn Dial>,
-    pub(crate) upstream_tls: UpstreamTls,
-    gauge: Arc<dyn ConnectionGauge>,
-    pub(crate) timeouts: Timeouts,
-    pub(crate) datagram_limits: DatagramLimits,
-    pub(crate) clients: ClientPolicy,
-    pub(crate) client_limit: ClientLimit,
-    pub(crate) timers: Rc<Timers>,
-    pub(crate) pool: Pool,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) shelf: Shelf,
-    pub(crate) log: Option<LogBuffer>,
-    pub(crate) tracer: Option<Tracer>,
-    pub(crate) drain: Drain,
-    pub(crate) departures: Departures,
-    pub(crate) upstream_errors: UpstreamErrorLog,
-    pub(crate) scratch: Scratch,
-    pub(crate) pipes: Rc<Pipes>,
-    random: Random,
-    date: Date,
-    open: Cell<u64>,
-    closed: Notify,
-}
-
-impl WorkerState {
-    pub(crate) fn tls(&self) -> &ServerTls {
-        &self.tls
-    }
-
-    pub(crate) fn request_id(&self) -> RequestId {
-        self.random.request_id()
-    }
-
-    /// Bytes that differ from each other's.
-    pub(crate) fn nonce(&self) -> [u8; 16] {
-        self.random.bytes()
-    }
-
-    /// A number for a choice, not for a secret.
-    pub(crate) fn random(&self) -> u64 {
-        self.random.number()
-    }
-
-    /// Now, as a response says when it was made.
-    pub(crate) fn date(&self) -> HeaderValue {
-        self.date.now()
-    }
-
-    pub(crate) fn index(&self) -> usize {
-        self.index
-    }
-
-    pub(crate) fn open(&self, datapath: Datapath) {
-        self.open.set(self.open.get() + 1);
-        let counters = self.counters.datapath(datapath);
-        counters.accepted.increment();
-        counters.open.increment();
-        self.gauge.opened(self.index, datapath);
-    }
-
-    pub(crate) fn close(&self, datapath: Datapath) {
-        self.open.set(self.open.get() - 1);
-        self.counters.datapath(datapath).open.decrement();
-        self.gauge.closed(self.index, datapath);
-        self.closed.notify_waiters();
-    }
-
-    /// Returns when one more connection may be taken.
-    pub(crate) async fn wait_for_room(&self) {
-        while self.open.get() >= CONNECTIONS_MAX {
-            self.closed.notified().await;
-        }
-    }
-
-    /// Returns when no connection is open.
-    async fn wait_until_idle(&self) {
-        while self.open.get() > 0 {
-            self.closed.notified().await;
-        }
-    }
-
-    /// Takes back a connection whose exchange is over.
-    pub(crate) fn release(&self, endpoint: &Endpoint, upstream: Box<Upstream>) {
-        self.pool.put(endpoint, upstream, self.timers.now());
-    }
-
-    /// Notes the generation that is served, and lets go of what has left with the last one.
-    fn adopt(&self, generation: u64) {
-        self.counters.generation.set(generation);
-        self.pool.adopt();
-        let mut table = self.table.borrow_mut();
-        let table = table.load();
-        table.routes().adopt(&mut self.recent_routes.borrow_mut());
-        self.shelf.adopt(table.labels_left());
-    }
-}
-
 /// A worker that has everything and serves nothing yet.
 struct Ready {
-    runtime: LocalRuntime,
-    state: Rc<WorkerState>,
+    threads: LocalRuntime,
+    contexts: Contexts,
     sockets: Sockets,
     lender: Lender,
     generations: watch::Receiver<u64>,
@@ -360,59 +228,23 @@ fn prepare(spec: WorkerSpec, reader: &WorkerReader) -> io::Result<Ready> {
         options,
         prepare,
     } = spec;
-    let WorkerOptions {
-        timeouts,
-        clients,
-        client_limits,
-        datagrams: datagram_limits,
-        balancing,
-        request_metrics,
-        access_log,
-        tracer,
-    } = options;
     prepare.map_or(Ok(()), |prepare| prepare())?;
     cpu.map(stay_on).transpose()?;
-    let runtime = Builder::new_current_thread()
+    let threads = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())?;
-    let generations = table.generations();
     let lender = peers.join(index, &reader.counters);
-    let state = Rc::new(WorkerState {
-        index,
-        peers,
-        table: RefCell::new(table.reader()),
-        recent_routes: RefCell::default(),
-        tls: Arc::clone(table.tls()),
-        dial,
-        upstream_tls: UpstreamTls::new().map_err(io::Error::other)?,
-        gauge,
-        timeouts,
-        datagram_limits,
-        clients,
-        client_limit: ClientLimit::new(client_limits),
-        timers: Timers::new(),
-        pool: Pool::new(balancing, timeouts, &reader.counters),
-        counters: Arc::clone(&reader.counters),
-        shelf: Shelf::new(Arc::clone(&reader.series), request_metrics),
-        tracer,
-        log: access_log.map(|log| LogBuffer::new(log, Arc::clone(&reader.counters))),
-        drain: Drain::default(),
-        departures: Departures::default(),
-        upstream_errors: UpstreamErrorLog::default(),
-        scratch: Scratch::default(),
-        pipes: Pipes::new(&reader.counters),
-        random: Random::new()?,
-        date: Date::default(),
-        open: Cell::new(0),
-        closed: Notify::new(),
-    });
-    state.counters.generation.set(*generations.borrow());
-    let inside = runtime.enter();
-    let sockets = Sockets::new(listeners, datagram_sockets, &state)?;
+    let generations = table.generations();
+    let upstream = UpstreamParts { peers, dial };
+    let contexts = Contexts::new(reader, options, &table, upstream, gauge)?;
+    let counters = &reader.counters;
+    counters.generation.set(*generations.borrow());
+    let inside = threads.enter();
+    let sockets = Sockets::new(listeners, datagram_sockets, &contexts)?;
     drop(inside);
     Ok(Ready {
-        runtime,
-        state,
+        threads,
+        contexts,
         sockets,
         lender,
         generations,
@@ -428,60 +260,50 @@ fn stay_on(cpu: usize) -> io::Result<()> {
 impl Ready {
     fn run(self, ordered: mpsc::UnboundedReceiver<Order>, stopped: oneshot::Receiver<Duration>) {
         let Self {
-            runtime,
-            state,
+            threads,
+            contexts,
             sockets,
             lender,
             mut generations,
         } = self;
-        let ports = runtime.spawn_local(Ports::run(Rc::clone(&state), sockets, ordered));
-        runtime.spawn_local(Rc::clone(&state.timers).run());
-        let departing = Rc::clone(&state);
-        runtime.spawn_local(async move { departing.departures.run().await });
-        runtime.spawn_local(lender.run(Rc::clone(&state)));
-        let serving = Rc::clone(&state);
-        runtime.spawn_local(async move { serving.pool.serve_queues(&serving).await });
-        let sweeping = Rc::clone(&state);
-        runtime.spawn_local(async move {
-            loop {
-                tokio::time::sleep(SWEEP_INTERVAL).await;
-                sweeping
-                    .pool
-                    .sweep(sweeping.timers.now(), sweeping.timeouts.upstream_idle);
-            }
-        });
-        let adopting = Rc::clone(&state);
-        runtime.spawn_local(async move {
+        let contexts = Rc::new(contexts);
+        let runtime = Rc::clone(&contexts.runtime);
+        let observers = Rc::clone(&contexts.observers);
+        let accepting = Rc::clone(&contexts.accepting);
+        let upstreams = Rc::clone(&contexts.upstreams);
+        let serving = Ports::run(Rc::clone(&contexts), sockets, ordered);
+        let ports = threads.spawn_local(serving);
+        threads.spawn_local(Rc::clone(&runtime.timers).run());
+        threads.spawn_local(lender.run(Rc::clone(&upstreams)));
+        threads.spawn_local(upstreams.run());
+        threads.spawn_local(async move {
             while generations.changed().await.is_ok() {
                 let generation = *generations.borrow_and_update();
-                adopting.adopt(generation);
+                contexts.adopt(generation);
             }
         });
-        let logging = Rc::clone(&state);
-        runtime.spawn_local(async move {
+        let logging = Rc::clone(&observers);
+        threads.spawn_local(async move {
             if let Some(log) = &logging.log {
                 log.run().await;
             }
         });
-        runtime.block_on(async {
+        threads.block_on(async {
             // Being dropped by its owner is as good as being told.
             let grace = stopped.await.unwrap_or_default();
-            state.drain.begin();
-            state.timers.wake_all();
+            runtime.drain.begin();
+            runtime.timers.wake_all();
             let finished = async {
                 let _ = ports.await;
-                state.wait_until_idle().await;
+                accepting.wait_until_idle().await;
             };
             // What is not finished by then is dropped with the runtime.
             let _ = tokio::time::timeout(grace, finished).await;
         });
         // Requests that are cut off here are logged too.
-        drop(runtime);
-        if let Some(log) = &state.log {
+        drop(threads);
+        if let Some(log) = &observers.log {
             log.flush();
         }
     }
 }
-
-/// How often idle connections are looked through.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

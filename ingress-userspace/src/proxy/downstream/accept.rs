@@ -2,35 +2,37 @@
 //!
 //! TLS and protocol are settled here; after that the `driver` has the connection.
 
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::rt::{Read, Write};
 use ingress_wire::proxy_protocol::Origin;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::proxy::downstream::admission::Admitted;
-use crate::proxy::downstream::connection::{Connection, Dialled};
+use crate::proxy::downstream::context::AcceptContext;
 use crate::proxy::downstream::driver::drive;
 use crate::proxy::downstream::http1::Http1;
 use crate::proxy::downstream::http2::Http2;
-use crate::proxy::downstream::lingering_close::OverTcp;
-use crate::proxy::downstream::listen::{Datapath, Scheme};
 use crate::proxy::downstream::proxy_protocol;
 use crate::proxy::l4::relay::{self, Relay};
+use crate::proxy::request::connection::{Connection, Dialled};
 use crate::proxy::runtime::executor::PanicCount;
 use crate::proxy::runtime::monitored::Monitored;
-use crate::proxy::runtime::stream::ClientStream;
-use crate::proxy::tls;
+use crate::proxy::runtime::stream::{ClientStream, OverTcp};
+use crate::proxy::runtime::transport::{Datapath, Scheme};
 use crate::proxy::tls::client_auth;
-use crate::proxy::worker::WorkerState;
+use crate::proxy::tls::{self, ServerTls};
 
 /// Begins to serve a connection, in a task of its own.
-pub(crate) fn spawn(stream: TcpStream, connection: Rc<Connection>) {
-    let open = Open::of(&connection.worker, connection.datapath);
+pub(crate) fn spawn(stream: TcpStream, context: Rc<AcceptContext>, connection: Rc<Connection>) {
+    let open = Open::of(&context, connection.datapath);
     let client = connection.peer.ip();
-    let admitted = Admitted::admit(&connection.worker, &stream, connection.datapath, client);
+    let admitted = Admitted::admit(&context, &stream, connection.datapath, client);
     let Some(admitted) = admitted else {
         return;
     };
@@ -44,21 +46,21 @@ pub(crate) fn spawn(stream: TcpStream, connection: Rc<Connection>) {
         }),
         Scheme::Https => tokio::task::spawn_local(async move {
             let _open = open;
-            serve_tls(stream, &connection).await;
+            serve_tls(stream, &context, &connection).await;
         }),
     };
 }
 
 /// Begins to serve a connection whose first bytes say who it is from.
 pub(crate) fn spawn_proxied(stream: TcpStream, place: Place) {
-    let open = Open::of(&place.worker, place.datapath);
+    let open = Open::of(&place.context, place.datapath);
     tokio::task::spawn_local(async move {
         let _open = open;
-        let worker = &place.worker;
+        let worker = &place.context.worker;
         let header = proxy_protocol::read(&stream);
-        let limit = worker.timeouts.proxy_header;
-        let Some(Ok(origin)) = worker.timers.timeout(limit, header).await else {
-            let counters = worker.counters.datapath(place.datapath);
+        let limit = worker.runtime.timeouts.proxy_header;
+        let Some(Ok(origin)) = worker.runtime.timers.timeout(limit, header).await else {
+            let counters = worker.runtime.counters.datapath(place.datapath);
             return counters.proxy_header_failures.increment();
         };
         let connection = match origin {
@@ -69,46 +71,53 @@ pub(crate) fn spawn_proxied(stream: TcpStream, place: Place) {
             Origin::Own => place.connection(place.peer, Dialled::Own(place.port)),
         };
         let client = connection.peer.ip();
-        let Some(_admitted) = Admitted::admit(worker, &stream, place.datapath, client) else {
+        let Some(_admitted) = Admitted::admit(&place.context, &stream, place.datapath, client)
+        else {
             return;
         };
         match place.scheme {
             Scheme::Http => serve_http1(ClientStream::Tcp(stream), &connection).await,
-            Scheme::Https => Box::pin(serve_tls(stream, &connection)).await,
+            Scheme::Https => Box::pin(serve_tls(stream, &place.context, &connection)).await,
         }
     });
 }
 
 /// Begins to carry a connection to a TCP service.
 pub(crate) fn spawn_relay(stream: TcpStream, place: Place) {
-    let open = Open::of(&place.worker, place.datapath);
+    let open = Open::of(&place.context, place.datapath);
     tokio::task::spawn_local(async move {
         let _open = open;
-        let worker = &place.worker;
-        let service = worker.table.borrow_mut().load().tcp_service(place.port);
+        let worker = &place.context.worker;
+        let service = worker
+            .tables
+            .current
+            .borrow_mut()
+            .load()
+            .tcp_service(place.port);
         let Some((slot, service)) = service else {
-            return worker.counters.relay_failures.increment();
+            return worker.runtime.counters.relay_failures.increment();
         };
         let mut source = place.peer;
         let local = stream.local_addr().unwrap_or(place.peer);
         let mut destination = SocketAddr::new(local.ip().to_canonical(), local.port());
         if service.takes_proxy_header && worker.clients.trusts(place.peer.ip()) {
             let header = proxy_protocol::read(&stream);
-            let limit = worker.timeouts.proxy_header;
-            match worker.timers.timeout(limit, header).await {
+            let limit = worker.runtime.timeouts.proxy_header;
+            match worker.runtime.timers.timeout(limit, header).await {
                 Some(Ok(Origin::Own)) => {}
                 Some(Ok(Origin::Proxied {
                     source: client,
                     destination: dialled,
                 })) => (source, destination) = (client, dialled),
                 Some(Err(_)) | None => {
-                    let counters = worker.counters.datapath(place.datapath);
+                    let counters = worker.runtime.counters.datapath(place.datapath);
                     return counters.proxy_header_failures.increment();
                 }
             }
         }
         let client = source.ip();
-        let Some(_admitted) = Admitted::admit(worker, &stream, place.datapath, client) else {
+        let Some(_admitted) = Admitted::admit(&place.context, &stream, place.datapath, client)
+        else {
             return;
         };
         let relay = Relay {
@@ -117,13 +126,13 @@ pub(crate) fn spawn_relay(stream: TcpStream, place: Place) {
             destination,
             sends_proxy_header: service.sends_proxy_header,
         };
-        relay.run(worker, &slot).await;
+        relay.run(&worker.upstreams, &slot).await;
     });
 }
 
 /// Where a connection came in.
 pub(crate) struct Place {
-    pub(crate) worker: Rc<WorkerState>,
+    pub(crate) context: Rc<AcceptContext>,
     pub(crate) scheme: Scheme,
     pub(crate) datapath: Datapath,
     pub(crate) peer: SocketAddr,
@@ -133,34 +142,35 @@ pub(crate) struct Place {
 impl Place {
     /// The connection of a client at this address, which dialled this port.
     pub(crate) fn connection(&self, client: SocketAddr, dialled: Dialled) -> Rc<Connection> {
-        Connection::new(&self.worker, self.scheme, self.datapath, client, dialled)
+        let worker = &self.context.worker;
+        Connection::new(worker, self.scheme, self.datapath, client, dialled)
     }
 }
 
-async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
+async fn serve_tls(stream: TcpStream, context: &AcceptContext, connection: &Rc<Connection>) {
     let worker = &connection.worker;
-    if let Some(slot) = relay::passthrough(&stream, connection).await {
+    if let Some(slot) = relay::passthrough(&stream, &worker.runtime, &worker.tables).await {
         let relay = Relay {
             source: connection.peer,
             destination: stream.local_addr().unwrap_or(connection.peer),
             stream,
             sends_proxy_header: None,
         };
-        return Box::pin(relay.run(worker, &slot)).await;
+        return Box::pin(relay.run(&worker.upstreams, &slot)).await;
     }
-    let asks = worker.table.borrow_mut().load().asks_clients();
+    let asks = worker.tables.current.borrow_mut().load().asks_clients();
     // In the heap until it is over: the task has no room for it then.
     let handshake = Box::pin(async {
         if asks {
-            client_auth::accept(stream, connection).await
+            accept_asking(stream, &context.tls, connection).await
         } else {
-            let acceptor = TlsAcceptor::from(worker.tls().config());
+            let acceptor = TlsAcceptor::from(context.tls.config());
             acceptor.accept(stream).await
         }
     });
-    let limit = worker.timeouts.tls_handshake;
-    let Some(Ok(stream)) = worker.timers.timeout(limit, handshake).await else {
-        let counters = worker.counters.datapath(connection.datapath);
+    let limit = worker.runtime.timeouts.tls_handshake;
+    let Some(Ok(stream)) = worker.runtime.timers.timeout(limit, handshake).await else {
+        let counters = worker.runtime.counters.datapath(connection.datapath);
         counters.tls_handshake_failures.increment();
         return;
     };
@@ -171,6 +181,24 @@ async fn serve_tls(stream: TcpStream, connection: &Rc<Connection>) {
         // In the heap, so that a connection that sleeps has little in its task.
         serve_http1(ClientStream::Tls(Box::new(stream)), connection).await;
     }
+}
+
+/// Ends TLS, and asks for a certificate if the server name's host wants one.
+async fn accept_asking(
+    stream: TcpStream,
+    tls: &ServerTls,
+    connection: &Connection,
+) -> io::Result<TlsStream<TcpStream>> {
+    let tables = &connection.worker.tables;
+    let policy_of = |name: Option<&str>| {
+        let mut table = tables.current.borrow_mut();
+        table.load().client_auth(name).map(Arc::clone)
+    };
+    let (stream, presented) = client_auth::accept(stream, tls, policy_of).await?;
+    if let Some(presented) = presented {
+        connection.present(presented);
+    }
+    Ok(stream)
 }
 
 /// Not `async` itself: what it makes moves through no states of a future.
@@ -187,18 +215,18 @@ where
 
 /// Counts a connection for as long as it is open.
 struct Open {
-    worker: Rc<WorkerState>,
+    context: Rc<AcceptContext>,
     datapath: Datapath,
     _panics: PanicCount,
 }
 
 impl Open {
-    fn of(worker: &Rc<WorkerState>, datapath: Datapath) -> Self {
-        let worker = Rc::clone(worker);
-        worker.open(datapath);
+    fn of(context: &Rc<AcceptContext>, datapath: Datapath) -> Self {
+        let context = Rc::clone(context);
+        context.open(datapath);
         Self {
-            _panics: PanicCount::new(&worker),
-            worker,
+            _panics: PanicCount::new(&context.worker.runtime.counters),
+            context,
             datapath,
         }
     }
@@ -206,6 +234,6 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.worker.close(self.datapath);
+        self.context.close(self.datapath);
     }
 }

@@ -14,13 +14,13 @@ use hashbrown::hash_map::Entry;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::proxy::downstream::listen::Datapath;
-use crate::proxy::runtime::limits::ClientLimits;
-use crate::proxy::worker::WorkerState;
+use crate::proxy::downstream::context::AcceptContext;
+use crate::proxy::runtime::transport::Datapath;
 
 /// The connections that each client has open on one worker.
 pub(crate) struct ClientLimit {
-    limits: ClientLimits,
+    /// `None`: any number.
+    max: Option<NonZeroU32>,
     open: RefCell<HashMap<Group, u32>>,
 }
 
@@ -39,26 +39,11 @@ impl Group {
 }
 
 impl ClientLimit {
-    pub(crate) fn new(limits: ClientLimits) -> Self {
+    pub(crate) fn new(max: Option<NonZeroU32>) -> Self {
         Self {
-            limits,
+            max,
             open: RefCell::default(),
         }
-    }
-
-    /// Bytes of a request body where no Ingress says otherwise; 0: any number.
-    pub(crate) fn body_bytes_max(&self) -> u64 {
-        self.limits.body_bytes_max
-    }
-
-    /// Bytes of a request head.
-    pub(crate) fn head_bytes_max(&self) -> u32 {
-        self.limits.head_bytes_max
-    }
-
-    /// Streams of one HTTP/2 connection at a time.
-    pub(crate) fn http2_streams_max(&self) -> u32 {
-        self.limits.http2_streams_max
     }
 
     /// Counts one more, unless there are as many as there may be.
@@ -81,27 +66,27 @@ impl ClientLimit {
 }
 
 /// A connection that is counted until this is dropped.
-pub(crate) struct Admitted(Option<(Rc<WorkerState>, Group)>);
+pub(crate) struct Admitted(Option<(Rc<AcceptContext>, Group)>);
 
 impl Admitted {
     /// Admits a client's connection. `None` if the client has as many as it may have: the connection
     /// is reset when it is dropped. Who speaks for many clients is not counted.
     pub(crate) fn admit(
-        worker: &Rc<WorkerState>,
+        context: &Rc<AcceptContext>,
         stream: &TcpStream,
         datapath: Datapath,
         client: IpAddr,
     ) -> Option<Self> {
-        let limit = &worker.client_limit;
-        let max = limit.limits.connections_max;
-        let Some(max) = max.filter(|_| !worker.clients.trusts(client)) else {
+        let limit = &context.client_limit;
+        let worker = &context.worker;
+        let Some(max) = limit.max.filter(|_| !worker.clients.trusts(client)) else {
             return Some(Self(None));
         };
         let group = Group::of(client);
         if limit.enter(group, max) {
-            return Some(Self(Some((Rc::clone(worker), group))));
+            return Some(Self(Some((Rc::clone(context), group))));
         }
-        let counters = worker.counters.datapath(datapath);
+        let counters = worker.runtime.counters.datapath(datapath);
         counters.client_limit_refusals.increment();
         reset(stream);
         None
@@ -110,8 +95,8 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        if let Some((worker, group)) = &self.0 {
-            worker.client_limit.leave(*group);
+        if let Some((context, group)) = &self.0 {
+            context.client_limit.leave(*group);
         }
     }
 }
@@ -140,7 +125,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_clients_that_have_left() {
-        let limit = ClientLimit::new(ClientLimits::default());
+        let limit = ClientLimit::new(None);
         let max = NonZeroU32::new(2).unwrap();
         let [a, b] = [Group(1), Group(2)];
         assert!(limit.enter(a, max) && limit.enter(a, max));

@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, Uri};
+use http::Method;
 use http_body::{Body, Frame, SizeHint};
-use ingress_wire::http1::{BodyError, RawTarget, Spelling};
+use ingress_wire::http1::BodyError;
 use thiserror::Error;
 
 use crate::proxy::downstream::http1::RequestStream as Http1Stream;
 use crate::proxy::downstream::http2::{Reason, RequestStream as Http2Stream, Tunnel};
+use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::runtime::pipe::Pipe;
 
 /// The body of a request from a client, and what of its head a `Request` does not hold.
@@ -26,15 +27,6 @@ enum Source {
     Nothing,
     Http1(Http1Stream),
     Http2(Http2Stream),
-}
-
-/// What a client has sent in a head and `http` has no place for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct OriginalHead {
-    /// The target, where the URI is an encoded form of it.
-    pub(crate) raw_target: Option<Box<RawTarget>>,
-    /// The names of fields, where they have capital letters.
-    pub(crate) spelling: Option<Spelling>,
 }
 
 /// Why a body breaks off.
@@ -55,31 +47,6 @@ impl From<Reason> for IncomingError {
     /// As h2 says it, so that an endpoint that speaks HTTP/2 is told the same.
     fn from(reason: Reason) -> Self {
         Self::Http2(h2::Reason::from(reason.code()).into())
-    }
-}
-
-impl OriginalHead {
-    pub(crate) fn of(raw_target: Option<RawTarget>, spelling: Option<Spelling>) -> Self {
-        Self {
-            raw_target: raw_target.map(Box::new),
-            spelling,
-        }
-    }
-
-    /// The path as the client sent it, of a request to `uri`.
-    pub(crate) fn path<'a>(&'a self, uri: &'a Uri) -> &'a [u8] {
-        match &self.raw_target {
-            Some(raw) => raw.path(),
-            None => uri.path().as_bytes(),
-        }
-    }
-
-    /// The query as the client sent it, of a request to `uri`.
-    pub(crate) fn query<'a>(&'a self, uri: &'a Uri) -> Option<&'a [u8]> {
-        match &self.raw_target {
-            Some(raw) => raw.query(),
-            None => uri.query().map(str::as_bytes),
-        }
     }
 }
 

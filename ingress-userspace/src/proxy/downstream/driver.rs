@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::proxy::downstream::connection::Connection;
+use crate::proxy::request::connection::Connection;
 use crate::proxy::runtime::timer::Alarm;
 
 /// A connection that is served.
@@ -115,8 +115,12 @@ impl<'a> Watch<'a> {
                 return Poll::Ready(Some(outcome));
             }
             let (worker, connection) = (&self.connection.worker, self.connection);
-            let mut alarm = (self.alarm.take())
-                .unwrap_or_else(|| worker.timers.alarm(connection.time_left(), cx.waker()));
+            let mut alarm = (self.alarm.take()).unwrap_or_else(|| {
+                worker
+                    .runtime
+                    .timers
+                    .alarm(connection.time_left(), cx.waker())
+            });
             self.follow(served, &mut alarm);
             let step = self.step(served, &mut alarm);
             self.alarm = Some(alarm);
@@ -131,13 +135,17 @@ impl<'a> Watch<'a> {
     /// Sets the alarm for what has changed since the last poll.
     fn follow<C: ConnectionDriver>(&mut self, served: &C, alarm: &mut Alarm) {
         let (worker, connection) = (&self.connection.worker, self.connection);
-        if self.shutdown == Shutdown::None && worker.drain.has_begun() {
+        if self.shutdown == Shutdown::None && worker.runtime.drain.has_begun() {
             self.shutdown = Shutdown::Grace;
             alarm.set(LINGER);
         }
         let is_active = served.is_active();
         if is_active && !self.was_active && self.shutdown == Shutdown::None {
-            alarm.set(connection.time_left().min(worker.timeouts.buffers_idle));
+            alarm.set(
+                connection
+                    .time_left()
+                    .min(worker.runtime.timeouts.buffers_idle),
+            );
             self.idle = None;
         }
         self.was_active = is_active;
@@ -167,7 +175,7 @@ impl<'a> Watch<'a> {
             alarm.set(if C::SAYS_GOODBYE {
                 GOODBYE_GRACE
             } else {
-                connection.worker.timeouts.downstream_write
+                connection.worker.runtime.timeouts.downstream_write
             });
             served.graceful_shutdown();
             return Step::Again;
@@ -178,7 +186,7 @@ impl<'a> Watch<'a> {
         match self.shutdown {
             Shutdown::Announced if C::SAYS_GOODBYE => {
                 self.shutdown = Shutdown::Draining;
-                alarm.set(connection.worker.timeouts.downstream_write);
+                alarm.set(connection.worker.runtime.timeouts.downstream_write);
                 served.end_grace();
                 Step::Again
             }

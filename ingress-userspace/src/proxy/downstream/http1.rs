@@ -30,17 +30,17 @@ use self::client_io::{Arrival, ClientIo, HeadScratch};
 use self::replayed::Replayed;
 use self::response_writer::{ResponseWriter, Sending, WriteError};
 use crate::proxy::downstream::accept::serve_http2;
-use crate::proxy::downstream::client_body::{Incoming, OriginalHead};
-use crate::proxy::downstream::connection::Connection;
+use crate::proxy::downstream::client_body::Incoming;
 use crate::proxy::downstream::driver::{ConnectionDriver, Next};
 use crate::proxy::downstream::lingering_close;
-use crate::proxy::downstream::listen::Scheme;
-use crate::proxy::l4::tunnel::Side;
 use crate::proxy::request::body::ResponseBody;
+use crate::proxy::request::connection::Connection;
 use crate::proxy::request::phases;
 use crate::proxy::request::response::refusal;
 use crate::proxy::runtime::monitored::Monitored;
-use crate::proxy::runtime::stream::ClientStream;
+use crate::proxy::runtime::original_head::OriginalHead;
+use crate::proxy::runtime::stream::{ClientStream, Side};
+use crate::proxy::runtime::transport::Scheme;
 
 /// A connection to a client.
 pub(crate) struct Http1 {
@@ -268,7 +268,12 @@ fn write_head(
         body,
         spelling,
     };
-    write_response(head, &context, || connection.worker.date(), writer.text())
+    write_response(
+        head,
+        &context,
+        || connection.worker.runtime.date(),
+        writer.text(),
+    )
 }
 
 /// Answers what is no request, with which the connection ends.
@@ -372,11 +377,14 @@ impl ConnectionDriver for Http1 {
             End::Open | End::Closed => None,
             End::Lingering => {
                 let (stream, _) = io.into_parts()?;
-                Some(Box::pin(lingering_close::close(stream, &connection.worker)))
+                Some(Box::pin(lingering_close::close(
+                    stream,
+                    &connection.worker.runtime,
+                )))
             }
             End::AmidBody => {
                 let (stream, _) = io.into_parts()?;
-                let closing = lingering_close::close_amid_body(stream, &connection.worker);
+                let closing = lingering_close::close_amid_body(stream, &connection.worker.runtime);
                 Some(Box::pin(closing))
             }
             End::Switched => {

@@ -35,13 +35,14 @@ pub(crate) use tunnel::Tunnel;
 
 use self::frames::Frames;
 use self::session::Session;
-use crate::proxy::downstream::connection::Connection;
 use crate::proxy::downstream::driver::{ConnectionDriver, Next};
-use crate::proxy::downstream::lingering_close::{self, OverTcp};
+use crate::proxy::downstream::lingering_close;
+use crate::proxy::request::connection::Connection;
 use crate::proxy::runtime::fairness::let_others;
 use crate::proxy::runtime::limits::{
     HTTP2_OUTPUT_BYTES_MAX, HTTP2_REQUESTS_MAX, TUNNEL_READ_BYTES_MAX, TURN_BYTES_MAX,
 };
+use crate::proxy::runtime::stream::OverTcp;
 use ingress_wire::http2::FrameReader;
 
 /// A connection to a client.
@@ -120,7 +121,7 @@ impl<I: Read + Write + Unpin> Http2<I> {
             (input.data_left() + FRAMES_BYTES).clamp(TURN_BYTES_MAX, TUNNEL_READ_BYTES_MAX)
         };
         let worker = Rc::clone(frames.worker());
-        let mut scratch = worker.scratch.borrow_mut();
+        let mut scratch = worker.runtime.scratch.borrow_mut();
         if scratch.len() < TUNNEL_READ_BYTES_MAX {
             scratch.resize(TUNNEL_READ_BYTES_MAX, 0);
         }
@@ -215,7 +216,7 @@ where
     ) -> Option<Next<'a>> {
         Some(Box::pin(lingering_close::close(
             self.io,
-            &connection.worker,
+            &connection.worker.runtime,
         )))
     }
 }

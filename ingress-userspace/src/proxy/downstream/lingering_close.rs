@@ -11,52 +11,40 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::limits::{
     CLOSING_AT_END_MAX, CLOSING_BYTES_MAX, CLOSING_MAX, UNREAD_BODY_BYTES_MAX, UNREAD_BODY_MAX,
 };
-use crate::proxy::runtime::stream::{ClientStream, Stream};
-use crate::proxy::worker::WorkerState;
-
-/// What is carried by a TCP connection.
-pub(crate) trait OverTcp {
-    /// The connection.
-    fn tcp(&self) -> &TcpStream;
-}
-
-impl OverTcp for ClientStream {
-    fn tcp(&self) -> &TcpStream {
-        Stream::tcp(self)
-    }
-}
+use crate::proxy::runtime::stream::OverTcp;
 
 /// Closes our side, and waits a bounded time for the client to close its own.
-pub(crate) async fn close(stream: impl OverTcp, worker: &WorkerState) {
-    discard_at_most(stream, CLOSING_BYTES_MAX, CLOSING_MAX, worker).await;
+pub(crate) async fn close(stream: impl OverTcp, runtime: &Runtime) {
+    discard_at_most(stream, CLOSING_BYTES_MAX, CLOSING_MAX, runtime).await;
 }
 
 /// The same after a response to a request of whose body there is more to come: some clients read the
 /// response only when they have sent all of it.
-pub(crate) async fn close_amid_body(stream: impl OverTcp, worker: &WorkerState) {
-    discard_at_most(stream, UNREAD_BODY_BYTES_MAX, UNREAD_BODY_MAX, worker).await;
+pub(crate) async fn close_amid_body(stream: impl OverTcp, runtime: &Runtime) {
+    discard_at_most(stream, UNREAD_BODY_BYTES_MAX, UNREAD_BODY_MAX, runtime).await;
 }
 
 async fn discard_at_most(
     stream: impl OverTcp,
     bytes_max: usize,
     limit: Duration,
-    worker: &WorkerState,
+    runtime: &Runtime,
 ) {
     let tcp = stream.tcp();
     if SockRef::from(tcp).shutdown(Shutdown::Write).is_err() {
         // There is no connection any more.
         return;
     }
-    let limit = if worker.drain.has_begun() {
+    let limit = if runtime.drain.has_begun() {
         CLOSING_AT_END_MAX
     } else {
         limit
     };
-    worker.timers.timeout(limit, discard(tcp, bytes_max)).await;
+    runtime.timers.timeout(limit, discard(tcp, bytes_max)).await;
 }
 
 /// Reads until the client has closed, or has sent too much.

@@ -8,16 +8,17 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::Serialize;
 use socket2::{Domain, SockRef, Socket, Type};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
 use crate::proxy::downstream::accept::{self, Place};
 use crate::proxy::downstream::admission::reset;
-use crate::proxy::downstream::connection::Dialled;
+use crate::proxy::downstream::context::AcceptContext;
+use crate::proxy::request::connection::Dialled;
 use crate::proxy::runtime::limits::{ACCEPT_BATCH_MAX, LISTEN_BACKLOG};
-use crate::proxy::worker::WorkerState;
+use crate::proxy::runtime::transport::Datapath;
+use crate::proxy::runtime::transport::Scheme;
 
 /// A listening socket of one worker.
 #[derive(Debug)]
@@ -28,35 +29,6 @@ pub struct Listener {
     pub scheme: Option<Scheme>,
     /// How connections come to it.
     pub datapath: Datapath,
-}
-
-/// What clients speak on a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheme {
-    /// Cleartext.
-    Http,
-    /// TLS.
-    Https,
-}
-
-/// What comes to a port: connections or datagrams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Transport {
-    /// Connections.
-    Tcp,
-    /// Datagrams.
-    Udp,
-}
-
-/// How a connection came to the proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Datapath {
-    /// Steered into the ingress network namespace. One socket serves several ports there.
-    Netns,
-    /// Through the host's stack.
-    Host,
 }
 
 /// Why a port cannot be listened on.
@@ -146,17 +118,20 @@ pub(crate) struct Acceptor {
     scheme: Option<Scheme>,
     datapath: Datapath,
     port: u16,
-    worker: Rc<WorkerState>,
+    context: Rc<AcceptContext>,
 }
 
 impl Acceptor {
     /// Those of a worker.
-    pub(crate) fn all(listeners: Vec<Listener>, worker: &Rc<WorkerState>) -> io::Result<Vec<Self>> {
+    pub(crate) fn all(
+        listeners: Vec<Listener>,
+        context: &Rc<AcceptContext>,
+    ) -> io::Result<Vec<Self>> {
         let listeners = listeners.into_iter();
-        listeners.map(|one| Self::new(one, worker)).collect()
+        listeners.map(|one| Self::new(one, context)).collect()
     }
 
-    fn new(listener: Listener, worker: &Rc<WorkerState>) -> io::Result<Self> {
+    fn new(listener: Listener, context: &Rc<AcceptContext>) -> io::Result<Self> {
         let Listener {
             socket,
             scheme,
@@ -170,7 +145,7 @@ impl Acceptor {
             scheme,
             datapath,
             port,
-            worker: Rc::clone(worker),
+            context: Rc::clone(context),
         })
     }
 
@@ -182,7 +157,7 @@ impl Acceptor {
     /// accepted already: closing the socket would reset them.
     pub(crate) async fn run(self) {
         let mut taken = 0;
-        let mut stopping = std::pin::pin!(self.worker.drain.begun());
+        let mut stopping = std::pin::pin!(self.context.worker.runtime.drain.begun());
         loop {
             tokio::select! {
                 biased;
@@ -193,7 +168,7 @@ impl Acceptor {
             if taken % ACCEPT_BATCH_MAX == 0 {
                 tokio::task::yield_now().await;
             }
-            self.worker.wait_for_room().await;
+            self.context.wait_for_room().await;
         }
         self.take_queued();
     }
@@ -215,7 +190,9 @@ impl Acceptor {
         match accepted {
             Ok((stream, peer)) => self.spawn(stream, peer),
             Err(error) => {
-                self.worker
+                self.context
+                    .worker
+                    .runtime
                     .counters
                     .datapath(self.datapath)
                     .accept_errors
@@ -230,8 +207,8 @@ impl Acceptor {
     }
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr) {
-        if !self.worker.clients.may_connect(peer.ip()) {
-            let counters = self.worker.counters.datapath(self.datapath);
+        if !self.context.worker.clients.may_connect(peer.ip()) {
+            let counters = self.context.worker.runtime.counters.datapath(self.datapath);
             counters.source_refusals.increment();
             return reset(&stream);
         }
@@ -241,7 +218,7 @@ impl Acceptor {
             Datapath::Netns => stream.local_addr().map_or(self.port, |local| local.port()),
         };
         let place = Place {
-            worker: Rc::clone(&self.worker),
+            context: Rc::clone(&self.context),
             scheme: self.scheme.unwrap_or(Scheme::Http),
             datapath: self.datapath,
             peer,
@@ -249,10 +226,11 @@ impl Acceptor {
         };
         if self.scheme.is_none() {
             accept::spawn_relay(stream, place);
-        } else if self.worker.clients.expects_header(peer) {
+        } else if self.context.worker.clients.expects_header(peer) {
             accept::spawn_proxied(stream, place);
         } else {
-            accept::spawn(stream, place.connection(peer, Dialled::Own(port)));
+            let connection = place.connection(peer, Dialled::Own(port));
+            accept::spawn(stream, place.context, connection);
         }
     }
 }

@@ -10,7 +10,7 @@ use ingress_wire::proxy_protocol::{HEADER_BYTES_MAX, Origin, Parsed, parse};
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
 
-use crate::proxy::downstream::peek::{Seen, peek};
+use crate::proxy::runtime::peek::{Seen, peek};
 
 /// Waits for a header and takes it out of the socket.
 pub(crate) async fn read(stream: &TcpStream) -> io::Result<Origin> {

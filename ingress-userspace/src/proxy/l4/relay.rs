@@ -15,30 +15,31 @@ use ingress_wire::proxy_protocol::{self, Version};
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 
-use crate::proxy::downstream::connection::Connection;
-use crate::proxy::downstream::peek::{Seen, peek};
-use crate::proxy::l4::tunnel::{self, Side};
+use crate::proxy::l4::tunnel;
+use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::limits::{CLIENT_HELLO_BYTES_MAX, TRIES_MAX};
-use crate::proxy::runtime::stream::UpstreamStream;
+use crate::proxy::runtime::peek::{Seen, peek};
+use crate::proxy::runtime::stream::{Side, UpstreamStream};
+use crate::proxy::table::Tables;
 use crate::proxy::table::slot::BackendSlot;
 use crate::proxy::upstream::connect::{self, Aim};
+use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::pool::{Pick, Wish};
-use crate::proxy::worker::WorkerState;
 
 /// The backend that a TLS connection is passed through to, if it is.
 pub(crate) async fn passthrough(
     stream: &TcpStream,
-    connection: &Connection,
+    runtime: &Runtime,
+    tables: &Tables,
 ) -> Option<Arc<BackendSlot>> {
-    let worker = &connection.worker;
-    if !worker.table.borrow_mut().load().passes_through() {
+    if !tables.current.borrow_mut().load().passes_through() {
         return None;
     }
     let looking = peek::<CLIENT_HELLO_BYTES_MAX, _>(stream, server_name);
-    let limit = worker.timeouts.tls_handshake;
+    let limit = runtime.timeouts.tls_handshake;
     // What is no TLS is for the handshake to refuse.
-    let name = worker.timers.timeout(limit, looking).await?.ok()??;
-    let mut table = worker.table.borrow_mut();
+    let name = runtime.timers.timeout(limit, looking).await?.ok()??;
+    let mut table = tables.current.borrow_mut();
     table.load().passthrough(&name).map(Arc::clone)
 }
 
@@ -72,10 +73,11 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Carries bytes between the client and an endpoint until both have ended.
-    pub(crate) async fn run(self, worker: &Rc<WorkerState>, slot: &Arc<BackendSlot>) {
-        let Some((endpoint, _load)) = open(worker, slot).await else {
+    pub(crate) async fn run(self, upstreams: &Rc<Upstreams>, slot: &Arc<BackendSlot>) {
+        let runtime = &upstreams.runtime;
+        let Some((endpoint, _load)) = open(upstreams, slot).await else {
             // The client sees its connection end.
-            return worker.counters.relay_failures.increment();
+            return runtime.counters.relay_failures.increment();
         };
         let header = self.sends_proxy_header.map(|version| {
             proxy_protocol::header(wire_version(version), self.source, self.destination)
@@ -85,9 +87,12 @@ impl Relay {
             early: header.map(Bytes::from).unwrap_or_default(),
         };
         let endpoint = Side::new(UpstreamStream::Tcp(endpoint));
-        let limit = worker.timeouts.relay_idle;
-        let carried = tunnel::run(client, endpoint, limit, worker).await;
-        worker.counters.relayed_bytes.add(carried.up + carried.down);
+        let limit = runtime.timeouts.relay_idle;
+        let carried = tunnel::run(client, endpoint, limit, runtime).await;
+        runtime
+            .counters
+            .relayed_bytes
+            .add(carried.up + carried.down);
     }
 }
 
@@ -100,14 +105,15 @@ fn wire_version(version: ProxyVersion) -> Version {
 
 /// A connection to an endpoint: to another one, where the first can't be reached.
 async fn open(
-    worker: &Rc<WorkerState>,
+    upstreams: &Rc<Upstreams>,
     slot: &Arc<BackendSlot>,
 ) -> Option<(TcpStream, crate::proxy::upstream::endpoint::Load)> {
-    let backend = worker.pool.backend(slot, worker.timers.now());
+    let runtime = &upstreams.runtime;
+    let backend = upstreams.pool.backend(slot, runtime.timers.now());
     let mut tried = Vec::new();
     while tried.len() < TRIES_MAX {
-        let (random, now) = (worker.random(), worker.timers.now());
-        let (pool, wish) = (&worker.pool, Wish::default());
+        let (random, now) = (runtime.random(), runtime.timers.now());
+        let (pool, wish) = (&upstreams.pool, Wish::default());
         let pick = if tried.is_empty() {
             pool.admit(&backend, wish, random, now)
         } else {
@@ -115,14 +121,14 @@ async fn open(
         };
         let load = match pick {
             Pick::Endpoint(load) => load,
-            Pick::Full => pool.wait(&backend, wish, worker).await.ok()?,
+            Pick::Full => pool.wait(&backend, wish, runtime).await.ok()?,
             Pick::Nobody => return None,
         };
         if tried.contains(&load.address) {
             return None;
         }
         let aim = Aim {
-            worker,
+            upstreams,
             backend: &backend,
             timeout: pool.timeouts().upstream_connect,
             endpoint: &load,

@@ -6,10 +6,10 @@
 //! through a pipe of the kernel and not through memory of ours. The end of one direction is passed on as such; the tunnel
 //! ends with the second, or when nothing has moved for too long.
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,27 +18,13 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 use crate::proxy::observe::metrics::account::Tunnelled;
+use crate::proxy::runtime::context::{Runtime, Scratch};
+use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::fairness::Turn;
 use crate::proxy::runtime::limits::{BULK_BYTES_MIN, TUNNEL_READ_BYTES_MAX};
 use crate::proxy::runtime::pipe::{Pipe, Pipes};
-use crate::proxy::runtime::stream::Joined;
+use crate::proxy::runtime::stream::{Joined, Side};
 use crate::proxy::runtime::timer::Alarm;
-use crate::proxy::worker::WorkerState;
-
-/// One side of a tunnel, with what was read from it while it still spoke HTTP.
-pub(crate) struct Side<S> {
-    pub(crate) stream: S,
-    pub(crate) early: Bytes,
-}
-
-impl<S> Side<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self {
-            stream,
-            early: Bytes::new(),
-        }
-    }
-}
 
 /// Carries bytes until both directions have ended, one has failed or neither has moved for `limit`;
 /// returns how many.
@@ -46,19 +32,19 @@ pub(crate) async fn run<D, U>(
     downstream: Side<D>,
     upstream: Side<U>,
     limit: Duration,
-    worker: &Rc<WorkerState>,
+    runtime: &Runtime,
 ) -> Tunnelled
 where
     D: Joined,
     U: Joined,
 {
-    let _open = OpenTunnel::new(worker);
+    let _open = OpenTunnel::new(&runtime.counters);
     let mut client = downstream.stream;
     let mut endpoint = upstream.stream;
-    let (scratch, pipes) = (&worker.scratch, &worker.pipes);
+    let (scratch, pipes) = (&runtime.scratch, &runtime.pipes);
     let mut up = Direction::new(downstream.early, scratch, pipes);
     let mut down = Direction::new(upstream.early, scratch, pipes);
-    let timers = &worker.timers;
+    let timers = &runtime.timers;
     let mut last = timers.now();
     let mut alarm: Option<Alarm> = None;
     let ended: io::Result<()> = std::future::poll_fn(|cx| {
@@ -89,9 +75,6 @@ where
         down: down.bytes,
     }
 }
-
-/// Room that all tunnels of a worker read into; empty until the first one does.
-pub(crate) type Scratch = RefCell<Vec<u8>>;
 
 /// One direction of a tunnel.
 struct Direction<'a> {
@@ -268,19 +251,19 @@ impl<'a> Direction<'a> {
 }
 
 /// Counts a tunnel for as long as it is open.
-struct OpenTunnel(Rc<WorkerState>);
+struct OpenTunnel(Arc<Counters>);
 
 impl OpenTunnel {
-    fn new(worker: &Rc<WorkerState>) -> Self {
-        worker.counters.tunnels.increment();
-        worker.counters.tunnels_open.increment();
-        Self(Rc::clone(worker))
+    fn new(counters: &Arc<Counters>) -> Self {
+        counters.tunnels.increment();
+        counters.tunnels_open.increment();
+        Self(Arc::clone(counters))
     }
 }
 
 impl Drop for OpenTunnel {
     fn drop(&mut self) {
-        self.0.counters.tunnels_open.decrement();
+        self.0.tunnels_open.decrement();
     }
 }
 

@@ -21,12 +21,25 @@ use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
+use crate::proxy::runtime::client_policy::ClientPolicy;
+use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::executor::PanicCount;
+use crate::proxy::runtime::limits::DatagramLimits;
 use crate::proxy::runtime::limits::{DATAGRAM_BATCH_MAX, DATAGRAM_BYTES_MAX};
+use crate::proxy::table::Tables;
+use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::endpoint::Load;
 use crate::proxy::upstream::pool::{Backend, Pick, Wish};
-use crate::proxy::worker::WorkerState;
 use socket::Bound;
+
+/// What the UDP services of a worker share.
+pub(crate) struct DatagramContext {
+    pub(crate) runtime: Rc<Runtime>,
+    pub(crate) tables: Rc<Tables>,
+    pub(crate) upstreams: Rc<Upstreams>,
+    pub(crate) clients: Rc<ClientPolicy>,
+    pub(crate) limits: DatagramLimits,
+}
 
 /// The port of a UDP service on one worker.
 pub(crate) struct DatagramListener {
@@ -35,7 +48,7 @@ pub(crate) struct DatagramListener {
     sessions: RefCell<HashMap<Key, Rc<Session>, RandomState>>,
     /// What answers are read into, one at a time.
     answers: RefCell<Box<[u8]>>,
-    worker: Rc<WorkerState>,
+    context: Rc<DatagramContext>,
 }
 
 /// Whose session it is: the client, and the address that it has sent to.
@@ -55,20 +68,20 @@ impl DatagramListener {
     /// Those of a worker.
     pub(crate) fn all(
         sockets: Vec<std::net::UdpSocket>,
-        worker: &Rc<WorkerState>,
+        context: &Rc<DatagramContext>,
     ) -> io::Result<Vec<Rc<Self>>> {
         let sockets = sockets.into_iter();
-        sockets.map(|socket| Self::new(socket, worker)).collect()
+        sockets.map(|socket| Self::new(socket, context)).collect()
     }
 
-    fn new(socket: std::net::UdpSocket, worker: &Rc<WorkerState>) -> io::Result<Rc<Self>> {
+    fn new(socket: std::net::UdpSocket, context: &Rc<DatagramContext>) -> io::Result<Rc<Self>> {
         let port = socket.local_addr()?.port();
         Ok(Rc::new(Self {
             socket: Bound::new(socket)?,
             port,
             sessions: RefCell::default(),
             answers: RefCell::new(vec![0; DATAGRAM_BYTES_MAX].into()),
-            worker: Rc::clone(worker),
+            context: Rc::clone(context),
         }))
     }
 
@@ -86,7 +99,7 @@ impl DatagramListener {
     /// Carries what comes until the worker is told to end.
     pub(crate) async fn run(self: Rc<Self>) {
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice();
-        let mut ending = std::pin::pin!(self.worker.drain.begun());
+        let mut ending = std::pin::pin!(self.context.runtime.drain.begun());
         loop {
             tokio::select! {
                 biased;
@@ -110,7 +123,7 @@ impl DatagramListener {
 
     /// Takes one datagram to the client's endpoint.
     fn carry(self: &Rc<Self>, key: Key, datagram: &[u8]) {
-        let counters = &self.worker.counters;
+        let counters = &self.context.runtime.counters;
         for _ in 0..SENDS_MAX {
             let Some(session) = self.session(key) else {
                 break;
@@ -118,7 +131,7 @@ impl DatagramListener {
             // Not by the runtime, which has not been told yet that a new socket can be written.
             match SockRef::from(&session.socket).send(datagram) {
                 Ok(_) => {
-                    session.last.set(self.worker.timers.now());
+                    session.last.set(self.context.runtime.timers.now());
                     return counters.udp_datagrams.increment();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -134,11 +147,11 @@ impl DatagramListener {
         if let Some(session) = self.sessions.borrow().get(&key) {
             return Some(Rc::clone(session));
         }
-        let worker = &self.worker;
-        if !worker.clients.may_connect(key.0.ip()) {
+        let context = &self.context;
+        if !context.clients.may_connect(key.0.ip()) {
             return None;
         }
-        if worker.counters.udp_sessions_open.value() >= worker.datagram_limits.sessions_max {
+        if context.runtime.counters.udp_sessions_open.value() >= context.limits.sessions_max {
             return None;
         }
         let session = Rc::new(self.open()?);
@@ -149,22 +162,23 @@ impl DatagramListener {
     }
 
     fn open(&self) -> Option<Session> {
-        let worker = &self.worker;
-        let now = worker.timers.now();
+        let context = &self.context;
+        let now = context.runtime.timers.now();
         let backend = {
-            let mut table = worker.table.borrow_mut();
-            worker
+            let mut table = context.tables.current.borrow_mut();
+            context
+                .upstreams
                 .pool
                 .backend(table.load().udp_service(self.port)?, now)
         };
-        let pick = worker
-            .pool
-            .pick(&backend, Wish::default(), &[], worker.random(), now);
+        let random = context.runtime.random();
+        let pool = &context.upstreams.pool;
+        let pick = pool.pick(&backend, Wish::default(), &[], random, now);
         let Pick::Endpoint(endpoint) = pick else {
             return None;
         };
         let connect = || -> io::Result<UdpSocket> {
-            let socket = worker.dial.datagram_socket(endpoint.address)?;
+            let socket = context.upstreams.dial.datagram_socket(endpoint.address)?;
             socket.connect(&endpoint.address.into())?;
             UdpSocket::from_std(socket.into())
         };
@@ -183,8 +197,8 @@ impl DatagramListener {
 
     /// Ends a session whose endpoint has refused.
     fn end(&self, key: Key, session: &Rc<Session>) {
-        if session.endpoint.fail(self.worker.timers.now()) {
-            self.worker.counters.upstream_ejections.increment();
+        if session.endpoint.fail(self.context.runtime.timers.now()) {
+            self.context.runtime.counters.upstream_ejections.increment();
         }
         session.over.notify_one();
         self.forget(key, session);
@@ -209,27 +223,27 @@ struct Open {
 
 impl Open {
     fn of(listener: &Rc<DatagramListener>, key: Key, session: &Rc<Session>) -> Self {
-        let counters = &listener.worker.counters;
+        let counters = &listener.context.runtime.counters;
         counters.udp_sessions.increment();
         counters.udp_sessions_open.increment();
         Self {
             listener: Rc::clone(listener),
             key,
             session: Rc::clone(session),
-            _panics: PanicCount::new(&listener.worker),
+            _panics: PanicCount::new(counters),
         }
     }
 
     async fn run(self) {
         let session = &self.session;
-        let worker = &self.listener.worker;
+        let context = &self.listener.context;
         let address = session.endpoint.address;
         let is_lost = || session.backend.has_lost(address);
         tokio::select! {
             () = self.answers() => {}
             () = session.over.notified() => {}
             () = session.backend.wait_until(is_lost) => {}
-            () = session.idle(worker) => {}
+            () = session.idle(context) => {}
         }
     }
 
@@ -241,7 +255,7 @@ impl Open {
             session,
             ..
         } = self;
-        let counters = &listener.worker.counters;
+        let counters = &listener.context.runtime.counters;
         loop {
             if session.socket.readable().await.is_err() {
                 return;
@@ -250,7 +264,7 @@ impl Open {
                 let mut buffer = listener.answers.borrow_mut();
                 match session.socket.try_recv(&mut buffer) {
                     Ok(count) => {
-                        session.last.set(listener.worker.timers.now());
+                        session.last.set(listener.context.runtime.timers.now());
                         let sent = listener.socket.try_send(key.0, key.1, &buffer[..count]);
                         match sent {
                             Ok(()) => counters.udp_datagrams.increment(),
@@ -269,16 +283,22 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.listener.forget(self.key, &self.session);
-        self.listener.worker.counters.udp_sessions_open.decrement();
+        self.listener
+            .context
+            .runtime
+            .counters
+            .udp_sessions_open
+            .decrement();
     }
 }
 
 impl Session {
     /// Waits until nothing has come for too long.
-    async fn idle(&self, worker: &WorkerState) {
-        let limit = worker.datagram_limits.session_idle;
+    async fn idle(&self, context: &DatagramContext) {
+        let limit = context.limits.session_idle;
         loop {
-            let quiet = worker
+            let quiet = context
+                .runtime
                 .timers
                 .now()
                 .saturating_duration_since(self.last.get());
@@ -287,7 +307,7 @@ impl Session {
                 return;
             }
             let never = std::future::pending::<()>();
-            worker.timers.timeout(left, never).await;
+            context.runtime.timers.timeout(left, never).await;
         }
     }
 }

@@ -2,7 +2,8 @@
 //! somebody asks.
 //!
 //! `labels` names what a route's numbers belong to, `tally` are those numbers of one outcome,
-//! `series` finds them on one worker, `account` is what one request adds to them when it ends, and `exposition` puts the workers' numbers together.
+//! `series` finds them on one worker, and `account` is what one request adds to them when it ends.
+//! `worker/exposition.rs` puts the workers' numbers together.
 //!
 //! Invariant: labels come from the configuration and from closed sets, never from a client; a
 //! worker holds a bounded number of series, and those of a route that has left are dropped.
@@ -18,7 +19,6 @@ pub enum RequestMetrics {
 }
 
 pub(crate) mod account;
-pub(crate) mod exposition;
 pub(crate) mod family;
 pub(crate) mod histogram;
 pub(crate) mod labels;

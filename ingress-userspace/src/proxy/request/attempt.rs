@@ -15,11 +15,13 @@ use hyper::ext::Protocol;
 use ingress_core::ir::{Retries, RetryCause, UpstreamProtocol};
 
 use crate::proxy::observe::metrics::account::Account;
-use crate::proxy::request::body::{Progress, RequestBody, Upload};
+use crate::proxy::request::body::RequestBody;
+use crate::proxy::request::context::WorkerContext;
 use crate::proxy::request::error::Failure;
 use crate::proxy::request::retry::{Again, Miss};
 use crate::proxy::runtime::limits::{REFUSALS_MAX, STALE_MAX};
 use crate::proxy::runtime::monitored::Activity;
+use crate::proxy::runtime::upload::{Progress, Upload};
 use crate::proxy::upstream::connect::{self, Aim};
 use crate::proxy::upstream::connection_sharing;
 use crate::proxy::upstream::endpoint::Load;
@@ -28,11 +30,10 @@ use crate::proxy::upstream::http2::{Room, is_reset};
 use crate::proxy::upstream::pool::{Backend, Wish};
 use crate::proxy::upstream::response_source::Carrier;
 use crate::proxy::upstream::response_timeout::Patience;
-use crate::proxy::worker::WorkerState;
 
 /// One request, apart from its head and body.
 pub(crate) struct Exchange<'a> {
-    pub(crate) worker: &'a Rc<WorkerState>,
+    pub(crate) worker: &'a Rc<WorkerContext>,
     pub(crate) account: &'a Account,
     pub(crate) backend: Rc<Backend>,
     pub(crate) wish: Wish,
@@ -90,7 +91,7 @@ impl Exchange<'_> {
     ) -> Result<Reply, Miss> {
         let worker = self.worker;
         let is_repeatable = self.is_repeatable(&request);
-        worker.departures.wait().await;
+        worker.upstreams.departures.wait().await;
         for _ in 0..STALE_MAX {
             let Some(mut upstream) = self.open_connection(&load).await else {
                 break;
@@ -100,7 +101,7 @@ impl Exchange<'_> {
             }
             match upstream.send(request, patience).await {
                 Ok(response) => {
-                    worker.counters.upstream_reuses.increment();
+                    worker.runtime.counters.upstream_reuses.increment();
                     let carrier = Carrier::own(upstream, load);
                     return Ok(Reply { response, carrier });
                 }
@@ -113,7 +114,7 @@ impl Exchange<'_> {
                 Err(SendError::Broken(error) | SendError::Refused(error)) => {
                     let sent = is_repeatable.then(|| upstream.sent()).flatten();
                     request = sent.ok_or_else(|| self.broken(error))?;
-                    worker.counters.upstream_replays.increment();
+                    worker.runtime.counters.upstream_replays.increment();
                     // Once is enough: a new connection is not closed for having been idle.
                     break;
                 }
@@ -155,11 +156,11 @@ impl Exchange<'_> {
         let worker = self.worker;
         let activity = match &self.activity {
             Some(activity) => Rc::clone(activity),
-            None => Activity::new(Rc::clone(&worker.timers)),
+            None => Activity::new(Rc::clone(&worker.runtime.timers)),
         };
         let mut stale = 0;
         loop {
-            let place = match load.multiplexed.room(worker).await {
+            let place = match load.multiplexed.room(&worker.runtime.timers).await {
                 Room::Place(place) => place,
                 Room::Dial(dialling) => {
                     // Boxed, as a connection is for many requests.
@@ -184,7 +185,7 @@ impl Exchange<'_> {
             let error = match place.send(request, &activity, patience).await {
                 Ok(response) => {
                     if place.is_reused() {
-                        worker.counters.upstream_reuses.increment();
+                        worker.runtime.counters.upstream_reuses.increment();
                     }
                     let (head, incoming) = response.into_parts();
                     return Ok(Reply {
@@ -214,7 +215,7 @@ impl Exchange<'_> {
                     return Err(self.timed_out(patience, false).into());
                 }
             };
-            worker.counters.upstream_replays.increment();
+            worker.runtime.counters.upstream_replays.increment();
             stale += 1;
             if stale == STALE_MAX {
                 return Err(Miss::before(Failure::Unsent, request));
@@ -235,7 +236,7 @@ impl Exchange<'_> {
             || after.is_some_and(|after| after.has(RetryCause::Off));
         let may_move = self.wish.endpoint.is_none() && !is_bound;
         Aim {
-            worker: self.worker,
+            upstreams: &self.worker.upstreams,
             backend: &self.backend,
             timeout: self.connect_timeout,
             endpoint: load,
@@ -245,9 +246,9 @@ impl Exchange<'_> {
 
     /// An open connection of this worker, else of another one.
     async fn open_connection(&self, load: &Load) -> Option<Box<Upstream>> {
-        match self.worker.pool.take(load) {
+        match self.worker.upstreams.pool.take(load) {
             Some(upstream) => Some(upstream),
-            None => Box::pin(connection_sharing::borrow(self.worker, load)).await,
+            None => Box::pin(connection_sharing::borrow(&self.worker.upstreams, load)).await,
         }
     }
 
@@ -261,9 +262,9 @@ impl Exchange<'_> {
     /// is there.
     fn gone(&self, load: &Load, request: Option<Request<RequestBody>>) -> Miss {
         let worker = self.worker;
-        worker.pool.close_idle(load);
-        if load.fail(worker.timers.now()) {
-            worker.counters.upstream_ejections.increment();
+        worker.upstreams.pool.close_idle(load);
+        if load.fail(worker.runtime.timers.now()) {
+            worker.runtime.counters.upstream_ejections.increment();
         }
         let failure = self.broken(Fault::Gone);
         match request {

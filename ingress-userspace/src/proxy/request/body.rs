@@ -3,7 +3,6 @@
 //! Bytes pass from one connection to the other as they were read. Nothing is buffered here:
 //! a body reads from its source only when its sink asks.
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -13,14 +12,17 @@ use http_body::{Body, Frame, SizeHint};
 use ingress_wire::http1::Spelling;
 use thiserror::Error;
 
-use crate::proxy::downstream::client_body::{Incoming, IncomingError, OriginalHead};
-use crate::proxy::downstream::connection::{Connection, InFlight};
+use crate::proxy::downstream::client_body::{Incoming, IncomingError};
+use crate::proxy::request::connection::{Connection, InFlight};
 use crate::proxy::request::forwarded::Lines;
 use crate::proxy::request::replay::{Copied, Kept};
 use crate::proxy::runtime::fairness::Turn;
 use crate::proxy::runtime::monitored::Activity;
+use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::runtime::pipe::{Pipe, Pipes};
 use crate::proxy::runtime::splice::Chunk;
+use crate::proxy::runtime::upload::Progress;
+use crate::proxy::runtime::upload::Upload;
 use crate::proxy::upstream::http1::Fault;
 use crate::proxy::upstream::response_source::Carrier;
 use crate::proxy::upstream::response_timeout::Patience;
@@ -52,13 +54,6 @@ struct Uploading {
     kept: Option<Rc<Kept>>,
 }
 
-/// What has come of a request body.
-pub(crate) struct Upload {
-    progress: Cell<Progress>,
-    bytes: Cell<u64>,
-    bytes_max: u64,
-}
-
 /// Why a request body ends before its end.
 #[derive(Debug, Error)]
 pub(crate) enum UploadError {
@@ -67,54 +62,6 @@ pub(crate) enum UploadError {
     Client(IncomingError),
     /// It has more bytes than it may have.
     #[error("request body is too large")]
-    TooLarge,
-}
-
-impl Upload {
-    pub(crate) fn progress(&self) -> Progress {
-        self.progress.get()
-    }
-
-    /// Whether all of it was read.
-    pub(crate) fn is_done(&self) -> bool {
-        self.progress() == Progress::Done
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.get()
-    }
-
-    fn note(&self, poll: &Poll<Option<Result<Frame<Bytes>, IncomingError>>>, is_end: bool) {
-        match poll {
-            Poll::Ready(Some(Err(_))) => self.progress.set(Progress::Failed),
-            Poll::Ready(None) => self.progress.set(Progress::Done),
-            Poll::Ready(Some(Ok(frame))) => {
-                self.note_bytes(frame.data_ref().map_or(0, Bytes::len), is_end);
-            }
-            Poll::Pending => {}
-        }
-    }
-
-    fn note_bytes(&self, count: usize, is_end: bool) {
-        self.bytes.set(self.bytes.get() + count as u64);
-        if self.bytes.get() > self.bytes_max {
-            self.progress.set(Progress::TooLarge);
-        } else if is_end {
-            self.progress.set(Progress::Done);
-        }
-    }
-}
-
-/// How far a request body has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// The client still has something to send.
-    Streaming,
-    /// All of it was read.
-    Done,
-    /// The client broke off, or sent what is no body.
-    Failed,
-    /// It has more bytes than it may have.
     TooLarge,
 }
 
@@ -171,11 +118,7 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return (Self::empty(original), None);
         }
-        let upload = Rc::new(Upload {
-            progress: Cell::new(Progress::Streaming),
-            bytes: Cell::new(0),
-            bytes_max,
-        });
+        let upload = Upload::new(bytes_max);
         let uploading = Uploading {
             incoming,
             upload: Rc::clone(&upload),
@@ -214,7 +157,7 @@ impl RequestBody {
                 Poll::Ready(Some(Ok(pipe)))
             }
             Some(Err(error)) => {
-                uploading.upload.progress.set(Progress::Failed);
+                uploading.upload.fail();
                 Poll::Ready(Some(Err(UploadError::Client(error))))
             }
             None => Poll::Ready(None),
@@ -312,7 +255,7 @@ impl ResponseBody {
     ) -> Self {
         let spelling = carrier.take_spelling();
         if carrier.is_body_over() {
-            carrier.release(&in_flight.connection().worker);
+            carrier.release(&in_flight.connection().worker.upstreams);
             return Self::new(Source::Text(""), spelling, in_flight);
         }
         let body = UpstreamBody {
@@ -372,7 +315,8 @@ impl ResponseBody {
         }
         self.in_flight.wait(poll.is_pending());
         if body.is_over(&poll) {
-            body.carrier.release(&self.in_flight.connection().worker);
+            body.carrier
+                .release(&self.in_flight.connection().worker.upstreams);
         }
         poll
     }

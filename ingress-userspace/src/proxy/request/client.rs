@@ -8,57 +8,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use ipnet::IpNet;
+use http::header::{HeaderMap, HeaderValue};
 
-use crate::proxy::downstream::connection::{Connection, address_value, header_value};
-use crate::proxy::downstream::listen::Scheme;
-use crate::proxy::request::head::{
-    FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO,
+use crate::proxy::request::connection::Connection;
+use crate::proxy::runtime::client_policy::ClientPolicy;
+use crate::proxy::runtime::client_policy::ForwardedFor;
+use crate::proxy::runtime::field::{
+    FORWARDED, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, address_value, header_value,
     is_authority, lines_in_one,
 };
-
-/// Who is believed, and what is passed on of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientPolicy {
-    /// Networks of proxies and load balancers that are believed.
-    pub trusted: Vec<IpNet>,
-    /// Whether they are believed what their requests' heads say.
-    pub use_forwarded_headers: bool,
-    /// The field in which they list addresses.
-    pub forwarded_for: HeaderName,
-    /// What endpoints get of it.
-    pub passed_on: ForwardedFor,
-    /// Whether endpoints get `Forwarded` (RFC 7239) too.
-    pub add_forwarded: bool,
-    /// Whether their connections begin with the header of the PROXY protocol.
-    pub use_proxy_protocol: bool,
-    /// Networks from which connections may be opened; none given: from everywhere.
-    pub sources: Vec<IpNet>,
-}
-
-impl Default for ClientPolicy {
-    fn default() -> Self {
-        Self {
-            trusted: Vec::new(),
-            use_forwarded_headers: false,
-            forwarded_for: X_FORWARDED_FOR,
-            passed_on: ForwardedFor::Client,
-            add_forwarded: false,
-            use_proxy_protocol: false,
-            sources: Vec::new(),
-        }
-    }
-}
-
-/// What endpoints get of a list of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForwardedFor {
-    /// The client alone.
-    Client,
-    /// All of it, and the peer's.
-    All,
-}
+use crate::proxy::runtime::transport::Scheme;
 
 /// The client of one request.
 pub(crate) struct Client {
@@ -87,82 +46,54 @@ pub(crate) struct Claims {
     pub(crate) forwarded: Option<HeaderValue>,
 }
 
-impl ClientPolicy {
-    /// Whether somebody at this address may open connections. The node itself always may by its
-    /// loopback addresses, which nobody else has.
-    pub(crate) fn may_connect(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        self.sources.is_empty()
-            || peer.is_loopback()
-            || self.sources.iter().any(|network| network.contains(&peer))
-    }
-
-    /// Whether the connections of a peer begin with a header of the PROXY protocol.
-    pub(crate) fn expects_header(&self, peer: SocketAddr) -> bool {
-        self.use_proxy_protocol && self.trusts(peer.ip())
-    }
-
-    /// Whether what a peer's requests say is believed.
-    pub(crate) fn believes(&self, peer: SocketAddr) -> bool {
-        self.use_forwarded_headers && self.trusts(peer.ip())
-    }
-
-    /// Whether somebody at this address is believed.
-    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.trusted
-            .iter()
-            .any(|network| network.contains(&address))
-    }
-
-    /// The client of a request.
-    pub(crate) fn identify(&self, connection: &Connection, headers: &HeaderMap) -> Client {
-        let peer = connection.client.clone();
-        if !connection.is_believed {
-            return Client {
-                address: peer,
-                claims: None,
-            };
-        }
-        let listed = lines_in_one(headers, &self.forwarded_for);
-        let address = listed.as_ref().and_then(|list| self.client_of(list));
-        let is_full = self.passed_on == ForwardedFor::All;
-        let chain = is_full.then(|| match &listed {
-            Some(list) => join(list, &peer),
-            None => peer.clone(),
-        });
-        let forwarded = is_full && self.add_forwarded;
-        let claims = Claims {
-            scheme: headers.get(X_FORWARDED_PROTO).and_then(scheme),
-            port: headers.get(X_FORWARDED_PORT).and_then(port),
-            host: headers.get(X_FORWARDED_HOST).and_then(host),
-            chain,
-            forwarded: forwarded
-                .then(|| lines_in_one(headers, &FORWARDED))
-                .flatten(),
+/// The client of a request.
+pub(crate) fn identify(connection: &Connection, headers: &HeaderMap) -> Client {
+    let policy = &*connection.worker.clients;
+    let peer = connection.client.clone();
+    if !connection.is_believed {
+        return Client {
+            address: peer,
+            claims: None,
         };
-        Client {
-            address: address.map_or(peer, address_value),
-            claims: Some(Box::new(claims)),
-        }
     }
+    let listed = lines_in_one(headers, &policy.forwarded_for);
+    let address = listed.as_ref().and_then(|list| client_of(policy, list));
+    let is_full = policy.passed_on == ForwardedFor::All;
+    let chain = is_full.then(|| match &listed {
+        Some(list) => join(list, &peer),
+        None => peer.clone(),
+    });
+    let forwarded = is_full && policy.add_forwarded;
+    let claims = Claims {
+        scheme: headers.get(X_FORWARDED_PROTO).and_then(scheme),
+        port: headers.get(X_FORWARDED_PORT).and_then(port),
+        host: headers.get(X_FORWARDED_HOST).and_then(host),
+        chain,
+        forwarded: forwarded
+            .then(|| lines_in_one(headers, &FORWARDED))
+            .flatten(),
+    };
+    Client {
+        address: address.map_or(peer, address_value),
+        claims: Some(Box::new(claims)),
+    }
+}
 
-    /// The last address of a list that is not one of ours; the first, if all are. What is no
-    /// address ends the list: nobody whom we believe has written what is before it.
-    fn client_of(&self, list: &HeaderValue) -> Option<IpAddr> {
-        let mut client = None;
-        let elements = list.as_bytes().rsplit(|byte| *byte == b',');
-        for element in elements.take(HOPS_MAX) {
-            let Some(address) = address(element.trim_ascii()) else {
-                break;
-            };
-            client = Some(address);
-            if !self.trusts(address) {
-                break;
-            }
+/// The last address of a list that is not one of ours; the first, if all are. What is no
+/// address ends the list: nobody whom we believe has written what is before it.
+fn client_of(policy: &ClientPolicy, list: &HeaderValue) -> Option<IpAddr> {
+    let mut client = None;
+    let elements = list.as_bytes().rsplit(|byte| *byte == b',');
+    for element in elements.take(HOPS_MAX) {
+        let Some(address) = address(element.trim_ascii()) else {
+            break;
+        };
+        client = Some(address);
+        if !policy.trusts(address) {
+            break;
         }
-        client
     }
+    client
 }
 
 /// An address, with or without a port.
@@ -249,36 +180,7 @@ mod tests {
 
     fn client(policy: &ClientPolicy, list: &str) -> Option<String> {
         let list = HeaderValue::from_str(list).unwrap();
-        policy.client_of(&list).map(|ip| ip.to_string())
-    }
-
-    #[test]
-    fn only_named_networks_and_the_node_itself_may_connect() {
-        let policy = |sources: &[&str]| {
-            let sources = sources.iter().map(|network| network.parse().unwrap());
-            ClientPolicy {
-                sources: sources.collect(),
-                ..ClientPolicy::default()
-            }
-        };
-        let may = |sources: &[&str], peer: &str| policy(sources).may_connect(peer.parse().unwrap());
-        assert!(may(&[], "192.0.2.1"));
-        let sources = ["192.0.2.0/24", "2001:db8::/32"];
-        for (peer, expected) in [
-            ("192.0.2.1", true),
-            // As a socket of both versions has it.
-            ("::ffff:192.0.2.1", true),
-            ("198.51.100.1", false),
-            ("::ffff:198.51.100.1", false),
-            ("2001:db8::1", true),
-            ("2001:db9::1", false),
-            ("127.0.0.1", true),
-            ("::1", true),
-            ("::ffff:127.0.0.1", true),
-        ] {
-            assert_eq!(may(&sources, peer), expected, "{peer}");
-        }
-        assert!(!may(&["::/0"], "192.0.2.1"), "IPv6 is not IPv4");
+        client_of(policy, &list).map(|ip| ip.to_string())
     }
 
     #[test]

@@ -9,6 +9,7 @@ use ingress_core::filter::Answer;
 use ingress_core::route::PathError;
 use thiserror::Error;
 
+use crate::proxy::tls::client_auth::Refusal;
 use crate::proxy::upstream::http1::Fault;
 
 /// Why a request is not answered by an endpoint.
@@ -132,6 +133,19 @@ pub(crate) enum BadRequest {
     /// Only a forward proxy connects to what the client names (RFC 9110 §9.3.6).
     #[error("request is for a tunnel")]
     Connect,
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NobodyTrusted => Self::NobodyTrusted,
+            Refusal::Misdirected => Self::Misdirected,
+            Refusal::NoCertificate => Self::NoCertificate,
+            Refusal::BadCertificate => Self::BadCertificate,
+            Refusal::OtherClient => Self::OtherClient,
+            Refusal::ErrorPage(page) => Self::ErrorPage(page),
+        }
+    }
 }
 
 impl Failure {

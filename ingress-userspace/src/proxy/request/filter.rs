@@ -11,11 +11,11 @@ use ingress_core::filter::{self, Context, Decision, RequestHead};
 use ingress_core::ir::Filter;
 use ingress_wire::http1::RawTarget;
 
-use crate::proxy::downstream::client_body::OriginalHead;
-use crate::proxy::downstream::connection::Connection;
-use crate::proxy::downstream::listen::Scheme;
 use crate::proxy::request::client::Client;
+use crate::proxy::request::connection::Connection;
 use crate::proxy::request::error::{BadRequest, Failure};
+use crate::proxy::runtime::original_head::OriginalHead;
+use crate::proxy::runtime::transport::Scheme;
 
 /// The filters that the response of a request has to go through, once its route is known.
 #[derive(Default)]

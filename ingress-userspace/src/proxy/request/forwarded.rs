@@ -8,12 +8,12 @@ use std::rc::Rc;
 use http::HeaderValue;
 use ingress_wire::http1::FieldLines;
 
-use crate::proxy::downstream::listen::Scheme;
-use crate::proxy::request::head::{
+use crate::proxy::runtime::field::{
     X_FORWARDED_FOR, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_FORWARDED_SCHEME, X_REAL_IP, X_SCHEME,
     scheme_value,
 };
 use crate::proxy::runtime::random::RequestId;
+use crate::proxy::runtime::transport::Scheme;
 
 /// Fields that tell an endpoint who asks and how, as they are written after those of a head. Most of
 /// them are the same for all requests of a connection, and none has to pass through a map.

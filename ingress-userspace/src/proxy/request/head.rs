@@ -4,9 +4,8 @@
 //! Hop-by-hop fields end here (RFC 9110 §7.6.1). Fields with `_` in their name are dropped as
 //! nginx does, because CGI and WSGI cannot tell `X_Forwarded_For` from `X-Forwarded-For`.
 
-use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE,
 };
 use http::uri::Authority;
 use http::{Method, Request, Uri, Version, request, uri};
@@ -14,12 +13,16 @@ use hyper::ext::Protocol;
 use ingress_core::ir::UpstreamProtocol;
 use memchr::memchr;
 
-use crate::proxy::downstream::connection::Connection;
-use crate::proxy::downstream::listen::Scheme;
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::client::{Client, forwarded_element, forwarded_list};
+use crate::proxy::request::connection::Connection;
 use crate::proxy::request::error::BadRequest;
 use crate::proxy::request::forwarded::Lines;
+use crate::proxy::runtime::field::{
+    FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO,
+    X_FORWARDED_SCHEME, X_ORIGINAL_FORWARDED_FOR, X_ORIGINAL_FORWARDED_HOST, X_REAL_IP,
+    X_REQUEST_ID, X_SCHEME, is_authority, lines_in_one, remove_connection_fields, scheme_value,
+};
 use crate::proxy::tls::client_auth;
 
 /// The authority that a request is for, to route by. Empty if an HTTP/1.0 client named none, or
@@ -57,18 +60,6 @@ pub(crate) fn authority(head: &request::Parts) -> Result<&str, BadRequest> {
 pub(crate) fn host_in<B>(request: &Request<B>) -> &str {
     let field = || request.headers().get(HOST)?.to_str().ok();
     let authority = request.uri().authority().map(Authority::as_str);
-    authority.or_else(field).unwrap_or_default()
-}
-
-/// Whether bytes are all of those that an authority is made of.
-pub(crate) fn is_authority(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| AUTHORITY_BYTES[usize::from(*byte)])
-}
-
-/// The host that a request is for, as it was spelled.
-pub(crate) fn host_of(head: &request::Parts) -> &[u8] {
-    let field = || head.headers.get(HOST).map(HeaderValue::as_bytes);
-    let authority = head.uri.authority().map(|host| host.as_str().as_bytes());
     authority.or_else(field).unwrap_or_default()
 }
 
@@ -231,13 +222,6 @@ fn introduce(
     host
 }
 
-pub(crate) fn scheme_value(scheme: Scheme) -> HeaderValue {
-    match scheme {
-        Scheme::Http => HeaderValue::from_static("http"),
-        Scheme::Https => HeaderValue::from_static("https"),
-    }
-}
-
 /// Turns a rewritten head into one for HTTP/2: the host is in the target, and nothing is about the
 /// connection (RFC 9113 §8.2.2).
 pub(crate) fn rewrite_for_http2(
@@ -266,59 +250,6 @@ fn origin_form(target: &Uri) -> Uri {
     let mut parts = uri::Parts::default();
     parts.path_and_query = target.path_and_query().cloned();
     Uri::from_parts(parts).unwrap_or_else(|_| Uri::from_static("/"))
-}
-
-/// The value of a field, all lines of it in one (RFC 9110 §5.3). `None` if there is none.
-pub(crate) fn lines_in_one(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(name).iter();
-    let first = lines.next()?.clone();
-    let mut joined = BytesMut::new();
-    for line in lines {
-        joined.put_slice(b", ");
-        joined.put_slice(line.as_bytes());
-    }
-    if joined.is_empty() {
-        return Some(first);
-    }
-    let all = [first.as_bytes(), &joined].concat();
-    HeaderValue::from_maybe_shared(Bytes::from(all)).ok()
-}
-
-/// Removes what `Connection` names, and `Connection` itself. Returns the value of `Upgrade` if it
-/// was among that.
-pub(crate) fn remove_connection_fields(headers: &mut HeaderMap) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(CONNECTION).iter();
-    let first = lines.next()?;
-    if lines.next().is_none() && names_nothing(first) {
-        headers.remove(CONNECTION);
-        return None;
-    }
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect();
-    headers.remove(CONNECTION);
-    let protocols = sole(headers, &UPGRADE).filter(|_| named.contains(&UPGRADE));
-    for name in named {
-        headers.remove(name);
-    }
-    protocols
-}
-
-/// The value of a field that has one line.
-fn sole(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(name).iter();
-    let line = lines.next()?;
-    lines.next().is_none().then(|| line.clone())
-}
-
-/// The usual values, which say something about the connection and name no field but one that is
-/// removed anyway.
-fn names_nothing(connection: &HeaderValue) -> bool {
-    connection.as_bytes().eq_ignore_ascii_case(b"keep-alive")
-        || connection.as_bytes().eq_ignore_ascii_case(b"close")
 }
 
 fn accepts_trailers(te: &HeaderValue) -> bool {
@@ -370,34 +301,5 @@ fn is_unwanted(name: &str) -> bool {
     is_named || memchr(b'_', name.as_bytes()).is_some()
 }
 
-pub(crate) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
-pub(crate) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub(crate) const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
-pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-pub(crate) const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-pub(crate) const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
-const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
-const X_ORIGINAL_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-original-forwarded-host");
-
 /// How many fields `rewrite` adds.
 const ADDED_FIELDS: usize = 14;
-
-/// The characters of `uri-host [":" port]` (RFC 3986 §3.2.2); `@` would be user information.
-const AUTHORITY_BYTES: [bool; 256] = {
-    let mut table = [false; 256];
-    let signs = b"-._~:[]%!$&'()*+,;=";
-    let mut index = 0;
-    while index < signs.len() {
-        table[signs[index] as usize] = true;
-        index += 1;
-    }
-    let mut byte = 0;
-    while byte < 128_u8 {
-        table[byte as usize] |= byte.is_ascii_alphanumeric();
-        byte += 1;
-    }
-    table
-};

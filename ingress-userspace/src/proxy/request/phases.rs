@@ -12,11 +12,11 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, request, respons
 use ingress_core::ir::{Retries, RouteTimeouts};
 
 use crate::proxy::downstream::client_body::Incoming;
-use crate::proxy::downstream::connection::{Connection, InFlight};
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::attempt::{Exchange, Reply};
 use crate::proxy::request::body::{RequestBody, ResponseBody};
 use crate::proxy::request::client::Client;
+use crate::proxy::request::connection::{Connection, InFlight};
 use crate::proxy::request::error::{Failure, Side};
 use crate::proxy::request::filter::{self, FilterInput, Filtered, ResponseFilters};
 use crate::proxy::request::prepare::Prepare;
@@ -24,7 +24,7 @@ use crate::proxy::request::response::Dialect;
 use crate::proxy::request::retry::Again;
 use crate::proxy::request::route::{RouteDecision, Routed};
 use crate::proxy::request::upgrade::Upgrade;
-use crate::proxy::request::{grpc_timeout, head, outcome, pick, response as answer, route};
+use crate::proxy::request::{client, grpc_timeout, head, outcome, pick, response as answer, route};
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::tls::client_auth::{self, Judgement};
 use crate::proxy::upstream::affinity::Session;
@@ -40,11 +40,16 @@ pub(crate) async fn respond(
 ) -> Response<ResponseBody> {
     let worker = &connection.worker;
     let host = head::host_in(&request);
-    (worker.table.borrow_mut().load().routes()).prefetch(&worker.recent_routes.borrow(), host);
-    let client = worker.clients.identify(&connection, request.headers());
-    let account = Account::open(&connection, &client, &request);
+    (worker.tables.current.borrow_mut().load().routes())
+        .prefetch(&worker.tables.recent_routes.borrow(), host);
+    let client = client::identify(&connection, request.headers());
+    let account = Account::open(&worker.observers, &connection.info(&client), &request);
     let in_flight = connection.begin(account.clone());
-    let counters = connection.worker.counters.datapath(connection.datapath);
+    let counters = connection
+        .worker
+        .runtime
+        .counters
+        .datapath(connection.datapath);
     counters.requests.increment();
     let dialect = Dialect::of(&request);
     let is_http1 = request.version() != Version::HTTP_2;
@@ -139,7 +144,7 @@ struct Phases<'a> {
 
 impl Phases<'_> {
     async fn run(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
-        let deadline = grpc_timeout::of(&request, self.connection.worker.timers.now());
+        let deadline = grpc_timeout::of(&request, self.connection.worker.runtime.timers.now());
         let (mut head, mut incoming) = request.into_parts();
         let entered = self.enter(&mut head, &mut incoming)?;
         self.send(entered, head, incoming, deadline).await
@@ -163,7 +168,10 @@ impl Phases<'_> {
             body_bytes_max,
         } = route::route(connection, head, incoming, self.account)?;
         let policy = client_auth.as_ref();
-        let shown = policy.map(|policy| client_auth::admit(connection, policy));
+        let shown = policy.map(|policy| {
+            let counters = &connection.worker.runtime.counters;
+            client_auth::admit(connection.scheme, connection.presented(), policy, counters)
+        });
         let shown = shown.transpose()?;
         let mut filtered = Filtered::default();
         if let Some(filters) = &filters {
@@ -208,13 +216,13 @@ impl Phases<'_> {
         } = *self;
         let worker = &connection.worker;
         let backend = entered.backend;
-        let session = Session::of(&backend, &head.headers, worker);
+        let session = Session::of(&backend, &head.headers, &worker.runtime);
         let wish = pick::hint(&backend, session.as_ref(), &head, client);
         let load = pick::pick(worker, &backend, wish).await?;
         backend.deposit();
         account.try_first(load.address);
         let is_multiplexed = load.protocol.is_multiplexed();
-        let activity = is_multiplexed.then(|| Activity::new(Rc::clone(&worker.timers)));
+        let activity = is_multiplexed.then(|| Activity::new(Rc::clone(&worker.runtime.timers)));
         let tunnel = incoming.take_tunnel(&head.method);
         let max = entered.body_bytes_max;
         let (mut body, upload) = RequestBody::new(incoming, activity.as_ref(), max);
@@ -230,8 +238,8 @@ impl Phases<'_> {
         let (upgrade, lines) = prepare.run(&mut head, load.protocol, tunnel)?;
         body.introduce(lines);
         let mut request = Request::from_parts(head, body);
-        let waits = Waits::new(worker.pool.timeouts(), entered.timeouts);
-        let mut patience = Patience::new(&worker.timers, &waits, deadline, upload.clone());
+        let waits = Waits::new(worker.upstreams.pool.timeouts(), entered.timeouts);
+        let mut patience = Patience::new(&worker.runtime.timers, &waits, deadline, upload.clone());
         let mut exchange = Exchange {
             worker,
             account,
@@ -272,6 +280,12 @@ impl Phases<'_> {
         let status = reply.response.status();
         let took = self.account.answered(status);
         let worker = &self.connection.worker;
-        outcome::record(worker, backend, reply.carrier.endpoint(), status, took);
+        outcome::record(
+            &worker.runtime,
+            backend,
+            reply.carrier.endpoint(),
+            status,
+            took,
+        );
     }
 }

@@ -6,12 +6,12 @@ use http::request;
 use ingress_core::ir::Balance;
 
 use crate::proxy::request::client::Client;
+use crate::proxy::request::context::WorkerContext;
 use crate::proxy::request::error::Failure;
 use crate::proxy::upstream::affinity::Session;
 use crate::proxy::upstream::endpoint::Load;
 use crate::proxy::upstream::hash_key;
 use crate::proxy::upstream::pool::{Backend, Pick, Wish};
-use crate::proxy::worker::WorkerState;
 
 /// What a request asks of a pick: what it is hashed by, and where its session is.
 pub(crate) fn hint(
@@ -21,7 +21,7 @@ pub(crate) fn hint(
     client: &Client,
 ) -> Wish {
     let key = match backend.balance() {
-        Balance::Hash(by) => Some(hash_key::key(by, head, client)),
+        Balance::Hash(by) => Some(hash_key::key(by, head, &client.address)),
         Balance::LeastRequest | Balance::RoundRobin | Balance::PeakEwma => None,
     };
     Wish {
@@ -37,24 +37,28 @@ pub(crate) fn hint(
 /// [`Failure::NoEndpoint`] for a backend without endpoints, [`Failure::Full`] where as many requests
 /// wait as may.
 pub(crate) async fn pick(
-    worker: &WorkerState,
+    worker: &WorkerContext,
     backend: &Rc<Backend>,
     wish: Wish,
 ) -> Result<Load, Failure> {
-    let now = worker.timers.now();
-    match worker.pool.admit(backend, wish, worker.random(), now) {
+    let now = worker.runtime.timers.now();
+    match worker
+        .upstreams
+        .pool
+        .admit(backend, wish, worker.runtime.random(), now)
+    {
         Pick::Endpoint(load) => Ok(load),
         Pick::Full => Box::pin(wait(worker, backend, wish)).await,
         Pick::Nobody => Err(Failure::NoEndpoint),
     }
 }
 
-async fn wait(worker: &WorkerState, backend: &Rc<Backend>, wish: Wish) -> Result<Load, Failure> {
-    worker.counters.upstream_queued.increment();
-    let waiting = worker.pool.wait(backend, wish, worker);
+async fn wait(worker: &WorkerContext, backend: &Rc<Backend>, wish: Wish) -> Result<Load, Failure> {
+    worker.runtime.counters.upstream_queued.increment();
+    let waiting = worker.upstreams.pool.wait(backend, wish, &worker.runtime);
     waiting.await.inspect_err(|failure| {
         if matches!(failure, Failure::Full) {
-            worker.counters.upstream_rejections.increment();
+            worker.runtime.counters.upstream_rejections.increment();
         }
     })
 }

@@ -6,10 +6,10 @@ use http::header::HOST;
 use http::{HeaderValue, Method, request};
 use ingress_core::ir::UpstreamProtocol;
 
-use crate::proxy::downstream::connection::Connection;
 use crate::proxy::downstream::http2::Tunnel;
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::client::Client;
+use crate::proxy::request::connection::Connection;
 use crate::proxy::request::error::{BadRequest, Failure};
 use crate::proxy::request::forwarded::Lines;
 use crate::proxy::request::head::{self, Rewritten};
@@ -44,7 +44,7 @@ impl Prepare<'_> {
     ) -> Result<(Option<Upgrade>, Option<Lines>), Failure> {
         let mut upgrade = None;
         if head.method == Method::CONNECT {
-            let nonce = self.connection.worker.nonce();
+            let nonce = self.connection.worker.runtime.nonce();
             upgrade = tunnel.and_then(|tunnel| Upgrade::of_connect(head, tunnel, nonce));
             upgrade.as_ref().ok_or(BadRequest::Connect)?;
         }

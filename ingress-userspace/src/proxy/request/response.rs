@@ -5,10 +5,10 @@ use http::header::{
 };
 use http::{Method, Request, Response, StatusCode, Version, response};
 
-use crate::proxy::downstream::connection::InFlight;
 use crate::proxy::request::body::ResponseBody;
+use crate::proxy::request::connection::InFlight;
 use crate::proxy::request::error::Failure;
-use crate::proxy::request::head::remove_connection_fields;
+use crate::proxy::runtime::field::remove_connection_fields;
 
 /// Rewrites a head that came from an endpoint to the one for a client.
 ///

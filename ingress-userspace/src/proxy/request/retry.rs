@@ -155,7 +155,7 @@ impl Exchange<'_> {
                 return ended;
             };
             self.dismiss(ended);
-            self.worker.counters.upstream_retries.increment();
+            self.worker.runtime.counters.upstream_retries.increment();
             self.account.try_next(next.address);
             address = next.address;
             patience.begin_again();
@@ -208,10 +208,15 @@ impl Exchange<'_> {
     /// An endpoint that was not tried, if the backend has one and can take one more try.
     fn next(&self, is_charged: bool) -> Option<Load> {
         let (worker, tried) = (self.worker, &self.tried);
-        let now = worker.timers.now();
-        let pool = &worker.pool;
-        let Pick::Endpoint(next) = pool.pick(&self.backend, self.wish, tried, worker.random(), now)
-        else {
+        let now = worker.runtime.timers.now();
+        let pool = &worker.upstreams.pool;
+        let Pick::Endpoint(next) = pool.pick(
+            &self.backend,
+            self.wish,
+            tried,
+            worker.runtime.random(),
+            now,
+        ) else {
             return None;
         };
         let is_other = !tried.contains(&next.address) && next.protocol == self.protocol;
@@ -229,9 +234,15 @@ impl Exchange<'_> {
         };
         let status = response.status();
         let took = self.account.answered(status);
-        outcome::record(self.worker, &self.backend, carrier.endpoint(), status, took);
+        outcome::record(
+            &self.worker.runtime,
+            &self.backend,
+            carrier.endpoint(),
+            status,
+            took,
+        );
         if carrier.is_body_over() {
-            carrier.release(self.worker);
+            carrier.release(&self.worker.upstreams);
         }
     }
 }

@@ -10,11 +10,12 @@ use ingress_core::filter::Answer;
 use ingress_core::ir::{Conditions, Filter, Retries, RouteTimeouts};
 use ingress_core::route::normalise;
 
-use crate::proxy::downstream::client_body::{Incoming, OriginalHead};
-use crate::proxy::downstream::connection::Connection;
+use crate::proxy::downstream::client_body::Incoming;
 use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::request::connection::Connection;
 use crate::proxy::request::error::{BadRequest, Failure};
 use crate::proxy::request::head;
+use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::table::slot::{Destination, RouteAction};
 use crate::proxy::tls::client_auth::Policy;
 use crate::proxy::upstream::pool::Backend;
@@ -60,8 +61,8 @@ pub(crate) fn route<'a>(
     let authority = head::authority(head)?;
     let original = incoming.original();
     let path = normalise(original.path(&head.uri)).map_err(BadRequest::Path)?;
-    let mut table = worker.table.borrow_mut();
-    let mut recent = worker.recent_routes.borrow_mut();
+    let mut table = worker.tables.current.borrow_mut();
+    let mut recent = worker.tables.recent_routes.borrow_mut();
     let meets = |conditions: &Conditions| is_met(conditions, head, original);
     let route = table
         .load()
@@ -82,12 +83,20 @@ pub(crate) fn route<'a>(
         authority,
         path,
         destination: match destination {
-            Destination::Backend(slot) => {
-                Routed::Backend(worker.pool.backend(slot, worker.timers.now()))
-            }
+            Destination::Backend(slot) => Routed::Backend(
+                worker
+                    .upstreams
+                    .pool
+                    .backend(slot, worker.runtime.timers.now()),
+            ),
             Destination::Split(split) => {
-                let slot = split.pick(worker.random());
-                Routed::Backend(worker.pool.backend(slot, worker.timers.now()))
+                let slot = split.pick(worker.runtime.random());
+                Routed::Backend(
+                    worker
+                        .upstreams
+                        .pool
+                        .backend(slot, worker.runtime.timers.now()),
+                )
             }
             Destination::Respond(answer) => Routed::Respond(answer.clone()),
             Destination::Unavailable => Routed::Unavailable,
@@ -109,7 +118,7 @@ fn body_bytes_max(
     if incoming.is_end_stream() {
         return Ok(u64::MAX);
     }
-    let default = connection.worker.client_limit.body_bytes_max();
+    let default = connection.worker.limits.body_bytes_max;
     let max = match configured.unwrap_or(default) {
         0 => u64::MAX,
         max => max,

@@ -21,14 +21,14 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use ingress_wire::websocket::{self, Accept};
 
-use crate::proxy::downstream::connection::Connection;
 use crate::proxy::downstream::http2::Tunnel;
-use crate::proxy::l4::tunnel::{self, Side};
+use crate::proxy::l4::tunnel;
 use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::request::connection::Connection;
 use crate::proxy::request::error::Failure;
 use crate::proxy::request::response::rewrite;
 use crate::proxy::runtime::executor::LocalExecutor;
-use crate::proxy::runtime::stream::{Joined, UpstreamStream};
+use crate::proxy::runtime::stream::{Joined, Side, UpstreamStream};
 use crate::proxy::upstream::response_source::Carrier;
 
 /// What a client asks to switch to.
@@ -187,7 +187,7 @@ impl Upgrade {
                     limit,
                 };
                 let connection = Rc::clone(connection);
-                let executor = LocalExecutor::new(&connection.worker);
+                let executor = LocalExecutor::new(&connection.worker.runtime.counters);
                 executor.execute(async move {
                     if tunnel.begun().await.is_ok() {
                         switched.carry(Side::new(tunnel), &connection).await;
@@ -247,15 +247,15 @@ impl Switched {
         S: Joined,
     {
         let in_flight = connection.begin(self.account);
-        let worker = &connection.worker;
+        let runtime = &connection.worker.runtime;
         let limit = self.limit;
         let tunnelled = match self.endpoint {
-            FarEnd::Connection(endpoint) => tunnel::run(client, endpoint, limit, worker).await,
+            FarEnd::Connection(endpoint) => tunnel::run(client, endpoint, limit, runtime).await,
             FarEnd::Stream(stream, _carrier) => {
                 // It is there already: the endpoint has agreed.
                 let Ok(upgraded) = stream.await else { return };
                 let endpoint = Side::new(TokioIo::new(upgraded));
-                tunnel::run(client, endpoint, limit, worker).await
+                tunnel::run(client, endpoint, limit, runtime).await
             }
         };
         in_flight.account().add_tunnelled(tunnelled);

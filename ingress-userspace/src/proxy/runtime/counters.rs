@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use crate::proxy::downstream::listen::Datapath;
+use crate::proxy::runtime::transport::Datapath;
 
 /// One number, written by one thread and read by any.
 #[derive(Debug, Default)]

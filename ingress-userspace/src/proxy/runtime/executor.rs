@@ -1,16 +1,16 @@
 //! Tasks beside that of a connection: HTTP/2 streams, and what drives connections to endpoints.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::proxy::worker::WorkerState;
+use crate::proxy::runtime::counters::Counters;
 
 /// Runs tasks on the worker's own thread.
 #[derive(Clone)]
-pub(crate) struct LocalExecutor(Rc<WorkerState>);
+pub(crate) struct LocalExecutor(Arc<Counters>);
 
 impl LocalExecutor {
-    pub(crate) fn new(worker: &Rc<WorkerState>) -> Self {
-        Self(Rc::clone(worker))
+    pub(crate) fn new(counters: &Arc<Counters>) -> Self {
+        Self(Arc::clone(counters))
     }
 }
 
@@ -27,18 +27,18 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
 }
 
 /// Counts a panic of the task that owns it. The task ends by it, the worker does not.
-pub(crate) struct PanicCount(Rc<WorkerState>);
+pub(crate) struct PanicCount(Arc<Counters>);
 
 impl PanicCount {
-    pub(crate) fn new(worker: &Rc<WorkerState>) -> Self {
-        Self(Rc::clone(worker))
+    pub(crate) fn new(counters: &Arc<Counters>) -> Self {
+        Self(Arc::clone(counters))
     }
 }
 
 impl Drop for PanicCount {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.counters.panics.increment();
+            self.0.panics.increment();
         }
     }
 }

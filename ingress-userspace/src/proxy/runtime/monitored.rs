@@ -14,8 +14,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::proxy::downstream::lingering_close::OverTcp;
-use crate::proxy::runtime::stream::Stream;
+use crate::proxy::runtime::stream::{OverTcp, Stream};
 use crate::proxy::runtime::timer::Timers;
 
 /// What a [`Monitored`] socket notes down; shared with those who decide by it.

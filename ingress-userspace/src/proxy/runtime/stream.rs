@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -37,6 +38,21 @@ pub(crate) trait Joined: AsyncRead + AsyncWrite + Unpin {
     fn plain(&self) -> Option<&TcpStream>;
 }
 
+/// One side of a tunnel, with what was read from it while it still spoke HTTP.
+pub(crate) struct Side<S> {
+    pub(crate) stream: S,
+    pub(crate) early: Bytes,
+}
+
+impl<S> Side<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self {
+            stream,
+            early: Bytes::new(),
+        }
+    }
+}
+
 impl<S: Stream> Joined for S {
     fn plain(&self) -> Option<&TcpStream> {
         self.is_plain().then(|| self.tcp())
@@ -47,6 +63,18 @@ impl<S: Stream> Joined for S {
 impl Joined for TokioIo<Upgraded> {
     fn plain(&self) -> Option<&TcpStream> {
         None
+    }
+}
+
+/// What is carried by a TCP connection.
+pub(crate) trait OverTcp {
+    /// The connection.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl OverTcp for ClientStream {
+    fn tcp(&self) -> &TcpStream {
+        Stream::tcp(self)
     }
 }
 

@@ -17,13 +17,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use ingress_core::ir::VerifyMode;
 use rustls::pki_types::CertificateDer;
 
-use crate::proxy::downstream::connection::Connection;
-use crate::proxy::downstream::listen::Scheme;
-use crate::proxy::request::error::Failure;
+use crate::proxy::runtime::counters::Counters;
+use crate::proxy::runtime::transport::Scheme;
 use fields::Fields;
 pub(crate) use fields::is_claim;
 pub(crate) use handshake::accept;
@@ -84,30 +83,52 @@ impl Judgement {
     }
 }
 
-/// Lets a request in, or says why not.
+/// Why a request may not enter a host that is about client certificates.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The authorities of the host can't be read.
+    NobodyTrusted,
+    /// The connection was made for a host that asks for something else.
+    Misdirected,
+    /// The host wants a certificate and there is none.
+    NoCertificate,
+    /// The host does not take the client's certificate.
+    BadCertificate,
+    /// The host does not take clients of this name.
+    OtherClient,
+    /// One of the two about certificates, for a host that has a page about it.
+    ErrorPage(HeaderValue),
+}
+
+/// Lets a request in, or says why not. `presented` is what its client has shown, if it was asked.
 pub(crate) fn admit(
-    connection: &Connection,
+    scheme: Scheme,
+    presented: Option<&Presented>,
     policy: &Arc<Policy>,
-) -> Result<Rc<Judgement>, Failure> {
-    let outcome = judge(connection, policy);
-    let counters = &connection.worker.counters;
+    counters: &Counters,
+) -> Result<Rc<Judgement>, Refusal> {
+    let outcome = judge(scheme, presented, policy);
     match &outcome {
         Ok(_) => {}
-        Err(Failure::Misdirected) => counters.misdirected.increment(),
+        Err(Refusal::Misdirected) => counters.misdirected.increment(),
         Err(_) => counters.client_certificate_refusals.increment(),
     }
     outcome
 }
 
-fn judge(connection: &Connection, policy: &Arc<Policy>) -> Result<Rc<Judgement>, Failure> {
+fn judge(
+    scheme: Scheme,
+    presented: Option<&Presented>,
+    policy: &Arc<Policy>,
+) -> Result<Rc<Judgement>, Refusal> {
     if !policy.is_usable() {
-        return Err(Failure::NobodyTrusted);
+        return Err(Refusal::NobodyTrusted);
     }
-    let judgement = match (connection.scheme, connection.presented()) {
+    let judgement = match (scheme, presented) {
         // Without TLS nobody can show anything.
         (Scheme::Http, _) => Judgement::of(&[], policy),
-        (Scheme::Https, None) => return Err(Failure::Misdirected),
-        (Scheme::Https, Some(presented)) => presented.judge(policy).ok_or(Failure::Misdirected)?,
+        (Scheme::Https, None) => return Err(Refusal::Misdirected),
+        (Scheme::Https, Some(presented)) => presented.judge(policy).ok_or(Refusal::Misdirected)?,
     };
     let failure = match (&judgement.verdict, policy.mode()) {
         (Verdict::Good, _)
@@ -117,10 +138,10 @@ fn judge(connection: &Connection, policy: &Arc<Policy>) -> Result<Rc<Judgement>,
             return judgement
                 .is_named
                 .then_some(judgement)
-                .ok_or(Failure::OtherClient);
+                .ok_or(Refusal::OtherClient);
         }
-        (Verdict::None, VerifyMode::Required) => Failure::NoCertificate,
-        (Verdict::Bad(_) | Verdict::Unknown(_), _) => Failure::BadCertificate,
+        (Verdict::None, VerifyMode::Required) => Refusal::NoCertificate,
+        (Verdict::Bad(_) | Verdict::Unknown(_), _) => Refusal::BadCertificate,
     };
-    Err(policy.error_page().map_or(failure, Failure::ErrorPage))
+    Err(policy.error_page().map_or(failure, Refusal::ErrorPage))
 }

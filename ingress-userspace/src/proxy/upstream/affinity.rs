@@ -11,8 +11,8 @@ use http::header::{COOKIE, HeaderMap};
 use ingress_core::balance::hash_of_address;
 use ingress_core::ir::{Affinity, AffinityMode};
 
+use crate::proxy::runtime::context::Runtime;
 use crate::proxy::upstream::pool::Backend;
-use crate::proxy::worker::WorkerState;
 
 /// The session of one request.
 pub(crate) struct Session {
@@ -26,7 +26,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// The session of a request, if its backend has any.
-    pub(crate) fn of(backend: &Backend, headers: &HeaderMap, worker: &WorkerState) -> Option<Self> {
+    pub(crate) fn of(backend: &Backend, headers: &HeaderMap, runtime: &Runtime) -> Option<Self> {
         let affinity = Arc::clone(backend.affinity()?);
         let value = cookie(headers, &affinity.cookie);
         let found = value.and_then(|value| backend.session_endpoint(affinity.mode, value));
@@ -37,7 +37,7 @@ impl Session {
             endpoint: found,
         };
         if session.is_new && session.affinity.mode == AffinityMode::Balanced {
-            let begun = backend.new_session(|| worker.random(), worker.timers.now());
+            let begun = backend.new_session(|| runtime.random(), runtime.timers.now());
             session.value = begun.map(|(value, _)| value);
             session.endpoint = begun.map(|(_, endpoint)| endpoint);
         }

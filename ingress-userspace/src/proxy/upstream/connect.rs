@@ -15,10 +15,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::proxy::request::error::Failure;
 use crate::proxy::runtime::limits::{PROBE_INTERVAL, PROBED_AFTER, PROBES, SLOW_CONNECT};
 use crate::proxy::runtime::stream::UpstreamStream;
+use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::endpoint::Endpoint;
 use crate::proxy::upstream::http1::Upstream;
 use crate::proxy::upstream::pool::Backend;
-use crate::proxy::worker::WorkerState;
 
 /// Makes sockets for connections to endpoints.
 pub trait Dial: Send + Sync + 'static {
@@ -48,7 +48,7 @@ impl Dial for HostDial {
 
 /// One connection that is wanted.
 pub(crate) struct Aim<'a> {
-    pub(crate) worker: &'a Rc<WorkerState>,
+    pub(crate) upstreams: &'a Rc<Upstreams>,
     pub(crate) backend: &'a Backend,
     /// How long the connection may take.
     pub(crate) timeout: Duration,
@@ -61,7 +61,7 @@ pub(crate) struct Aim<'a> {
 pub(crate) async fn http1(aim: &Aim<'_>) -> Result<Box<Upstream>, Failure> {
     let opening = async {
         let stream = aim.open().await?;
-        Ok(Upstream::new(stream, &aim.worker.timers))
+        Ok(Upstream::new(stream, &aim.upstreams.runtime.timers))
     };
     aim.judge(opening).await
 }
@@ -70,7 +70,10 @@ pub(crate) async fn http1(aim: &Aim<'_>) -> Result<Box<Upstream>, Failure> {
 pub(crate) async fn http2(aim: &Aim<'_>) -> Result<(), Failure> {
     let opening = async {
         let stream = aim.open().await?;
-        let adopting = aim.endpoint.multiplexed.adopt(stream, aim.worker);
+        let adopting = aim
+            .endpoint
+            .multiplexed
+            .adopt(stream, &aim.upstreams.runtime);
         adopting.await.map_err(Failure::Connect)
     };
     aim.judge(opening).await
@@ -88,14 +91,14 @@ impl Aim<'_> {
         let Endpoint {
             address, protocol, ..
         } = *self.endpoint;
-        let tls = &self.worker.upstream_tls;
+        let tls = &self.upstreams.tls;
         let opening = tls.connect(stream, protocol, address);
         opening.await.map_err(Failure::Connect)
     }
 
     async fn connect(&self) -> Result<TcpStream, Failure> {
-        let (worker, address) = (self.worker, self.endpoint.address);
-        let socket = worker.dial.socket(address).map_err(Failure::Connect)?;
+        let (upstreams, address) = (self.upstreams, self.endpoint.address);
+        let socket = upstreams.dial.socket(address).map_err(Failure::Connect)?;
         // Without it nobody learns of an endpoint that has gone while its answer was awaited.
         let probing = TcpKeepalive::new()
             .with_time(PROBED_AFTER)
@@ -105,7 +108,10 @@ impl Aim<'_> {
         probed.map_err(Failure::Connect)?;
         let mut connecting = pin!(TcpSocket::from_std_stream(socket.into()).connect(address));
         loop {
-            let connected = worker.timers.timeout(SLOW_CONNECT, connecting.as_mut());
+            let connected = upstreams
+                .runtime
+                .timers
+                .timeout(SLOW_CONNECT, connecting.as_mut());
             match connected.await {
                 Some(connected) => return connected.map_err(Failure::Connect),
                 None if self.has_other() => return Err(Failure::Overtaken),
@@ -117,13 +123,13 @@ impl Aim<'_> {
     /// Whether another endpoint may do what this one has not done yet.
     fn has_other(&self) -> bool {
         let Self {
-            worker,
+            upstreams,
             backend,
             endpoint,
             ..
         } = self;
         self.tried
-            .is_some_and(|tried| worker.pool.has_other(backend, endpoint, tried))
+            .is_some_and(|tried| upstreams.pool.has_other(backend, endpoint, tried))
     }
 
     /// Counts what comes of a connection, and holds it against the endpoint. Gives up when the
@@ -133,7 +139,7 @@ impl Aim<'_> {
         opening: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let Self {
-            worker,
+            upstreams,
             backend,
             endpoint,
             ..
@@ -146,8 +152,12 @@ impl Aim<'_> {
                 () = backend.wait_until(|| backend.avoids(endpoint.address)) => Err(Failure::Left),
             }
         };
-        let outcome = worker.timers.timeout(self.timeout, opening).await;
-        let counters = &worker.counters;
+        let outcome = upstreams
+            .runtime
+            .timers
+            .timeout(self.timeout, opening)
+            .await;
+        let counters = &upstreams.runtime.counters;
         let failure = match outcome {
             Some(Ok(opened)) => {
                 counters.upstream_connects.increment();
@@ -162,7 +172,7 @@ impl Aim<'_> {
             None => Failure::ConnectTimedOut,
         };
         counters.upstream_connect_failures.increment();
-        if endpoint.fail(worker.timers.now()) {
+        if endpoint.fail(upstreams.runtime.timers.now()) {
             counters.upstream_ejections.increment();
         }
         Err(failure)

@@ -17,9 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::limits::ASKS_MAX;
 use crate::proxy::runtime::stream::UpstreamStream;
+use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::endpoint::Endpoint;
 use crate::proxy::upstream::http1::Upstream;
-use crate::proxy::worker::WorkerState;
 
 /// Workers that lend connections to each other: all of a daemon.
 #[derive(Clone, Debug, Default)]
@@ -80,12 +80,12 @@ pub(crate) struct Lender {
 
 impl Lender {
     /// Answers others for as long as the worker lives. Who asks takes silence for a no.
-    pub(crate) async fn run(mut self, worker: Rc<WorkerState>) {
+    pub(crate) async fn run(mut self, upstreams: Rc<Upstreams>) {
         while let Some(Ask { endpoint, answer }) = self.asks.recv().await {
-            let now = worker.timers.now();
-            let lent = worker.pool.lend(endpoint, now, LENT_IDLE_MIN);
+            let now = upstreams.runtime.timers.now();
+            let lent = upstreams.pool.lend(endpoint, now, LENT_IDLE_MIN);
             if let Some(stream) = lent.and_then(|upstream| upstream.into_idle_stream()) {
-                worker.counters.upstream_lends.increment();
+                upstreams.runtime.counters.upstream_lends.increment();
                 // Who has asked may be gone: then the connection is closed.
                 let _ = answer.send(stream);
             }
@@ -103,12 +103,13 @@ impl Drop for Lender {
 }
 
 /// An idle connection to an endpoint from another worker, if one has it to spare.
-pub(crate) async fn borrow(worker: &WorkerState, endpoint: &Endpoint) -> Option<Box<Upstream>> {
-    let now = worker.timers.now();
+pub(crate) async fn borrow(upstreams: &Upstreams, endpoint: &Endpoint) -> Option<Box<Upstream>> {
+    let runtime = &upstreams.runtime;
+    let now = runtime.timers.now();
     if endpoint.protocol != UpstreamProtocol::Http1 || !endpoint.may_ask(now) {
         return None;
     }
-    let peer = worker.peers.richest(worker.index())?;
+    let peer = upstreams.peers.richest(runtime.index)?;
     let (answer, lent) = oneshot::channel();
     let ask = Ask {
         endpoint: endpoint.address,
@@ -116,15 +117,15 @@ pub(crate) async fn borrow(worker: &WorkerState, endpoint: &Endpoint) -> Option<
     };
     // A mailbox that is full belongs to somebody who has no time.
     peer.asks.try_send(ask).ok()?;
-    let lent = worker.timers.timeout(ANSWER_MAX, lent).await;
+    let lent = runtime.timers.timeout(ANSWER_MAX, lent).await;
     let Some(Ok(stream)) = lent else {
         endpoint.asked_in_vain(now);
         return None;
     };
     let stream = tokio::net::TcpStream::from_std(stream).ok()?;
     let stream = UpstreamStream::Tcp(stream);
-    worker.counters.upstream_borrows.increment();
-    Some(Upstream::new(stream, &worker.timers))
+    runtime.counters.upstream_borrows.increment();
+    Some(Upstream::new(stream, &runtime.timers))
 }
 
 /// For how long a connection has to be idle before another worker may have it.

@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, request};
+use http::{HeaderName, HeaderValue, request};
 use ingress_core::balance::hash;
 use ingress_core::ir::{Balance, HashBy};
 
-use crate::proxy::request::client::Client;
-use crate::proxy::request::head::{host_of, lines_in_one};
+use crate::proxy::runtime::field::{host_of, lines_in_one};
 
 /// What holds for all backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +38,10 @@ impl Default for Balancing {
     }
 }
 
-/// What a request is hashed by.
-pub(crate) fn key(by: &HashBy, head: &request::Parts, client: &Client) -> u64 {
+/// What a request is hashed by; `client` is the address of its client.
+pub(crate) fn key(by: &HashBy, head: &request::Parts, client: &HeaderValue) -> u64 {
     match by {
-        HashBy::ClientAddress => hash(client.address.as_bytes()),
+        HashBy::ClientAddress => hash(client.as_bytes()),
         HashBy::Uri => {
             let target = head.uri.path_and_query();
             hash(target.map_or(&b"/"[..], |target| target.as_str().as_bytes()))

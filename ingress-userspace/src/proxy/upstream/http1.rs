@@ -30,15 +30,14 @@ use thiserror::Error;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::proxy::downstream::client_body::OriginalHead;
-use crate::proxy::l4::tunnel::Side;
 use crate::proxy::request::body::RequestBody;
 use crate::proxy::runtime::limits::BULK_BYTES_MIN;
 use crate::proxy::runtime::monitored::Activity;
+use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::runtime::pipe::{Pipe, Pipes};
 use crate::proxy::runtime::read_buffer::ReadBuffer;
 use crate::proxy::runtime::splice::Chunk;
-use crate::proxy::runtime::stream::{Stream as _, UpstreamStream};
+use crate::proxy::runtime::stream::{Side, Stream as _, UpstreamStream};
 use crate::proxy::runtime::timer::Timers;
 use crate::proxy::upstream::liveness::{self, Patient};
 use crate::proxy::upstream::response_timeout::{Patience, Wait};

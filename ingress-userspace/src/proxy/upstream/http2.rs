@@ -21,6 +21,7 @@ use hyper::rt::Executor as _;
 use tokio::sync::{Notify, oneshot};
 
 use crate::proxy::request::body::RequestBody;
+use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::executor::LocalExecutor;
 use crate::proxy::runtime::limits::{
     HTTP2_CONNECTION_BYTES_MAX, HTTP2_STREAM_BYTES_MAX, MULTIPLEXED_PER_ENDPOINT_MAX,
@@ -33,7 +34,6 @@ use crate::proxy::upstream::http1::{Fault, SendError};
 use crate::proxy::upstream::liveness::{self, Patient};
 use crate::proxy::upstream::response_timeout::{Patience, Wait};
 use crate::proxy::upstream::settings_wait::{Announced, Announcement};
-use crate::proxy::worker::WorkerState;
 
 /// The open connections to one endpoint.
 #[derive(Default)]
@@ -84,10 +84,10 @@ pub(crate) struct Place {
 
 impl Multiplexed {
     /// Waits for a place on a connection, or for the right to dial one.
-    pub(crate) async fn room(&self, worker: &WorkerState) -> Room<'_> {
+    pub(crate) async fn room(&self, timers: &Rc<Timers>) -> Room<'_> {
         let failures = self.failures.get();
         loop {
-            if let Some(place) = self.place(worker) {
+            if let Some(place) = self.place(timers) {
                 return Room::Place(place);
             }
             if self.failures.get() != failures {
@@ -107,13 +107,13 @@ impl Multiplexed {
     pub(crate) async fn adopt(
         &self,
         stream: UpstreamStream,
-        worker: &Rc<WorkerState>,
+        runtime: &Rc<Runtime>,
     ) -> io::Result<()> {
-        let activity = Activity::new(Rc::clone(&worker.timers));
+        let activity = Activity::new(Rc::clone(&runtime.timers));
         let socket = stream.tcp().as_fd().try_clone_to_owned()?;
         let announcement = Announcement::default();
         let io = Announced::new(Monitored::new(stream, activity), announcement.clone());
-        let executor = LocalExecutor::new(worker);
+        let executor = LocalExecutor::new(&runtime.counters);
         let handshake = http2::Builder::new(executor.clone())
             .initial_stream_window_size(HTTP2_STREAM_BYTES_MAX)
             .initial_connection_window_size(HTTP2_CONNECTION_BYTES_MAX)
@@ -132,7 +132,7 @@ impl Multiplexed {
             streams: Cell::new(0),
             streams_max: Cell::new(0),
             takes_tunnels: Cell::new(false),
-            idle_since: Cell::new(worker.timers.now()),
+            idle_since: Cell::new(runtime.timers.now()),
             is_reused: Cell::new(false),
             is_given_up: Cell::new(false),
         });
@@ -188,7 +188,7 @@ impl Multiplexed {
     }
 
     /// A place on the connection that has most of them left.
-    fn place(&self, worker: &WorkerState) -> Option<Place> {
+    fn place(&self, timers: &Rc<Timers>) -> Option<Place> {
         let mut open = self.open.borrow_mut();
         open.retain(|shared| shared.is_usable());
         let roomy = open
@@ -198,7 +198,7 @@ impl Multiplexed {
         shared.streams.set(shared.streams.get() + 1);
         Some(Place {
             shared: Rc::clone(shared),
-            timers: Rc::clone(&worker.timers),
+            timers: Rc::clone(timers),
         })
     }
 }

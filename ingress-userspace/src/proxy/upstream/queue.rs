@@ -12,9 +12,9 @@ use std::time::Instant;
 use tokio::sync::{Notify, oneshot};
 
 use crate::proxy::request::error::Failure;
+use crate::proxy::runtime::context::Runtime;
 use crate::proxy::upstream::endpoint::Load;
 use crate::proxy::upstream::pool::{Backend, Pick, Pool, Wish};
-use crate::proxy::worker::WorkerState;
 
 /// Who waits for one backend, in the order in which they came.
 #[derive(Default)]
@@ -149,7 +149,7 @@ impl Pool {
         &self,
         backend: &Rc<Backend>,
         wish: Wish,
-        worker: &WorkerState,
+        runtime: &Runtime,
     ) -> Result<Load, Failure> {
         let mine = backend.queue.join(wish, self.balancing().pending_max);
         let mine = mine.ok_or(Failure::Full)?;
@@ -159,19 +159,19 @@ impl Pool {
         // There may be room for a session behind others who wait for any endpoint.
         queues.room.tell();
         let limit = self.balancing().pending_time;
-        let served = worker.timers.timeout(limit, mine).await;
+        let served = runtime.timers.timeout(limit, mine).await;
         served.ok_or(Failure::Full)?.or(Err(Failure::NoEndpoint))
     }
 
     /// Serves those who wait, for as long as the worker lives.
-    pub(crate) async fn serve_queues(&self, worker: &WorkerState) {
+    pub(crate) async fn serve_queues(&self, runtime: &Runtime) {
         let queues = self.queues();
         loop {
             queues.room.made.notified().await;
             let backends = queues.backends.borrow().clone();
             for backend in backends {
-                let now = worker.timers.now();
-                let pick = |wish| self.pick(&backend, wish, &[], worker.random(), now);
+                let now = runtime.timers.now();
+                let pick = |wish| self.pick(&backend, wish, &[], runtime.random(), now);
                 backend.queue.serve(pick);
             }
         }

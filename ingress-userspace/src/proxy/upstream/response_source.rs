@@ -12,11 +12,11 @@ use crate::proxy::request::body::BodyError;
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::splice::Chunk;
+use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::endpoint::{Endpoint, Load};
 use crate::proxy::upstream::http1::{Fault, Upstream};
 use crate::proxy::upstream::http2::Place;
 use crate::proxy::upstream::response_timeout::Patience;
-use crate::proxy::worker::WorkerState;
 
 /// What a response body comes over, and the load that it is on its endpoint.
 pub(crate) enum Carrier {
@@ -141,11 +141,11 @@ impl Carrier {
     }
 
     /// Hands a connection back whose exchange is over.
-    pub(crate) fn release(&mut self, worker: &WorkerState) {
+    pub(crate) fn release(&mut self, upstreams: &Upstreams) {
         if let Self::Own { upstream, load } = self
             && let Some(upstream) = upstream.take()
         {
-            worker.release(load, upstream);
+            upstreams.release(load, upstream);
         }
     }
 }
@@ -165,10 +165,10 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
-    use crate::proxy::downstream::client_body::OriginalHead;
     use crate::proxy::request::body::RequestBody;
     use crate::proxy::runtime::counters::Counters;
     use crate::proxy::runtime::limits::Timeouts;
+    use crate::proxy::runtime::original_head::OriginalHead;
     use crate::proxy::runtime::pipe::{Pipe, Pipes};
     use crate::proxy::runtime::stream::UpstreamStream;
     use crate::proxy::runtime::timer::Timers;

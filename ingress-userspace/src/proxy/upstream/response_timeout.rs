@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use crate::proxy::request::body::{Progress, Upload};
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::timer::{Alarm, Timers};
+use crate::proxy::runtime::upload::{Progress, Upload};
 use crate::proxy::upstream::timeouts::Waits;
 
 /// How long a request waits for a connection on which nothing moves.

@@ -11,9 +11,10 @@ use std::rc::Rc;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::proxy::downstream::listen::{Acceptor, Listener, Transport};
+use crate::proxy::downstream::listen::{Acceptor, Listener};
 use crate::proxy::l4::udp::DatagramListener;
-use crate::proxy::worker::WorkerState;
+use crate::proxy::runtime::transport::Transport;
+use crate::proxy::worker::contexts::Contexts;
 
 /// What a worker is to do about its ports.
 pub(crate) enum Order {
@@ -34,18 +35,18 @@ impl Sockets {
     pub(crate) fn new(
         listeners: Vec<Listener>,
         datagrams: Vec<UdpSocket>,
-        worker: &Rc<WorkerState>,
+        contexts: &Contexts,
     ) -> io::Result<Self> {
         Ok(Self {
-            acceptors: Acceptor::all(listeners, worker)?,
-            datagrams: DatagramListener::all(datagrams, worker)?,
+            acceptors: Acceptor::all(listeners, &contexts.accepting)?,
+            datagrams: DatagramListener::all(datagrams, &contexts.datagrams)?,
         })
     }
 }
 
 /// The open ports.
 pub(crate) struct Ports {
-    worker: Rc<WorkerState>,
+    contexts: Rc<Contexts>,
     running: JoinSet<()>,
     acceptors: HashMap<u16, Vec<AbortHandle>>,
     datagrams: HashMap<u16, (AbortHandle, Rc<DatagramListener>)>,
@@ -55,18 +56,19 @@ impl Ports {
     /// Serves `sockets` and what is ordered, until the worker is to end and every connection that
     /// the kernel had accepted is taken.
     pub(crate) async fn run(
-        worker: Rc<WorkerState>,
+        contexts: Rc<Contexts>,
         sockets: Sockets,
         mut orders: mpsc::UnboundedReceiver<Order>,
     ) {
+        let runtime = Rc::clone(&contexts.runtime);
         let mut ports = Self {
-            worker: Rc::clone(&worker),
+            contexts,
             running: JoinSet::new(),
             acceptors: HashMap::new(),
             datagrams: HashMap::new(),
         };
         ports.open(sockets);
-        let mut ending = std::pin::pin!(worker.drain.begun());
+        let mut ending = std::pin::pin!(runtime.drain.begun());
         loop {
             tokio::select! {
                 biased;
@@ -83,7 +85,7 @@ impl Ports {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Open(listeners, datagrams) => {
-                match Sockets::new(listeners, datagrams, &self.worker) {
+                match Sockets::new(listeners, datagrams, &self.contexts) {
                     Ok(sockets) => self.open(sockets),
                     Err(error) => tracing::error!(%error, "a port can't be served"),
                 }

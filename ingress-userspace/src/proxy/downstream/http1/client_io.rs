@@ -22,7 +22,8 @@ use ingress_wire::limits::FIELDS_MAX;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use crate::proxy::downstream::client_body::IncomingError;
-use crate::proxy::downstream::connection::Connection;
+use crate::proxy::request::connection::Connection;
+use crate::proxy::request::context::WorkerContext;
 use crate::proxy::runtime::fairness::Turn;
 use crate::proxy::runtime::limits::{BULK_BYTES_MIN, TUNNEL_READ_BYTES_MAX};
 use crate::proxy::runtime::monitored::Activity;
@@ -30,11 +31,10 @@ use crate::proxy::runtime::pipe::Pipe;
 use crate::proxy::runtime::read_buffer::ReadBuffer;
 use crate::proxy::runtime::splice::poll_send_more;
 use crate::proxy::runtime::stream::{ClientStream, Joined as _, Stream as _};
-use crate::proxy::worker::WorkerState;
 
 /// A socket, shared by a connection and the body of its request.
 pub(crate) struct ClientIo {
-    worker: Rc<WorkerState>,
+    worker: Rc<WorkerContext>,
     activity: Rc<Activity>,
     head_bounds: HeadBounds,
     inner: RefCell<Inner>,
@@ -88,7 +88,7 @@ impl ClientIo {
         let worker = Rc::clone(&connection.worker);
         Rc::new(Self {
             head_bounds: HeadBounds {
-                bytes_max: worker.client_limit.head_bytes_max() as usize,
+                bytes_max: worker.limits.head_bytes_max as usize,
                 fields_max: FIELDS_MAX,
             },
             worker,
@@ -173,7 +173,7 @@ impl ClientIo {
 
     /// Room of the worker that every connection reads into.
     fn scratch(&self) -> RefMut<'_, [u8]> {
-        let mut room = self.worker.scratch.borrow_mut();
+        let mut room = self.worker.runtime.scratch.borrow_mut();
         if room.len() < TUNNEL_READ_BYTES_MAX {
             room.resize(TUNNEL_READ_BYTES_MAX, 0);
         }
@@ -278,7 +278,7 @@ impl ClientIo {
         let Some(stream) = inner.stream.plain().filter(|_| is_worth_it) else {
             return Poll::Ready(None);
         };
-        let Some(mut pipe) = self.worker.pipes.take() else {
+        let Some(mut pipe) = self.worker.runtime.pipes.take() else {
             return Poll::Ready(None);
         };
         ready!(inner.turn.poll(cx));

@@ -8,8 +8,8 @@ use bytes::{Buf as _, Bytes};
 use hyper::rt::{Read, ReadBufCursor};
 use tokio::net::TcpStream;
 
-use crate::proxy::downstream::lingering_close::OverTcp;
 use crate::proxy::runtime::monitored::write_through;
+use crate::proxy::runtime::stream::OverTcp;
 
 /// A stream that gives some bytes before its own.
 pub(super) struct Replayed<T> {

@@ -13,9 +13,10 @@ use super::frames::{Frames, depends_on_itself};
 use super::head::Fields;
 use super::respond::Answering;
 use super::stream::Stream;
-use crate::proxy::downstream::client_body::{Incoming, OriginalHead};
+use crate::proxy::downstream::client_body::Incoming;
 use crate::proxy::runtime::executor::LocalExecutor;
 use crate::proxy::runtime::limits::{HTTP2_CONTINUATIONS_MAX, HTTP2_STREAM_BYTES_MAX};
+use crate::proxy::runtime::original_head::OriginalHead;
 
 /// A field block that has not come to its end.
 pub(crate) struct Block {
@@ -51,7 +52,7 @@ impl Frames {
         let Some(mut block) = self.block.take() else {
             return Err(Reason::PROTOCOL_ERROR);
         };
-        let bytes_max = 2 * self.worker().client_limit.head_bytes_max() as usize;
+        let bytes_max = 2 * self.worker().limits.head_bytes_max as usize;
         block.continuations += 1;
         // CVE-2024-27316.
         if block.continuations > HTTP2_CONTINUATIONS_MAX
@@ -70,7 +71,7 @@ impl Frames {
     /// A complete field block: a request, or what comes after its body.
     fn fields(&mut self, head: FrameHead, block: &[u8]) -> Result<(), Reason> {
         let mut fields = Fields::default();
-        let list_bytes_max = self.worker().client_limit.head_bytes_max() as usize;
+        let list_bytes_max = self.worker().limits.head_bytes_max as usize;
         let is_too_large = self
             .decoder
             .decode(block, list_bytes_max, |field| fields.add(field))
@@ -91,7 +92,7 @@ impl Frames {
         }
         self.last = id;
         self.enforce_goodbye();
-        let streams_max = self.worker().client_limit.http2_streams_max() as usize;
+        let streams_max = self.worker().limits.http2_streams_max as usize;
         if self.session.streams_open() >= streams_max {
             return self.refuse_stream(id);
         }
@@ -120,7 +121,8 @@ impl Frames {
                 });
                 let answering = Answering::new(stream, Rc::clone(session));
                 let connection = Rc::clone(&self.connection);
-                LocalExecutor::new(self.worker()).execute(answering.run(connection, request));
+                LocalExecutor::new(&self.worker().runtime.counters)
+                    .execute(answering.run(connection, request));
                 Ok(())
             }
             Err(reason) => {

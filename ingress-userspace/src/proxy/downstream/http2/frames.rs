@@ -17,10 +17,10 @@ use super::blocks::Block;
 use super::reset_budget::{ResetBudget, Spent};
 use super::session::Session;
 use super::stream::Stream;
-use crate::proxy::downstream::connection::Connection;
 use crate::proxy::downstream::driver::GOODBYE_GRACE;
+use crate::proxy::request::connection::Connection;
+use crate::proxy::request::context::WorkerContext;
 use crate::proxy::runtime::limits::{HTTP2_CONNECTION_BYTES_MAX, HTTP2_STREAM_BYTES_MAX};
-use crate::proxy::worker::WorkerState;
 
 /// What a connection knows about the frames that have come.
 pub(crate) struct Frames {
@@ -71,12 +71,12 @@ enum Departure {
 
 impl Frames {
     pub(crate) fn new(session: &Rc<Session>, connection: &Rc<Connection>) -> Self {
-        let limit = &connection.worker.client_limit;
+        let limit = &connection.worker.limits;
         let mut output = session.output.borrow_mut();
         output.settings(&[
-            setting(MAX_CONCURRENT_STREAMS, limit.http2_streams_max()),
+            setting(MAX_CONCURRENT_STREAMS, limit.http2_streams_max),
             setting(INITIAL_WINDOW_SIZE, HTTP2_STREAM_BYTES_MAX),
-            setting(MAX_HEADER_LIST_SIZE, limit.head_bytes_max()),
+            setting(MAX_HEADER_LIST_SIZE, limit.head_bytes_max),
             setting(ENABLE_CONNECT_PROTOCOL, 1),
         ]);
         output.window_update(0, HTTP2_CONNECTION_BYTES_MAX - WINDOW_DEFAULT);
@@ -92,13 +92,13 @@ impl Frames {
             settings: SettingsExchange::default(),
             refused_early: 0,
             departure: Departure::Unknown,
-            budget: ResetBudget::new(connection.worker.timers.now()),
+            budget: ResetBudget::new(connection.worker.runtime.timers.now()),
             work: 0,
             client_leaves: false,
         }
     }
 
-    pub(crate) fn worker(&self) -> &Rc<WorkerState> {
+    pub(crate) fn worker(&self) -> &Rc<WorkerContext> {
         &self.connection.worker
     }
 
@@ -107,7 +107,7 @@ impl Frames {
     pub(crate) fn say_goodbye(&mut self) {
         if self.departure == Departure::Unknown {
             self.departure = Departure::Announced {
-                at: self.worker().timers.now(),
+                at: self.worker().runtime.timers.now(),
                 streams: 0,
             };
             let mut output = self.session.output.borrow_mut();
@@ -130,7 +130,7 @@ impl Frames {
     pub(crate) fn enforce_goodbye(&mut self) {
         let (now, streams_max) = {
             let worker = self.worker();
-            (worker.timers.now(), worker.client_limit.http2_streams_max())
+            (worker.runtime.timers.now(), worker.limits.http2_streams_max)
         };
         if let Departure::Announced { at, streams } = &mut self.departure {
             *streams += 1;
@@ -248,7 +248,7 @@ impl Frames {
     /// The client has provoked a reset. When it has done so too often, its open streams may finish
     /// and new ones are refused; if it goes on, the connection ends.
     pub(crate) fn spend(&mut self) -> Result<(), Reason> {
-        let now = self.worker().timers.now();
+        let now = self.worker().runtime.timers.now();
         match self.budget.spend(now) {
             Spent::Granted => Ok(()),
             Spent::Exhausted => {

@@ -18,12 +18,12 @@ use ingress_wire::http2::frame::Reason;
 use super::session::Session;
 use super::stream::Stream;
 use crate::proxy::downstream::client_body::Incoming;
-use crate::proxy::downstream::connection::Connection;
 use crate::proxy::request::body::{BodyError, ResponseBody};
+use crate::proxy::request::connection::Connection;
+use crate::proxy::request::context::WorkerContext;
 use crate::proxy::request::phases;
 use crate::proxy::runtime::splice::Chunk;
 use crate::proxy::runtime::timer::Alarm;
-use crate::proxy::worker::WorkerState;
 
 /// A stream that is being answered. One that is dropped before it was is reset: its task has ended
 /// by a panic.
@@ -79,14 +79,14 @@ impl Answering {
     async fn send(
         &self,
         response: Response<ResponseBody>,
-        worker: &WorkerState,
+        worker: &WorkerContext,
     ) -> Result<(), Reason> {
         let (stream, session) = (&self.stream, &self.session);
         let (mut head, mut body) = response.into_parts();
         poll_fn(|cx| session.poll_room(stream, cx)).await?;
         let is_tunnel = stream.is_connect && head.status.is_success();
         let is_end = body.is_end_stream() && !is_tunnel;
-        let added = added(&mut head, &body, || worker.date());
+        let added = added(&mut head, &body, || worker.runtime.date());
         session.respond(stream, &head, is_end, &added);
         if is_tunnel {
             stream.begin_tunnel();
@@ -155,7 +155,10 @@ impl Answering {
             wait.alarm = None;
             return room;
         }
-        let (timers, limit) = (&wait.worker.timers, wait.worker.timeouts.downstream_write);
+        let (timers, limit) = (
+            &wait.worker.runtime.timers,
+            wait.worker.runtime.timeouts.downstream_write,
+        );
         let alarm = &mut wait.alarm;
         if alarm
             .get_or_insert_with(|| timers.alarm(limit, cx.waker()))
@@ -189,7 +192,7 @@ impl Answering {
 
 /// For how long a client may take nothing.
 struct Wait<'a> {
-    worker: &'a WorkerState,
+    worker: &'a WorkerContext,
     alarm: Option<Alarm>,
 }
 

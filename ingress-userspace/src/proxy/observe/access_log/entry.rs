@@ -6,12 +6,11 @@ use ingress_core::prefetch::prefetch;
 
 use super::buffer::LogBuffer;
 use super::template::Template;
-use crate::proxy::downstream::connection::Connection;
-use crate::proxy::downstream::listen::Scheme;
-use crate::proxy::observe::metrics::account::Fields;
-use crate::proxy::request::client::Client;
-use crate::proxy::request::head::X_REQUEST_ID;
+use crate::proxy::observe::metrics::account::{ClientInfo, Fields};
+use crate::proxy::runtime::context::Runtime;
+use crate::proxy::runtime::field::X_REQUEST_ID;
 use crate::proxy::runtime::random::RequestId;
+use crate::proxy::runtime::transport::Scheme;
 
 /// A copy of a head's parts, so that the buffer that the head was read into is free for the next
 /// one. Boxed, as it moves from the request to the log and back to the next request: on one line of
@@ -55,17 +54,17 @@ impl Entry {
     /// Keeps what the log's template asks for. Returns what was counted of the fields, too.
     pub(crate) fn new<B>(
         log: &LogBuffer,
-        connection: &Connection,
-        client: &Client,
+        runtime: &Runtime,
+        client: &ClientInfo<'_>,
         request: &Request<B>,
     ) -> (Box<Self>, Fields) {
         let uri = request.uri();
         let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
         let mut entry = log.blank();
-        entry.scheme = connection.scheme;
+        entry.scheme = client.scheme;
         entry.version = request.version();
         entry.push(Part::Client, client.address.as_bytes());
-        let port = log.template().has_port.then(|| connection.port.as_bytes());
+        let port = log.template().has_port.then(|| client.port.as_bytes());
         entry.push(Part::Port, port.unwrap_or_default());
         entry.push(Part::Host, uri.host().unwrap_or_default().as_bytes());
         entry.push(Part::Target, target.as_bytes());
@@ -81,7 +80,7 @@ impl Entry {
         entry.has_own_id = id.is_none();
         match id {
             Some(id) => entry.push(Part::RequestId, id),
-            None => entry.push(Part::RequestId, &connection.worker.request_id()),
+            None => entry.push(Part::RequestId, &runtime.request_id()),
         }
         (entry, fields)
     }

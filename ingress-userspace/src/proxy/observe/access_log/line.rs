@@ -13,8 +13,8 @@ use super::entry::Entry;
 use super::escape;
 use super::template::{Escape, Template, Variable};
 use super::time::Clock;
-use crate::proxy::downstream::listen::Scheme;
 use crate::proxy::observe::metrics::account::{AttemptOutcome, NO_STATUS, Outcome};
+use crate::proxy::runtime::transport::Scheme;
 
 /// Writes the line of a request that has just ended to the beginning of a block. Returns its
 /// length in bytes.

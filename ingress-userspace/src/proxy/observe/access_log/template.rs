@@ -6,7 +6,7 @@ use http::HeaderName;
 use thiserror::Error;
 
 use super::block::PIECE_BYTES;
-use crate::proxy::request::head::X_REQUEST_ID;
+use crate::proxy::runtime::field::X_REQUEST_ID;
 
 /// A parsed format.
 #[derive(Clone, Debug, PartialEq, Eq)]

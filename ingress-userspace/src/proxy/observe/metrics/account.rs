@@ -15,19 +15,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::DATE;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::labels::{Labels, SlotKey};
 use super::series::RouteSeries;
 use super::tally::Ended;
-use crate::proxy::downstream::connection::Connection;
 use crate::proxy::observe::access_log::entry::{Entry, Keeper};
+use crate::proxy::observe::context::Observers;
 use crate::proxy::observe::trace::{Ending, Span};
 use crate::proxy::observe::upstream_errors::FailedRequest;
-use crate::proxy::request::body::Upload;
-use crate::proxy::request::client::Client;
 use crate::proxy::runtime::random::RequestId;
-use crate::proxy::worker::WorkerState;
+use crate::proxy::runtime::transport::Scheme;
+use crate::proxy::runtime::upload::Upload;
 
 /// A part in one request, which has ended when nobody has one any more.
 #[derive(Clone)]
@@ -35,7 +34,7 @@ pub(crate) struct Account(Rc<Record>);
 
 /// What is noted of one request.
 pub(crate) struct Record {
-    worker: Rc<WorkerState>,
+    observers: Rc<Observers>,
     begun: Instant,
     /// When it began, until it has.
     ended: Cell<Instant>,
@@ -60,6 +59,16 @@ pub(crate) struct Record {
     span: Option<Box<Span>>,
 }
 
+/// What is recorded of a request's client.
+pub(crate) struct ClientInfo<'a> {
+    /// What the client speaks with the proxy.
+    pub(crate) scheme: Scheme,
+    /// Its address, as a header has it.
+    pub(crate) address: &'a HeaderValue,
+    /// The port that it dialled.
+    pub(crate) port: &'a HeaderValue,
+}
+
 /// What was sent to an endpoint, and when it answered.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
@@ -78,19 +87,24 @@ pub(crate) struct Tunnelled {
 }
 
 impl Account {
-    pub(crate) fn open<B>(connection: &Connection, client: &Client, request: &Request<B>) -> Self {
-        let worker = &connection.worker;
-        let (entry, fields_bytes) = match &worker.log {
+    pub(crate) fn open<B>(
+        observers: &Rc<Observers>,
+        client: &ClientInfo<'_>,
+        request: &Request<B>,
+    ) -> Self {
+        let (entry, fields_bytes) = match &observers.log {
             Some(log) => {
-                let (entry, fields) = Entry::new(log, connection, client, request);
+                let (entry, fields) = Entry::new(log, &observers.runtime, client, request);
                 (Some(entry), fields.bytes)
             }
-            None if worker.shelf.is_counting() => (None, Fields::of(request.headers(), None).bytes),
+            None if observers.shelf.is_counting() => {
+                (None, Fields::of(request.headers(), None).bytes)
+            }
             None => (None, 0),
         };
         let begun = Instant::now();
         Self(Rc::new(Record {
-            worker: Rc::clone(worker),
+            observers: Rc::clone(observers),
             begun,
             ended: Cell::new(begun),
             method: request.method().clone(),
@@ -106,9 +120,9 @@ impl Account {
             attempt: Cell::new(None),
             failed: RefCell::default(),
             entry,
-            span: worker.tracer.as_ref().map(|tracer| {
-                let random = || worker.random();
-                Span::begin(tracer, request, connection.scheme, &client.address, random)
+            span: observers.tracer.as_ref().map(|tracer| {
+                let random = || observers.runtime.random();
+                Span::begin(tracer, request, client.scheme, client.address, random)
             }),
         }))
     }
@@ -137,13 +151,15 @@ impl Record {
             .entry
             .as_deref()
             .and_then(|entry| entry.own_request_id());
-        noted.copied().unwrap_or_else(|| self.worker.request_id())
+        noted
+            .copied()
+            .unwrap_or_else(|| self.observers.runtime.request_id())
     }
 
     /// Logs that an endpoint has failed it, with what is known of both.
     pub(crate) fn log_upstream_error(&self, error: &(dyn Error + 'static)) {
-        let worker = &self.worker;
-        let labels = worker.table.borrow_mut().load().labels_of(self.slot.get());
+        let observers = &self.observers;
+        let labels = observers.labels.of_slot(self.slot.get());
         let noted = self.entry.as_deref().map(Entry::request_id);
         let request = FailedRequest {
             request_id: noted
@@ -153,8 +169,8 @@ impl Record {
             backend: labels.as_ref().map_or("", |labels| &labels.upstream),
             endpoint: self.attempt.get().map(|attempt| attempt.endpoint),
         };
-        let now = worker.timers.now();
-        worker.upstream_errors.log(now, error, &request);
+        let now = observers.runtime.timers.now();
+        observers.upstream_errors.log(now, error, &request);
     }
 
     /// How long ago it came.
@@ -174,7 +190,7 @@ impl Record {
             return;
         }
         // A request is routed once.
-        let _ = self.route.set(self.worker.shelf.open(labels, slot));
+        let _ = self.route.set(self.observers.shelf.open(labels, slot));
     }
 
     /// Counts a body that the client sends, if it does.
@@ -224,7 +240,7 @@ impl Record {
     /// This is what the client is told.
     pub(crate) fn respond<B>(&self, response: &Response<B>) {
         self.status.set(Some(response.status()));
-        if self.entry.is_none() && !self.worker.shelf.is_counting() {
+        if self.entry.is_none() && !self.observers.shelf.is_counting() {
             return;
         }
         let reason = response.status().canonical_reason().map_or(0, str::len);
@@ -256,7 +272,7 @@ impl Record {
         if self.span.is_some() {
             self.tell();
         }
-        match &self.worker.log {
+        match &self.observers.log {
             Some(log) if self.entry.is_some() => log.push(Rc::clone(self)),
             _ => self.count(self.totals()),
         }
@@ -264,13 +280,13 @@ impl Record {
 
     /// Asks for what counting it will change.
     pub(crate) fn prefetch(&self) {
-        self.worker.shelf.prefetch(self.slot.get());
+        self.observers.shelf.prefetch(self.slot.get());
     }
 
     /// Its route, or that of requests without one.
     fn route(&self) -> Option<&RouteSeries> {
         if self.route.get().is_none()
-            && let Some(none) = self.worker.shelf.route(SlotKey::NO_ROUTE)
+            && let Some(none) = self.observers.shelf.route(SlotKey::NO_ROUTE)
         {
             let _ = self.route.set(none);
         }
@@ -291,7 +307,7 @@ impl Record {
     }
 
     fn count(&self, totals: Totals) {
-        let (all, slot) = (&self.worker.shelf, self.slot.get());
+        let (all, slot) = (&self.observers.shelf, self.slot.get());
         let attempt = self.attempt.get();
         let answered = attempt.and_then(|attempt| {
             let (head, _) = attempt.answered?;
@@ -306,13 +322,13 @@ impl Record {
             answered,
         };
         all.count(slot, totals.status, &self.method, &ended, || {
-            self.worker.table.borrow_mut().load().labels_of(slot)
+            self.observers.labels.of_slot(slot)
         });
     }
 
     /// Ends its span, if there are traces.
     fn tell(&self) {
-        if let (Some(tracer), Some(span)) = (&self.worker.tracer, &self.span)
+        if let (Some(tracer), Some(span)) = (&self.observers.tracer, &self.span)
             && let Some(route) = self.route()
         {
             let totals = self.totals();

@@ -1,5 +1,6 @@
 //! Makes metric families: one name with its samples.
 
+use prometheus::TextEncoder;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
@@ -95,4 +96,13 @@ fn family(name: &str, help: &str, kind: MetricType, samples: Vec<Metric>) -> Met
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 pub(crate) fn float(count: u64) -> f64 {
     count as f64
+}
+
+/// The families in the text format of Prometheus.
+pub(crate) fn encode(families: &[MetricFamily]) -> String {
+    let mut text = String::new();
+    if let Err(error) = TextEncoder::new().encode_utf8(families, &mut text) {
+        tracing::warn!(%error, "failed to encode metrics");
+    }
+    text
 }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use prometheus::proto::MetricFamily;
 
-use super::exposition::encode;
-use super::family::{LabelPairs, counter, float, histogram, labels};
+use super::family::{LabelPairs, counter, encode, float, histogram, labels};
 use super::histogram::{Bounds, Lengths, Seconds, Sizes};
 use super::series::Series;
 use super::tally::{Measure, Totals};

@@ -5,7 +5,6 @@
 //! Such handshakes are never resumed, so that what is revoked or asked for anew counts at once.
 
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -18,30 +17,29 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::Presented;
-use crate::proxy::downstream::connection::Connection;
+use super::{Policy, Presented};
 use crate::proxy::tls::ServerTls;
 
-/// Ends TLS, and asks for a certificate if the server name's host wants one.
+/// Ends TLS, and asks for a certificate if `policy_of` has a policy for the server name. Returns
+/// what the client has shown, if it was asked.
 pub(crate) async fn accept(
     stream: TcpStream,
-    connection: &Rc<Connection>,
-) -> io::Result<TlsStream<TcpStream>> {
-    let worker = &connection.worker;
+    tls: &ServerTls,
+    policy_of: impl FnOnce(Option<&str>) -> Option<Arc<Policy>>,
+) -> io::Result<(TlsStream<TcpStream>, Option<Presented>)> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let asking = {
-        let mut table = worker.table.borrow_mut();
-        let policy = table.load().client_auth(start.client_hello().server_name());
-        policy.and_then(|policy| Some((Arc::clone(policy), policy.config(worker.tls())?)))
-    };
+    let policy = policy_of(start.client_hello().server_name());
+    let asking = policy.and_then(|policy| {
+        let config = policy.config(tls)?;
+        Some((policy, config))
+    });
     let Some((policy, config)) = asking else {
-        return start.into_stream(worker.tls().config()).await;
+        return Ok((start.into_stream(tls.config()).await?, None));
     };
     let stream = start.into_stream(config).await?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let chain = chain.iter().map(|one| one.clone().into_owned()).collect();
-    connection.present(Presented::new(chain, &policy));
-    Ok(stream)
+    Ok((stream, Some(Presented::new(chain, &policy))))
 }
 
 /// Asks for a certificate and takes any.

@@ -6,15 +6,14 @@ use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Mutex, PoisonError};
 
-use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 
-use super::family::{LabelPairs, counter, float, gauge, labels};
-use super::labels::SlotKey;
-use super::process;
-use super::requests::{self, Sum};
-use super::series::MethodLabel;
-use super::worker;
+use crate::proxy::observe::metrics::family::{LabelPairs, counter, encode, float, gauge, labels};
+use crate::proxy::observe::metrics::labels::SlotKey;
+use crate::proxy::observe::metrics::process;
+use crate::proxy::observe::metrics::requests::{self, Sum};
+use crate::proxy::observe::metrics::series::MethodLabel;
+use crate::proxy::observe::metrics::worker;
 use crate::proxy::runtime::counters::{DatapathSnapshot, WorkerSnapshot};
 use crate::proxy::table::{Table, TableHandle};
 use crate::proxy::tls::certificate::Facts;
@@ -237,15 +236,6 @@ impl MetricsSnapshot {
     pub fn text(&self) -> String {
         (0..).map_while(|index| self.part(index)).collect()
     }
-}
-
-/// The text format of Prometheus.
-pub(crate) fn encode(families: &[MetricFamily]) -> String {
-    let mut text = String::new();
-    if let Err(error) = TextEncoder::new().encode_utf8(families, &mut text) {
-        tracing::warn!(%error, "failed to encode metrics");
-    }
-    text
 }
 
 /// What nginx's `stub_status` module tells.

@@ -1,26 +1,27 @@
 //! What is known about one downstream connection, for all its requests.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::HeaderValue;
 
-use crate::proxy::downstream::listen::{Datapath, Scheme};
-use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::observe::metrics::account::{Account, ClientInfo};
+use crate::proxy::request::client::Client;
+use crate::proxy::request::context::WorkerContext;
 use crate::proxy::request::forwarded::Lines;
 use crate::proxy::request::upgrade::Switched;
 use crate::proxy::runtime::counters::DatapathCounters;
+use crate::proxy::runtime::field::address_value;
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::pipe::Pipes;
+use crate::proxy::runtime::transport::{Datapath, Scheme};
 use crate::proxy::tls::client_auth::Presented;
-use crate::proxy::worker::WorkerState;
 
 /// A connection from a client.
 pub(crate) struct Connection {
-    pub(crate) worker: Rc<WorkerState>,
+    pub(crate) worker: Rc<WorkerContext>,
     pub(crate) scheme: Scheme,
     /// The scheme that endpoints are told: HTTPS too where a proxy before us has ended TLS.
     pub(crate) forwarded_scheme: Scheme,
@@ -49,14 +50,14 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(
-        worker: &Rc<WorkerState>,
+        worker: &Rc<WorkerContext>,
         scheme: Scheme,
         datapath: Datapath,
         peer: SocketAddr,
         dialled: Dialled,
     ) -> Rc<Self> {
         let (forwarded_scheme, port) = dialled.forwarded(scheme);
-        let activity = Activity::new(Rc::clone(&worker.timers));
+        let activity = Activity::new(Rc::clone(&worker.runtime.timers));
         Rc::new(Self {
             worker: Rc::clone(worker),
             scheme,
@@ -70,16 +71,25 @@ impl Connection {
             in_flight: Cell::new(0),
             requests: Cell::new(0),
             waiting: Cell::new(0),
-            idle_since: Cell::new(worker.timers.now()),
+            idle_since: Cell::new(worker.runtime.timers.now()),
             lines: OnceCell::new(),
             presented: OnceCell::new(),
             switched: RefCell::default(),
         })
     }
 
+    /// What is recorded of a client of one of its requests.
+    pub(crate) fn info<'a>(&'a self, client: &'a Client) -> ClientInfo<'a> {
+        ClientInfo {
+            scheme: self.scheme,
+            address: &client.address,
+            port: &self.port,
+        }
+    }
+
     /// What is counted of connections that come in the same way.
     pub(crate) fn counters(&self) -> &DatapathCounters {
-        self.worker.counters.datapath(self.datapath)
+        self.worker.runtime.counters.datapath(self.datapath)
     }
 
     /// What endpoints are told about it, as it is written.
@@ -91,12 +101,12 @@ impl Connection {
     /// The pipes that large bodies go through to the client of an HTTP/1 connection; `None` over TLS.
     pub(crate) fn pipes(&self) -> Option<&Rc<Pipes>> {
         let is_plain = self.scheme == Scheme::Http;
-        is_plain.then_some(&self.worker.pipes)
+        is_plain.then_some(&self.worker.runtime.pipes)
     }
 
     /// Begins a request; it ends when the guard is dropped.
     pub(crate) fn begin(self: &Rc<Self>, account: Account) -> InFlight {
-        self.worker.counters.requests_open.increment();
+        self.worker.runtime.counters.requests_open.increment();
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
         self.waiting.set(self.waiting.get() + 1);
@@ -144,17 +154,23 @@ impl Connection {
     /// How much longer it needs its buffers; zero when it is idle for long enough, between two
     /// requests.
     pub(crate) fn buffers_left(&self) -> Duration {
-        let limit = self.worker.timeouts.buffers_idle;
+        let limit = self.worker.runtime.timeouts.buffers_idle;
         if self.is_in_flight() || self.is_blocked() || self.activity.is_amid_request() {
             return limit;
         }
         let since = self.idle_since.get().max(self.activity.last());
-        limit.saturating_sub(self.worker.timers.now().saturating_duration_since(since))
+        limit.saturating_sub(
+            self.worker
+                .runtime
+                .timers
+                .now()
+                .saturating_duration_since(since),
+        )
     }
 
     /// How much longer the client may do as it does: zero when it has to go.
     pub(crate) fn time_left(&self) -> Duration {
-        let timeouts = &self.worker.timeouts;
+        let timeouts = &self.worker.runtime.timeouts;
         let (since, limit) = if let Some(since) = self.activity.write_blocked_since() {
             (since, timeouts.downstream_write)
         } else if !self.is_in_flight() {
@@ -169,7 +185,13 @@ impl Connection {
         } else {
             return timeouts.downstream_write;
         };
-        limit.saturating_sub(self.worker.timers.now().saturating_duration_since(since))
+        limit.saturating_sub(
+            self.worker
+                .runtime
+                .timers
+                .now()
+                .saturating_duration_since(since),
+        )
     }
 }
 
@@ -232,38 +254,15 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.wait(false);
         let connection = &self.connection;
-        connection.worker.counters.requests_open.decrement();
+        connection.worker.runtime.counters.requests_open.decrement();
         let left = connection.in_flight.get() - 1;
         connection.in_flight.set(left);
         if left == 0 {
-            connection.idle_since.set(connection.worker.timers.now());
+            connection
+                .idle_since
+                .set(connection.worker.runtime.timers.now());
         }
     }
-}
-
-/// An address as a header value. For IPv4, which is nearly all, without the detour of formatting.
-pub(crate) fn address_value(address: IpAddr) -> HeaderValue {
-    let IpAddr::V4(address) = address else {
-        return header_value(address.to_string());
-    };
-    let mut text = [0; "255.255.255.255".len()];
-    let mut length = 0;
-    for (number, octet) in address.octets().into_iter().enumerate() {
-        if number > 0 {
-            text[length] = b'.';
-            length += 1;
-        }
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(octet).as_bytes();
-        text[length..length + digits.len()].copy_from_slice(digits);
-        length += digits.len();
-    }
-    HeaderValue::from_bytes(&text[..length]).unwrap_or(HeaderValue::from_static(""))
-}
-
-/// A header value of text that is made of visible ASCII.
-pub(crate) fn header_value(text: String) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
 }
 
 #[cfg(test)]
@@ -280,13 +279,6 @@ mod tests {
             (Dialled::Proxy(8443), Scheme::Https, (Scheme::Https, 8443)),
         ] {
             assert_eq!(dialled.forwarded(scheme), told, "{dialled:?}");
-        }
-    }
-
-    #[test]
-    fn addresses_are_written_as_usual() {
-        for text in ["0.0.0.0", "10.2.30.199", "255.255.255.255", "2001:db8::7"] {
-            assert_eq!(address_value(text.parse().unwrap()), text);
         }
     }
 }

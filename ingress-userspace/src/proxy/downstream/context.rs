@@ -1,0 +1,89 @@
+//! What the connections of a worker share before they have a request: TLS, admission, their count.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::proxy::downstream::admission::ClientLimit;
+use crate::proxy::request::context::WorkerContext;
+use crate::proxy::runtime::limits::CONNECTIONS_MAX;
+use crate::proxy::runtime::transport::Datapath;
+use crate::proxy::tls::ServerTls;
+
+/// The accepting side of one worker.
+pub(crate) struct AcceptContext {
+    /// What the connections' requests need.
+    pub(crate) worker: Rc<WorkerContext>,
+    pub(crate) tls: Arc<ServerTls>,
+    pub(crate) client_limit: ClientLimit,
+    gauge: Arc<dyn ConnectionGauge>,
+    open: Cell<u64>,
+    closed: Notify,
+}
+
+/// Is told about each downstream connection, on the worker's thread.
+pub trait ConnectionGauge: Send + Sync + 'static {
+    /// A connection was accepted.
+    fn opened(&self, worker: usize, datapath: Datapath);
+    /// A connection was closed.
+    fn closed(&self, worker: usize, datapath: Datapath);
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoGauge;
+
+impl ConnectionGauge for NoGauge {
+    fn opened(&self, _: usize, _: Datapath) {}
+    fn closed(&self, _: usize, _: Datapath) {}
+}
+
+impl AcceptContext {
+    pub(crate) fn new(
+        worker: Rc<WorkerContext>,
+        tls: Arc<ServerTls>,
+        gauge: Arc<dyn ConnectionGauge>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            tls,
+            client_limit: ClientLimit::new(worker.limits.connections_max),
+            worker,
+            gauge,
+            open: Cell::new(0),
+            closed: Notify::new(),
+        })
+    }
+
+    pub(crate) fn open(&self, datapath: Datapath) {
+        self.open.set(self.open.get() + 1);
+        let runtime = &self.worker.runtime;
+        let counters = runtime.counters.datapath(datapath);
+        counters.accepted.increment();
+        counters.open.increment();
+        self.gauge.opened(runtime.index, datapath);
+    }
+
+    pub(crate) fn close(&self, datapath: Datapath) {
+        self.open.set(self.open.get() - 1);
+        let runtime = &self.worker.runtime;
+        runtime.counters.datapath(datapath).open.decrement();
+        self.gauge.closed(runtime.index, datapath);
+        self.closed.notify_waiters();
+    }
+
+    /// Returns when one more connection may be taken.
+    pub(crate) async fn wait_for_room(&self) {
+        while self.open.get() >= CONNECTIONS_MAX {
+            self.closed.notified().await;
+        }
+    }
+
+    /// Returns when no connection is open.
+    pub(crate) async fn wait_until_idle(&self) {
+        while self.open.get() > 0 {
+            self.closed.notified().await;
+        }
+    }
+}

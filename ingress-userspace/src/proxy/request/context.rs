@@ -1,0 +1,20 @@
+//! What the requests of a worker share, of this floor and of those below.
+
+use std::rc::Rc;
+
+use crate::proxy::observe::context::Observers;
+use crate::proxy::runtime::client_policy::ClientPolicy;
+use crate::proxy::runtime::context::Runtime;
+use crate::proxy::runtime::limits::ClientLimits;
+use crate::proxy::table::Tables;
+use crate::proxy::upstream::context::Upstreams;
+
+/// The request side of one worker.
+pub(crate) struct WorkerContext {
+    pub(crate) runtime: Rc<Runtime>,
+    pub(crate) observers: Rc<Observers>,
+    pub(crate) tables: Rc<Tables>,
+    pub(crate) upstreams: Rc<Upstreams>,
+    pub(crate) clients: Rc<ClientPolicy>,
+    pub(crate) limits: ClientLimits,
+}

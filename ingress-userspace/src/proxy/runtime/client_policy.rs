@@ -1,0 +1,113 @@
+//! Which clients may connect, and which peers are trusted to name the client before them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::HeaderName;
+use ipnet::IpNet;
+
+use crate::proxy::runtime::field::X_FORWARDED_FOR;
+
+/// Who is believed, and what is passed on of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientPolicy {
+    /// Networks of proxies and load balancers that are believed.
+    pub trusted: Vec<IpNet>,
+    /// Whether they are believed what their requests' heads say.
+    pub use_forwarded_headers: bool,
+    /// The field in which they list addresses.
+    pub forwarded_for: HeaderName,
+    /// What endpoints get of it.
+    pub passed_on: ForwardedFor,
+    /// Whether endpoints get `Forwarded` (RFC 7239) too.
+    pub add_forwarded: bool,
+    /// Whether their connections begin with the header of the PROXY protocol.
+    pub use_proxy_protocol: bool,
+    /// Networks from which connections may be opened; none given: from everywhere.
+    pub sources: Vec<IpNet>,
+}
+
+impl Default for ClientPolicy {
+    fn default() -> Self {
+        Self {
+            trusted: Vec::new(),
+            use_forwarded_headers: false,
+            forwarded_for: X_FORWARDED_FOR,
+            passed_on: ForwardedFor::Client,
+            add_forwarded: false,
+            use_proxy_protocol: false,
+            sources: Vec::new(),
+        }
+    }
+}
+
+/// What endpoints get of a list of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedFor {
+    /// The client alone.
+    Client,
+    /// All of it, and the peer's.
+    All,
+}
+
+impl ClientPolicy {
+    /// Whether somebody at this address may open connections. The node itself always may by its
+    /// loopback addresses, which nobody else has.
+    pub(crate) fn may_connect(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.sources.is_empty()
+            || peer.is_loopback()
+            || self.sources.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Whether the connections of a peer begin with a header of the PROXY protocol.
+    pub(crate) fn expects_header(&self, peer: SocketAddr) -> bool {
+        self.use_proxy_protocol && self.trusts(peer.ip())
+    }
+
+    /// Whether what a peer's requests say is believed.
+    pub(crate) fn believes(&self, peer: SocketAddr) -> bool {
+        self.use_forwarded_headers && self.trusts(peer.ip())
+    }
+
+    /// Whether somebody at this address is believed.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted
+            .iter()
+            .any(|network| network.contains(&address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_named_networks_and_the_node_itself_may_connect() {
+        let policy = |sources: &[&str]| {
+            let sources = sources.iter().map(|network| network.parse().unwrap());
+            ClientPolicy {
+                sources: sources.collect(),
+                ..ClientPolicy::default()
+            }
+        };
+        let may = |sources: &[&str], peer: &str| policy(sources).may_connect(peer.parse().unwrap());
+        assert!(may(&[], "192.0.2.1"));
+        let sources = ["192.0.2.0/24", "2001:db8::/32"];
+        for (peer, expected) in [
+            ("192.0.2.1", true),
+            // As a socket of both versions has it.
+            ("::ffff:192.0.2.1", true),
+            ("198.51.100.1", false),
+            ("::ffff:198.51.100.1", false),
+            ("2001:db8::1", true),
+            ("2001:db9::1", false),
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+        ] {
+            assert_eq!(may(&sources, peer), expected, "{peer}");
+        }
+        assert!(!may(&["::/0"], "192.0.2.1"), "IPv6 is not IPv4");
+    }
+}

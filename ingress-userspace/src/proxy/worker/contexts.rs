@@ -1,0 +1,107 @@
+//! The contexts of a worker, made from the lowest floor to the highest.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::proxy::downstream::context::{AcceptContext, ConnectionGauge};
+use crate::proxy::l4::udp::DatagramContext;
+use crate::proxy::observe::access_log::LogBuffer;
+use crate::proxy::observe::context::Observers;
+use crate::proxy::observe::metrics::series::Shelf;
+use crate::proxy::observe::upstream_errors::UpstreamErrorLog;
+use crate::proxy::request::context::WorkerContext;
+use crate::proxy::runtime::context::Runtime;
+use crate::proxy::table::{TableHandle, Tables};
+use crate::proxy::tls::UpstreamTls;
+use crate::proxy::upstream::connect::Dial;
+use crate::proxy::upstream::connection_sharing::Peers;
+use crate::proxy::upstream::context::Upstreams;
+use crate::proxy::upstream::pool::Pool;
+use crate::proxy::upstream::write_batch::Departures;
+use crate::proxy::worker::{WorkerOptions, WorkerReader};
+
+/// The contexts of a worker, one for each floor that has its own.
+pub(crate) struct Contexts {
+    pub(crate) runtime: Rc<Runtime>,
+    pub(crate) observers: Rc<Observers>,
+    pub(crate) tables: Rc<Tables>,
+    pub(crate) upstreams: Rc<Upstreams>,
+    pub(crate) accepting: Rc<AcceptContext>,
+    pub(crate) datagrams: Rc<DatagramContext>,
+}
+
+/// What the upstream side of a worker is made of.
+pub(crate) struct UpstreamParts {
+    pub(crate) peers: Peers,
+    pub(crate) dial: Arc<dyn Dial>,
+}
+
+impl Contexts {
+    /// The contexts of the worker that `reader` reads.
+    ///
+    /// # Errors
+    ///
+    /// An I/O error if the kernel gives no random seed, or if TLS towards endpoints cannot be set up.
+    pub(crate) fn new(
+        reader: &WorkerReader,
+        options: WorkerOptions,
+        table: &TableHandle,
+        UpstreamParts { peers, dial }: UpstreamParts,
+        gauge: Arc<dyn ConnectionGauge>,
+    ) -> io::Result<Self> {
+        let counters = &reader.counters;
+        let runtime = Runtime::new(reader.index, options.timeouts, counters)?;
+        let upstreams = Rc::new(Upstreams {
+            runtime: Rc::clone(&runtime),
+            pool: Pool::new(options.balancing, options.timeouts, counters),
+            peers,
+            dial,
+            tls: UpstreamTls::new().map_err(io::Error::other)?,
+            departures: Departures::default(),
+        });
+        let log = options.access_log;
+        let observers = Rc::new(Observers {
+            runtime: Rc::clone(&runtime),
+            labels: Arc::clone(table.current().labels()),
+            shelf: Shelf::new(Arc::clone(&reader.series), options.request_metrics),
+            log: log.map(|log| LogBuffer::new(log, Arc::clone(counters))),
+            tracer: options.tracer,
+            upstream_errors: UpstreamErrorLog::default(),
+        });
+        let tables = Tables::new(table);
+        let clients = Rc::new(options.clients);
+        let datagrams = Rc::new(DatagramContext {
+            runtime: Rc::clone(&runtime),
+            tables: Rc::clone(&tables),
+            upstreams: Rc::clone(&upstreams),
+            clients: Rc::clone(&clients),
+            limits: options.datagrams,
+        });
+        let worker = Rc::new(WorkerContext {
+            runtime: Rc::clone(&runtime),
+            observers: Rc::clone(&observers),
+            tables: Rc::clone(&tables),
+            upstreams: Rc::clone(&upstreams),
+            clients,
+            limits: options.client_limits,
+        });
+        let accepting = AcceptContext::new(worker, Arc::clone(table.tls()), gauge);
+        Ok(Self {
+            runtime,
+            observers,
+            tables,
+            upstreams,
+            accepting,
+            datagrams,
+        })
+    }
+
+    /// Notes the generation that is served, and lets go of what has left with the last one.
+    pub(crate) fn adopt(&self, generation: u64) {
+        self.runtime.counters.generation.set(generation);
+        self.upstreams.pool.adopt();
+        let labels_left = self.tables.adopt();
+        self.observers.shelf.adopt(labels_left);
+    }
+}
