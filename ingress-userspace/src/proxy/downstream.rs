@@ -2,7 +2,6 @@
 
 pub(crate) mod accept;
 pub(crate) mod admission;
-pub(crate) mod client_body;
 pub(crate) mod context;
 pub(crate) mod driver;
 pub(crate) mod http1;

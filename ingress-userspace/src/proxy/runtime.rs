@@ -2,6 +2,7 @@
 //!
 //! The lowest floor of the proxy: it imports nothing of the others.
 
+pub(crate) mod client_body;
 pub(crate) mod client_policy;
 pub(crate) mod context;
 pub(crate) mod counters;

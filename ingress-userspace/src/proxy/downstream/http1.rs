@@ -24,19 +24,19 @@ use ingress_wire::http1::{
     write_response,
 };
 
-pub(crate) use request_stream::RequestStream;
+pub(crate) use request_stream::Http1Stream;
 
 use self::client_io::{Arrival, ClientIo, HeadScratch};
 use self::replayed::Replayed;
 use self::response_writer::{ResponseWriter, Sending, WriteError};
 use crate::proxy::downstream::accept::serve_http2;
-use crate::proxy::downstream::client_body::Incoming;
 use crate::proxy::downstream::driver::{ConnectionDriver, Next};
 use crate::proxy::downstream::lingering_close;
-use crate::proxy::request::body::ResponseBody;
 use crate::proxy::request::connection::Connection;
 use crate::proxy::request::phases;
 use crate::proxy::request::response::refusal;
+use crate::proxy::request::response_body::ResponseBody;
+use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::monitored::Monitored;
 use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::runtime::stream::{ClientStream, Side};
@@ -217,7 +217,7 @@ fn begin(head: RequestHead, io: &Rc<ClientIo>, connection: &Rc<Connection>) -> S
     let has_body = !body.is_over();
     io.begin_body(body, asks.interim);
     let incoming = if has_body {
-        Incoming::http1(RequestStream::new(io))
+        Incoming::from_stream(Http1Stream::new(io))
     } else {
         Incoming::empty()
     };

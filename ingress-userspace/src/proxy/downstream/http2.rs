@@ -29,9 +29,7 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::{Read, ReadBuf, Write};
 use thiserror::Error;
 
-pub(crate) use body::RequestStream;
 pub(crate) use ingress_wire::http2::Reason;
-pub(crate) use tunnel::Tunnel;
 
 use self::frames::Frames;
 use self::session::Session;

@@ -15,9 +15,8 @@ use hyper::ext::Protocol;
 use ingress_core::ir::{Retries, RetryCause, UpstreamProtocol};
 
 use crate::proxy::observe::metrics::account::Account;
-use crate::proxy::request::body::RequestBody;
 use crate::proxy::request::context::WorkerContext;
-use crate::proxy::request::error::Failure;
+use crate::proxy::request::error::ProxyError;
 use crate::proxy::request::retry::{Again, Miss};
 use crate::proxy::runtime::limits::{REFUSALS_MAX, STALE_MAX};
 use crate::proxy::runtime::monitored::Activity;
@@ -25,9 +24,11 @@ use crate::proxy::runtime::upload::{Progress, Upload};
 use crate::proxy::upstream::connect::{self, Aim};
 use crate::proxy::upstream::connection_sharing;
 use crate::proxy::upstream::endpoint::Load;
+use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::http1::{Fault, SendError, Upstream};
 use crate::proxy::upstream::http2::{Room, is_reset};
 use crate::proxy::upstream::pool::{Backend, Wish};
+use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_source::Carrier;
 use crate::proxy::upstream::response_timeout::Patience;
 
@@ -69,7 +70,7 @@ impl Exchange<'_> {
         load: Load,
         request: Request<RequestBody>,
         patience: &mut Patience,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, ProxyError> {
         // What is rare is boxed: requests are moved, and their futures with them.
         let outcome = if self.protocol.is_multiplexed() {
             Box::pin(self.over_http2(load, request, patience)).await
@@ -134,7 +135,7 @@ impl Exchange<'_> {
                 let carrier = Carrier::own(upstream, load);
                 Ok(Reply { response, carrier })
             }
-            Err(SendError::Unsent(unsent)) => Err(Miss::before(Failure::Unsent, *unsent)),
+            Err(SendError::Unsent(unsent)) => Err(Miss::before(UpstreamError::Unsent, *unsent)),
             Err(SendError::Broken(Fault::Gone)) => {
                 let sent = is_repeatable.then(|| upstream.sent()).flatten();
                 Err(self.gone(&load, sent))
@@ -166,7 +167,7 @@ impl Exchange<'_> {
                     // Boxed, as a connection is for many requests.
                     if let Err(failure) = Box::pin(connect::http2(&self.aim(&load))).await {
                         // Who waits may be of another backend, which still has the endpoint.
-                        if !matches!(failure, Failure::Left) {
+                        if !matches!(failure, UpstreamError::Left) {
                             dialling.fail();
                         }
                         return Err(Miss::before(failure, request));
@@ -174,11 +175,11 @@ impl Exchange<'_> {
                     self.account.connected();
                     continue;
                 }
-                Room::Failed => return Err(Miss::before(Failure::Unreached, request)),
-                Room::Full => return Err(Miss::before(Failure::Full, request)),
+                Room::Failed => return Err(Miss::before(UpstreamError::Unreached, request)),
+                Room::Full => return Err(Miss::before(UpstreamError::Full, request)),
             };
             if self.may_switch && !place.takes_tunnels() {
-                return Err(Failure::NoTunnel.into());
+                return Err(UpstreamError::NoTunnel.into());
             }
             let is_repeatable = self.is_repeatable(&request);
             let copy = self.upload.is_none().then(|| copy(&request));
@@ -218,7 +219,7 @@ impl Exchange<'_> {
             worker.runtime.counters.upstream_replays.increment();
             stale += 1;
             if stale == STALE_MAX {
-                return Err(Miss::before(Failure::Unsent, request));
+                return Err(Miss::before(UpstreamError::Unsent, request));
             }
         }
     }
@@ -273,25 +274,25 @@ impl Exchange<'_> {
         }
     }
 
-    fn broken(&self, fault: Fault) -> Failure {
+    fn broken(&self, fault: Fault) -> ProxyError {
         match self.progress() {
-            Progress::Failed => Failure::BadRequestBody,
-            Progress::TooLarge => Failure::BodyTooLarge,
-            Progress::Streaming | Progress::Done => Failure::Broken(fault),
+            Progress::Failed => ProxyError::BadRequestBody,
+            Progress::TooLarge => ProxyError::BodyTooLarge,
+            Progress::Streaming | Progress::Done => UpstreamError::Broken(fault).into(),
         }
     }
 
     /// Nothing moved for too long. Whose fault that was: `is_clogged` if there was something to
     /// send.
-    fn timed_out(&self, patience: &Patience, is_clogged: bool) -> Failure {
+    fn timed_out(&self, patience: &Patience, is_clogged: bool) -> ProxyError {
         if patience.is_past_deadline() {
-            return Failure::DeadlineExceeded;
+            return ProxyError::DeadlineExceeded;
         }
         match self.progress() {
-            Progress::Streaming if !is_clogged => Failure::RequestTimedOut,
-            Progress::Failed => Failure::BadRequestBody,
-            Progress::TooLarge => Failure::BodyTooLarge,
-            Progress::Streaming | Progress::Done => Failure::ResponseTimedOut,
+            Progress::Streaming if !is_clogged => ProxyError::RequestTimedOut,
+            Progress::Failed => ProxyError::BadRequestBody,
+            Progress::TooLarge => ProxyError::BodyTooLarge,
+            Progress::Streaming | Progress::Done => UpstreamError::ResponseTimedOut.into(),
         }
     }
 

@@ -10,7 +10,6 @@ use http::HeaderValue;
 use crate::proxy::observe::metrics::account::{Account, ClientInfo};
 use crate::proxy::request::client::Client;
 use crate::proxy::request::context::WorkerContext;
-use crate::proxy::request::forwarded::Lines;
 use crate::proxy::request::upgrade::Switched;
 use crate::proxy::runtime::counters::DatapathCounters;
 use crate::proxy::runtime::field::address_value;
@@ -18,6 +17,7 @@ use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::transport::{Datapath, Scheme};
 use crate::proxy::tls::client_auth::Presented;
+use crate::proxy::upstream::forwarded::Lines;
 
 /// A connection from a client.
 pub(crate) struct Connection {

@@ -2,19 +2,17 @@
 //!
 //! A body says in one line what a client may know, and nothing about software or versions.
 
-use std::io;
-
 use http::{HeaderValue, StatusCode};
 use ingress_core::filter::Answer;
 use ingress_core::route::PathError;
 use thiserror::Error;
 
 use crate::proxy::tls::client_auth::Refusal;
-use crate::proxy::upstream::http1::Fault;
+use crate::proxy::upstream::error::{Retry, UpstreamError};
 
 /// Why a request is not answered by an endpoint.
 #[derive(Debug, Error)]
-pub(crate) enum Failure {
+pub(crate) enum ProxyError {
     /// Downstream: the request head is not one that may be forwarded.
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
@@ -54,48 +52,12 @@ pub(crate) enum Failure {
     /// The rule's target cannot be served, as a diagnostic says.
     #[error("route has a target that cannot be served")]
     Unavailable,
-    /// The backend has no ready endpoint.
-    #[error("backend has no endpoint")]
-    NoEndpoint,
-    /// Upstream: it speaks HTTP/2 and its settings allow no tunnel (RFC 8441 §3).
-    #[error("upstream takes no extended CONNECT")]
-    NoTunnel,
-    /// Upstream: as many connections as there may be.
-    #[error("upstream has no room for another request")]
-    Full,
-    /// Upstream: no connection.
-    #[error("upstream connection failed")]
-    Connect(#[source] io::Error),
-    /// Upstream: no connection in time.
-    #[error("upstream connection timed out")]
-    ConnectTimedOut,
-    /// Upstream: no connection by a time by which others have theirs, and there are others.
-    #[error("upstream is slow to connect")]
-    Overtaken,
-    /// Upstream: no connection for another request, which this one has waited for.
-    #[error("upstream could not be connected to")]
-    Unreached,
-    /// Upstream: the endpoint was removed while it was being connected to.
-    #[error("endpoint has left its backend")]
-    Left,
-    /// Upstream: the connection broke before a response head.
-    #[error("upstream connection broke before a response")]
-    Broken(#[source] Fault),
-    /// Upstream: every connection was closed before the request could be sent.
-    #[error("upstream closes connections before they can be used")]
-    Unsent,
-    /// Upstream: it switched protocols without being asked, or to others (RFC 9110 §7.8).
-    #[error("upstream switched to a protocol that it was not asked for")]
-    Switched,
-    /// Upstream: it took a request for a tunnel as an ordinary one.
-    #[error("upstream did not switch protocols")]
-    NotSwitched,
-    /// Upstream: no response head in time.
-    #[error("upstream response timed out")]
-    ResponseTimedOut,
     /// The client, or the Ingress, has said how long the request may take, and that is over.
     #[error("deadline of the request is over")]
     DeadlineExceeded,
+    /// No endpoint has answered it.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
 }
 
 /// Whose fault a failure is.
@@ -135,7 +97,7 @@ pub(crate) enum BadRequest {
     Connect,
 }
 
-impl From<Refusal> for Failure {
+impl From<Refusal> for ProxyError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NobodyTrusted => Self::NobodyTrusted,
@@ -148,7 +110,7 @@ impl From<Refusal> for Failure {
     }
 }
 
-impl Failure {
+impl ProxyError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             // nginx's 495 and 496 are 400 on the wire.
@@ -163,20 +125,9 @@ impl Failure {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoTunnel => StatusCode::NOT_IMPLEMENTED,
-            Self::Unavailable | Self::NoEndpoint | Self::Left | Self::Full => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Connect(_)
-            | Self::Broken(_)
-            | Self::Unreached
-            | Self::Unsent
-            | Self::Switched
-            | Self::NotSwitched => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimedOut
-            | Self::Overtaken
-            | Self::ResponseTimedOut
-            | Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upstream(error) => upstream_status(error),
         }
     }
 
@@ -195,20 +146,28 @@ impl Failure {
             Self::NobodyTrusted | Self::Answered(_) | Self::NoRoute | Self::Unavailable => {
                 Side::Configuration
             }
-            Self::NoEndpoint
-            | Self::NoTunnel
-            | Self::Full
-            | Self::Connect(_)
-            | Self::ConnectTimedOut
-            | Self::Overtaken
-            | Self::Unreached
-            | Self::Left
-            | Self::Broken(_)
-            | Self::Unsent
-            | Self::Switched
-            | Self::NotSwitched
-            | Self::ResponseTimedOut
-            | Self::DeadlineExceeded => Side::Upstream,
+            Self::Upstream(_) | Self::DeadlineExceeded => Side::Upstream,
+        }
+    }
+
+    /// What it says about another attempt.
+    pub(crate) fn retry(&self) -> Retry {
+        match self {
+            Self::Upstream(error) => error.retry(),
+            Self::BadRequest(_)
+            | Self::BadRequestBody
+            | Self::BodyTooLarge
+            | Self::RequestTimedOut
+            | Self::NoCertificate
+            | Self::BadCertificate
+            | Self::OtherClient
+            | Self::ErrorPage(_)
+            | Self::Misdirected
+            | Self::NobodyTrusted
+            | Self::Answered(_)
+            | Self::NoRoute
+            | Self::Unavailable
+            | Self::DeadlineExceeded => Retry::default(),
         }
     }
 
@@ -242,19 +201,44 @@ impl Failure {
             Self::BodyTooLarge => "413 request body is too large\n",
             Self::RequestTimedOut => "408 request timeout\n",
             Self::NoRoute => "404 no route for this host and path\n",
-            Self::NoTunnel => "501 the endpoint takes no tunnels over HTTP/2\n",
-            Self::Unavailable | Self::NoEndpoint | Self::Left => "503 no endpoint is ready\n",
-            Self::Full => "503 too many requests for this backend\n",
-            Self::Connect(_)
-            | Self::Broken(_)
-            | Self::Unreached
-            | Self::Unsent
-            | Self::Switched
-            | Self::NotSwitched => "502 bad gateway\n",
-            Self::ConnectTimedOut | Self::Overtaken | Self::ResponseTimedOut => {
-                "504 gateway timeout\n"
-            }
+            Self::Unavailable => "503 no endpoint is ready\n",
+            Self::Upstream(error) => upstream_text(error),
             Self::DeadlineExceeded => "504 deadline exceeded\n",
         }
+    }
+}
+
+fn upstream_status(error: &UpstreamError) -> StatusCode {
+    match error {
+        UpstreamError::NoTunnel => StatusCode::NOT_IMPLEMENTED,
+        UpstreamError::NoEndpoint | UpstreamError::Left | UpstreamError::Full => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        UpstreamError::Connect(_)
+        | UpstreamError::Broken(_)
+        | UpstreamError::Unreached
+        | UpstreamError::Unsent
+        | UpstreamError::Switched
+        | UpstreamError::NotSwitched => StatusCode::BAD_GATEWAY,
+        UpstreamError::ConnectTimedOut
+        | UpstreamError::Overtaken
+        | UpstreamError::ResponseTimedOut => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+fn upstream_text(error: &UpstreamError) -> &'static str {
+    match error {
+        UpstreamError::NoTunnel => "501 the endpoint takes no tunnels over HTTP/2\n",
+        UpstreamError::NoEndpoint | UpstreamError::Left => "503 no endpoint is ready\n",
+        UpstreamError::Full => "503 too many requests for this backend\n",
+        UpstreamError::Connect(_)
+        | UpstreamError::Broken(_)
+        | UpstreamError::Unreached
+        | UpstreamError::Unsent
+        | UpstreamError::Switched
+        | UpstreamError::NotSwitched => "502 bad gateway\n",
+        UpstreamError::ConnectTimedOut
+        | UpstreamError::Overtaken
+        | UpstreamError::ResponseTimedOut => "504 gateway timeout\n",
     }
 }

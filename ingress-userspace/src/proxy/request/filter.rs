@@ -13,7 +13,7 @@ use ingress_wire::http1::RawTarget;
 
 use crate::proxy::request::client::Client;
 use crate::proxy::request::connection::Connection;
-use crate::proxy::request::error::{BadRequest, Failure};
+use crate::proxy::request::error::{BadRequest, ProxyError};
 use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::runtime::transport::Scheme;
 
@@ -57,12 +57,12 @@ pub(crate) struct Filtered {
 ///
 /// # Errors
 ///
-/// [`Failure::Answered`] where a filter answers the request itself.
+/// [`ProxyError::Answered`] where a filter answers the request itself.
 pub(crate) fn on_request(
     filters: &[Filter],
     target: &Uri,
     input: FilterInput<'_>,
-) -> Result<Filtered, Failure> {
+) -> Result<Filtered, ProxyError> {
     let FilterInput {
         connection,
         client,
@@ -90,7 +90,7 @@ pub(crate) fn on_request(
             filtered.host = host;
             Ok(filtered)
         }
-        Decision::Respond(answer) => Err(Failure::Answered(Box::new(answer))),
+        Decision::Respond(answer) => Err(ProxyError::Answered(Box::new(answer))),
     }
 }
 

@@ -17,13 +17,13 @@ use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::client::{Client, forwarded_element, forwarded_list};
 use crate::proxy::request::connection::Connection;
 use crate::proxy::request::error::BadRequest;
-use crate::proxy::request::forwarded::Lines;
 use crate::proxy::runtime::field::{
     FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO,
     X_FORWARDED_SCHEME, X_ORIGINAL_FORWARDED_FOR, X_ORIGINAL_FORWARDED_HOST, X_REAL_IP,
     X_REQUEST_ID, X_SCHEME, is_authority, lines_in_one, remove_connection_fields, scheme_value,
 };
 use crate::proxy::tls::client_auth;
+use crate::proxy::upstream::forwarded::Lines;
 
 /// The authority that a request is for, to route by. Empty if an HTTP/1.0 client named none, or
 /// an HTTP/1.1 client an empty one.

@@ -2,7 +2,7 @@
 //!
 //! route → authorize → filter the request → pick an endpoint → prepare the head → send (attempts,
 //! retries) → filter the response → record. Each phase is a file; every way in which one can fail is
-//! a [`Failure`], which becomes an answer of our own in one place.
+//! a [`ProxyError`], which becomes an answer of our own in one place.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -11,24 +11,25 @@ use http::header::SET_COOKIE;
 use http::{HeaderValue, Request, Response, StatusCode, Version, request, response};
 use ingress_core::ir::{Retries, RouteTimeouts};
 
-use crate::proxy::downstream::client_body::Incoming;
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::attempt::{Exchange, Reply};
-use crate::proxy::request::body::{RequestBody, ResponseBody};
 use crate::proxy::request::client::Client;
 use crate::proxy::request::connection::{Connection, InFlight};
-use crate::proxy::request::error::{Failure, Side};
+use crate::proxy::request::error::{ProxyError, Side};
 use crate::proxy::request::filter::{self, FilterInput, Filtered, ResponseFilters};
 use crate::proxy::request::prepare::Prepare;
 use crate::proxy::request::response::Dialect;
+use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::request::retry::Again;
 use crate::proxy::request::route::{RouteDecision, Routed};
 use crate::proxy::request::upgrade::Upgrade;
 use crate::proxy::request::{client, grpc_timeout, head, outcome, pick, response as answer, route};
+use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::tls::client_auth::{self, Judgement};
 use crate::proxy::upstream::affinity::Session;
 use crate::proxy::upstream::pool::Backend;
+use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_source::Carrier;
 use crate::proxy::upstream::response_timeout::Patience;
 use crate::proxy::upstream::timeouts::Waits;
@@ -70,7 +71,7 @@ pub(crate) async fn respond(
                 tracing::debug!(error = &failure as &dyn std::error::Error, "request failed");
             }
             // A client that sends one malformed request is not trusted with a second.
-            is_last |= is_http1 && matches!(failure, Failure::BadRequest(_));
+            is_last |= is_http1 && matches!(failure, ProxyError::BadRequest(_));
             answer::failure(&failure, dialect, in_flight)
         }
     };
@@ -143,7 +144,7 @@ struct Phases<'a> {
 }
 
 impl Phases<'_> {
-    async fn run(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+    async fn run(&self, request: Request<Incoming>) -> Result<Answer, ProxyError> {
         let deadline = grpc_timeout::of(&request, self.connection.worker.runtime.timers.now());
         let (mut head, mut incoming) = request.into_parts();
         let entered = self.enter(&mut head, &mut incoming)?;
@@ -155,7 +156,7 @@ impl Phases<'_> {
         &self,
         head: &mut request::Parts,
         incoming: &mut Incoming,
-    ) -> Result<Entered, Failure> {
+    ) -> Result<Entered, ProxyError> {
         let (connection, client) = (self.connection, self.client);
         let RouteDecision {
             authority,
@@ -186,8 +187,8 @@ impl Phases<'_> {
         }
         let backend = match destination {
             Routed::Backend(backend) => backend,
-            Routed::Respond(answer) => return Err(Failure::Answered(Box::new(answer))),
-            Routed::Unavailable => return Err(Failure::Unavailable),
+            Routed::Respond(answer) => return Err(ProxyError::Answered(Box::new(answer))),
+            Routed::Unavailable => return Err(ProxyError::Unavailable),
         };
         filtered.apply(head, incoming.original_mut())?;
         Ok(Entered {
@@ -207,7 +208,7 @@ impl Phases<'_> {
         mut head: request::Parts,
         mut incoming: Incoming,
         deadline: Option<Instant>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, ProxyError> {
         let Self {
             connection,
             client,

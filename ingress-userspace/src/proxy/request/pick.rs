@@ -7,9 +7,9 @@ use ingress_core::ir::Balance;
 
 use crate::proxy::request::client::Client;
 use crate::proxy::request::context::WorkerContext;
-use crate::proxy::request::error::Failure;
 use crate::proxy::upstream::affinity::Session;
 use crate::proxy::upstream::endpoint::Load;
+use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::hash_key;
 use crate::proxy::upstream::pool::{Backend, Pick, Wish};
 
@@ -34,13 +34,13 @@ pub(crate) fn hint(
 ///
 /// # Errors
 ///
-/// [`Failure::NoEndpoint`] for a backend without endpoints, [`Failure::Full`] where as many requests
+/// [`UpstreamError::NoEndpoint`] for a backend without endpoints, [`UpstreamError::Full`] where as many requests
 /// wait as may.
 pub(crate) async fn pick(
     worker: &WorkerContext,
     backend: &Rc<Backend>,
     wish: Wish,
-) -> Result<Load, Failure> {
+) -> Result<Load, UpstreamError> {
     let now = worker.runtime.timers.now();
     match worker
         .upstreams
@@ -49,15 +49,19 @@ pub(crate) async fn pick(
     {
         Pick::Endpoint(load) => Ok(load),
         Pick::Full => Box::pin(wait(worker, backend, wish)).await,
-        Pick::Nobody => Err(Failure::NoEndpoint),
+        Pick::Nobody => Err(UpstreamError::NoEndpoint),
     }
 }
 
-async fn wait(worker: &WorkerContext, backend: &Rc<Backend>, wish: Wish) -> Result<Load, Failure> {
+async fn wait(
+    worker: &WorkerContext,
+    backend: &Rc<Backend>,
+    wish: Wish,
+) -> Result<Load, UpstreamError> {
     worker.runtime.counters.upstream_queued.increment();
     let waiting = worker.upstreams.pool.wait(backend, wish, &worker.runtime);
     waiting.await.inspect_err(|failure| {
-        if matches!(failure, Failure::Full) {
+        if matches!(failure, UpstreamError::Full) {
             worker.runtime.counters.upstream_rejections.increment();
         }
     })

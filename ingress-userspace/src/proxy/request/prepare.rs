@@ -6,15 +6,15 @@ use http::header::HOST;
 use http::{HeaderValue, Method, request};
 use ingress_core::ir::UpstreamProtocol;
 
-use crate::proxy::downstream::http2::Tunnel;
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::client::Client;
 use crate::proxy::request::connection::Connection;
-use crate::proxy::request::error::{BadRequest, Failure};
-use crate::proxy::request::forwarded::Lines;
+use crate::proxy::request::error::{BadRequest, ProxyError};
 use crate::proxy::request::head::{self, Rewritten};
 use crate::proxy::request::upgrade::Upgrade;
+use crate::proxy::runtime::stream::ClientTunnel;
 use crate::proxy::tls::client_auth::Judgement;
+use crate::proxy::upstream::forwarded::Lines;
 
 /// A request, apart from its head.
 pub(crate) struct Prepare<'a> {
@@ -34,14 +34,14 @@ impl Prepare<'_> {
     ///
     /// # Errors
     ///
-    /// [`Failure::BadRequest`] for a CONNECT that asks for no protocol, and for a host that HTTP/2
+    /// [`ProxyError::BadRequest`] for a CONNECT that asks for no protocol, and for a host that HTTP/2
     /// cannot carry.
     pub(crate) fn run(
         self,
         head: &mut request::Parts,
         protocol: UpstreamProtocol,
-        tunnel: Option<Tunnel>,
-    ) -> Result<(Option<Upgrade>, Option<Lines>), Failure> {
+        tunnel: Option<Box<dyn ClientTunnel>>,
+    ) -> Result<(Option<Upgrade>, Option<Lines>), ProxyError> {
         let mut upgrade = None;
         if head.method == Method::CONNECT {
             let nonce = self.connection.worker.runtime.nonce();

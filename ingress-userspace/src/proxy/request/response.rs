@@ -5,9 +5,9 @@ use http::header::{
 };
 use http::{Method, Request, Response, StatusCode, Version, response};
 
-use crate::proxy::request::body::ResponseBody;
 use crate::proxy::request::connection::InFlight;
-use crate::proxy::request::error::Failure;
+use crate::proxy::request::error::ProxyError;
+use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::runtime::field::remove_connection_fields;
 
 /// Rewrites a head that came from an endpoint to the one for a client.
@@ -26,7 +26,7 @@ pub(crate) fn rewrite(head: &mut response::Parts) {
 
 /// The answer to a request that no endpoint answers.
 pub(crate) fn failure(
-    failure: &Failure,
+    failure: &ProxyError,
     dialect: Dialect,
     in_flight: InFlight,
 ) -> Response<ResponseBody> {
@@ -67,11 +67,11 @@ pub(crate) fn close<B>(response: &mut Response<B>) {
 
 /// A response that is all trailers, as gRPC over HTTP/2 has them: its clients look at
 /// `grpc-status` and take any other HTTP status than 200 for a proxy that knows no gRPC.
-fn grpc_failure(failure: &Failure, in_flight: InFlight) -> Response<ResponseBody> {
+fn grpc_failure(failure: &ProxyError, in_flight: InFlight) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::text("", in_flight));
     // As gRPC clients themselves read HTTP statuses (grpc `doc/http-grpc-status-mapping.md`).
     let status = match failure.status() {
-        _ if matches!(failure, Failure::DeadlineExceeded) => "4",
+        _ if matches!(failure, ProxyError::DeadlineExceeded) => "4",
         StatusCode::BAD_REQUEST => "13",
         StatusCode::FORBIDDEN | StatusCode::FOUND => "7",
         StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => "12",

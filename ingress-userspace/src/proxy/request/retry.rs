@@ -14,19 +14,19 @@ use http_body::Body as _;
 use ingress_core::ir::{Retries, RetryAfter, RetryCause};
 
 use crate::proxy::request::attempt::{Exchange, Reply, copy};
-use crate::proxy::request::body::RequestBody;
-use crate::proxy::request::error::Failure;
+use crate::proxy::request::error::ProxyError;
 use crate::proxy::request::outcome;
-use crate::proxy::request::replay::Kept;
 use crate::proxy::runtime::limits::{REFUSALS_MAX, TRIES_MAX};
 use crate::proxy::upstream::endpoint::Load;
-use crate::proxy::upstream::http1::Fault;
+use crate::proxy::upstream::error::RetryCost;
 use crate::proxy::upstream::pool::Pick;
+use crate::proxy::upstream::replay::Kept;
+use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_timeout::Patience;
 
 /// Why an endpoint gave no answer, and the request if nothing has come of it.
 pub(crate) struct Miss {
-    failure: Failure,
+    failure: ProxyError,
     unsent: Option<Box<Request<RequestBody>>>,
 }
 
@@ -38,10 +38,10 @@ pub(crate) struct Again {
     kept: Option<Rc<Kept>>,
 }
 
-impl From<Failure> for Miss {
-    fn from(failure: Failure) -> Self {
+impl<E: Into<ProxyError>> From<E> for Miss {
+    fn from(failure: E) -> Self {
         Self {
-            failure,
+            failure: failure.into(),
             unsent: None,
         }
     }
@@ -49,9 +49,9 @@ impl From<Failure> for Miss {
 
 impl Miss {
     /// Nothing of the request has had an effect that asking again would have once more.
-    pub(crate) fn before(failure: Failure, request: Request<RequestBody>) -> Self {
+    pub(crate) fn before(failure: impl Into<ProxyError>, request: Request<RequestBody>) -> Self {
         Self {
-            failure,
+            failure: failure.into(),
             unsent: Some(Box::new(request)),
         }
     }
@@ -84,10 +84,10 @@ impl Again {
     }
 
     /// Whether the request goes on after this.
-    fn is_after(&self, ended: &Result<Reply, Failure>) -> bool {
+    fn is_after(&self, ended: &Result<Reply, ProxyError>) -> bool {
         let cause = match ended {
             Ok(reply) => RetryCause::of_status(reply.response.status().as_u16()),
-            Err(failure) => cause(failure),
+            Err(failure) => failure.retry().cause,
         };
         cause.is_some_and(|cause| self.after.has(cause))
     }
@@ -105,29 +105,13 @@ impl Again {
     }
 }
 
-fn cause(failure: &Failure) -> Option<RetryCause> {
-    if matches!(failure, Failure::ResponseTimedOut) {
-        return Some(RetryCause::Timeout);
-    }
-    let Failure::Broken(fault) = failure else {
-        return None;
-    };
-    match fault {
-        Fault::RequestBody => None,
-        Fault::Head(_) => Some(RetryCause::InvalidHeader),
-        Fault::Broken(_) | Fault::Closed | Fault::Gone | Fault::Body(_) | Fault::Http2(_) => {
-            Some(RetryCause::Error)
-        }
-    }
-}
-
 impl Exchange<'_> {
     /// Sends a request to other endpoints if the first one has failed it.
     pub(crate) async fn elsewhere(
         &mut self,
         mut outcome: Result<Reply, Miss>,
         patience: &mut Patience,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, ProxyError> {
         let mut address = self.first;
         let mut counted = 0;
         for _ in 0..REFUSALS_MAX {
@@ -135,23 +119,19 @@ impl Exchange<'_> {
             let Some(request) = request else {
                 return ended;
             };
-            // Who refuses a connection has cost next to nothing: when most pods of a backend end
-            // at once, the one that stays has to be found.
-            let is_unheard = matches!(
-                ended,
-                Err(Failure::Overtaken | Failure::Unreached | Failure::Broken(Fault::Gone))
-            );
-            let is_free = is_unheard || matches!(ended, Err(Failure::Connect(_) | Failure::Left));
-            counted += usize::from(!is_free || self.retries.tries_max.is_some());
-            // One that has gone has failed nobody, and may be there again.
-            let has_left = matches!(ended, Err(Failure::Left));
-            if !has_left {
+            let cost = match &ended {
+                Ok(_) => RetryCost::Try,
+                Err(failure) => failure.retry().cost,
+            };
+            counted += usize::from(cost == RetryCost::Try || self.retries.tries_max.is_some());
+            // One that has left has failed nobody, and may be there again.
+            if cost != RetryCost::Left {
                 self.tried.push(address);
             }
             if !self.may_go_on(counted) {
                 return ended;
             }
-            let Some(next) = self.next(!has_left && !is_unheard) else {
+            let Some(next) = self.next(cost) else {
                 return ended;
             };
             self.dismiss(ended);
@@ -172,7 +152,7 @@ impl Exchange<'_> {
     fn weigh(
         &self,
         outcome: Result<Reply, Miss>,
-    ) -> (Result<Reply, Failure>, Option<Request<RequestBody>>) {
+    ) -> (Result<Reply, ProxyError>, Option<Request<RequestBody>>) {
         let (ended, unsent) = match outcome {
             Ok(reply) => (Ok(reply), None),
             Err(Miss { failure, unsent }) => (Err(failure), unsent),
@@ -206,7 +186,7 @@ impl Exchange<'_> {
     }
 
     /// An endpoint that was not tried, if the backend has one and can take one more try.
-    fn next(&self, is_charged: bool) -> Option<Load> {
+    fn next(&self, cost: RetryCost) -> Option<Load> {
         let (worker, tried) = (self.worker, &self.tried);
         let now = worker.runtime.timers.now();
         let pool = &worker.upstreams.pool;
@@ -219,12 +199,13 @@ impl Exchange<'_> {
         ) else {
             return None;
         };
+        let is_charged = matches!(cost, RetryCost::Try | RetryCost::Budget);
         let is_other = !tried.contains(&next.address) && next.protocol == self.protocol;
         (is_other && (!is_charged || self.backend.may_retry(now))).then_some(next)
     }
 
     /// Draws conclusions from an answer that the client does not get.
-    fn dismiss(&self, ended: Result<Reply, Failure>) {
+    fn dismiss(&self, ended: Result<Reply, ProxyError>) {
         let Ok(Reply {
             response,
             mut carrier,

@@ -10,11 +10,11 @@ use ingress_core::filter::Answer;
 use ingress_core::ir::{Conditions, Filter, Retries, RouteTimeouts};
 use ingress_core::route::normalise;
 
-use crate::proxy::downstream::client_body::Incoming;
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::connection::Connection;
-use crate::proxy::request::error::{BadRequest, Failure};
+use crate::proxy::request::error::{BadRequest, ProxyError};
 use crate::proxy::request::head;
+use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::table::slot::{Destination, RouteAction};
 use crate::proxy::tls::client_auth::Policy;
@@ -48,15 +48,15 @@ pub(crate) enum Routed {
 ///
 /// # Errors
 ///
-/// [`Failure::BadRequest`] for a host or path that two readers could take differently,
-/// [`Failure::NoRoute`] where no rule matches, [`Failure::BodyTooLarge`] for a body that says of
+/// [`ProxyError::BadRequest`] for a host or path that two readers could take differently,
+/// [`ProxyError::NoRoute`] where no rule matches, [`ProxyError::BodyTooLarge`] for a body that says of
 /// itself that it is.
 pub(crate) fn route<'a>(
     connection: &Connection,
     head: &'a request::Parts,
     incoming: &'a Incoming,
     account: &Account,
-) -> Result<RouteDecision<'a>, Failure> {
+) -> Result<RouteDecision<'a>, ProxyError> {
     let worker = &connection.worker;
     let authority = head::authority(head)?;
     let original = incoming.original();
@@ -68,7 +68,7 @@ pub(crate) fn route<'a>(
         .load()
         .routes()
         .find_recent(&mut recent, authority, &path, meets)
-        .ok_or(Failure::NoRoute)?;
+        .ok_or(ProxyError::NoRoute)?;
     let RouteAction {
         destination,
         client_auth,
@@ -114,7 +114,7 @@ fn body_bytes_max(
     connection: &Connection,
     configured: Option<u64>,
     incoming: &Incoming,
-) -> Result<u64, Failure> {
+) -> Result<u64, ProxyError> {
     if incoming.is_end_stream() {
         return Ok(u64::MAX);
     }
@@ -124,7 +124,7 @@ fn body_bytes_max(
         max => max,
     };
     if incoming.size_hint().lower() > max {
-        return Err(Failure::BodyTooLarge);
+        return Err(ProxyError::BodyTooLarge);
     }
     Ok(max)
 }

@@ -21,14 +21,14 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use ingress_wire::websocket::{self, Accept};
 
-use crate::proxy::downstream::http2::Tunnel;
 use crate::proxy::l4::tunnel;
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::connection::Connection;
-use crate::proxy::request::error::Failure;
+use crate::proxy::request::error::ProxyError;
 use crate::proxy::request::response::rewrite;
 use crate::proxy::runtime::executor::LocalExecutor;
-use crate::proxy::runtime::stream::{Joined, Side, UpstreamStream};
+use crate::proxy::runtime::stream::{ClientTunnel, Joined, Side, UpstreamStream};
+use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::response_source::Carrier;
 
 /// What a client asks to switch to.
@@ -49,7 +49,7 @@ enum Asked {
     },
     /// By an extended CONNECT: with 200, after which the stream is the tunnel.
     Http2 {
-        tunnel: Tunnel,
+        tunnel: Box<dyn ClientTunnel>,
         /// What the endpoint has to prove, for a WebSocket.
         accept: Option<Accept>,
     },
@@ -82,7 +82,7 @@ impl Upgrade {
     /// (RFC 8441 §5). `None` if it is a CONNECT of another kind.
     pub(crate) fn of_connect(
         head: &mut request::Parts,
-        tunnel: Tunnel,
+        tunnel: Box<dyn ClientTunnel>,
         random: [u8; 16],
     ) -> Option<Self> {
         let protocol = head.extensions.remove::<Protocol>()?;
@@ -128,13 +128,18 @@ impl Upgrade {
     }
 
     /// What an endpoint has agreed to by this status, if it was asked for anything.
-    pub(crate) fn agreed(asked: Option<Self>, status: StatusCode) -> Result<Option<Self>, Failure> {
+    pub(crate) fn agreed(
+        asked: Option<Self>,
+        status: StatusCode,
+    ) -> Result<Option<Self>, ProxyError> {
         let has_switched = status == StatusCode::SWITCHING_PROTOCOLS;
         match asked {
             Some(upgrade) if upgrade.by_connect && status == StatusCode::OK => Ok(Some(upgrade)),
             Some(upgrade) if !upgrade.by_connect && has_switched => Ok(Some(upgrade)),
-            _ if has_switched => Err(Failure::Switched),
-            Some(upgrade) if !upgrade.may_be_refused_with(status) => Err(Failure::NotSwitched),
+            _ if has_switched => Err(UpstreamError::Switched.into()),
+            Some(upgrade) if !upgrade.may_be_refused_with(status) => {
+                Err(UpstreamError::NotSwitched.into())
+            }
             Some(_) | None => Ok(None),
         }
     }
@@ -147,7 +152,7 @@ impl Upgrade {
         connection: &Rc<Connection>,
         account: &Account,
         limit: Duration,
-    ) -> Result<response::Parts, Failure> {
+    ) -> Result<response::Parts, ProxyError> {
         let (mut head, ()) = agreed.into_parts();
         let chosen = if self.by_connect {
             Some(self.protocols.clone())
@@ -155,8 +160,8 @@ impl Upgrade {
             let chosen = head.headers.remove(UPGRADE);
             chosen.filter(|chosen| self.offers(chosen))
         };
-        let chosen = chosen.ok_or(Failure::Switched)?;
-        let endpoint = FarEnd::of(carrier, &mut head).ok_or(Failure::Switched)?;
+        let chosen = chosen.ok_or(UpstreamError::Switched)?;
+        let endpoint = FarEnd::of(carrier, &mut head).ok_or(UpstreamError::Switched)?;
         rewrite(&mut head);
         let account = account.clone();
         match self.asked {
@@ -178,7 +183,7 @@ impl Upgrade {
             Asked::Http2 { tunnel, accept } => {
                 let proof = head.headers.remove(SEC_WEBSOCKET_ACCEPT);
                 if accept.is_some_and(|accept| !accept.is_met_by(proof.as_ref())) {
-                    return Err(Failure::Switched);
+                    return Err(UpstreamError::Switched.into());
                 }
                 head.status = StatusCode::OK;
                 let switched = Switched {
@@ -189,7 +194,8 @@ impl Upgrade {
                 let connection = Rc::clone(connection);
                 let executor = LocalExecutor::new(&connection.worker.runtime.counters);
                 executor.execute(async move {
-                    if tunnel.begun().await.is_ok() {
+                    let begun = std::future::poll_fn(|cx| tunnel.poll_begun(cx));
+                    if begun.await.is_ok() {
                         switched.carry(Side::new(tunnel), &connection).await;
                     }
                 });

@@ -59,6 +59,18 @@ impl<S: Stream> Joined for S {
     }
 }
 
+/// A stream of a client that is to leave HTTP.
+pub(crate) trait ClientTunnel: Joined {
+    /// Whether the client knows that the stream has left HTTP; an error if it ended before.
+    fn poll_begun(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Joined for Box<dyn ClientTunnel> {
+    fn plain(&self) -> Option<&TcpStream> {
+        (**self).plain()
+    }
+}
+
 /// A stream among others of HTTP/2.
 impl Joined for TokioIo<Upgraded> {
     fn plain(&self) -> Option<&TcpStream> {

@@ -12,11 +12,11 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::proxy::request::error::Failure;
 use crate::proxy::runtime::limits::{PROBE_INTERVAL, PROBED_AFTER, PROBES, SLOW_CONNECT};
 use crate::proxy::runtime::stream::UpstreamStream;
 use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::endpoint::Endpoint;
+use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::http1::Upstream;
 use crate::proxy::upstream::pool::Backend;
 
@@ -58,7 +58,7 @@ pub(crate) struct Aim<'a> {
 }
 
 /// Opens a connection to an endpoint for one request at a time.
-pub(crate) async fn http1(aim: &Aim<'_>) -> Result<Box<Upstream>, Failure> {
+pub(crate) async fn http1(aim: &Aim<'_>) -> Result<Box<Upstream>, UpstreamError> {
     let opening = async {
         let stream = aim.open().await?;
         Ok(Upstream::new(stream, &aim.upstreams.runtime.timers))
@@ -67,45 +67,48 @@ pub(crate) async fn http1(aim: &Aim<'_>) -> Result<Box<Upstream>, Failure> {
 }
 
 /// Opens a connection to an endpoint for several requests at a time, which is kept there.
-pub(crate) async fn http2(aim: &Aim<'_>) -> Result<(), Failure> {
+pub(crate) async fn http2(aim: &Aim<'_>) -> Result<(), UpstreamError> {
     let opening = async {
         let stream = aim.open().await?;
         let adopting = aim
             .endpoint
             .multiplexed
             .adopt(stream, &aim.upstreams.runtime);
-        adopting.await.map_err(Failure::Connect)
+        adopting.await.map_err(UpstreamError::Connect)
     };
     aim.judge(opening).await
 }
 
 /// Opens a connection to an endpoint that is carried as it is.
-pub(crate) async fn tcp(aim: &Aim<'_>) -> Result<TcpStream, Failure> {
+pub(crate) async fn tcp(aim: &Aim<'_>) -> Result<TcpStream, UpstreamError> {
     aim.judge(aim.connect()).await
 }
 
 impl Aim<'_> {
     /// TCP, and TLS if the protocol asks for it.
-    async fn open(&self) -> Result<UpstreamStream, Failure> {
+    async fn open(&self) -> Result<UpstreamStream, UpstreamError> {
         let stream = self.connect().await?;
         let Endpoint {
             address, protocol, ..
         } = *self.endpoint;
         let tls = &self.upstreams.tls;
         let opening = tls.connect(stream, protocol, address);
-        opening.await.map_err(Failure::Connect)
+        opening.await.map_err(UpstreamError::Connect)
     }
 
-    async fn connect(&self) -> Result<TcpStream, Failure> {
+    async fn connect(&self) -> Result<TcpStream, UpstreamError> {
         let (upstreams, address) = (self.upstreams, self.endpoint.address);
-        let socket = upstreams.dial.socket(address).map_err(Failure::Connect)?;
+        let socket = upstreams
+            .dial
+            .socket(address)
+            .map_err(UpstreamError::Connect)?;
         // Without it nobody learns of an endpoint that has gone while its answer was awaited.
         let probing = TcpKeepalive::new()
             .with_time(PROBED_AFTER)
             .with_interval(PROBE_INTERVAL)
             .with_retries(PROBES);
         let probed = socket.set_tcp_keepalive(&probing);
-        probed.map_err(Failure::Connect)?;
+        probed.map_err(UpstreamError::Connect)?;
         let mut connecting = pin!(TcpSocket::from_std_stream(socket.into()).connect(address));
         loop {
             let connected = upstreams
@@ -113,8 +116,8 @@ impl Aim<'_> {
                 .timers
                 .timeout(SLOW_CONNECT, connecting.as_mut());
             match connected.await {
-                Some(connected) => return connected.map_err(Failure::Connect),
-                None if self.has_other() => return Err(Failure::Overtaken),
+                Some(connected) => return connected.map_err(UpstreamError::Connect),
+                None if self.has_other() => return Err(UpstreamError::Overtaken),
                 None => {}
             }
         }
@@ -136,8 +139,8 @@ impl Aim<'_> {
     /// endpoint is none that the backend would choose any more.
     async fn judge<T>(
         &self,
-        opening: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+        opening: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, UpstreamError> {
         let Self {
             upstreams,
             backend,
@@ -149,7 +152,7 @@ impl Aim<'_> {
             tokio::select! {
                 biased;
                 opened = opening => opened,
-                () = backend.wait_until(|| backend.avoids(endpoint.address)) => Err(Failure::Left),
+                () = backend.wait_until(|| backend.avoids(endpoint.address)) => Err(UpstreamError::Left),
             }
         };
         let outcome = upstreams
@@ -164,12 +167,12 @@ impl Aim<'_> {
                 endpoint.succeed();
                 return Ok(opened);
             }
-            Some(Err(Failure::Left)) => {
+            Some(Err(UpstreamError::Left)) => {
                 counters.upstream_connects_abandoned.increment();
-                return Err(Failure::Left);
+                return Err(UpstreamError::Left);
             }
             Some(Err(failure)) => failure,
-            None => Failure::ConnectTimedOut,
+            None => UpstreamError::ConnectTimedOut,
         };
         counters.upstream_connect_failures.increment();
         if endpoint.fail(upstreams.runtime.timers.now()) {

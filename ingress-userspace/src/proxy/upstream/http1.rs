@@ -30,7 +30,6 @@ use thiserror::Error;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::proxy::request::body::RequestBody;
 use crate::proxy::runtime::limits::BULK_BYTES_MIN;
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::original_head::OriginalHead;
@@ -40,6 +39,7 @@ use crate::proxy::runtime::splice::Chunk;
 use crate::proxy::runtime::stream::{Side, Stream as _, UpstreamStream};
 use crate::proxy::runtime::timer::Timers;
 use crate::proxy::upstream::liveness::{self, Patient};
+use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_timeout::{Patience, Wait};
 use send::{SendFault, Sender};
 

@@ -20,7 +20,6 @@ use hyper::client::conn::http2;
 use hyper::rt::Executor as _;
 use tokio::sync::{Notify, oneshot};
 
-use crate::proxy::request::body::RequestBody;
 use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::executor::LocalExecutor;
 use crate::proxy::runtime::limits::{
@@ -32,6 +31,7 @@ use crate::proxy::runtime::stream::{Stream as _, UpstreamStream};
 use crate::proxy::runtime::timer::Timers;
 use crate::proxy::upstream::http1::{Fault, SendError};
 use crate::proxy::upstream::liveness::{self, Patient};
+use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_timeout::{Patience, Wait};
 use crate::proxy::upstream::settings_wait::{Announced, Announcement};
 

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::proxy::request::error::Failure;
 use crate::proxy::runtime::context::Runtime;
 use crate::proxy::upstream::endpoint::Load;
+use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::pool::{Backend, Pick, Pool, Wish};
 
 /// Who waits for one backend, in the order in which they came.
@@ -150,9 +150,9 @@ impl Pool {
         backend: &Rc<Backend>,
         wish: Wish,
         runtime: &Runtime,
-    ) -> Result<Load, Failure> {
+    ) -> Result<Load, UpstreamError> {
         let mine = backend.queue.join(wish, self.balancing().pending_max);
-        let mine = mine.ok_or(Failure::Full)?;
+        let mine = mine.ok_or(UpstreamError::Full)?;
         let queues = self.queues();
         queues.join(backend);
         let _leave = Leave { queues, backend };
@@ -160,7 +160,9 @@ impl Pool {
         queues.room.tell();
         let limit = self.balancing().pending_time;
         let served = runtime.timers.timeout(limit, mine).await;
-        served.ok_or(Failure::Full)?.or(Err(Failure::NoEndpoint))
+        served
+            .ok_or(UpstreamError::Full)?
+            .or(Err(UpstreamError::NoEndpoint))
     }
 
     /// Serves those who wait, for as long as the worker lives.

@@ -8,12 +8,12 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use ingress_wire::http1::Spelling;
 
-use crate::proxy::request::body::BodyError;
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::splice::Chunk;
 use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::endpoint::{Endpoint, Load};
+use crate::proxy::upstream::error::BodyError;
 use crate::proxy::upstream::http1::{Fault, Upstream};
 use crate::proxy::upstream::http2::Place;
 use crate::proxy::upstream::response_timeout::Patience;
@@ -165,7 +165,6 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
-    use crate::proxy::request::body::RequestBody;
     use crate::proxy::runtime::counters::Counters;
     use crate::proxy::runtime::limits::Timeouts;
     use crate::proxy::runtime::original_head::OriginalHead;
@@ -173,6 +172,7 @@ mod tests {
     use crate::proxy::runtime::stream::UpstreamStream;
     use crate::proxy::runtime::timer::Timers;
     use crate::proxy::upstream::queue::Room;
+    use crate::proxy::upstream::request_body::RequestBody;
     use crate::proxy::upstream::timeouts::Waits;
 
     const PATIENCE: Duration = Duration::from_millis(100);

@@ -21,9 +21,9 @@ use ingress_wire::http1::{
 use ingress_wire::limits::FIELDS_MAX;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
-use crate::proxy::downstream::client_body::IncomingError;
 use crate::proxy::request::connection::Connection;
 use crate::proxy::request::context::WorkerContext;
+use crate::proxy::runtime::client_body::IncomingError;
 use crate::proxy::runtime::fairness::Turn;
 use crate::proxy::runtime::limits::{BULK_BYTES_MIN, TUNNEL_READ_BYTES_MAX};
 use crate::proxy::runtime::monitored::Activity;

@@ -12,9 +12,10 @@ use ingress_wire::http1::{Framing, LAST_CHUNK, write_chunk_size, write_trailers}
 use thiserror::Error;
 
 use super::client_io::ClientIo;
-use crate::proxy::request::body::{BodyError, ResponseBody};
+use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::runtime::pipe::Pipe;
 use crate::proxy::runtime::splice::Chunk;
+use crate::proxy::upstream::error::BodyError;
 
 /// What is to be written.
 #[derive(Default)]

@@ -7,13 +7,13 @@ use hyper::rt::Executor as _;
 use ingress_wire::hpack::DecodeError;
 use ingress_wire::http2::frame::{END_HEADERS, END_STREAM, FrameHead, PRIORITY, Reason};
 
-use super::body::RequestStream;
+use super::body::Http2Stream;
 use super::data::unpadded;
 use super::frames::{Frames, depends_on_itself};
 use super::head::Fields;
 use super::respond::Answering;
 use super::stream::Stream;
-use crate::proxy::downstream::client_body::Incoming;
+use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::executor::LocalExecutor;
 use crate::proxy::runtime::limits::{HTTP2_CONTINUATIONS_MAX, HTTP2_STREAM_BYTES_MAX};
 use crate::proxy::runtime::original_head::OriginalHead;
@@ -115,7 +115,7 @@ impl Frames {
                     let incoming = if beginning.is_complete && !beginning.is_connect {
                         Incoming::empty()
                     } else {
-                        Incoming::http2(RequestStream::new(&stream, session))
+                        Incoming::from_stream(Http2Stream::new(&stream, session))
                     };
                     incoming.with_original(OriginalHead::of(raw_target, None))
                 });

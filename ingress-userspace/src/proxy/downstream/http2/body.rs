@@ -1,26 +1,26 @@
 //! The body of a request that came over HTTP/2, for whoever sends it on.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use ingress_wire::http2::frame::Reason;
+use http_body::Frame;
 
 use super::session::Session;
 use super::stream::{Part, Stream};
 use super::tunnel::Tunnel;
+use crate::proxy::runtime::client_body::{IncomingError, RequestStream};
+use crate::proxy::runtime::stream::ClientTunnel;
 
 /// A request body. Dropping it tells the connection that nobody reads the rest.
-pub(crate) struct RequestStream {
+pub(crate) struct Http2Stream {
     stream: Rc<Stream>,
     session: Rc<Session>,
     /// Whether a tunnel reads it in its place.
     is_taken: bool,
 }
 
-impl RequestStream {
+impl Http2Stream {
     pub(crate) fn new(stream: &Rc<Stream>, session: &Rc<Session>) -> Self {
         Self {
             stream: Rc::clone(stream),
@@ -28,23 +28,13 @@ impl RequestStream {
             is_taken: false,
         }
     }
-
-    /// Both directions of a stream that an extended CONNECT asks for.
-    pub(crate) fn into_tunnel(mut self) -> Option<Tunnel> {
-        self.is_taken = self.stream.is_connect;
-        self.is_taken
-            .then(|| Tunnel::new(&self.stream, &self.session))
-    }
 }
 
-impl Body for RequestStream {
-    type Data = Bytes;
-    type Error = Reason;
-
+impl RequestStream for Http2Stream {
     fn poll_frame(
-        self: Pin<&mut Self>,
+        &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Reason>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, IncomingError>>> {
         let part = self.stream.poll_part(cx);
         if part.is_pending() {
             self.session.tell_to_go_on(&self.stream);
@@ -59,17 +49,24 @@ impl Body for RequestStream {
         })
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.stream.is_body_over()
     }
 
-    fn size_hint(&self) -> SizeHint {
-        let left = self.stream.length_left();
-        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    fn left(&self) -> Option<u64> {
+        self.stream.length_left()
+    }
+
+    fn into_tunnel(mut self: Box<Self>) -> Option<Box<dyn ClientTunnel>> {
+        self.is_taken = self.stream.is_connect;
+        let tunnel = self
+            .is_taken
+            .then(|| Tunnel::new(&self.stream, &self.session));
+        tunnel.map(|tunnel| Box::new(tunnel) as Box<dyn ClientTunnel>)
     }
 }
 
-impl Drop for RequestStream {
+impl Drop for Http2Stream {
     fn drop(&mut self) {
         if !self.is_taken {
             let unread = self.stream.abandon();

@@ -17,13 +17,14 @@ use ingress_wire::http2::frame::Reason;
 
 use super::session::Session;
 use super::stream::Stream;
-use crate::proxy::downstream::client_body::Incoming;
-use crate::proxy::request::body::{BodyError, ResponseBody};
 use crate::proxy::request::connection::Connection;
 use crate::proxy::request::context::WorkerContext;
 use crate::proxy::request::phases;
+use crate::proxy::request::response_body::ResponseBody;
+use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::splice::Chunk;
 use crate::proxy::runtime::timer::Alarm;
+use crate::proxy::upstream::error::BodyError;
 
 /// A stream that is being answered. One that is dropped before it was is reset: its task has ended
 /// by a panic.

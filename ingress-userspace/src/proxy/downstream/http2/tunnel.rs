@@ -1,6 +1,5 @@
 //! A stream that has left HTTP (RFC 8441 §4): bytes in DATA frames, both ways.
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::session::Session;
 use super::stream::{Part, Stream};
-use crate::proxy::runtime::stream::Joined;
+use crate::proxy::runtime::stream::{ClientTunnel, Joined};
 
 /// A stream as a connection. Dropping it ends what of it has not ended.
 pub(crate) struct Tunnel {
@@ -31,10 +30,11 @@ impl Tunnel {
             unread: Bytes::new(),
         }
     }
+}
 
-    /// Waits until the client knows that the stream is one.
-    pub(crate) async fn begun(&self) -> Result<(), Reason> {
-        poll_fn(|cx| self.stream.poll_tunnel(cx)).await
+impl ClientTunnel for Tunnel {
+    fn poll_begun(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_tunnel(cx).map_err(broken)
     }
 }
 

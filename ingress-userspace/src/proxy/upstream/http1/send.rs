@@ -11,11 +11,11 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame};
 use ingress_wire::http1::{Framing, LAST_CHUNK, write_chunk_size, write_trailers};
 
-use crate::proxy::request::body::RequestBody;
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::pipe::Pipe;
 use crate::proxy::runtime::splice::poll_send_more;
 use crate::proxy::runtime::stream::Joined;
+use crate::proxy::upstream::request_body::RequestBody;
 
 /// What is being sent.
 #[derive(Default)]

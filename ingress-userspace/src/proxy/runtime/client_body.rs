@@ -8,25 +8,45 @@ use bytes::Bytes;
 use http::Method;
 use http_body::{Body, Frame, SizeHint};
 use ingress_wire::http1::BodyError;
+use ingress_wire::http2::frame::Reason;
 use thiserror::Error;
 
-use crate::proxy::downstream::http1::RequestStream as Http1Stream;
-use crate::proxy::downstream::http2::{Reason, RequestStream as Http2Stream, Tunnel};
 use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::runtime::pipe::Pipe;
+use crate::proxy::runtime::stream::ClientTunnel;
 
 /// The body of a request from a client, and what of its head a `Request` does not hold.
 pub(crate) struct Incoming {
-    source: Source,
+    /// `None`: there is no body.
+    source: Option<Box<dyn RequestStream>>,
     original: OriginalHead,
     /// Whether an HTTP/1 request has an `Upgrade` field.
     asks_upgrade: bool,
 }
 
-enum Source {
-    Nothing,
-    Http1(Http1Stream),
-    Http2(Http2Stream),
+/// What a request body comes over: a connection of its own, or a stream among others.
+pub(crate) trait RequestStream {
+    /// The next piece of it, or its trailer fields; `None` is its end.
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, IncomingError>>>;
+
+    /// Whether all of it was read.
+    fn is_over(&self) -> bool;
+
+    /// How many bytes are still to come, if that is known.
+    fn left(&self) -> Option<u64>;
+
+    /// Moves what has come of a large body into a pipe; `None` where it has to be read.
+    fn poll_splice(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Pipe, IncomingError>>> {
+        Poll::Ready(None)
+    }
+
+    /// Both directions of the stream, if its request is an extended CONNECT.
+    fn into_tunnel(self: Box<Self>) -> Option<Box<dyn ClientTunnel>> {
+        None
+    }
 }
 
 /// Why a body breaks off.
@@ -53,20 +73,15 @@ impl From<Reason> for IncomingError {
 impl Incoming {
     /// No body.
     pub(crate) fn empty() -> Self {
-        Self::new(Source::Nothing)
+        Self::new(None)
     }
 
-    /// The body of an HTTP/1 request.
-    pub(crate) fn http1(stream: Http1Stream) -> Self {
-        Self::new(Source::Http1(stream))
+    /// The body that comes over `stream`.
+    pub(crate) fn from_stream(stream: impl RequestStream + 'static) -> Self {
+        Self::new(Some(Box::new(stream)))
     }
 
-    /// The body of an HTTP/2 request.
-    pub(crate) fn http2(stream: Http2Stream) -> Self {
-        Self::new(Source::Http2(stream))
-    }
-
-    fn new(source: Source) -> Self {
+    fn new(source: Option<Box<dyn RequestStream>>) -> Self {
         Self {
             source,
             original: OriginalHead::default(),
@@ -102,14 +117,11 @@ impl Incoming {
     }
 
     /// Both directions of the stream of an extended CONNECT; nothing is left of the body then.
-    pub(crate) fn take_tunnel(&mut self, method: &Method) -> Option<Tunnel> {
+    pub(crate) fn take_tunnel(&mut self, method: &Method) -> Option<Box<dyn ClientTunnel>> {
         if *method != Method::CONNECT {
             return None;
         }
-        match std::mem::replace(&mut self.source, Source::Nothing) {
-            Source::Http2(stream) => stream.into_tunnel(),
-            Source::Nothing | Source::Http1(_) => None,
-        }
+        self.source.take()?.into_tunnel()
     }
 
     /// Moves what has come of a large body into a pipe; `None` where it has to be read.
@@ -118,8 +130,8 @@ impl Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Pipe, IncomingError>>> {
         match &mut self.source {
-            Source::Http1(stream) => stream.poll_splice(cx),
-            Source::Nothing | Source::Http2(_) => Poll::Ready(None),
+            Some(stream) => stream.poll_splice(cx),
+            None => Poll::Ready(None),
         }
     }
 }
@@ -134,32 +146,23 @@ impl Body for Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, IncomingError>>> {
         match &mut self.get_mut().source {
-            Source::Nothing => Poll::Ready(None),
-            Source::Http1(body) => body.poll_frame(cx),
-            Source::Http2(body) => {
-                let poll = Pin::new(body).poll_frame(cx);
-                poll.map_err(IncomingError::from)
-            }
+            Some(stream) => stream.poll_frame(cx),
+            None => Poll::Ready(None),
         }
     }
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Nothing => true,
-            Source::Http1(body) => body.is_over(),
-            Source::Http2(body) => body.is_end_stream(),
-        }
+        self.source.as_ref().is_none_or(|stream| stream.is_over())
     }
 
     #[inline]
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Nothing => SizeHint::with_exact(0),
-            Source::Http1(body) => body
+            Some(stream) => stream
                 .left()
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
-            Source::Http2(body) => body.size_hint(),
+            None => SizeHint::with_exact(0),
         }
     }
 }
