@@ -12,14 +12,16 @@
 pub mod check;
 mod decode;
 mod encode;
+mod error;
 mod field;
 mod huffman;
 mod reader;
 mod static_table;
 mod table;
 
-pub use decode::{DecodeError, Decoder};
+pub use decode::Decoder;
 pub use encode::{encode_field, encode_no_table, encode_status};
+pub use error::DecodeError;
 pub use field::{Field, Pseudo};
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 
 use http::HeaderValue;
 
-use super::decode::{DecodeError, Decoder};
+use super::decode::Decoder;
 use super::encode::encode_field;
+use super::error::DecodeError;
 use super::field::Field;
 
 /// What a decoder is to keep.

@@ -5,7 +5,7 @@
 //! bits is found by its length: what clients send is mostly of shorter ones, which a table of half
 //! a kibibyte has.
 
-use super::decode::DecodeError;
+use super::error::DecodeError;
 
 /// Decodes `coded` into the beginning of `room`, which grows to what any string of this length may
 /// need: no symbol has less than five bits.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is read is within the block, and no integer is beyond 32 bits.
 
-use super::decode::DecodeError;
+use super::error::DecodeError;
 use super::huffman;
 
 /// What is left of a block.

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::check::{Bounds, check, decoded, table};
-use super::decode::DecodeError;
+use super::error::DecodeError;
 use super::{Decoder, Field, Pseudo, encode_field, encode_no_table, encode_status};
 
 /// Bytes of hexadecimal digits, as RFC 7541 Appendix C has them.
