@@ -37,6 +37,7 @@ mod external;
 mod headers;
 mod host;
 mod memo;
+mod memos;
 mod regex;
 mod slices;
 mod stream;
@@ -51,7 +52,7 @@ use crate::ir::{BackendKey, Config, HostPattern, ObjectRef, Rule, TcpService, Ud
 use crate::object::Ingress;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
-use memo::Memo;
+use memos::Memos;
 use slices::Last;
 use stream::Services;
 
@@ -156,13 +157,13 @@ pub struct Translation {
 
 /// Reads a snapshot.
 pub fn translate(snapshot: &Snapshot, options: &Options) -> Translation {
-    translate_with(snapshot, options, &mut Memo::default())
+    translate_with(snapshot, options, &mut Memos::default())
 }
 
 /// Reads one snapshot after another, and what has not changed from one to the next only once.
 pub struct Translator {
     options: Options,
-    memo: Memo,
+    memos: Memos,
     last: Option<Last>,
 }
 
@@ -171,7 +172,7 @@ impl Translator {
     pub fn new(options: Options) -> Self {
         Self {
             options,
-            memo: Memo::default(),
+            memos: Memos::default(),
             last: None,
         }
     }
@@ -179,9 +180,10 @@ impl Translator {
     /// What [`translate`] gives.
     pub fn translate(&mut self, snapshot: &Snapshot) -> Translation {
         let last = self.last.take();
-        let followed = last.and_then(|last| slices::follow(&last, snapshot, &mut self.memo));
+        let followed =
+            last.and_then(|last| slices::follow(&last, snapshot, &mut self.memos.backends));
         let translation =
-            followed.unwrap_or_else(|| translate_with(snapshot, &self.options, &mut self.memo));
+            followed.unwrap_or_else(|| translate_with(snapshot, &self.options, &mut self.memos));
         self.last = Some(Last {
             snapshot: snapshot.clone(),
             translation: translation.clone(),
@@ -190,10 +192,10 @@ impl Translator {
     }
 }
 
-fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Translation {
-    memo.begin(snapshot.ingresses.len());
+fn translate_with(snapshot: &Snapshot, options: &Options, memos: &mut Memos) -> Translation {
+    memos.begin(snapshot.ingresses.len());
     let mut diagnostics = Vec::new();
-    let (ours, claims) = read_claims(snapshot, options, memo, &mut diagnostics);
+    let (ours, claims) = read_claims(snapshot, options, memos, &mut diagnostics);
     diagnostics.extend(
         claims
             .iter()
@@ -217,11 +219,18 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
     let backend::Resolution {
         backends,
         external_names,
-    } = backend::resolve(snapshot, options, &winners, memo, &mut diagnostics);
-    let certificates = certificate::resolve(snapshot, &claims, memo, &mut diagnostics);
+    } = backend::resolve(
+        snapshot,
+        options,
+        &winners,
+        &mut memos.backends,
+        &mut diagnostics,
+    );
+    let certificates =
+        certificate::resolve(snapshot, &claims, &mut memos.certificates, &mut diagnostics);
     let client_auth = client_auth::resolve(snapshot, &claims, &owners, &mut diagnostics);
 
-    memo.end();
+    memos.end();
     diagnostics.sort_unstable();
     diagnostics.dedup();
     for (host, ingress) in &client_auth.closed {
@@ -260,7 +269,7 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memo: &mut Memo) -> Tr
 fn read_claims(
     snapshot: &Snapshot,
     options: &Options,
-    memo: &mut Memo,
+    memos: &mut Memos,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> (Vec<Arc<Ingress>>, Vec<Arc<claim::Claims>>) {
     let classes = class::Classes::new(&snapshot.ingress_classes, options, diagnostics);
@@ -284,7 +293,7 @@ fn read_claims(
     let ignored = &options.ignored_annotations;
     let claims: Vec<_> = ours
         .iter()
-        .map(|(ingress, class)| memo.claims(ingress, settings.of(*class), ignored))
+        .map(|(ingress, class)| memos.claims(ingress, settings.of(*class), ignored))
         .collect();
     let claims = headers::resolve(claims, snapshot, diagnostics);
     let ours = ours.into_iter().map(|(ingress, _)| Arc::clone(ingress));
@@ -306,8 +315,8 @@ pub struct Claimed {
 
 /// Everything that our Ingresses ask for, oldest Ingress first.
 pub fn claimed(snapshot: &Snapshot, options: &Options) -> Vec<Claimed> {
-    let memo = &mut Memo::default();
-    let (_, claims) = read_claims(snapshot, options, memo, &mut Vec::new());
+    let memos = &mut Memos::default();
+    let (_, claims) = read_claims(snapshot, options, memos, &mut Vec::new());
     let mut all = Vec::new();
     for one in &claims {
         all.extend(one.rules.iter().map(|claim| Claimed {

@@ -13,7 +13,7 @@ use super::Options;
 use super::conflict::{BackendUse, Place, Winners};
 use super::endpoint::{self, Chosen};
 use super::external::{self, External};
-use super::memo::{Memo, Sources};
+use super::memo::Memo;
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{Backend, BackendKey, ObjectRef, ServicePort, UpstreamProtocol};
 use crate::object::{EndpointSlice, PortRef, Service, ServicePort as PortObject};
@@ -25,13 +25,42 @@ pub(super) struct Resolution {
     pub(super) external_names: BTreeSet<Arc<str>>,
 }
 
+/// Backends of pods that earlier translations have resolved.
+pub(super) type BackendMemo = Memo<Arc<BackendKey>, Sources, Arc<Resolved>>;
+
+/// Everything that a backend of pods is made from.
+pub(super) struct Sources {
+    pub(super) service: Arc<Service>,
+    pub(super) slices: Box<[Arc<EndpointSlice>]>,
+    /// The zone whose hints are honoured.
+    pub(super) zone: Option<Box<str>>,
+}
+
+impl Sources {
+    fn are(
+        &self,
+        service: &Arc<Service>,
+        slices: &[&Arc<EndpointSlice>],
+        zone: Option<&str>,
+    ) -> bool {
+        Arc::ptr_eq(&self.service, service)
+            && self.zone.as_deref() == zone
+            && self.slices.len() == slices.len()
+            && self
+                .slices
+                .iter()
+                .zip(slices)
+                .all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+}
+
 /// Resolves every backend that a served rule names; each backend once, each mention of a broken
 /// one reported.
 pub(super) fn resolve(
     snapshot: &Snapshot,
     options: &Options,
     winners: &Winners<'_>,
-    memo: &mut Memo,
+    memo: &mut BackendMemo,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Resolution {
     let index = Index::new(snapshot, options, winners);
@@ -177,7 +206,7 @@ impl<'a> Index<'a> {
     fn resolve(
         &self,
         key: &Arc<BackendKey>,
-        memo: &mut Memo,
+        memo: &mut BackendMemo,
         external_names: &mut BTreeSet<Arc<str>>,
     ) -> Arc<Resolved> {
         let empty = || Backend::without_endpoints(key);
@@ -199,8 +228,9 @@ impl<'a> Index<'a> {
             };
         }
         let slices = self.slices.get(&name).map_or(&[][..], Vec::as_slice);
-        if let Some(known) = memo.backend(key, service, slices, self.zone) {
-            return known;
+        let is_same = |sources: &mut Sources| sources.are(service, slices, self.zone);
+        if let Some(known) = memo.get(&**key, is_same) {
+            return Arc::clone(known);
         }
         let slices: Box<[_]> = slices.iter().copied().cloned().collect();
         let resolved = Arc::new(of_pods(empty(), service, &slices, self.zone));
@@ -209,7 +239,7 @@ impl<'a> Index<'a> {
             slices,
             zone: self.zone.map(Into::into),
         };
-        memo.keep_backend(key, sources, Arc::clone(&resolved));
+        memo.keep(Arc::clone(key), sources, Arc::clone(&resolved));
         resolved
     }
 }

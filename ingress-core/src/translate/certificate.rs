@@ -19,11 +19,29 @@ use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{Certificate, HostPattern, ObjectRef};
 use crate::snapshot::Snapshot;
 
+/// Certificates that earlier translations have read, by the address of their Secret, which is kept
+/// so that no other can have it.
+pub(super) type CertificateMemo = Memo<usize, Arc<Secret>, Result<Arc<Certificate>, Problem>>;
+
+/// The certificate in a Secret.
+fn certificate(
+    secret: &Arc<Secret>,
+    memo: &mut CertificateMemo,
+) -> Result<Arc<Certificate>, Problem> {
+    let address = Arc::as_ptr(secret) as usize;
+    if let Some(known) = memo.get(&address, |_| true) {
+        return known.clone();
+    }
+    let certificate = read_secret(secret).map(Arc::new);
+    memo.keep(address, Arc::clone(secret), certificate.clone());
+    certificate
+}
+
 /// Resolves every TLS section, given oldest Ingress first.
 pub(super) fn resolve(
     snapshot: &Snapshot,
     claims: &[Arc<Claims>],
-    memo: &mut Memo,
+    memo: &mut CertificateMemo,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> BTreeMap<HostPattern, Arc<Certificate>> {
     let secrets: HashMap<_, _> = (snapshot.secrets.iter())
@@ -41,7 +59,7 @@ pub(super) fn resolve(
         for claim in &claims.certificates {
             let key = (&*claims.ingress.namespace, &*claim.secret);
             let certificate = read.entry(key).or_insert_with(|| match secrets.get(&key) {
-                Some(secret) => memo.certificate(secret),
+                Some(secret) => certificate(secret, memo),
                 None => Err((Reason::SecretNotFound, "does not exist".to_owned())),
             });
             match certificate {

@@ -7,168 +7,107 @@
 //!
 //! Architecture invariant: a memo changes how long a translation takes and nothing else.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::borrow::Borrow;
+use std::hash::Hash;
 
 use hashbrown::HashMap;
-use k8s_openapi::api::core::v1::Secret;
 
-use super::backend::Resolved;
-use super::certificate::{self, Problem};
-use super::claim::{self, Claims};
-use crate::annotation::Settings;
-use crate::ir::{BackendKey, Certificate};
-use crate::object::{EndpointSlice, Ingress, Service};
-
-/// Results of earlier rounds.
-#[derive(Default)]
-pub(super) struct Memo {
+/// The results `R` of one step in earlier rounds, by key, with the sources `S` that each was made
+/// from.
+pub(super) struct Memo<K, S, R> {
     round: u64,
-    /// By address: the object is kept, so that no other can have it.
-    claims: HashMap<usize, KnownClaims>,
-    certificates: HashMap<usize, KnownCertificate>,
-    backends: HashMap<Arc<BackendKey>, KnownBackend>,
+    known: HashMap<K, Known<S, R>>,
 }
 
-struct KnownCertificate {
-    _secret: Arc<Secret>,
-    certificate: Result<Arc<Certificate>, Problem>,
+struct Known<S, R> {
+    sources: S,
+    result: R,
     round: u64,
 }
 
-struct KnownClaims {
-    _ingress: Arc<Ingress>,
-    class: Arc<Settings>,
-    claims: Arc<Claims>,
-    round: u64,
-}
-
-struct KnownBackend {
-    sources: Sources,
-    resolved: Arc<Resolved>,
-    round: u64,
-}
-
-/// Everything that a backend of pods is made from.
-pub(super) struct Sources {
-    pub(super) service: Arc<Service>,
-    pub(super) slices: Box<[Arc<EndpointSlice>]>,
-    /// The zone whose hints are honoured.
-    pub(super) zone: Option<Box<str>>,
-}
-
-impl Sources {
-    fn are(
-        &self,
-        service: &Arc<Service>,
-        slices: &[&Arc<EndpointSlice>],
-        zone: Option<&str>,
-    ) -> bool {
-        Arc::ptr_eq(&self.service, service)
-            && self.zone.as_deref() == zone
-            && self.slices.len() == slices.len()
-            && self
-                .slices
-                .iter()
-                .zip(slices)
-                .all(|(a, b)| Arc::ptr_eq(a, b))
+impl<K, S, R> Default for Memo<K, S, R> {
+    fn default() -> Self {
+        Self {
+            round: 0,
+            known: HashMap::new(),
+        }
     }
 }
 
-impl Memo {
-    /// Begins a translation of so many Ingresses at most.
-    pub(super) fn begin(&mut self, ingresses: usize) {
+impl<K: Eq + Hash, S, R> Memo<K, S, R> {
+    /// Begins a round that asks for at most `expected` results.
+    pub(super) fn begin(&mut self, expected: usize) {
         self.round += 1;
         // A table that grows by doubling leaves as much behind as it holds.
-        let missing = ingresses.saturating_sub(self.claims.len());
-        self.claims.reserve(missing);
+        let missing = expected.saturating_sub(self.known.len());
+        self.known.reserve(missing);
     }
 
     /// Ends it: what it did not ask for is forgotten.
     pub(super) fn end(&mut self) {
         let round = self.round;
-        self.claims.retain(|_, known| known.round == round);
-        self.certificates.retain(|_, known| known.round == round);
-        self.backends.retain(|_, known| known.round == round);
+        self.known.retain(|_, known| known.round == round);
     }
 
-    /// What an Ingress of a class with these settings claims.
-    pub(super) fn claims(
-        &mut self,
-        ingress: &Arc<Ingress>,
-        class: &Arc<Settings>,
-        ignored: &BTreeSet<String>,
-    ) -> Arc<Claims> {
-        let address = Arc::as_ptr(ingress) as usize;
-        if let Some(known) = self.claims.get_mut(&address)
-            && (Arc::ptr_eq(&known.class, class) || known.class == *class)
-        {
-            known.round = self.round;
-            known.class = Arc::clone(class);
-            return Arc::clone(&known.claims);
-        }
-        let claims = Arc::new(claim::read(ingress, class, ignored));
-        let known = KnownClaims {
-            _ingress: Arc::clone(ingress),
-            class: Arc::clone(class),
-            claims: Arc::clone(&claims),
-            round: self.round,
-        };
-        self.claims.insert(address, known);
-        claims
-    }
-
-    /// The certificate in a Secret.
-    pub(super) fn certificate(
-        &mut self,
-        secret: &Arc<Secret>,
-    ) -> Result<Arc<Certificate>, Problem> {
-        let round = self.round;
-        let address = Arc::as_ptr(secret) as usize;
-        let known = self.certificates.entry(address);
-        let known = known.or_insert_with(|| KnownCertificate {
-            _secret: Arc::clone(secret),
-            certificate: certificate::read_secret(secret).map(Arc::new),
-            round,
-        });
-        known.round = round;
-        known.certificate.clone()
-    }
-
-    /// What is known of a backend that is made from exactly these objects.
-    pub(super) fn backend(
-        &mut self,
-        key: &BackendKey,
-        service: &Arc<Service>,
-        slices: &[&Arc<EndpointSlice>],
-        zone: Option<&str>,
-    ) -> Option<Arc<Resolved>> {
-        let known = self.backends.get_mut(key)?;
-        if !known.sources.are(service, slices, zone) {
+    /// The result for a key, if it was made from the same sources. Sources that are equal and not
+    /// the same may be replaced by `is_same`.
+    pub(super) fn get<Q>(&mut self, key: &Q, is_same: impl FnOnce(&mut S) -> bool) -> Option<&R>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let known = self.known.get_mut(key)?;
+        if !is_same(&mut known.sources) {
             return None;
         }
         known.round = self.round;
-        Some(Arc::clone(&known.resolved))
+        Some(&known.result)
     }
 
-    /// What a backend was made from last, and what came of it.
-    pub(super) fn backend_of_pods(&self, key: &BackendKey) -> Option<(&Sources, &Resolved)> {
-        let known = self.backends.get(key)?;
-        Some((&known.sources, &known.resolved))
+    /// What a result was made from last, and the result.
+    pub(super) fn last<Q>(&self, key: &Q) -> Option<(&S, &R)>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let known = self.known.get(key)?;
+        Some((&known.sources, &known.result))
     }
 
-    /// Keeps what was found out about a backend.
-    pub(super) fn keep_backend(
-        &mut self,
-        key: &Arc<BackendKey>,
-        sources: Sources,
-        resolved: Arc<Resolved>,
-    ) {
-        let known = KnownBackend {
+    /// Keeps a result.
+    pub(super) fn keep(&mut self, key: K, sources: S, result: R) {
+        let known = Known {
             sources,
-            resolved,
+            result,
             round: self.round,
         };
-        self.backends.insert(Arc::clone(key), known);
+        self.known.insert(key, known);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_kept_while_each_round_asks_for_it() {
+        let mut memo = Memo::default();
+        memo.begin(1);
+        memo.keep("key", 1, "result");
+        memo.end();
+        memo.begin(1);
+        assert_eq!(memo.get("key", |sources| *sources == 1), Some(&"result"));
+        memo.end();
+        memo.begin(1);
+        memo.end();
+        assert_eq!(memo.last("key"), None, "the last round did not ask");
+    }
+
+    #[test]
+    fn a_result_of_other_sources_is_not_given() {
+        let mut memo = Memo::default();
+        memo.keep("key", 1, "result");
+        assert_eq!(memo.get("key", |sources| *sources == 2), None);
+        assert_eq!(memo.last("key"), Some((&1, &"result")));
     }
 }

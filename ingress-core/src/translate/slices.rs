@@ -10,8 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::Translation;
-use super::backend::{self, Resolved};
-use super::memo::{Memo, Sources};
+use super::backend::{self, BackendMemo, Resolved, Sources};
 use crate::ir::{Backend, BackendKey, BackendPolicy, ServicePort};
 use crate::list::{Difference, List};
 use crate::object::EndpointSlice;
@@ -25,7 +24,11 @@ pub(super) struct Last {
 }
 
 /// What `snapshot` means, if the short way leads there from the last one.
-pub(super) fn follow(last: &Last, snapshot: &Snapshot, memo: &mut Memo) -> Option<Translation> {
+pub(super) fn follow(
+    last: &Last,
+    snapshot: &Snapshot,
+    memo: &mut BackendMemo,
+) -> Option<Translation> {
     if !differ_in_slices_alone(&last.snapshot, snapshot) {
         return None;
     }
@@ -35,7 +38,7 @@ pub(super) fn follow(last: &Last, snapshot: &Snapshot, memo: &mut Memo) -> Optio
     for ((namespace, service), new) in &changes.by_service {
         for key in keys_of(backends, namespace, service) {
             // One that does not exist or has an external name is not made from slices.
-            let Some((sources, before)) = memo.backend_of_pods(&key) else {
+            let Some((sources, before)) = memo.last(&*key) else {
                 continue;
             };
             let staying = sources
@@ -60,7 +63,7 @@ pub(super) fn follow(last: &Last, snapshot: &Snapshot, memo: &mut Memo) -> Optio
                 slices,
                 zone: sources.zone.clone(),
             };
-            memo.keep_backend(&key, sources, Arc::new(after));
+            memo.keep(Arc::clone(&key), sources, Arc::new(after));
         }
     }
     Some(translation)
