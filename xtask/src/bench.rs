@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{assets, build, peers, pgo, setup, shell};
+use crate::{assets, compile, peers, pgo, setup, shell};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -59,11 +59,11 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     setup::install_packages(&[("wrk", "wrk"), ("h2load", "nghttp2-client")])?;
     let by_profile = matches!(flags.suite, Suite::Proxy) && !flags.no_pgo;
     let sluice = if by_profile {
-        pgo::sluice(build::Rig::Fast, build::Debug::Lines)?
+        pgo::sluice(compile::Rig::Fast, compile::Debug::Lines)?
     } else {
-        build::sluice()?
+        compile::sluice()?
     };
-    let rig = build::rig(build::Rig::Fast)?;
+    let rig = compile::rig(compile::Rig::Fast)?;
     let mut bench = Command::new(rig.join("sluice-bench"));
     bench.current_dir(shell::root());
     match flags.suite {

@@ -11,8 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::build::{self, Debug};
-use crate::pgo::Trainer;
+use crate::compile::{self, Debug};
 use crate::shell::{output, say, step};
 
 /// What the linker has to leave in the binary for BOLT.
@@ -46,13 +45,14 @@ impl Bolt {
     }
 
     /// Lays `built` out by what of it runs in the exercise: `sluice` in `directory`, once it has
-    /// gone through the exercise too. `strip` does not understand the result, so it comes before.
+    /// gone through the exercise too. `exercise` has a daemon do its usual work, under a title and with
+    /// a place for its notes. `strip` does not understand the result, so it comes before.
     pub(crate) fn lay_out(
         &self,
         built: &Path,
         debug: Debug,
         directory: &Path,
-        trainer: &Trainer,
+        exercise: impl Fn(&str, &Path, &Path) -> Result<()>,
     ) -> Result<()> {
         let notes = directory.join("notes");
         let _ = fs::remove_dir_all(directory);
@@ -60,7 +60,7 @@ impl Bolt {
         let old = directory.join("old");
         fs::copy(built, &old)?;
         if debug == Debug::Stripped {
-            build::strip(&old)?;
+            compile::strip(&old)?;
         }
 
         let instrumented = directory.join("instrumented");
@@ -69,7 +69,7 @@ impl Bolt {
         let prefix = notes.join("of");
         instrument.arg(format!("-instrumentation-file={}", prefix.display()));
         logged("instrument what was built", &mut instrument, directory)?;
-        trainer.run("note what of it runs", &instrumented, &notes)?;
+        exercise("note what of it runs", &instrumented, &notes)?;
 
         let merged = directory.join("sluice.fdata");
         let mut merge = Command::new(&self.merge);
@@ -80,7 +80,7 @@ impl Bolt {
         let mut lay_out = self.on(&old, &new);
         lay_out.arg(format!("-data={}", merged.display())).args(HOW);
         logged("lay it out by them", &mut lay_out, directory)?;
-        trainer.run("exercise the result", &new, &notes)?;
+        exercise("exercise the result", &new, &notes)?;
 
         fs::rename(new, directory.join("sluice"))?;
         Ok(())

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::{assets, build, setup, shell};
+use crate::{assets, compile, setup, shell};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -46,7 +46,7 @@ fn command() -> Result<Command> {
     }
     setup::run(setup::Scope::Rig)?;
     let programs = assets::ensure()?;
-    let built = build::sluice_and_rig(build::Rig::Dev)?;
+    let built = compile::sluice_and_rig(compile::Rig::Dev)?;
     let mut cluster = Command::new(built.join("sluice-cluster"));
     cluster
         .current_dir(shell::root())

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::{build, cluster, setup, shell};
+use crate::{cluster, compile, setup, shell};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -30,7 +30,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         return cluster::demo(flags.keep);
     }
     setup::run(setup::Scope::Rig)?;
-    let programs = build::sluice_and_rig(build::Rig::Fast)?;
+    let programs = compile::sluice_and_rig(compile::Rig::Fast)?;
     let mut demo = Command::new(programs.join("sluice-demo"));
     demo.current_dir(shell::root());
     demo.arg("--sluice")

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::shell::{cargo, output, root, say, step};
-use crate::{build, setup};
+use crate::{compile, setup};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -55,7 +55,7 @@ pub(crate) struct Target {
 
 /// Builds all targets.
 pub(crate) fn build() -> Result<Vec<Target>> {
-    let directory = build::target().join("fuzz");
+    let directory = compile::target().join("fuzz");
     let manifest = root().join(FUZZ).join("Cargo.toml");
     let compiler = output(Command::new("rustc").arg("-vV")).context("rustc -vV failed")?;
     let host = compiler
@@ -93,7 +93,7 @@ pub(crate) fn build() -> Result<Vec<Target>> {
 impl Target {
     /// Runs it on what earlier runs found interesting, on its seeds, and on what comes of them.
     pub(crate) fn run(&self, seconds: u32) -> Result<()> {
-        let directory = build::target().join("fuzz");
+        let directory = compile::target().join("fuzz");
         let corpus = directory.join("corpus").join(&self.name);
         let findings = directory.join("findings").join(&self.name);
         fs::create_dir_all(&corpus)?;

@@ -5,6 +5,7 @@ mod bench;
 mod bolt;
 mod build;
 mod cluster;
+mod compile;
 mod demo;
 mod fuzz;
 mod go;

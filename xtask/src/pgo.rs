@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result, bail};
 
 use crate::bolt::{self, Bolt};
-use crate::build::{self, Debug, Rig};
+use crate::compile::{self, Debug, Rig};
 use crate::setup;
 use crate::shell::{cargo, output, say, step};
 
@@ -25,7 +25,7 @@ pub(crate) fn sluice(rig: Rig, debug: Debug) -> Result<PathBuf> {
     setup::profile_tools()?;
     let compiler = Compiler::ask()?;
     let (profdata, bolt) = (compiler.profdata()?, Bolt::find(&compiler.llvm)?);
-    let directory = build::target().join("pgo");
+    let directory = compile::target().join("pgo");
     let mut instrumented = compiler.build("-Cprofile-generate", &directory.join("instrumented"));
     // On loopback no packet is steered.
     instrumented.env("AYA_BUILD_SKIP", "1");
@@ -54,7 +54,8 @@ pub(crate) fn sluice(rig: Rig, debug: Debug) -> Result<PathBuf> {
     let place = directory.join(debug.name());
     let laid_out = place.join("sluice");
     if is_older(&laid_out, &built) {
-        bolt.lay_out(&built, debug, &place, &trainer)?;
+        let exercise = |what: &str, sluice: &Path, notes: &Path| trainer.run(what, sluice, notes);
+        bolt.lay_out(&built, debug, &place, exercise)?;
     } else {
         say("    it is laid out already");
     }
@@ -62,13 +63,13 @@ pub(crate) fn sluice(rig: Rig, debug: Debug) -> Result<PathBuf> {
 }
 
 /// What has a daemon do its usual work.
-pub(crate) struct Trainer {
+struct Trainer {
     programs: PathBuf,
 }
 
 impl Trainer {
     fn build(rig: Rig) -> Result<Self> {
-        let programs = build::rig(rig)?;
+        let programs = compile::rig(rig)?;
         Ok(Self { programs })
     }
 
@@ -77,7 +78,7 @@ impl Trainer {
     }
 
     /// Has `sluice` do its usual work; what it notes goes to `notes`.
-    pub(crate) fn run(&self, what: &str, sluice: &Path, notes: &Path) -> Result<()> {
+    fn run(&self, what: &str, sluice: &Path, notes: &Path) -> Result<()> {
         let mut train = Command::new(self.program());
         train.arg("--sluice").arg(sluice);
         train
@@ -157,7 +158,7 @@ impl Compiler {
     /// cargo makes symbols' names of them, and functions are found by their names.
     fn build(&self, more: &str, target: &Path) -> Command {
         let mut build = cargo();
-        build.args(build::SLUICE).args(["--target", &self.host]);
+        build.args(compile::SLUICE).args(["--target", &self.host]);
         build.arg("--target-dir").arg(target);
         // Flags for all targets would take the place of those for one.
         let common = env::var("RUSTFLAGS").unwrap_or_default();

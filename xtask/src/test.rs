@@ -17,7 +17,7 @@ use clap::Args;
 
 use self::suite::{Suite, build_suites};
 use crate::shell::{cargo, is_root, root, say};
-use crate::{assets, build, fuzz, setup};
+use crate::{assets, compile, fuzz, setup};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -54,7 +54,7 @@ fn run_showing(flags: &Flags, show: Show) -> Result<()> {
     let suites = build_suites()?;
     let is_rig_wanted = |suite: &Suite| suite.is_rig() && suite.is_wanted(&flags.names);
     if suites.iter().any(is_rig_wanted) {
-        let programs = build::sluice_and_rig(build::Rig::Dev)?;
+        let programs = compile::sluice_and_rig(compile::Rig::Dev)?;
         tally.binaries = vec![
             ("SLUICE_BINARY", programs.join("sluice")),
             ("SLUICE_ORIGIN", programs.join("sluice-origin")),
@@ -72,9 +72,9 @@ fn run_showing(flags: &Flags, show: Show) -> Result<()> {
     }
     let is_counting = |suite: &Suite| suite.is_counting() && suite.is_wanted(&flags.names);
     if is_root && suites.iter().any(is_counting) {
-        let sluice = build::sluice_optimised()?;
+        let sluice = compile::sluice_optimised()?;
         tally.binaries.push(("SLUICE_FAST_BINARY", sluice));
-        tally.binaries.push(("SLUICE_WORK", build::work()?));
+        tally.binaries.push(("SLUICE_WORK", compile::work()?));
     }
     for suite in &suites {
         if suite.is_wanted(&flags.names) {
