@@ -1,5 +1,8 @@
 //! Layout and dependency rules that the compiler does not know: those of ARCHITECTURE.md.
 
+mod floors;
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,14 +14,20 @@ use crate::shell::{output, root, say};
 /// Checks all Rust files that git knows.
 pub(crate) fn run() -> Result<()> {
     let mut faults = Vec::new();
-    let files = rust_files()?;
-    for file in &files {
-        let text = fs::read_to_string(root().join(file))
+    let mut files = Vec::new();
+    for file in rust_files()? {
+        let text = fs::read_to_string(root().join(&file))
             .with_context(|| format!("failed to read {}", file.display()))?;
-        faults.extend(check(file, &text));
+        faults.extend(check(&file, &text));
+        files.push((file, text));
     }
+    let (climbing, circle) = floors::check(&files);
+    faults.extend(climbing);
     if faults.is_empty() {
-        say(&format!("==> tidy: {} files", files.len()));
+        say(&format!(
+            "==> tidy: {} files, {circle} in the largest import circle",
+            files.len()
+        ));
         return Ok(());
     }
     bail!("{} faults\n  {}", faults.len(), faults.join("\n  "))
