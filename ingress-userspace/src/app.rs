@@ -294,7 +294,7 @@ impl App {
 
     fn start_workers(&mut self) -> Result<()> {
         let (log, tracer) = (self.access_log.clone(), self.tracer.clone());
-        let options = (self.flags).worker_options(process::descriptors(), log, tracer);
+        let options = (self.flags).worker_options(process::machine(), log, tracer);
         let datapath = self.datapath.as_mut();
         self.workers = workers::start(&self.flags, datapath, &self.table, options)?;
         self.ports = Ports::default();

@@ -34,7 +34,7 @@ pub use observe::metrics::RequestMetrics;
 pub use observe::trace::{CollectorError, TraceOptions, Tracer};
 pub use runtime::client_policy::{ClientPolicy, ForwardedFor};
 pub use runtime::counters::{DatapathSnapshot, WorkerSnapshot};
-pub use runtime::limits::{ClientLimits, DatagramLimits, Timeouts};
+pub use runtime::limits::{ClientLimits, DatagramLimits, MemoryLimits, Timeouts};
 pub use runtime::transport::{Datapath, Scheme, Transport};
 pub use table::{Table, TableHandle};
 pub use tls::certificate::{CertificateError, CertificateProblem, DefaultCertificate};

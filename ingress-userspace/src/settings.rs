@@ -4,6 +4,7 @@ pub mod clients;
 mod inspect;
 mod kubernetes;
 mod meaning;
+mod memory;
 pub mod observe;
 pub mod relay;
 mod steering;
@@ -21,8 +22,10 @@ use ingress_core::translate::Options;
 pub use inspect::{Check, Explain, Ready};
 pub use kubernetes::{ApiServer, Kubernetes};
 pub use meaning::Meaning;
+pub use memory::Machine;
 
 use self::clients::Clients;
+use self::memory::Memory;
 use self::observe::{METRICS_ADDRESS, Observe};
 use self::relay::Relay;
 use self::steering::Steering;
@@ -186,6 +189,10 @@ pub struct Run {
     #[command(flatten)]
     pub clients: Clients,
 
+    /// How much memory clients may hold.
+    #[command(flatten)]
+    pub memory: Memory,
+
     /// What is carried as it is.
     #[command(flatten)]
     pub relay: Relay,
@@ -320,7 +327,7 @@ impl Run {
     /// What workers have to know.
     pub fn worker_options(
         &self,
-        descriptors: u32,
+        machine: Machine,
         access_log: Option<AccessLog>,
         tracer: Option<Tracer>,
     ) -> WorkerOptions {
@@ -330,7 +337,10 @@ impl Run {
                 sources: self.steering.frontend_source_cidr.clone(),
                 ..self.clients.policy()
             },
-            client_limits: self.clients.limits(self.worker_count(), descriptors),
+            client_limits: self
+                .clients
+                .limits(self.worker_count(), machine.descriptors),
+            memory: self.memory.limits(self.worker_count(), machine),
             datagrams: self.relay.datagram_limits(),
             balancing: self.upstream.balancing(),
             request_metrics: self.observe.request_metrics(),

@@ -1,4 +1,4 @@
-//! What the process has of the machine: its run directory, and its file descriptors.
+//! What the process has of the machine: its run directory, its file descriptors and its memory.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
+
+use crate::settings::Machine;
 
 /// One daemon for each run directory: two would fight over the same names.
 pub(super) fn lock(run_dir: &Path) -> Result<File> {
@@ -37,15 +39,67 @@ pub(super) fn raise_descriptors() {
     }
 }
 
-/// File descriptors that the process may have.
-pub(super) fn descriptors() -> u32 {
+/// What the process may have.
+pub(super) fn machine() -> Machine {
+    Machine {
+        descriptors: descriptors(),
+        memory: memory(Path::new("/")),
+    }
+}
+
+fn descriptors() -> u32 {
     let limit = getrlimit(Resource::Nofile).current;
     limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX))
+}
+
+/// The least limit of the process's cgroups (version 2 or 1), else the machine's memory.
+fn memory(root: &Path) -> u64 {
+    let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let own = read(&root.join("proc/self/cgroup"));
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    let unified = root.join("sys/fs/cgroup");
+    let directory = unified.join(own.unwrap_or_default());
+    let directories = directory.ancestors();
+    let within = directories.take_while(|directory| directory.starts_with(&unified));
+    let limits = within.map(|directory| read(&directory.join("memory.max")));
+    let first = read(&unified.join("memory/memory.limit_in_bytes"));
+    let limits = limits.chain([first]);
+    let machine = machine_memory(&read(&root.join("proc/meminfo")));
+    let limits = limits.filter_map(|limit| limit.trim().parse().ok());
+    limits.chain([machine]).min().unwrap_or(machine)
+}
+
+/// `MemTotal` of `/proc/meminfo` in bytes.
+fn machine_memory(text: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    number.map_or(u64::MAX, |kib: u64| kib.saturating_mul(1024))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_bounded_by_the_least_limit_of_all_cgroups() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(
+            "proc/meminfo",
+            "MemTotal:        1048576 kB\nMemFree: 1 kB\n",
+        );
+        assert_eq!(memory(root.path()), 1 << 30);
+        write("proc/self/cgroup", "0::/pods/one\n");
+        write("sys/fs/cgroup/pods/one/memory.max", "max\n");
+        write("sys/fs/cgroup/pods/memory.max", "1000000\n");
+        assert_eq!(memory(root.path()), 1_000_000);
+        write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9000\n");
+        assert_eq!(memory(root.path()), 9000);
+    }
 
     #[test]
     fn the_process_may_have_as_many_descriptors_as_it_can() {

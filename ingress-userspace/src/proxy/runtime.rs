@@ -2,7 +2,10 @@
 //!
 //! The lowest floor of the proxy: it imports nothing of the others.
 
+pub(crate) mod bulk;
 pub(crate) mod client_body;
+pub(crate) mod client_group;
+pub(crate) mod client_memory;
 pub(crate) mod client_policy;
 pub(crate) mod context;
 pub(crate) mod counters;
@@ -19,6 +22,7 @@ pub(crate) mod pipe;
 pub(crate) mod random;
 pub(crate) mod read_buffer;
 pub(crate) mod splice;
+pub(crate) mod stalls;
 pub(crate) mod stream;
 pub(crate) mod timer;
 pub(crate) mod transport;

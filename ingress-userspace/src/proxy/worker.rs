@@ -27,7 +27,7 @@ use crate::proxy::observe::metrics::series::SharedSeries;
 use crate::proxy::observe::trace::Tracer;
 use crate::proxy::runtime::client_policy::ClientPolicy;
 use crate::proxy::runtime::counters::{Counters, WorkerSnapshot};
-use crate::proxy::runtime::limits::{ClientLimits, DatagramLimits, Timeouts};
+use crate::proxy::runtime::limits::{ClientLimits, DatagramLimits, MemoryLimits, Timeouts};
 use crate::proxy::runtime::transport::Transport;
 use crate::proxy::table::TableHandle;
 use crate::proxy::upstream::connect::Dial;
@@ -69,6 +69,8 @@ pub struct WorkerOptions {
     pub clients: ClientPolicy,
     /// How much a client may have.
     pub client_limits: ClientLimits,
+    /// How much memory may be held for clients.
+    pub memory: MemoryLimits,
     /// How many UDP sessions there may be, and for how long.
     pub datagrams: DatagramLimits,
     /// How endpoints share requests where no Ingress says otherwise.

@@ -54,13 +54,15 @@ pub struct Relay {
     udp_services_from: Option<ObjectRef>,
 
     /// Seconds without a datagram in either direction after which a client's session with an
-    /// endpoint ends.
+    /// endpoint ends; at most 30 for a session that never had an answer.
     #[arg(long, env = "SLUICE_UDP_SESSION_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u32).range(1..=86_400))]
     udp_session_timeout: u32,
 
-    /// UDP sessions of each worker; datagrams of further clients are dropped and counted. Each
-    /// costs a file descriptor.
+    /// UDP sessions of each worker, each of which costs a file descriptor. A client (an address, or
+    /// of IPv6 a network of 64 bits) has a quarter of them at most. Beyond the bound, the session
+    /// that was used longest ago among those without an answer ends; if all have had one, datagrams
+    /// of further clients are dropped and counted.
     #[arg(
         long,
         env = "SLUICE_UDP_SESSIONS_MAX",
@@ -91,6 +93,7 @@ impl Relay {
         DatagramLimits {
             sessions_max: self.udp_sessions_max.into(),
             session_idle: Duration::from_secs(self.udp_session_timeout.into()),
+            ..DatagramLimits::default()
         }
     }
 }

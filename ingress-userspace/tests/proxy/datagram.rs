@@ -194,7 +194,8 @@ fn idle_sessions_end() {
 #[test]
 fn sessions_are_bounded_and_those_that_are_there_go_on() {
     let proxy = start(DatagramLimits {
-        sessions_max: 3,
+        // A client has a quarter of them.
+        sessions_max: 12,
         ..DatagramLimits::default()
     });
     proxy.publish(service(proxy.udp.port(), &[echo("a")]));
@@ -213,6 +214,74 @@ fn sessions_are_bounded_and_those_that_are_there_go_on() {
         assert_eq!(ask(client, b"x").0, "a");
     }
     assert_eq!(proxy.snapshot().udp_sessions, 3);
+    let other = client_from(2, proxy.udp);
+    assert_eq!(ask(&other, b"x").0, "a", "others have their shares");
+}
+
+/// A client at another address of this host.
+fn client_from(number: u8, to: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, number), 0)).unwrap();
+    socket.connect(to).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// Answers as [`echo`] does, but for datagrams that say nothing.
+fn choosy() -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut buffer = [0; 100];
+        while let Ok((count, from)) = socket.recv_from(&mut buffer) {
+            if count > 0 {
+                let answer = format!("a {from} ");
+                socket.send_to(answer.as_bytes(), from).unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn sessions_that_never_had_an_answer_give_way() {
+    let proxy = start(DatagramLimits {
+        sessions_max: 4,
+        ..DatagramLimits::default()
+    });
+    proxy.publish(service(proxy.udp.port(), &[choosy()]));
+    let answered = client_from(2, proxy.udp);
+    let port = ask(&answered, b"x").1;
+    let silent: Vec<_> = (3..6)
+        .map(|number| client_from(number, proxy.udp))
+        .collect();
+    for (socket, sent) in silent.iter().zip(2..) {
+        socket.send(b"").unwrap();
+        wait_until("it is carried", || proxy.snapshot().udp_sessions == sent);
+    }
+    for number in 6..9 {
+        assert_eq!(ask(&client_from(number, proxy.udp), b"x").0, "a");
+    }
+    assert_eq!(ask(&answered, b"x").1, port, "its session has stayed");
+    silent[0].send(b"x").unwrap();
+    wait_until("all have had answers, and stay", || {
+        proxy.snapshot().udp_datagrams_dropped == 1
+    });
+}
+
+#[test]
+fn sessions_without_an_answer_end_sooner() {
+    let proxy = start(DatagramLimits {
+        unanswered_idle: Duration::from_millis(1),
+        ..DatagramLimits::default()
+    });
+    proxy.publish(service(proxy.udp.port(), &[choosy()]));
+    let [answered, silent] = [2, 3].map(|number| client_from(number, proxy.udp));
+    ask(&answered, b"x");
+    silent.send(b"").unwrap();
+    wait_until("it has ended", || {
+        let counted = proxy.snapshot();
+        (counted.udp_sessions, counted.udp_sessions_open) == (2, 1)
+    });
 }
 
 #[test]

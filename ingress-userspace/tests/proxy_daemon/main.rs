@@ -5,5 +5,14 @@
 mod daemon;
 mod ending;
 mod flags;
+#[expect(dead_code, reason = "shared with the other tests, which use all of it")]
+#[path = "../proxy/frames.rs"]
+mod frames;
 mod probes;
+mod rig {
+    //! What `frames` shares with the tests of the proxy.
+
+    pub(crate) use crate::daemon::PATIENCE;
+}
 mod services;
+mod stalled;

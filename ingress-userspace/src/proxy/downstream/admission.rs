@@ -15,27 +15,14 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::proxy::downstream::context::AcceptContext;
+use crate::proxy::runtime::client_group::ClientGroup;
 use crate::proxy::runtime::transport::Datapath;
 
 /// The connections that each client has open on one worker.
 pub(crate) struct ClientLimit {
     /// `None`: any number.
     max: Option<NonZeroU32>,
-    open: RefCell<HashMap<Group, u32>>,
-}
-
-/// Addresses that are one client: one of IPv4, 64 bits of IPv6, which is the least that a network
-/// is given (RFC 6177 §2). Those of IPv4 are mapped (RFC 4291 §2.5.5.2), where no network is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Group(u64);
-
-impl Group {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self(MAPPED | u64::from(address.to_bits())),
-            IpAddr::V6(address) => Self((address.to_bits() >> 64) as u64),
-        }
-    }
+    open: RefCell<HashMap<ClientGroup, u32>>,
 }
 
 impl ClientLimit {
@@ -47,7 +34,7 @@ impl ClientLimit {
     }
 
     /// Counts one more, unless there are as many as there may be.
-    fn enter(&self, group: Group, max: NonZeroU32) -> bool {
+    fn enter(&self, group: ClientGroup, max: NonZeroU32) -> bool {
         let mut open = self.open.borrow_mut();
         let count = open.entry(group).or_insert(0);
         let enters = *count < max.get();
@@ -55,7 +42,7 @@ impl ClientLimit {
         enters
     }
 
-    fn leave(&self, group: Group) {
+    fn leave(&self, group: ClientGroup) {
         if let Entry::Occupied(mut count) = self.open.borrow_mut().entry(group) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -66,7 +53,7 @@ impl ClientLimit {
 }
 
 /// A connection that is counted until this is dropped.
-pub(crate) struct Admitted(Option<(Rc<AcceptContext>, Group)>);
+pub(crate) struct Admitted(Option<(Rc<AcceptContext>, ClientGroup)>);
 
 impl Admitted {
     /// Admits a client's connection. `None` if the client has as many as it may have: the connection
@@ -82,7 +69,7 @@ impl Admitted {
         let Some(max) = limit.max.filter(|_| !worker.clients.trusts(client)) else {
             return Some(Self(None));
         };
-        let group = Group::of(client);
+        let group = ClientGroup::of(client);
         if limit.enter(group, max) {
             return Some(Self(Some((Rc::clone(context), group))));
         }
@@ -107,27 +94,16 @@ pub(crate) fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-const MAPPED: u64 = 0xffff << 32;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_client_is_an_address_or_a_network_of_64_bits() {
-        let group = |text: &str| Group::of(text.parse().unwrap()).0;
-        assert_eq!(group("192.0.2.1"), group("::ffff:192.0.2.1"));
-        assert_ne!(group("192.0.2.1"), group("192.0.2.2"));
-        assert_eq!(group("2001:db8:0:1::1"), group("2001:db8:0:1:ffff::2"));
-        assert_ne!(group("2001:db8:0:1::1"), group("2001:db8:0:2::1"));
-        assert_ne!(group("::1"), group("0.0.0.0"));
-    }
-
-    #[test]
     fn nothing_is_kept_of_clients_that_have_left() {
         let limit = ClientLimit::new(None);
         let max = NonZeroU32::new(2).unwrap();
-        let [a, b] = [Group(1), Group(2)];
+        let client = |text: &str| ClientGroup::of(text.parse().unwrap());
+        let [a, b] = [client("192.0.2.1"), client("192.0.2.2")];
         assert!(limit.enter(a, max) && limit.enter(a, max));
         assert!(!limit.enter(a, max), "two are the bound");
         assert!(limit.enter(b, max), "of each");

@@ -186,7 +186,7 @@ impl Http1 {
                         After::CloseAmidBody => *stage = Stage::Closing(End::AmidBody),
                         After::Switched => return Poll::Ready(End::Switched),
                     }
-                    writer.settle();
+                    writer.settle(io);
                 }
                 Stage::Closing(end) => {
                     ready!(io.poll_shutdown(cx));
@@ -235,14 +235,15 @@ fn respond(
     writer: &mut ResponseWriter,
     connection: &Connection,
 ) -> (Stage, HeaderMap) {
-    let (head, body) = response.into_parts();
+    let (head, mut body) = response.into_parts();
+    let spelling = body.take_spelling();
     let size = match body.exact_length() {
         _ if body.is_end_stream() => ResponseBodySize::Empty,
         Some(length) => ResponseBodySize::Exactly(length),
         None => ResponseBodySize::Unknown,
     };
     let (framing, persistence) =
-        write_head(&head, facts, size, body.spelling(), writer, connection);
+        write_head(&head, facts, size, spelling.as_ref(), writer, connection);
     let after = match persistence {
         _ if head.status == StatusCode::SWITCHING_PROTOCOLS => After::Switched,
         Persistence::KeepAlive => After::KeepAlive,

@@ -2,18 +2,19 @@
 //!
 //! A session is a client's address, the address that it sent to, and a socket of its own to an
 //! endpoint, so that the endpoint's answers find their client. It ends when nothing has come for a
-//! while, when the endpoint leaves or refuses, and with its worker: then the client's next datagram
-//! begins another one.
+//! while, when the endpoint leaves or refuses, when it gives way to another (`shares.rs`), and with
+//! its worker: then the client's next datagram begins another one.
 //!
 //! Invariant: datagrams that can't be carried at once are dropped and counted, never kept.
 
+mod shares;
 mod socket;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
@@ -21,6 +22,7 @@ use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
+use crate::proxy::runtime::client_group::ClientGroup;
 use crate::proxy::runtime::client_policy::ClientPolicy;
 use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::executor::PanicCount;
@@ -30,6 +32,7 @@ use crate::proxy::table::Tables;
 use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::endpoint::Load;
 use crate::proxy::upstream::pool::{Backend, Pick, Wish};
+use shares::{Shares, Ticket};
 use socket::Bound;
 
 /// What the UDP services of a worker share.
@@ -39,13 +42,14 @@ pub(crate) struct DatagramContext {
     pub(crate) upstreams: Rc<Upstreams>,
     pub(crate) clients: Rc<ClientPolicy>,
     pub(crate) limits: DatagramLimits,
+    pub(crate) shares: RefCell<UdpShares>,
 }
 
 /// The port of a UDP service on one worker.
 pub(crate) struct DatagramListener {
     socket: Bound,
     port: u16,
-    sessions: RefCell<HashMap<Key, Rc<Session>, RandomState>>,
+    sessions: RefCell<HashMap<Key, (Ticket, Rc<Session>), RandomState>>,
     /// What answers are read into, one at a time.
     answers: RefCell<Box<[u8]>>,
     context: Rc<DatagramContext>,
@@ -61,7 +65,27 @@ struct Session {
     backend: Rc<Backend>,
     endpoint: Load,
     last: Cell<Instant>,
+    has_answer: Cell<bool>,
     over: Notify,
+}
+
+/// The sessions of all UDP services of one worker, as clients share them.
+pub(crate) type UdpShares = Shares<Place>;
+
+/// Where a session is, to be ended from there.
+pub(crate) struct Place {
+    listener: Weak<DatagramListener>,
+    key: Key,
+    session: Weak<Session>,
+}
+
+impl Place {
+    fn end(&self) {
+        if let (Some(listener), Some(session)) = (self.listener.upgrade(), self.session.upgrade()) {
+            session.over.notify_one();
+            listener.forget(self.key, &session);
+        }
+    }
 }
 
 impl DatagramListener {
@@ -91,7 +115,7 @@ impl DatagramListener {
 
     /// Ends all sessions, after [`run`](Self::run) has ended.
     pub(crate) fn end_all(&self) {
-        for session in self.sessions.borrow().values() {
+        for (_, session) in self.sessions.borrow().values() {
             session.over.notify_one();
         }
     }
@@ -125,13 +149,16 @@ impl DatagramListener {
     fn carry(self: &Rc<Self>, key: Key, datagram: &[u8]) {
         let counters = &self.context.runtime.counters;
         for _ in 0..SENDS_MAX {
-            let Some(session) = self.session(key) else {
+            let Some((ticket, session)) = self.session(key) else {
                 break;
             };
             // Not by the runtime, which has not been told yet that a new socket can be written.
             match SockRef::from(&session.socket).send(datagram) {
                 Ok(_) => {
                     session.last.set(self.context.runtime.timers.now());
+                    if !session.has_answer.get() {
+                        self.context.shares.borrow_mut().used(ticket);
+                    }
                     return counters.udp_datagrams.increment();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -143,22 +170,33 @@ impl DatagramListener {
     }
 
     /// The client's session, which may begin now.
-    fn session(self: &Rc<Self>, key: Key) -> Option<Rc<Session>> {
-        if let Some(session) = self.sessions.borrow().get(&key) {
-            return Some(Rc::clone(session));
+    fn session(self: &Rc<Self>, key: Key) -> Option<(Ticket, Rc<Session>)> {
+        if let Some((ticket, session)) = self.sessions.borrow().get(&key) {
+            return Some((*ticket, Rc::clone(session)));
         }
         let context = &self.context;
         if !context.clients.may_connect(key.0.ip()) {
             return None;
         }
-        if context.runtime.counters.udp_sessions_open.value() >= context.limits.sessions_max {
+        let client = ClientGroup::of(key.0.ip());
+        if !context.shares.borrow().admits(client) {
             return None;
         }
         let session = Rc::new(self.open()?);
-        self.sessions.borrow_mut().insert(key, Rc::clone(&session));
-        let open = Open::of(self, key, &session);
+        let place = Place {
+            listener: Rc::downgrade(self),
+            key,
+            session: Rc::downgrade(&session),
+        };
+        let (ticket, evicted) = context.shares.borrow_mut().add(client, place);
+        if let Some(evicted) = evicted {
+            evicted.end();
+        }
+        let entry = (ticket, Rc::clone(&session));
+        self.sessions.borrow_mut().insert(key, entry);
+        let open = Open::of(self, key, ticket, &session);
         tokio::task::spawn_local(open.run());
-        Some(session)
+        Some((ticket, session))
     }
 
     fn open(&self) -> Option<Session> {
@@ -191,6 +229,7 @@ impl DatagramListener {
             backend,
             endpoint,
             last: Cell::new(now),
+            has_answer: Cell::new(false),
             over: Notify::new(),
         })
     }
@@ -206,7 +245,7 @@ impl DatagramListener {
 
     fn forget(&self, key: Key, session: &Rc<Session>) {
         let mut sessions = self.sessions.borrow_mut();
-        let is_current = |known: &Rc<Session>| Rc::ptr_eq(known, session);
+        let is_current = |known: &(Ticket, Rc<Session>)| Rc::ptr_eq(&known.1, session);
         if sessions.get(&key).is_some_and(is_current) {
             sessions.remove(&key);
         }
@@ -217,18 +256,25 @@ impl DatagramListener {
 struct Open {
     listener: Rc<DatagramListener>,
     key: Key,
+    ticket: Ticket,
     session: Rc<Session>,
     _panics: PanicCount,
 }
 
 impl Open {
-    fn of(listener: &Rc<DatagramListener>, key: Key, session: &Rc<Session>) -> Self {
+    fn of(
+        listener: &Rc<DatagramListener>,
+        key: Key,
+        ticket: Ticket,
+        session: &Rc<Session>,
+    ) -> Self {
         let counters = &listener.context.runtime.counters;
         counters.udp_sessions.increment();
         counters.udp_sessions_open.increment();
         Self {
             listener: Rc::clone(listener),
             key,
+            ticket,
             session: Rc::clone(session),
             _panics: PanicCount::new(counters),
         }
@@ -265,6 +311,10 @@ impl Open {
                 match session.socket.try_recv(&mut buffer) {
                     Ok(count) => {
                         session.last.set(listener.context.runtime.timers.now());
+                        if !session.has_answer.replace(true) {
+                            let shares = &listener.context.shares;
+                            shares.borrow_mut().answered(self.ticket);
+                        }
                         let sent = listener.socket.try_send(key.0, key.1, &buffer[..count]);
                         match sent {
                             Ok(()) => counters.udp_datagrams.increment(),
@@ -283,20 +333,22 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.listener.forget(self.key, &self.session);
-        self.listener
-            .context
-            .runtime
-            .counters
-            .udp_sessions_open
-            .decrement();
+        let context = &self.listener.context;
+        context.shares.borrow_mut().remove(self.ticket);
+        context.runtime.counters.udp_sessions_open.decrement();
     }
 }
 
 impl Session {
     /// Waits until nothing has come for too long.
     async fn idle(&self, context: &DatagramContext) {
-        let limit = context.limits.session_idle;
+        let limits = context.limits;
         loop {
+            let limit = if self.has_answer.get() {
+                limits.session_idle
+            } else {
+                limits.session_idle.min(limits.unanswered_idle)
+            };
             let quiet = context
                 .runtime
                 .timers

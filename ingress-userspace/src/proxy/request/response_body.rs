@@ -48,7 +48,8 @@ impl ResponseBody {
         in_flight: InFlight,
         is_http1: bool,
     ) -> Self {
-        let spelling = carrier.take_spelling();
+        // It keeps all of the head, and HTTP/2 has no use for it.
+        let spelling = carrier.take_spelling().filter(|_| is_http1);
         if carrier.is_body_over() {
             carrier.release(&in_flight.connection().worker.upstreams);
             return Self::new(Source::Text(""), spelling, in_flight);
@@ -73,16 +74,19 @@ impl ResponseBody {
         }
     }
 
-    /// The names of the head's fields as an endpoint has written them, if it has capital letters.
-    pub(crate) fn spelling(&self) -> Option<&Spelling> {
-        self.spelling.as_ref()
+    /// The names of the head's fields as an endpoint has written them, if it has capital letters;
+    /// once, as it keeps all of the head.
+    pub(crate) fn take_spelling(&mut self) -> Option<Spelling> {
+        self.spelling.take()
     }
 }
 
 impl ResponseBody {
-    /// The next piece of it, or the fields after it; `None` is its end.
+    /// The next piece of it, or the fields after it; `None` is its end. What has to be read of it
+    /// is at most so many bytes.
     pub(crate) fn poll_frame(
         &mut self,
+        bytes_max: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
         let body = match &mut self.source {
@@ -97,7 +101,7 @@ impl ResponseBody {
         };
         ready!(body.turn.poll(cx));
         let pipes = body.pipes(self.in_flight.connection());
-        let poll = body.carrier.poll_body(pipes, &mut body.patience, cx);
+        let poll = (body.carrier).poll_body(pipes, bytes_max, &mut body.patience, cx);
         if let Poll::Ready(Some(Ok(frame))) = &poll {
             let chunk = frame.data_ref();
             let length = chunk.map_or(0, Chunk::length);
@@ -114,6 +118,15 @@ impl ResponseBody {
                 .release(&self.in_flight.connection().worker.upstreams);
         }
         poll
+    }
+
+    /// Keeps no memory that can be done without while the client does not read; returns how many
+    /// bytes are left.
+    pub(crate) fn let_go(&mut self) -> usize {
+        match &mut self.source {
+            Source::Text(_) => 0,
+            Source::Upstream(body) => body.carrier.let_go(),
+        }
     }
 
     /// Whether nothing more comes.

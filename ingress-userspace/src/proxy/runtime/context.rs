@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::proxy::runtime::client_memory::ClientMemory;
 use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::date::Date;
 use crate::proxy::runtime::drain::Drain;
-use crate::proxy::runtime::limits::Timeouts;
+use crate::proxy::runtime::limits::{MemoryLimits, Timeouts};
 use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::random::{Random, RequestId};
 use crate::proxy::runtime::timer::Timers;
@@ -24,6 +25,7 @@ pub(crate) struct Runtime {
     pub(crate) counters: Arc<Counters>,
     pub(crate) drain: Drain,
     pub(crate) pipes: Rc<Pipes>,
+    pub(crate) memory: ClientMemory,
     pub(crate) scratch: Scratch,
     random: Random,
     date: Date,
@@ -41,6 +43,7 @@ impl Runtime {
     pub(crate) fn new(
         index: usize,
         timeouts: Timeouts,
+        memory: MemoryLimits,
         counters: &Arc<Counters>,
     ) -> io::Result<Rc<Self>> {
         Ok(Rc::new(Self {
@@ -50,6 +53,7 @@ impl Runtime {
             counters: Arc::clone(counters),
             drain: Drain::default(),
             pipes: Pipes::new(counters),
+            memory: ClientMemory::new(memory, counters),
             scratch: Scratch::default(),
             random: Random::new()?,
             date: Date::default(),

@@ -76,6 +76,9 @@ pub(crate) struct Counters {
     pub(crate) udp_datagrams_dropped: Counter,
     pub(crate) client_certificate_refusals: Counter,
     pub(crate) misdirected: Counter,
+    /// Streams and connections that wait for a client that does not read.
+    pub(crate) stalled: Counter,
+    pub(crate) stalled_closed: Counter,
     pub(crate) panics: Counter,
     pub(crate) log_lines: Counter,
     pub(crate) log_lines_dropped: Counter,
@@ -120,6 +123,8 @@ impl Counters {
             udp_datagrams_dropped: self.udp_datagrams_dropped.value(),
             client_certificate_refusals: self.client_certificate_refusals.value(),
             misdirected: self.misdirected.value(),
+            stalled: self.stalled.value(),
+            stalled_closed: self.stalled_closed.value(),
             panics: self.panics.value(),
             log_lines: self.log_lines.value(),
             log_lines_dropped: self.log_lines_dropped.value(),
@@ -236,6 +241,10 @@ pub struct WorkerSnapshot {
     pub client_certificate_refusals: u64,
     /// Requests for a host that asks for other client certificates than their connection's did.
     pub misdirected: u64,
+    /// Responses whose clients do not read them.
+    pub stalled: u64,
+    /// Those that were closed because clients that do not read held too much memory.
+    pub stalled_closed: u64,
     /// Connections and streams ended by a panic.
     pub panics: u64,
     /// Lines of the access log that were handed over to be written.

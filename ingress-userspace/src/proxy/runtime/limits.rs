@@ -83,13 +83,33 @@ impl Default for ClientLimits {
     }
 }
 
+/// How much memory one worker may hold for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryLimits {
+    /// Bytes for clients that do not read what there is for them; beyond it those that have not
+    /// read for longest are ended.
+    pub stalled_bytes_max: usize,
+}
+
+impl Default for MemoryLimits {
+    fn default() -> Self {
+        Self {
+            stalled_bytes_max: 256 * 1024 * 1024,
+        }
+    }
+}
+
 /// How many UDP sessions one worker has, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramLimits {
-    /// Sessions at a time: each costs a file descriptor. Datagrams of further clients are dropped.
+    /// Sessions at a time: each costs a file descriptor. A client (an address, or of IPv6 a network
+    /// of 64 bits) has a quarter of them at most. One more takes the place of the session that was
+    /// used longest ago among those that never had an answer.
     pub sessions_max: u64,
     /// How long a session lasts without a datagram in either direction.
     pub session_idle: Duration,
+    /// The same, at most, before its endpoint has answered.
+    pub unanswered_idle: Duration,
 }
 
 impl Default for DatagramLimits {
@@ -97,6 +117,8 @@ impl Default for DatagramLimits {
         Self {
             sessions_max: 10_000,
             session_idle: Duration::from_mins(1),
+            // Of conntrack: `nf_conntrack_udp_timeout`.
+            unanswered_idle: Duration::from_secs(30),
         }
     }
 }
@@ -110,6 +132,29 @@ pub(crate) const DATAGRAM_BATCH_MAX: usize = 32;
 /// Bytes that one HTTP/1 connection buffers in each direction: what a large body moves by at
 /// once, and the most that a client who does not read holds.
 pub(crate) const CONNECTION_BUFFER_BYTES_MAX: usize = 128 * 1024;
+
+/// Bytes that a response reads at once and holds for a client that does not read, unless it has a
+/// permit for larger pieces: a record of TLS, or a frame of HTTP/2.
+pub(crate) const HELD_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes that TLS holds back of a response: a record, in a block of memory of 16 KiB.
+pub(crate) const TLS_HELD_BYTES_MAX: usize = 16_000;
+
+/// Bytes that TLS holds back of a response with such a permit: what it gives the kernel at once.
+pub(crate) const BULK_HELD_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that a response reads at once at least, however little a client takes.
+pub(crate) const READ_BYTES_MIN: usize = 4 * 1024;
+
+/// Responses of one worker that may move by pieces of [`CONNECTION_BUFFER_BYTES_MAX`] at a time.
+pub(crate) const BULK_PERMITS: usize = 64;
+
+/// Bytes that a stalled HTTP/2 stream is taken to hold: what it has read, its connection to an
+/// endpoint, and the request.
+pub(crate) const STALLED_STREAM_BYTES: usize = 16 * 1024;
+
+/// The same of a stalled HTTP/1.1 connection, with what TLS holds back.
+pub(crate) const STALLED_CONNECTION_BYTES: usize = 64 * 1024;
 
 /// Bytes that a tunnel moves by at once, and the most that it holds in each direction for an end
 /// that does not read.

@@ -5,10 +5,10 @@ use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::proxy::runtime::limits::CONNECTION_BUFFER_BYTES_MAX;
+use crate::proxy::runtime::limits::{CONNECTION_BUFFER_BYTES_MAX, HELD_BYTES_MAX};
 
 /// Bytes that have come.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct ReadBuffer {
     pub(crate) bytes: BytesMut,
     /// What the next read has room for.
     room: usize,
+    /// Bytes of the memory that stands behind `bytes`, at most.
+    block: usize,
 }
 
 impl Default for ReadBuffer {
@@ -23,6 +25,7 @@ impl Default for ReadBuffer {
         Self {
             bytes: BytesMut::new(),
             room: ROOM_MIN,
+            block: 0,
         }
     }
 }
@@ -34,14 +37,27 @@ impl ReadBuffer {
         stream: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let Self { bytes, room } = self;
-        if bytes.capacity() - bytes.len() < *room / 2 {
-            bytes.reserve(*room);
+        self.poll_read_some(stream, usize::MAX, cx)
+    }
+
+    /// Reads once, and no more than so many bytes, of which there must be some.
+    pub(crate) fn poll_read_some<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+        bytes_max: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let Self { bytes, room, block } = self;
+        let wanted = bytes_max.min(*room);
+        if bytes.capacity() - bytes.len() < wanted.div_ceil(2) {
+            bytes.reserve(wanted);
+            *block = bytes.capacity().max(*block);
         }
         let spare = bytes.capacity() - bytes.len();
-        let count = ready!(pin!(stream.read_buf(bytes)).poll(cx))?;
+        let mut limited = (&mut *bytes).limit(bytes_max);
+        let count = ready!(pin!(stream.read_buf(&mut limited)).poll(cx))?;
         // A large body moves by large reads, and what is small leaves no large buffer behind.
-        if count >= spare.min(*room) {
+        if count >= spare.min(wanted) {
             *room = (*room * 2).min(CONNECTION_BUFFER_BYTES_MAX);
         } else if count < *room / 4 {
             *room = (*room / 2).max(ROOM_MIN);
@@ -49,11 +65,24 @@ impl ReadBuffer {
         Poll::Ready(Ok(count))
     }
 
+    /// Keeps no more memory than what is in it takes, for as long as nothing is read; returns how
+    /// many bytes that is at most. The next read is as large as before.
+    pub(crate) fn let_go(&mut self) -> usize {
+        let length = self.bytes.len();
+        if self.block > length && length <= HELD_BYTES_MAX {
+            // What was taken out of the block may still be on its way, and keeps all of it.
+            self.bytes = BytesMut::from(&self.bytes[..]);
+            self.block = length;
+        }
+        self.block
+    }
+
     /// Makes the next read a small one. The buffer must be empty.
     pub(crate) fn shrink(&mut self) {
         debug_assert!(self.bytes.is_empty(), "what was read would be lost");
         if self.bytes.capacity() > ROOM_MIN {
             self.bytes = BytesMut::new();
+            self.block = 0;
         }
         self.room = ROOM_MIN;
     }

@@ -117,6 +117,15 @@ pub(crate) enum ClientStream {
     Tls(Box<server::TlsStream<TcpStream>>),
 }
 
+impl ClientStream {
+    /// Has TLS hold back no more than so many bytes that the client does not take.
+    pub(crate) fn set_held(&mut self, bytes_max: usize) {
+        if let Self::Tls(stream) = self {
+            stream.get_mut().1.set_buffer_limit(Some(bytes_max));
+        }
+    }
+}
+
 /// A stream to an endpoint.
 pub(crate) enum UpstreamStream {
     Tcp(TcpStream),

@@ -31,7 +31,7 @@ impl Upstreams {
     }
 
     /// Does what has to be done beside requests, for as long as the worker lives: writes that were
-    /// put off, queues, and the end of idle connections.
+    /// put off, queues, and the end of idle connections and of clients that stall for too long.
     pub(crate) async fn run(self: Rc<Self>) {
         let sweeping = async {
             loop {
@@ -39,6 +39,7 @@ impl Upstreams {
                 let runtime = &self.runtime;
                 let now = runtime.timers.now();
                 self.pool.sweep(now, runtime.timeouts.upstream_idle);
+                runtime.memory.stalls.make_room(now);
             }
         };
         let queues = self.pool.serve_queues(&self.runtime);

@@ -328,10 +328,12 @@ impl Upstream {
     }
 
     /// The next piece of the response body, or its trailer fields; `None` is its end. What is left of
-    /// the request goes on meanwhile. Where there are pipes, most of a large body goes through them.
+    /// the request goes on meanwhile. Where there are pipes, most of a large body goes through them;
+    /// what is read comes by at most `bytes_max` at once.
     pub(crate) fn poll_body(
         &mut self,
         pipes: Option<&Rc<Pipes>>,
+        bytes_max: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, Fault>>> {
         // Who takes no more of a request may go on with its answer.
@@ -353,7 +355,7 @@ impl Upstream {
             {
                 return Poll::Ready(Some(Ok(Frame::data(Chunk::Spliced(pipe)))));
             }
-            match ready!(self.poll_read(cx)) {
+            match ready!(self.poll_read_some(bytes_max, cx)) {
                 Ok(0) => match self.received.body.close()? {
                     Decoded::End => return Poll::Ready(None),
                     Decoded::Data(_) | Decoded::Trailers(_) | Decoded::Nothing => {}
@@ -405,6 +407,12 @@ impl Upstream {
         !self.sender.is_written()
     }
 
+    /// Keeps no memory of the response that can be done without while its client does not read;
+    /// returns how many bytes are left.
+    pub(crate) fn let_go(&mut self) -> usize {
+        self.received.buffer.let_go()
+    }
+
     /// The names of the response's fields as the endpoint has written them, once.
     pub(crate) fn take_spelling(&mut self) -> Option<Spelling> {
         self.received.spelling.take()
@@ -428,7 +436,16 @@ impl Upstream {
 
     /// Reads once; zero is the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let count = ready!(self.received.buffer.poll_read(&mut self.stream, cx))?;
+        self.poll_read_some(usize::MAX, cx)
+    }
+
+    fn poll_read_some(
+        &mut self,
+        bytes_max: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let buffer = &mut self.received.buffer;
+        let count = ready!(buffer.poll_read_some(&mut self.stream, bytes_max, cx))?;
         self.activity.touch();
         Poll::Ready(Ok(count))
     }

@@ -101,10 +101,12 @@ impl Carrier {
     }
 
     /// The next piece of the body, or its trailer fields; `None` is its end. What may go through
-    /// `pipes` does. An error too, when the endpoint sends nothing for longer than `patience`.
+    /// `pipes` does; what is read comes by at most `bytes_max`. An error too, when the endpoint sends
+    /// nothing for longer than `patience`.
     pub(crate) fn poll_body(
         &mut self,
         pipes: Option<&Rc<Pipes>>,
+        bytes_max: usize,
         patience: &mut Patience,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
@@ -113,7 +115,7 @@ impl Carrier {
                 let Some(upstream) = upstream else {
                     return Poll::Ready(None);
                 };
-                let poll = upstream.poll_body(pipes, cx);
+                let poll = upstream.poll_body(pipes, bytes_max, cx);
                 if poll.is_pending() && upstream.is_stuck(patience, cx) {
                     return Poll::Ready(Some(Err(BodyError::TimedOut)));
                 }
@@ -129,6 +131,15 @@ impl Carrier {
                 poll.map_ok(|frame| frame.map_data(Chunk::Bytes))
                     .map_err(|error| BodyError::Upstream(Fault::Http2(error)))
             }
+        }
+    }
+
+    /// Keeps no memory that can be done without while the client does not read; returns how many
+    /// bytes are left.
+    pub(crate) fn let_go(&mut self) -> usize {
+        match self {
+            Self::Own { upstream, .. } => upstream.as_mut().map_or(0, |one| one.let_go()),
+            Self::Shared(_) => 0,
         }
     }
 
@@ -229,7 +240,10 @@ mod tests {
 
         fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, BodyError>>> {
             let pipes = Some(&self.pipes);
-            let frame = ready!(self.carrier.poll_body(pipes, &mut self.patience, cx));
+            let frame = ready!(
+                self.carrier
+                    .poll_body(pipes, usize::MAX, &mut self.patience, cx)
+            );
             Poll::Ready(frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
         }
 

@@ -1,11 +1,12 @@
 //! The contexts of a worker, made from the lowest floor to the highest.
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::proxy::downstream::context::{AcceptContext, ConnectionGauge};
-use crate::proxy::l4::udp::DatagramContext;
+use crate::proxy::l4::udp::{DatagramContext, UdpShares};
 use crate::proxy::observe::access_log::LogBuffer;
 use crate::proxy::observe::context::Observers;
 use crate::proxy::observe::metrics::series::Shelf;
@@ -51,7 +52,7 @@ impl Contexts {
         gauge: Arc<dyn ConnectionGauge>,
     ) -> io::Result<Self> {
         let counters = &reader.counters;
-        let runtime = Runtime::new(reader.index, options.timeouts, counters)?;
+        let runtime = Runtime::new(reader.index, options.timeouts, options.memory, counters)?;
         let upstreams = Rc::new(Upstreams {
             runtime: Rc::clone(&runtime),
             pool: Pool::new(options.balancing, options.timeouts, counters),
@@ -77,6 +78,7 @@ impl Contexts {
             upstreams: Rc::clone(&upstreams),
             clients: Rc::clone(&clients),
             limits: options.datagrams,
+            shares: RefCell::new(UdpShares::new(options.datagrams.sessions_max)),
         });
         let worker = Rc::new(WorkerContext {
             runtime: Rc::clone(&runtime),

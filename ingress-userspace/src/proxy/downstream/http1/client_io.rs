@@ -23,13 +23,19 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use crate::proxy::request::connection::Connection;
 use crate::proxy::request::context::WorkerContext;
+use crate::proxy::runtime::bulk::BulkPermit;
 use crate::proxy::runtime::client_body::IncomingError;
+use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::fairness::Turn;
-use crate::proxy::runtime::limits::{BULK_BYTES_MIN, TUNNEL_READ_BYTES_MAX};
+use crate::proxy::runtime::limits::{
+    BULK_BYTES_MIN, BULK_HELD_BYTES_MAX, STALLED_CONNECTION_BYTES, TLS_HELD_BYTES_MAX,
+    TUNNEL_READ_BYTES_MAX,
+};
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::pipe::Pipe;
 use crate::proxy::runtime::read_buffer::ReadBuffer;
 use crate::proxy::runtime::splice::poll_send_more;
+use crate::proxy::runtime::stalls::Stall;
 use crate::proxy::runtime::stream::{ClientStream, Joined as _, Stream as _};
 
 /// A socket, shared by a connection and the body of its request.
@@ -84,7 +90,8 @@ pub(super) struct HeadScratch {
 }
 
 impl ClientIo {
-    pub(super) fn new(stream: ClientStream, connection: &Connection) -> Rc<Self> {
+    pub(super) fn new(mut stream: ClientStream, connection: &Connection) -> Rc<Self> {
+        stream.set_held(TLS_HELD_BYTES_MAX);
         let worker = Rc::clone(&connection.worker);
         Rc::new(Self {
             head_bounds: HeadBounds {
@@ -374,6 +381,24 @@ impl ClientIo {
         let poll = pipe.poll_drain(inner.stream.tcp(), usize::MAX, cx);
         self.activity.note_write(&poll);
         wrote_some(poll)
+    }
+
+    /// A permit to hold large pieces of a response, if there is one; TLS may hold back more then.
+    pub(super) fn take_bulk(&self) -> Option<BulkPermit> {
+        let permit = self.worker.runtime.memory.bulk.take()?;
+        self.inner.borrow_mut().stream.set_held(BULK_HELD_BYTES_MAX);
+        Some(permit)
+    }
+
+    /// The permit goes back.
+    pub(super) fn end_bulk(&self) {
+        self.inner.borrow_mut().stream.set_held(TLS_HELD_BYTES_MAX);
+    }
+
+    /// Notes that the client takes nothing.
+    pub(super) fn stall(&self, cx: &Context<'_>) -> Stall {
+        let Runtime { memory, timers, .. } = &*self.worker.runtime;
+        (memory.stalls).begin(STALLED_CONNECTION_BYTES, timers.now(), cx.waker())
     }
 
     /// Writes what TLS holds back.

@@ -1,7 +1,8 @@
 //! A response on its way to an HTTP/1 client.
 //!
 //! Head and body leave together where both are there. A body is asked for more only when the client
-//! has taken what it gave before, so that nothing piles up here.
+//! has taken what it gave before, so that nothing piles up here. While the client takes nothing, no
+//! large buffer is kept, unless there is a permit for it.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
@@ -13,8 +14,13 @@ use thiserror::Error;
 
 use super::client_io::ClientIo;
 use crate::proxy::request::response_body::ResponseBody;
+use crate::proxy::runtime::bulk::BulkPermit;
+use crate::proxy::runtime::limits::{
+    CONNECTION_BUFFER_BYTES_MAX, HELD_BYTES_MAX, STALLED_CONNECTION_BYTES, TLS_HELD_BYTES_MAX,
+};
 use crate::proxy::runtime::pipe::Pipe;
 use crate::proxy::runtime::splice::Chunk;
+use crate::proxy::runtime::stalls::Stall;
 use crate::proxy::upstream::error::BodyError;
 
 /// What is to be written.
@@ -29,6 +35,12 @@ pub(super) struct ResponseWriter {
     pipe: Option<Pipe>,
     /// What follows the piece.
     after: &'static [u8],
+    /// For large pieces.
+    permit: Option<BulkPermit>,
+    /// Since the client has taken as much as a stalled connection holds.
+    stall: Option<Stall>,
+    /// Bytes that it has taken since the stall began.
+    taken: usize,
 }
 
 /// A body that has not ended.
@@ -78,22 +90,26 @@ impl ResponseWriter {
     ) -> Poll<Result<(), WriteError>> {
         loop {
             let Some(Sending { body, framing }) = sending else {
-                return self.poll_write(io, cx).map_err(WriteError::Io);
+                return self.poll_taken(None, io, cx).map_err(WriteError::Io);
             };
             // A piece that is there leaves with the text before it.
             if self.has_piece() {
-                ready!(self.poll_write(io, cx))?;
+                ready!(self.poll_taken(Some(body), io, cx))?;
                 continue;
             }
-            let frame = match body.poll_frame(cx) {
+            let frame = match body.poll_frame(self.bytes_max(), cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
-                    ready!(self.poll_write(io, cx))?;
+                    ready!(self.poll_taken(Some(body), io, cx))?;
+                    self.stall = None;
+                    body.let_go();
+                    self.end_bulk(io);
                     return Poll::Pending;
                 }
             };
             let taken = match frame {
                 Some(Ok(frame)) => {
+                    self.ask_for_bulk(&frame, io);
                     // Known before it is written, so that the request has ended for whoever asks
                     // when the client has its response.
                     let is_last = body.is_end_stream();
@@ -111,6 +127,66 @@ impl ResponseWriter {
                     return Poll::Ready(Err(error));
                 }
             }
+        }
+    }
+
+    /// Bytes of a body that may be read at once.
+    fn bytes_max(&self) -> usize {
+        if self.permit.is_some() {
+            CONNECTION_BUFFER_BYTES_MAX
+        } else {
+            TLS_HELD_BYTES_MAX
+        }
+    }
+
+    /// Asks for a permit for larger pieces, if this one is as large as it may be without.
+    fn ask_for_bulk(&mut self, frame: &Frame<Chunk>, io: &ClientIo) {
+        if let Some(Chunk::Bytes(bytes)) = frame.data_ref()
+            && bytes.len() >= HELD_BYTES_MAX / 2
+            && self.permit.is_none()
+        {
+            self.permit = io.take_bulk();
+        }
+    }
+
+    /// Writes what there is, and keeps little of `body` while the client takes nothing.
+    fn poll_taken(
+        &mut self,
+        body: Option<&mut ResponseBody>,
+        io: &ClientIo,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let poll = self.poll_write(io, cx);
+        if poll.is_ready() {
+            return poll;
+        }
+        let held = body.map_or(0, ResponseBody::let_go).max(self.data.len());
+        // What TLS holds back is as large as the permit allows.
+        if held <= HELD_BYTES_MAX && !io.may_hold_bytes() && self.end_bulk(io) {
+            // The rest of a large piece would keep all of its memory.
+            self.data = Bytes::copy_from_slice(&self.data);
+        }
+        if self.stall.get_or_insert_with(|| io.stall(cx)).is_ended() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+
+    /// Gives the permit back, if there is one.
+    fn end_bulk(&mut self, io: &ClientIo) -> bool {
+        let permit = self.permit.take();
+        if permit.is_some() {
+            io.end_bulk();
+        }
+        permit.is_some()
+    }
+
+    /// The client has taken so many bytes. Who takes them one by one goes on to stall.
+    fn note_taken(&mut self, count: usize) {
+        self.taken += count;
+        if self.taken >= STALLED_CONNECTION_BYTES {
+            self.stall = None;
+            self.taken = 0;
         }
     }
 
@@ -182,10 +258,11 @@ impl ResponseWriter {
             let text = &self.text[self.text_written..];
             if let Some(pipe) = &mut self.pipe {
                 if text.is_empty() {
-                    ready!(io.poll_drain(pipe, cx))?;
+                    let written = ready!(io.poll_drain(pipe, cx))?;
                     if pipe.length() == 0 {
                         self.pipe = None;
                     }
+                    self.note_taken(written);
                     continue;
                 }
                 let written = ready!(io.poll_write_before_pipe(&[IoSlice::new(text)], cx))?;
@@ -207,6 +284,7 @@ impl ResponseWriter {
     }
 
     fn advance(&mut self, mut count: usize) {
+        self.note_taken(count);
         let text = count.min(self.text.len() - self.text_written);
         self.text_written += text;
         count -= text;
@@ -217,7 +295,9 @@ impl ResponseWriter {
     }
 
     /// Gives back what it has room for beyond the usual, between two responses.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self, io: &ClientIo) {
+        self.stall = None;
+        self.end_bulk(io);
         if self.text.capacity() > TEXT_BYTES_KEPT {
             self.text = Vec::new();
             self.text_written = 0;

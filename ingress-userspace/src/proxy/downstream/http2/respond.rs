@@ -1,14 +1,15 @@
 //! The task that answers one request.
 //!
 //! Bodies are read no faster than the client takes them: nothing is asked of an endpoint before
-//! there is a window for it and room in the connection's output.
+//! there is a window for it and room in the connection's output, and no more than there is room for.
+//! A stream that waits for its client keeps no large buffer, and is ended when it is among those
+//! that have waited longest while the worker has no memory for more.
 
 use std::error::Error as _;
 use std::future::poll_fn;
 use std::iter;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderValue};
@@ -21,8 +22,13 @@ use crate::proxy::request::connection::Connection;
 use crate::proxy::request::context::WorkerContext;
 use crate::proxy::request::phases;
 use crate::proxy::request::response_body::ResponseBody;
+use crate::proxy::runtime::bulk::BulkPermit;
 use crate::proxy::runtime::client_body::Incoming;
+use crate::proxy::runtime::limits::{
+    CONNECTION_BUFFER_BYTES_MAX, HELD_BYTES_MAX, READ_BYTES_MIN, STALLED_STREAM_BYTES,
+};
 use crate::proxy::runtime::splice::Chunk;
+use crate::proxy::runtime::stalls::Stall;
 use crate::proxy::runtime::timer::Alarm;
 use crate::proxy::upstream::error::BodyError;
 
@@ -48,7 +54,8 @@ impl Answering {
     pub(crate) async fn run(mut self, connection: Rc<Connection>, request: Request<Incoming>) {
         let worker = Rc::clone(&connection.worker);
         let response = {
-            let mut responding = pin!(phases::respond(connection, request));
+            // In the heap until there is a response: what waits for its client has no room for it.
+            let mut responding = Box::pin(phases::respond(connection, request));
             let response = poll_fn(|cx| {
                 if self.poll_reset(cx).is_ready() {
                     return Poll::Ready(None);
@@ -98,10 +105,7 @@ impl Answering {
             return Ok(());
         }
         drop((head, added));
-        let mut wait = Wait {
-            worker,
-            alarm: None,
-        };
+        let mut wait = Wait::new(worker);
         while let Some(step) = poll_fn(|cx| self.poll_step(&mut body, &mut wait, cx)).await? {
             match step {
                 Step::Some(chunk) => {
@@ -129,10 +133,16 @@ impl Answering {
         wait: &mut Wait<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Step>, Reason>> {
-        ready!(self.poll_window(wait, cx))?;
-        let Poll::Ready(frame) = body.poll_frame(cx) else {
+        let Poll::Ready(room) = self.poll_window(wait, cx)? else {
+            wait.let_go(body);
+            return Poll::Pending;
+        };
+        let bytes_max = wait.bytes_max(room, self.session.window(&self.stream));
+        let Poll::Ready(frame) = body.poll_frame(bytes_max, cx) else {
             // The client may give up meanwhile.
             self.stream.wait(cx);
+            wait.let_go(body);
+            wait.stall = None;
             return Poll::Pending;
         };
         let Some(frame) = frame else {
@@ -156,15 +166,7 @@ impl Answering {
             wait.alarm = None;
             return room;
         }
-        let (timers, limit) = (
-            &wait.worker.runtime.timers,
-            wait.worker.runtime.timeouts.downstream_write,
-        );
-        let alarm = &mut wait.alarm;
-        if alarm
-            .get_or_insert_with(|| timers.alarm(limit, cx.waker()))
-            .fired()
-        {
+        if wait.is_over(cx) {
             return Poll::Ready(Err(Reason::CANCEL));
         }
         Poll::Pending
@@ -182,6 +184,7 @@ impl Answering {
             let room = poll_fn(|cx| self.poll_window(wait, cx)).await?;
             let some = chunk.split_to(room.min(chunk.len()));
             let is_end = is_last && chunk.is_empty();
+            wait.sent(some.len());
             session.send(stream, some, is_end);
             if is_end {
                 session.answered(stream);
@@ -191,10 +194,67 @@ impl Answering {
     }
 }
 
-/// For how long a client may take nothing.
+/// For how long a client may take nothing, and what may be held for it.
 struct Wait<'a> {
     worker: &'a WorkerContext,
     alarm: Option<Alarm>,
+    /// Since it has taken as much as a stalled stream holds.
+    stall: Option<Stall>,
+    /// Bytes that it has taken since the stall began.
+    taken: usize,
+    permit: Option<BulkPermit>,
+}
+
+impl<'a> Wait<'a> {
+    fn new(worker: &'a WorkerContext) -> Self {
+        Self {
+            worker,
+            alarm: None,
+            stall: None,
+            taken: 0,
+            permit: None,
+        }
+    }
+
+    /// Whether the client has taken nothing for too long, or others need the memory.
+    fn is_over(&mut self, cx: &Context<'_>) -> bool {
+        let worker = &self.worker.runtime;
+        let (timers, limit) = (&worker.timers, worker.timeouts.downstream_write);
+        let new_alarm = || timers.alarm(limit, cx.waker());
+        let has_fired = self.alarm.get_or_insert_with(new_alarm).fired();
+        let new_stall = || {
+            let stalls = &worker.memory.stalls;
+            stalls.begin(STALLED_STREAM_BYTES, timers.now(), cx.waker())
+        };
+        has_fired || self.stall.get_or_insert_with(new_stall).is_ended()
+    }
+
+    /// The client takes so many bytes. Who takes them one by one goes on to stall.
+    fn sent(&mut self, bytes: usize) {
+        self.taken += bytes;
+        if self.taken >= STALLED_STREAM_BYTES {
+            self.stall = None;
+            self.taken = 0;
+        }
+    }
+
+    /// How many bytes may be read at once, of which there is room for `room` now and a window for
+    /// `window`.
+    fn bytes_max(&mut self, room: usize, window: usize) -> usize {
+        if window > HELD_BYTES_MAX && self.permit.is_none() {
+            self.permit = self.worker.runtime.memory.bulk.take();
+        }
+        let bulk = window.min(CONNECTION_BUFFER_BYTES_MAX);
+        let bytes = if self.permit.is_some() { bulk } else { room };
+        bytes.max(READ_BYTES_MIN)
+    }
+
+    /// Keeps no large buffer while the client or the endpoint is waited for.
+    fn let_go(&mut self, body: &mut ResponseBody) {
+        if body.let_go() <= HELD_BYTES_MAX {
+            self.permit = None;
+        }
+    }
 }
 
 enum Step {

@@ -187,6 +187,11 @@ impl Session {
         turn.map_ok(|()| shared.min(window).min(PAYLOAD_BYTES_MAX))
     }
 
+    /// Bytes that a stream may send at once or one after the other.
+    pub(crate) fn window(&self, stream: &Stream) -> usize {
+        stream.send_window().min(self.send_window.get() as usize)
+    }
+
     fn poll_turn(
         &self,
         stream: &Rc<Stream>,

@@ -191,6 +191,11 @@ const COUNTERS: &[Number<WorkerSnapshot>] = &[
         |worker| worker.misdirected,
     ),
     (
+        "sluice_stalled_responses_closed_total",
+        "Responses closed because clients that do not read held too much memory",
+        |worker| worker.stalled_closed,
+    ),
+    (
         "sluice_panics_total",
         "Connections and streams ended by a panic",
         |worker| worker.panics,
@@ -227,6 +232,11 @@ const GAUGES: &[Number<WorkerSnapshot>] = &[
         "sluice_requests_open",
         "Requests that are being answered",
         |worker| worker.requests_open,
+    ),
+    (
+        "sluice_stalled_responses",
+        "Responses whose clients do not read them",
+        |worker| worker.stalled,
     ),
     (
         "sluice_udp_sessions_open",
