@@ -191,6 +191,34 @@ fn line_feeds_in_chunk_extensions_end_the_connection() {
     assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
 }
 
+/// An endpoint may refuse an upload that it has not read, and close the connection after its answer.
+#[test]
+fn connections_are_not_used_again_after_a_refused_upload() {
+    for (status, size, connects) in [
+        ("401 Unauthorized", 64 << 10, 2),
+        ("200 OK", 64 << 10, 1),
+        ("401 Unauthorized", 1 << 10, 1),
+    ] {
+        let origin = Origin::start(move |mut connection| {
+            while let Some(head) = connection.read_head() {
+                connection.read_body(&head);
+                connection.write(&format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno"));
+            }
+        });
+        let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+        for _ in 0..2 {
+            let mut client = proxy.client();
+            let head =
+                format!("PUT / HTTP/1.1\r\nHost: one.test\r\nContent-Length: {size}\r\n\r\n");
+            client.write(&head);
+            client.write(&"x".repeat(size));
+            let reply = client.read_reply();
+            assert!(status.starts_with(&reply.status.to_string()), "{status}");
+        }
+        assert_eq!(origin.connections(), connects, "{status}, {size} bytes");
+    }
+}
+
 /// Bytes of uploads, from one read to many.
 const UPLOADS: [usize; 4] = [64 << 10, 256 << 10, 1 << 20, 8 << 20];
 

@@ -64,6 +64,8 @@ struct Received {
     body: BodyDecoder,
     /// Whether another request may follow.
     keeps_alive: bool,
+    /// Whether the response is a success.
+    is_success: bool,
     /// The names of a response's fields as they came.
     spelling: Option<Spelling>,
 }
@@ -135,6 +137,7 @@ impl Upstream {
                 headers: HeaderMap::new(),
                 body: BodyDecoder::length(0),
                 keeps_alive: true,
+                is_success: true,
                 spelling: None,
             },
             idle_since: timers.now(),
@@ -165,9 +168,17 @@ impl Upstream {
             buffer,
             body,
             keeps_alive,
+            is_success,
             ..
         } = &self.received;
-        *keeps_alive && body.is_over() && buffer.bytes.is_empty() && self.sender.is_done()
+        // An endpoint that refuses an upload may not have read it: then it closes the connection,
+        // and the kernel resets what is sent over it next.
+        let may_be_unread = !is_success && self.sender.body_bytes() > READ_AT_ONCE_BYTES;
+        *keeps_alive
+            && !may_be_unread
+            && body.is_over()
+            && buffer.bytes.is_empty()
+            && self.sender.is_done()
     }
 
     /// Lets go of what an idle connection can do without.
@@ -286,6 +297,7 @@ impl Upstream {
             if let Some(head) = reader.read(&mut buffer.bytes, method, headers)? {
                 self.received.body = head.body;
                 self.received.spelling = head.spelling;
+                self.received.is_success = head.response.status().is_success();
                 self.received.keeps_alive = head.keeps_alive && self.send_fault.is_none();
                 return Poll::Ready(Ok(head.response));
             }
@@ -450,6 +462,9 @@ impl Upstream {
         Poll::Ready(Ok(count))
     }
 }
+
+/// Bytes of a request body that endpoints read with its head.
+const READ_AT_ONCE_BYTES: u64 = 16 * 1024;
 
 /// Reads a request back that [`write_request`] has written. It has no body.
 fn parse_request(bytes: &[u8]) -> Option<Request<RequestBody>> {

@@ -27,6 +27,8 @@ pub(crate) struct Sender {
     has_begun: bool,
     /// Whether the request has a body, or had one.
     has_body: bool,
+    /// Bytes of the body that were taken so far.
+    body_bytes: u64,
     /// A piece of a body, which follows the text.
     data: Bytes,
     /// The same, in a pipe.
@@ -62,6 +64,7 @@ impl Sender {
         self.text.clear();
         self.text_written = 0;
         self.has_begun = false;
+        self.body_bytes = 0;
         let framing = encode(&body, &mut self.text);
         self.has_body = framing != Framing::None;
         self.body = self.has_body.then_some(Sending { body, framing });
@@ -75,6 +78,11 @@ impl Sender {
     /// The head of a request without a body, which may be sent again.
     pub(crate) fn head(&self) -> &[u8] {
         &self.text
+    }
+
+    /// Bytes of the body that were taken so far.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.body_bytes
     }
 
     /// Whether nothing of it has left, and a body has nothing to do with it.
@@ -131,6 +139,7 @@ impl Sender {
                     Poll::Ready(Some(Ok(pipe))) => {
                         let rest = left.checked_sub(pipe.length() as u64);
                         *left = rest.ok_or(SendFault::Body)?;
+                        self.body_bytes += pipe.length() as u64;
                         self.pipe = Some(pipe);
                         continue;
                     }
@@ -163,6 +172,8 @@ impl Sender {
             self.text.clear();
             self.text_written = 0;
         }
+        let data = frame.as_ref().and_then(Frame::data_ref);
+        self.body_bytes += data.map_or(0, |data| data.len() as u64);
         match (&mut sending.framing, frame.map(Frame::into_data)) {
             (Framing::Length(left), Some(Ok(data))) => {
                 let after = left.checked_sub(data.len() as u64);
