@@ -12,6 +12,7 @@ pub(crate) mod outcome;
 pub(crate) mod phases;
 pub(crate) mod pick;
 pub(crate) mod prepare;
+pub(crate) mod replay;
 pub(crate) mod response;
 pub(crate) mod response_body;
 pub(crate) mod retry;

@@ -13,7 +13,7 @@ pub(crate) mod http2;
 pub(crate) mod liveness;
 pub(crate) mod pool;
 pub(crate) mod queue;
-pub(crate) mod replay;
+pub(crate) mod replay_buffer;
 pub(crate) mod request_body;
 pub(crate) mod response_source;
 pub(crate) mod response_timeout;

@@ -40,7 +40,7 @@ use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::monitored::Monitored;
 use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::runtime::stream::{ClientStream, Side};
-use crate::proxy::runtime::transport::Scheme;
+use crate::proxy::runtime::transport::{Downstream, Scheme};
 
 /// A connection to a client.
 pub(crate) struct Http1 {
@@ -214,12 +214,13 @@ fn begin(head: RequestHead, io: &Rc<ClientIo>, connection: &Rc<Connection>) -> S
         persistence,
         accepts_trailers: asks.trailers,
     };
+    let downstream = Downstream::from_http1(request.version());
     let has_body = !body.is_over();
     io.begin_body(body, asks.interim);
     let incoming = if has_body {
-        Incoming::from_stream(Http1Stream::new(io))
+        Incoming::from_stream(downstream, Http1Stream::new(io))
     } else {
-        Incoming::empty()
+        Incoming::empty(downstream)
     };
     let incoming = incoming
         .with_original(OriginalHead::of(raw_target, spelling))

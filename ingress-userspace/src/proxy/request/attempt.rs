@@ -11,13 +11,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::ext::Protocol;
 use ingress_core::ir::{Retries, RetryCause, UpstreamProtocol};
 
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::context::WorkerContext;
 use crate::proxy::request::error::ProxyError;
-use crate::proxy::request::retry::{Again, Miss};
+use crate::proxy::request::replay::Replay;
+use crate::proxy::request::retry::Miss;
 use crate::proxy::runtime::limits::{REFUSALS_MAX, STALE_MAX};
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::upload::{Progress, Upload};
@@ -26,7 +26,7 @@ use crate::proxy::upstream::connection_sharing;
 use crate::proxy::upstream::endpoint::Load;
 use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::http1::{Fault, SendError, Upstream};
-use crate::proxy::upstream::http2::{Room, is_reset};
+use crate::proxy::upstream::http2::{Place, Room, is_reset};
 use crate::proxy::upstream::pool::{Backend, Wish};
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_source::Carrier;
@@ -41,8 +41,6 @@ pub(crate) struct Exchange<'a> {
     /// When the request is retried on another endpoint.
     pub(crate) retries: Retries,
     pub(crate) connect_timeout: Duration,
-    /// How far the request body has come, if there is one.
-    pub(crate) upload: Option<Rc<Upload>>,
     /// Whether it asks to leave HTTP.
     pub(crate) may_switch: bool,
     /// The endpoint that it is tried on first.
@@ -51,8 +49,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) tried: Vec<SocketAddr>,
     /// What every endpoint that it is tried on has to speak.
     pub(crate) protocol: UpstreamProtocol,
-    /// Set if it may go on though an endpoint may have executed it.
-    pub(crate) again: Option<Box<Again>>,
+    /// How it can be sent again.
+    pub(crate) replay: Replay,
     /// What has moved of it on a connection that it shares with others.
     pub(crate) activity: Option<Rc<Activity>>,
 }
@@ -61,6 +59,46 @@ pub(crate) struct Exchange<'a> {
 pub(crate) struct Reply {
     pub(crate) response: Response<()>,
     pub(crate) carrier: Carrier,
+}
+
+/// A send that has failed.
+struct Failed {
+    error: SendError,
+    /// The request, if it is there and has no body.
+    sent: Option<Request<RequestBody>>,
+    connection: Use,
+    /// Whether the endpoint did not take what there was for it.
+    is_clogged: bool,
+}
+
+/// What a connection was used for before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// Nothing.
+    First,
+    /// Other requests.
+    Again,
+}
+
+/// What comes after a send that has failed.
+enum Step {
+    /// Another connection: nothing of the request was sent.
+    Unsent(Request<RequestBody>),
+    /// Another connection: what was sent may be sent twice.
+    Repeat(Request<RequestBody>),
+    /// The end of this attempt.
+    Stop(Miss),
+}
+
+impl Failed {
+    fn over_http1(error: SendError, upstream: &Upstream, replay: &Replay, connection: Use) -> Self {
+        Self {
+            error,
+            sent: replay.sent_by(upstream),
+            connection,
+            is_clogged: upstream.is_clogged(),
+        }
+    }
 }
 
 impl Exchange<'_> {
@@ -78,7 +116,7 @@ impl Exchange<'_> {
             self.over_http1(load, request, patience).await
         };
         match outcome {
-            Ok(reply) if self.again.is_none() => Ok(reply),
+            Ok(reply) if !self.replay.is_retained() => Ok(reply),
             outcome => Box::pin(self.elsewhere(outcome, patience)).await,
         }
     }
@@ -91,37 +129,32 @@ impl Exchange<'_> {
         patience: &mut Patience,
     ) -> Result<Reply, Miss> {
         let worker = self.worker;
-        let is_repeatable = self.is_repeatable(&request);
         worker.upstreams.departures.wait().await;
         for _ in 0..STALE_MAX {
             let Some(mut upstream) = self.open_connection(&load).await else {
                 break;
             };
-            if !is_repeatable && upstream.is_closed() {
+            if !self.replay.is_repeatable() && upstream.is_closed() {
                 continue;
             }
-            match upstream.send(request, patience).await {
+            let error = match upstream.send(request, patience).await {
                 Ok(response) => {
                     worker.runtime.counters.upstream_reuses.increment();
                     let carrier = Carrier::own(upstream, load);
                     return Ok(Reply { response, carrier });
                 }
-                Err(SendError::Unsent(unsent)) => request = *unsent,
-                Err(SendError::Broken(Fault::Gone)) => {
-                    let sent = is_repeatable.then(|| upstream.sent()).flatten();
-                    return Err(self.gone(&load, sent));
-                }
-                // The endpoint closed the connection while the request was on its way.
-                Err(SendError::Broken(error) | SendError::Refused(error)) => {
-                    let sent = is_repeatable.then(|| upstream.sent()).flatten();
-                    request = sent.ok_or_else(|| self.broken(error))?;
+                Err(error) => error,
+            };
+            let failed = Failed::over_http1(error, &upstream, &self.replay, Use::Again);
+            match self.step_after(failed, &load, patience) {
+                Step::Unsent(unsent) => request = unsent,
+                Step::Repeat(sent) => {
+                    request = sent;
                     worker.runtime.counters.upstream_replays.increment();
                     // Once is enough: a new connection is not closed for having been idle.
                     break;
                 }
-                Err(SendError::TimedOut) => {
-                    return Err(self.timed_out(patience, upstream.is_clogged()).into());
-                }
+                Step::Stop(miss) => return Err(miss),
             }
         }
         // Boxed, as all that is rare: requests are moved, and a handshake is large.
@@ -130,21 +163,20 @@ impl Exchange<'_> {
             Err(failure) => return Err(Miss::before(failure, request)),
         };
         self.account.connected();
-        match upstream.send(request, patience).await {
+        let error = match upstream.send(request, patience).await {
             Ok(response) => {
                 let carrier = Carrier::own(upstream, load);
-                Ok(Reply { response, carrier })
+                return Ok(Reply { response, carrier });
             }
-            Err(SendError::Unsent(unsent)) => Err(Miss::before(UpstreamError::Unsent, *unsent)),
-            Err(SendError::Broken(Fault::Gone)) => {
-                let sent = is_repeatable.then(|| upstream.sent()).flatten();
-                Err(self.gone(&load, sent))
+            Err(error) => error,
+        };
+        let failed = Failed::over_http1(error, &upstream, &self.replay, Use::First);
+        Err(match self.step_after(failed, &load, patience) {
+            Step::Unsent(request) | Step::Repeat(request) => {
+                Miss::before(UpstreamError::Unsent, request)
             }
-            Err(SendError::Broken(error) | SendError::Refused(error)) => {
-                Err(self.broken(error).into())
-            }
-            Err(SendError::TimedOut) => Err(self.timed_out(patience, upstream.is_clogged()).into()),
-        }
+            Step::Stop(miss) => miss,
+        })
     }
 
     /// Sends the request as one of several on a connection.
@@ -154,39 +186,23 @@ impl Exchange<'_> {
         mut request: Request<RequestBody>,
         patience: &mut Patience,
     ) -> Result<Reply, Miss> {
-        let worker = self.worker;
+        let counters = &self.worker.runtime.counters;
+        let timers = &self.worker.runtime.timers;
         let activity = match &self.activity {
             Some(activity) => Rc::clone(activity),
-            None => Activity::new(Rc::clone(&worker.runtime.timers)),
+            None => Activity::new(Rc::clone(timers)),
         };
-        let mut stale = 0;
-        loop {
-            let place = match load.multiplexed.room(&worker.runtime.timers).await {
-                Room::Place(place) => place,
-                Room::Dial(dialling) => {
-                    // Boxed, as a connection is for many requests.
-                    if let Err(failure) = Box::pin(connect::http2(&self.aim(&load))).await {
-                        // Who waits may be of another backend, which still has the endpoint.
-                        if !matches!(failure, UpstreamError::Left) {
-                            dialling.fail();
-                        }
-                        return Err(Miss::before(failure, request));
-                    }
-                    self.account.connected();
-                    continue;
-                }
-                Room::Failed => return Err(Miss::before(UpstreamError::Unreached, request)),
-                Room::Full => return Err(Miss::before(UpstreamError::Full, request)),
-            };
+        for _ in 0..STALE_MAX {
+            let (place, given_back) = self.place(&load, request).await?;
+            request = given_back;
             if self.may_switch && !place.takes_tunnels() {
                 return Err(UpstreamError::NoTunnel.into());
             }
-            let is_repeatable = self.is_repeatable(&request);
-            let copy = self.upload.is_none().then(|| copy(&request));
+            let copy = self.replay.copy(&request);
             let error = match place.send(request, &activity, patience).await {
                 Ok(response) => {
                     if place.is_reused() {
-                        worker.runtime.counters.upstream_reuses.increment();
+                        counters.upstream_reuses.increment();
                     }
                     let (head, incoming) = response.into_parts();
                     return Ok(Reply {
@@ -196,31 +212,81 @@ impl Exchange<'_> {
                 }
                 Err(error) => error,
             };
-            request = match (error, copy) {
-                (SendError::Unsent(unsent), _) => *unsent,
-                (SendError::Broken(Fault::Gone), copy) => {
-                    return Err(self.gone(&load, copy.filter(|_| is_repeatable)));
-                }
-                (SendError::Refused(error), Some(copy)) => {
-                    return Err(Miss::before(self.broken(error), copy));
-                }
-                (SendError::Broken(error), Some(copy))
-                    if is_repeatable && place.is_reused() && !is_reset(&error) =>
-                {
-                    copy
-                }
-                (SendError::Broken(error) | SendError::Refused(error), _) => {
-                    return Err(self.broken(error).into());
-                }
-                (SendError::TimedOut, _) => {
-                    return Err(self.timed_out(patience, false).into());
-                }
+            let failed = Failed {
+                error,
+                sent: copy,
+                connection: if place.is_reused() {
+                    Use::Again
+                } else {
+                    Use::First
+                },
+                is_clogged: false,
             };
-            worker.runtime.counters.upstream_replays.increment();
-            stale += 1;
-            if stale == STALE_MAX {
-                return Err(Miss::before(UpstreamError::Unsent, request));
+            request = match self.step_after(failed, &load, patience) {
+                Step::Unsent(request) | Step::Repeat(request) => request,
+                Step::Stop(miss) => return Err(miss),
+            };
+            counters.upstream_replays.increment();
+        }
+        Err(Miss::before(UpstreamError::Unsent, request))
+    }
+
+    /// A place for the request on a connection, which may have to be made first.
+    async fn place(
+        &self,
+        load: &Load,
+        request: Request<RequestBody>,
+    ) -> Result<(Place, Request<RequestBody>), Miss> {
+        loop {
+            match load.multiplexed.room(&self.worker.runtime.timers).await {
+                Room::Place(place) => return Ok((place, request)),
+                Room::Dial(dialling) => {
+                    // Boxed, as a connection is for many requests.
+                    if let Err(failure) = Box::pin(connect::http2(&self.aim(load))).await {
+                        // A waiting request may be of another backend, which still has the endpoint.
+                        if !matches!(failure, UpstreamError::Left) {
+                            dialling.fail();
+                        }
+                        return Err(Miss::before(failure, request));
+                    }
+                    self.account.connected();
+                }
+                Room::Failed => return Err(Miss::before(UpstreamError::Unreached, request)),
+                Room::Full => return Err(Miss::before(UpstreamError::Full, request)),
             }
+        }
+    }
+
+    /// What a failed send means for the request, over either protocol.
+    fn step_after(&self, failed: Failed, load: &Load, patience: &Patience) -> Step {
+        let Failed {
+            error,
+            sent,
+            connection,
+            is_clogged,
+        } = failed;
+        let fault = match error {
+            SendError::Unsent(request) => return Step::Unsent(*request),
+            SendError::TimedOut => return Step::Stop(self.timed_out(patience, is_clogged).into()),
+            SendError::Refused(fault) => {
+                // The endpoint says that it has done nothing: another one may do it.
+                let failure = self.broken(fault);
+                return Step::Stop(match sent {
+                    Some(request) => Miss::before(failure, request),
+                    None => failure.into(),
+                });
+            }
+            SendError::Broken(Fault::Gone) => {
+                let request = sent.filter(|_| self.replay.is_repeatable());
+                return Step::Stop(self.gone(load, request));
+            }
+            SendError::Broken(fault) => fault,
+        };
+        // A connection that was kept may have been closed while the request was on its way.
+        let may_repeat = self.replay.is_repeatable() && connection == Use::Again;
+        match sent {
+            Some(request) if may_repeat && !is_reset(&fault) => Step::Repeat(request),
+            Some(_) | None => Step::Stop(self.broken(fault).into()),
         }
     }
 
@@ -251,12 +317,6 @@ impl Exchange<'_> {
             Some(upstream) => Some(upstream),
             None => Box::pin(connection_sharing::borrow(&self.worker.upstreams, load)).await,
         }
-    }
-
-    /// Whether a request may be sent twice: idempotent by its method and without a body
-    /// (RFC 9110 §9.2.2).
-    fn is_repeatable(&self, request: &Request<RequestBody>) -> bool {
-        self.upload.is_none() && request.method().is_idempotent()
     }
 
     /// The endpoint has gone, with the request or before it: another one may be asked if `request`
@@ -297,21 +357,7 @@ impl Exchange<'_> {
     }
 
     fn progress(&self) -> Progress {
-        self.upload
-            .as_ref()
-            .map_or(Progress::Done, |upload| upload.progress())
+        let upload = self.replay.upload();
+        upload.map_or(Progress::Done, Upload::progress)
     }
-}
-
-/// A request without a body, once more.
-pub(crate) fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty(request.body().original().clone()));
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    if let Some(protocol) = request.extensions().get::<Protocol>() {
-        copy.extensions_mut().insert(protocol.clone());
-    }
-    copy
 }

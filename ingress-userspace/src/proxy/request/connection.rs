@@ -15,7 +15,7 @@ use crate::proxy::runtime::counters::DatapathCounters;
 use crate::proxy::runtime::field::address_value;
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::pipe::Pipes;
-use crate::proxy::runtime::transport::{Datapath, Scheme};
+use crate::proxy::runtime::transport::{Datapath, Downstream, Scheme};
 use crate::proxy::tls::client_auth::Presented;
 use crate::proxy::upstream::forwarded::Lines;
 
@@ -79,8 +79,9 @@ impl Connection {
     }
 
     /// What is recorded of a client of one of its requests.
-    pub(crate) fn info<'a>(&'a self, client: &'a Client) -> ClientInfo<'a> {
+    pub(crate) fn info<'a>(&'a self, client: &'a Client, downstream: Downstream) -> ClientInfo<'a> {
         ClientInfo {
+            downstream,
             scheme: self.scheme,
             address: &client.address,
             port: &self.port,

@@ -22,12 +22,13 @@ use crate::proxy::runtime::field::{
     X_FORWARDED_SCHEME, X_ORIGINAL_FORWARDED_FOR, X_ORIGINAL_FORWARDED_HOST, X_REAL_IP,
     X_REQUEST_ID, X_SCHEME, is_authority, lines_in_one, remove_connection_fields, scheme_value,
 };
+use crate::proxy::runtime::transport::Downstream;
 use crate::proxy::tls::client_auth;
 use crate::proxy::upstream::forwarded::Lines;
 
 /// The authority that a request is for, to route by. Empty if an HTTP/1.0 client named none, or
 /// an HTTP/1.1 client an empty one.
-pub(crate) fn authority(head: &request::Parts) -> Result<&str, BadRequest> {
+pub(crate) fn authority(head: &request::Parts, downstream: Downstream) -> Result<&str, BadRequest> {
     if head.method == Method::CONNECT && head.extensions.get::<Protocol>().is_none() {
         return Err(BadRequest::Connect);
     }
@@ -36,17 +37,16 @@ pub(crate) fn authority(head: &request::Parts) -> Result<&str, BadRequest> {
     if hosts.next().is_some() {
         return Err(BadRequest::SeveralHosts);
     }
-    if host.is_none() && head.version == Version::HTTP_11 {
+    if downstream.has_pseudo_fields() {
+        check_pseudo_fields(head, host)?;
+    } else if host.is_none() && downstream.needs_host() {
         return Err(BadRequest::NoHost);
-    }
-    if head.version == Version::HTTP_2 {
-        check_http2(head, host)?;
     }
     // A request target in absolute form overrules `Host` (RFC 9112 §3.2.2), as `:authority` does.
     let text = match (head.uri.authority(), host) {
         (Some(authority), _) => authority.as_str(),
         (None, Some(host)) => host.to_str().map_err(|_| BadRequest::MalformedHost)?,
-        (None, None) if head.version == Version::HTTP_2 => return Err(BadRequest::NoHost),
+        (None, None) if downstream.needs_host() => return Err(BadRequest::NoHost),
         (None, None) => "",
     };
     if is_authority(text.as_bytes()) {
@@ -64,7 +64,10 @@ pub(crate) fn host_in<B>(request: &Request<B>) -> &str {
 }
 
 /// What is no fault of the frames although endpoints that speak HTTP/1.1 may take it in several ways.
-fn check_http2(head: &request::Parts, host: Option<&HeaderValue>) -> Result<(), BadRequest> {
+fn check_pseudo_fields(
+    head: &request::Parts,
+    host: Option<&HeaderValue>,
+) -> Result<(), BadRequest> {
     // RFC 9113 §8.3.1.
     if let (Some(authority), Some(host)) = (head.uri.authority(), host)
         && !authority
@@ -95,7 +98,7 @@ pub(crate) fn rewrite(
     connection: &Connection,
     client: &Client,
     account: &Account,
-    takes_lines: bool,
+    protocol: UpstreamProtocol,
 ) -> Rewritten {
     let (host, is_there) = if let Some(authority) = head.uri.authority() {
         let host = HeaderValue::from_str(authority.as_str());
@@ -107,7 +110,7 @@ pub(crate) fn rewrite(
         (host, is_there)
     };
     let host = host.unwrap_or(HeaderValue::from_static(""));
-    let version = std::mem::replace(&mut head.version, Version::HTTP_11);
+    head.version = Version::HTTP_11;
     let headers = &mut head.headers;
     let is_special = headers.keys().any(is_special);
     let taken = is_special.then(|| Taken::out_of(headers));
@@ -116,7 +119,8 @@ pub(crate) fn rewrite(
     if policy.forwarded_for != X_FORWARDED_FOR && client.claims.is_none() {
         headers.remove(&policy.forwarded_for);
     }
-    let takes_lines = takes_lines && client.claims.is_none() && !policy.add_forwarded;
+    let takes_lines =
+        !protocol.is_multiplexed() && client.claims.is_none() && !policy.add_forwarded;
     let mut lines = None;
     if takes_lines {
         let has_id = headers.contains_key(X_REQUEST_ID);
@@ -158,7 +162,7 @@ pub(crate) fn rewrite(
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     Rewritten {
-        protocols: taken.protocols.filter(|_| version == Version::HTTP_11),
+        protocols: taken.protocols,
         lines,
     }
 }

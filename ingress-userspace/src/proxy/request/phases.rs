@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::header::SET_COOKIE;
-use http::{HeaderValue, Request, Response, StatusCode, Version, request, response};
+use http::{HeaderValue, Request, Response, StatusCode, request, response};
 use ingress_core::ir::{Retries, RouteTimeouts};
 
 use crate::proxy::observe::metrics::account::Account;
@@ -18,14 +18,15 @@ use crate::proxy::request::connection::{Connection, InFlight};
 use crate::proxy::request::error::{ProxyError, Side};
 use crate::proxy::request::filter::{self, FilterInput, Filtered, ResponseFilters};
 use crate::proxy::request::prepare::Prepare;
+use crate::proxy::request::replay::Replay;
 use crate::proxy::request::response::Dialect;
 use crate::proxy::request::response_body::ResponseBody;
-use crate::proxy::request::retry::Again;
 use crate::proxy::request::route::{RouteDecision, Routed};
 use crate::proxy::request::upgrade::Upgrade;
 use crate::proxy::request::{client, grpc_timeout, head, outcome, pick, response as answer, route};
 use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::monitored::Activity;
+use crate::proxy::runtime::transport::Downstream;
 use crate::proxy::tls::client_auth::{self, Judgement};
 use crate::proxy::upstream::affinity::Session;
 use crate::proxy::upstream::pool::Backend;
@@ -44,7 +45,12 @@ pub(crate) async fn respond(
     (worker.tables.current.borrow_mut().load().routes())
         .prefetch(&worker.tables.recent_routes.borrow(), host);
     let client = client::identify(&connection, request.headers());
-    let account = Account::open(&worker.observers, &connection.info(&client), &request);
+    let downstream = request.body().downstream();
+    let account = Account::open(
+        &worker.observers,
+        &connection.info(&client, downstream),
+        &request,
+    );
     let in_flight = connection.begin(account.clone());
     let counters = connection
         .worker
@@ -53,7 +59,6 @@ pub(crate) async fn respond(
         .datapath(connection.datapath);
     counters.requests.increment();
     let dialect = Dialect::of(&request);
-    let is_http1 = request.version() != Version::HTTP_2;
     let mut is_last = request.body().asks_upgrade();
     let filters = ResponseFilters::default();
     let phases = Phases {
@@ -63,7 +68,7 @@ pub(crate) async fn respond(
         response_filters: &filters,
     };
     let mut response = match phases.run(request).await {
-        Ok(answer) => answer.into_response(in_flight, is_http1),
+        Ok(answer) => answer.into_response(in_flight, downstream),
         Err(failure) => {
             if failure.side() == Side::Upstream {
                 account.log_upstream_error(&failure);
@@ -71,7 +76,8 @@ pub(crate) async fn respond(
                 tracing::debug!(error = &failure as &dyn std::error::Error, "request failed");
             }
             // A client that sends one malformed request is not trusted with a second.
-            is_last |= is_http1 && matches!(failure, ProxyError::BadRequest(_));
+            is_last |=
+                downstream.ends_after_bad_request() && matches!(failure, ProxyError::BadRequest(_));
             answer::failure(&failure, dialect, in_flight)
         }
     };
@@ -102,7 +108,7 @@ enum Answer {
 }
 
 impl Answer {
-    fn into_response(self, in_flight: InFlight, is_http1: bool) -> Response<ResponseBody> {
+    fn into_response(self, in_flight: InFlight, downstream: Downstream) -> Response<ResponseBody> {
         match self {
             Self::Response {
                 response,
@@ -115,7 +121,7 @@ impl Answer {
                 if let Some(cookie) = cookie {
                     head.headers.append(SET_COOKIE, cookie);
                 }
-                let body = ResponseBody::upstream(carrier, patience, in_flight, is_http1);
+                let body = ResponseBody::upstream(carrier, patience, in_flight, downstream);
                 Response::from_parts(head, body)
             }
             Self::Switched(head) => Response::from_parts(head, ResponseBody::text("", in_flight)),
@@ -224,6 +230,7 @@ impl Phases<'_> {
         account.try_first(load.address);
         let is_multiplexed = load.protocol.is_multiplexed();
         let activity = is_multiplexed.then(|| Activity::new(Rc::clone(&worker.runtime.timers)));
+        let downstream = incoming.downstream();
         let tunnel = incoming.take_tunnel(&head.method);
         let max = entered.body_bytes_max;
         let (mut body, upload) = RequestBody::new(incoming, activity.as_ref(), max);
@@ -232,6 +239,7 @@ impl Phases<'_> {
             connection,
             client,
             account,
+            downstream,
             is_bodyless: upload.is_none(),
             shown: entered.shown,
             host: entered.host,
@@ -244,12 +252,11 @@ impl Phases<'_> {
         let mut exchange = Exchange {
             worker,
             account,
-            again: Again::new(entered.retries, &mut request, upgrade.is_some()),
+            replay: Replay::new(entered.retries, &mut request, upload, upgrade.is_some()),
             backend,
             wish,
             retries: entered.retries,
             connect_timeout: waits.connect,
-            upload,
             may_switch: upgrade.is_some(),
             first: load.address,
             tried: Vec::new(),

@@ -13,6 +13,7 @@ use crate::proxy::request::error::{BadRequest, ProxyError};
 use crate::proxy::request::head::{self, Rewritten};
 use crate::proxy::request::upgrade::Upgrade;
 use crate::proxy::runtime::stream::ClientTunnel;
+use crate::proxy::runtime::transport::Downstream;
 use crate::proxy::tls::client_auth::Judgement;
 use crate::proxy::upstream::forwarded::Lines;
 
@@ -21,6 +22,7 @@ pub(crate) struct Prepare<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) client: &'a Client,
     pub(crate) account: &'a Account,
+    pub(crate) downstream: Downstream,
     pub(crate) is_bodyless: bool,
     /// What the client has shown, where that matters.
     pub(crate) shown: Option<Rc<Judgement>>,
@@ -48,12 +50,12 @@ impl Prepare<'_> {
             upgrade = tunnel.and_then(|tunnel| Upgrade::of_connect(head, tunnel, nonce));
             upgrade.as_ref().ok_or(BadRequest::Connect)?;
         }
-        let takes_lines = !protocol.is_multiplexed();
         let (connection, client) = (self.connection, self.client);
         let Rewritten {
             protocols,
             mut lines,
-        } = head::rewrite(head, connection, client, self.account, takes_lines);
+        } = head::rewrite(head, connection, client, self.account, protocol);
+        let protocols = protocols.filter(|_| self.downstream.can_upgrade());
         if let Some(host) = self.host {
             // It is written once: in the head, or beside it.
             match lines.as_mut().and_then(|lines| lines.host.as_mut()) {

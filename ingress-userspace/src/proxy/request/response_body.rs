@@ -14,6 +14,7 @@ use crate::proxy::request::connection::{Connection, InFlight};
 use crate::proxy::runtime::fairness::Turn;
 use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::splice::Chunk;
+use crate::proxy::runtime::transport::Downstream;
 use crate::proxy::upstream::error::BodyError;
 use crate::proxy::upstream::response_source::Carrier;
 use crate::proxy::upstream::response_timeout::Patience;
@@ -40,13 +41,13 @@ impl ResponseBody {
         Self::new(Source::Text(text), None, in_flight)
     }
 
-    /// What an endpoint sends; its connection goes back to the pool at the end. `is_http1` is how
+    /// What an endpoint sends; its connection goes back to the pool at the end. `downstream` is how
     /// the client is answered.
     pub(crate) fn upstream(
         mut carrier: Carrier,
         patience: Patience,
         in_flight: InFlight,
-        is_http1: bool,
+        downstream: Downstream,
     ) -> Self {
         // It keeps all of the head, and HTTP/2 has no use for it.
         let spelling = carrier.take_spelling().filter(|_| is_http1);
@@ -57,7 +58,7 @@ impl ResponseBody {
         let body = UpstreamBody {
             carrier,
             patience,
-            may_be_piped: is_http1,
+            may_be_piped: downstream.takes_spliced_bodies(),
             turn: Turn::default(),
         };
         Self::new(Source::Upstream(body), spelling, in_flight)

@@ -6,21 +6,18 @@
 //! idempotent (RFC 9110 §9.2.2) or the Ingress says that this does not matter, and if its body is
 //! small enough to have been kept and was sent to its end.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use http::Request;
-use http_body::Body as _;
-use ingress_core::ir::{Retries, RetryAfter, RetryCause};
+use ingress_core::ir::{Retries, RetryCause};
 
-use crate::proxy::request::attempt::{Exchange, Reply, copy};
+use crate::proxy::request::attempt::{Exchange, Reply};
 use crate::proxy::request::error::ProxyError;
 use crate::proxy::request::outcome;
 use crate::proxy::runtime::limits::{REFUSALS_MAX, TRIES_MAX};
 use crate::proxy::upstream::endpoint::Load;
 use crate::proxy::upstream::error::RetryCost;
 use crate::proxy::upstream::pool::Pick;
-use crate::proxy::upstream::replay::Kept;
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_timeout::Patience;
 
@@ -28,14 +25,6 @@ use crate::proxy::upstream::response_timeout::Patience;
 pub(crate) struct Miss {
     failure: ProxyError,
     unsent: Option<Box<Request<RequestBody>>>,
-}
-
-/// What it takes to ask for what an endpoint may have executed.
-pub(crate) struct Again {
-    after: RetryAfter,
-    /// Without its body.
-    request: Request<RequestBody>,
-    kept: Option<Rc<Kept>>,
 }
 
 impl<E: Into<ProxyError>> From<E> for Miss {
@@ -54,54 +43,6 @@ impl Miss {
             failure: failure.into(),
             unsent: Some(Box::new(request)),
         }
-    }
-}
-
-impl Again {
-    /// `None` if nobody asks for it, or not for requests such as this one.
-    pub(crate) fn new(
-        retries: Retries,
-        request: &mut Request<RequestBody>,
-        may_switch: bool,
-    ) -> Option<Box<Self>> {
-        let after = retries.after?;
-        let is_asked = request.method().is_idempotent() || after.has(RetryCause::NonIdempotent);
-        if !is_asked || may_switch || after.has(RetryCause::Off) {
-            return None;
-        }
-        let kept = if request.body().is_end_stream() {
-            None
-        } else {
-            Some(request.body_mut().keep()?)
-        };
-        let mut again = copy(request);
-        again.body_mut().introduce(request.body().lines().cloned());
-        Some(Box::new(Self {
-            after,
-            request: again,
-            kept,
-        }))
-    }
-
-    /// Whether the request goes on after this.
-    fn is_after(&self, ended: &Result<Reply, ProxyError>) -> bool {
-        let cause = match ended {
-            Ok(reply) => RetryCause::of_status(reply.response.status().as_u16()),
-            Err(failure) => failure.retry().cause,
-        };
-        cause.is_some_and(|cause| self.after.has(cause))
-    }
-
-    /// The request. `None` if its body was not kept as a whole.
-    fn request(&self) -> Option<Request<RequestBody>> {
-        let mut request = copy(&self.request);
-        if let Some(kept) = &self.kept {
-            let original = request.body().original().clone();
-            *request.body_mut() = RequestBody::again(kept.copy()?, original);
-        }
-        let lines = self.request.body().lines().cloned();
-        request.body_mut().introduce(lines);
-        Some(request)
     }
 }
 
@@ -157,13 +98,8 @@ impl Exchange<'_> {
             Ok(reply) => (Ok(reply), None),
             Err(Miss { failure, unsent }) => (Err(failure), unsent),
         };
-        let request = unsent.map(|unsent| *unsent).or_else(|| {
-            let again = self.again.as_ref()?;
-            let is_sent = self.upload.as_ref().is_none_or(|upload| upload.is_done());
-            (is_sent && again.is_after(&ended))
-                .then(|| again.request())
-                .flatten()
-        });
+        let request = unsent.map(|unsent| *unsent);
+        let request = request.or_else(|| self.replay.after(outcome_of(&ended)));
         (ended, request)
     }
 
@@ -225,5 +161,13 @@ impl Exchange<'_> {
         if carrier.is_body_over() {
             carrier.release(&self.worker.upstreams);
         }
+    }
+}
+
+/// What an attempt came to, in the words of an Ingress.
+fn outcome_of(ended: &Result<Reply, ProxyError>) -> Option<RetryCause> {
+    match ended {
+        Ok(reply) => RetryCause::of_status(reply.response.status().as_u16()),
+        Err(failure) => failure.retry().cause,
     }
 }

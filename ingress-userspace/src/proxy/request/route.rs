@@ -58,7 +58,7 @@ pub(crate) fn route<'a>(
     account: &Account,
 ) -> Result<RouteDecision<'a>, ProxyError> {
     let worker = &connection.worker;
-    let authority = head::authority(head)?;
+    let authority = head::authority(head, incoming.downstream())?;
     let original = incoming.original();
     let path = normalise(original.path(&head.uri)).map_err(BadRequest::Path)?;
     let mut table = worker.tables.current.borrow_mut();

@@ -14,9 +14,11 @@ use thiserror::Error;
 use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::runtime::pipe::Pipe;
 use crate::proxy::runtime::stream::ClientTunnel;
+use crate::proxy::runtime::transport::Downstream;
 
 /// The body of a request from a client, and what of its head a `Request` does not hold.
 pub(crate) struct Incoming {
+    downstream: Downstream,
     /// `None`: there is no body.
     source: Option<Box<dyn RequestStream>>,
     original: OriginalHead,
@@ -72,21 +74,30 @@ impl From<Reason> for IncomingError {
 
 impl Incoming {
     /// No body.
-    pub(crate) fn empty() -> Self {
-        Self::new(None)
+    pub(crate) fn empty(downstream: Downstream) -> Self {
+        Self::new(downstream, None)
     }
 
     /// The body that comes over `stream`.
-    pub(crate) fn from_stream(stream: impl RequestStream + 'static) -> Self {
-        Self::new(Some(Box::new(stream)))
+    pub(crate) fn from_stream(
+        downstream: Downstream,
+        stream: impl RequestStream + 'static,
+    ) -> Self {
+        Self::new(downstream, Some(Box::new(stream)))
     }
 
-    fn new(source: Option<Box<dyn RequestStream>>) -> Self {
+    fn new(downstream: Downstream, source: Option<Box<dyn RequestStream>>) -> Self {
         Self {
+            downstream,
             source,
             original: OriginalHead::default(),
             asks_upgrade: false,
         }
+    }
+
+    /// The version of HTTP that its client speaks.
+    pub(crate) fn downstream(&self) -> Downstream {
+        self.downstream
     }
 
     /// Adds what of the head the request does not hold.

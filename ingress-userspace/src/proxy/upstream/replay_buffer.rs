@@ -12,7 +12,7 @@ use crate::proxy::runtime::limits::KEPT_BYTES_MAX;
 /// What was sent of a body so far.
 ///
 /// A copy and not the pieces themselves: each of those would hold all that was read with it.
-pub(crate) struct Kept(RefCell<State>);
+pub(crate) struct ReplayBuffer(RefCell<State>);
 
 enum State {
     /// All of it.
@@ -25,12 +25,12 @@ enum State {
 }
 
 /// A body on its way to another endpoint.
-pub(crate) struct Copied {
+pub(crate) struct ReplayBody {
     data: Bytes,
     trailers: Option<HeaderMap>,
 }
 
-impl Kept {
+impl ReplayBuffer {
     /// Room for a body. `None` if it is known to be too large.
     pub(crate) fn new(size: &SizeHint) -> Option<Rc<Self>> {
         let is_large = size.lower() > KEPT_BYTES_MAX as u64;
@@ -59,9 +59,9 @@ impl Kept {
     }
 
     /// The body, if nothing of it is missing. It must have been sent to its end.
-    pub(crate) fn copy(&self) -> Option<Copied> {
+    pub(crate) fn copy(&self) -> Option<ReplayBody> {
         match &*self.0.borrow() {
-            State::Whole { data, trailers } => Some(Copied {
+            State::Whole { data, trailers } => Some(ReplayBody {
                 data: data.clone().freeze(),
                 trailers: trailers.clone(),
             }),
@@ -70,7 +70,7 @@ impl Kept {
     }
 }
 
-impl Copied {
+impl ReplayBody {
     /// What is left of it; `None` is its end.
     pub(crate) fn next(&mut self) -> Option<Frame<Bytes>> {
         if !self.data.is_empty() {
@@ -96,8 +96,8 @@ impl Copied {
 mod tests {
     use super::*;
 
-    fn kept(pieces: &[&[u8]]) -> Rc<Kept> {
-        let kept = Kept::new(&SizeHint::default()).expect("nothing is known");
+    fn kept(pieces: &[&[u8]]) -> Rc<ReplayBuffer> {
+        let kept = ReplayBuffer::new(&SizeHint::default()).expect("nothing is known");
         for piece in pieces {
             kept.add(&Frame::data(Bytes::copy_from_slice(piece)));
         }
@@ -129,7 +129,7 @@ mod tests {
         );
         assert!(kept(&[&large, b"1"]).copy().is_none());
         assert!(kept(&[&large, b"1", b""]).copy().is_none());
-        let exactly = |length: usize| Kept::new(&SizeHint::with_exact(length as u64));
+        let exactly = |length: usize| ReplayBuffer::new(&SizeHint::with_exact(length as u64));
         assert!(exactly(KEPT_BYTES_MAX).is_some() && exactly(KEPT_BYTES_MAX + 1).is_none());
     }
 }

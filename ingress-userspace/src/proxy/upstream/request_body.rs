@@ -19,8 +19,8 @@ use crate::proxy::runtime::pipe::Pipe;
 use crate::proxy::runtime::upload::Progress;
 use crate::proxy::runtime::upload::Upload;
 use crate::proxy::upstream::forwarded::Lines;
-use crate::proxy::upstream::replay::Copied;
-use crate::proxy::upstream::replay::Kept;
+use crate::proxy::upstream::replay_buffer::ReplayBody;
+use crate::proxy::upstream::replay_buffer::ReplayBuffer;
 
 /// The body of a request on its way to an endpoint, and what is written beside its head.
 #[derive(Default)]
@@ -37,7 +37,7 @@ enum RequestSource {
     /// The client.
     Uploading(Uploading),
     /// A copy of what the client has sent.
-    Again(Box<Copied>),
+    Replayed(Box<ReplayBody>),
 }
 
 struct Uploading {
@@ -46,7 +46,7 @@ struct Uploading {
     /// Notes down what moves, where no socket can tell.
     activity: Option<Rc<Activity>>,
     /// Where it is copied to, if it may have to be sent again.
-    kept: Option<Rc<Kept>>,
+    kept: Option<Rc<ReplayBuffer>>,
 }
 
 /// Why a request body ends before its end.
@@ -75,8 +75,8 @@ impl RequestBody {
     }
 
     /// Keeps a copy of what is sent, unless it is known to be too large for that.
-    pub(crate) fn keep(&mut self) -> Option<Rc<Kept>> {
-        let kept = Kept::new(&self.size_hint())?;
+    pub(crate) fn keep(&mut self) -> Option<Rc<ReplayBuffer>> {
+        let kept = ReplayBuffer::new(&self.size_hint())?;
         if let RequestSource::Uploading(uploading) = &mut self.source {
             uploading.kept = Some(Rc::clone(&kept));
         }
@@ -84,9 +84,9 @@ impl RequestBody {
     }
 
     /// What was sent before, once more.
-    pub(crate) fn again(copied: Copied, original: OriginalHead) -> Self {
+    pub(crate) fn replayed(copied: ReplayBody, original: OriginalHead) -> Self {
         Self {
-            source: RequestSource::Again(Box::new(copied)),
+            source: RequestSource::Replayed(Box::new(copied)),
             lines: None,
             original,
         }
@@ -171,7 +171,7 @@ impl Body for RequestBody {
         let uploading = match &mut self.source {
             RequestSource::Nothing => return Poll::Ready(None),
             RequestSource::Uploading(uploading) => uploading,
-            RequestSource::Again(copied) => return Poll::Ready(copied.next().map(Ok)),
+            RequestSource::Replayed(copied) => return Poll::Ready(copied.next().map(Ok)),
         };
         let poll = Pin::new(&mut uploading.incoming).poll_frame(cx);
         if let Some(activity) = &uploading.activity
@@ -194,7 +194,7 @@ impl Body for RequestBody {
         match &self.source {
             RequestSource::Nothing => true,
             RequestSource::Uploading(uploading) => uploading.incoming.is_end_stream(),
-            RequestSource::Again(copied) => copied.is_over(),
+            RequestSource::Replayed(copied) => copied.is_over(),
         }
     }
 
@@ -202,7 +202,7 @@ impl Body for RequestBody {
         match &self.source {
             RequestSource::Nothing => SizeHint::with_exact(0),
             RequestSource::Uploading(uploading) => uploading.incoming.size_hint(),
-            RequestSource::Again(copied) => copied.size_hint(),
+            RequestSource::Replayed(copied) => copied.size_hint(),
         }
     }
 }

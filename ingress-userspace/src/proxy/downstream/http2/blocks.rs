@@ -17,6 +17,7 @@ use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::executor::LocalExecutor;
 use crate::proxy::runtime::limits::{HTTP2_CONTINUATIONS_MAX, HTTP2_STREAM_BYTES_MAX};
 use crate::proxy::runtime::original_head::OriginalHead;
+use crate::proxy::runtime::transport::Downstream;
 
 /// A field block that has not come to its end.
 pub(crate) struct Block {
@@ -113,9 +114,10 @@ impl Frames {
                 session.add(Rc::clone(&stream));
                 let request = request.map(|()| {
                     let incoming = if beginning.is_complete && !beginning.is_connect {
-                        Incoming::empty()
+                        Incoming::empty(Downstream::Http2)
                     } else {
-                        Incoming::from_stream(Http2Stream::new(&stream, session))
+                        let stream = Http2Stream::new(&stream, session);
+                        Incoming::from_stream(Downstream::Http2, stream)
                     };
                     incoming.with_original(OriginalHead::of(raw_target, None))
                 });

@@ -1,7 +1,7 @@
 //! What of a request's head is said in the access log, kept until the request has ended.
 
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Request, Version};
+use http::{HeaderName, HeaderValue, Request};
 use ingress_core::prefetch::prefetch;
 
 use super::buffer::LogBuffer;
@@ -10,7 +10,7 @@ use crate::proxy::observe::metrics::account::{ClientInfo, Fields};
 use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::field::X_REQUEST_ID;
 use crate::proxy::runtime::random::RequestId;
-use crate::proxy::runtime::transport::Scheme;
+use crate::proxy::runtime::transport::{Downstream, Scheme};
 
 /// A copy of a head's parts, so that the buffer that the head was read into is free for the next
 /// one. Boxed, as it moves from the request to the log and back to the next request: on one line of
@@ -22,7 +22,7 @@ pub(crate) struct Entry {
     /// Where each of them ends.
     ends: [u32; PARTS],
     pub(crate) scheme: Scheme,
-    pub(crate) version: Version,
+    pub(crate) downstream: Downstream,
     /// Whether the request's id is one that we made.
     has_own_id: bool,
 }
@@ -62,7 +62,7 @@ impl Entry {
         let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
         let mut entry = log.blank();
         entry.scheme = client.scheme;
-        entry.version = request.version();
+        entry.downstream = client.downstream;
         entry.push(Part::Client, client.address.as_bytes());
         let port = log.template().has_port.then(|| client.port.as_bytes());
         entry.push(Part::Port, port.unwrap_or_default());
@@ -90,7 +90,7 @@ impl Entry {
     pub(crate) fn blank() -> Box<Self> {
         Box::new(Self {
             scheme: Scheme::Http,
-            version: Version::default(),
+            downstream: Downstream::Http11,
             bytes: Vec::with_capacity(USUAL_BYTES),
             ends: [0; PARTS],
             has_own_id: false,

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http::Version;
 
 use super::address::Addresses;
 use super::block::{Cursor, TooLong};
@@ -14,7 +13,7 @@ use super::escape;
 use super::template::{Escape, Template, Variable};
 use super::time::Clock;
 use crate::proxy::observe::metrics::account::{AttemptOutcome, NO_STATUS, Outcome};
-use crate::proxy::runtime::transport::Scheme;
+use crate::proxy::runtime::transport::{Downstream, Scheme};
 
 /// Writes the line of a request that has just ended to the beginning of a block. Returns its
 /// length in bytes.
@@ -79,7 +78,7 @@ impl Writer<'_> {
             Variable::RequestUri => self.target(),
             Variable::Uri => self.value(path_and_query(entry.target()).0),
             Variable::Args => self.value(path_and_query(entry.target()).1),
-            Variable::ServerProtocol => self.line.copy_array(protocol(entry.version)),
+            Variable::ServerProtocol => self.line.copy_array(protocol(entry.downstream)),
             Variable::ServerPort => self.value(entry.port()),
             Variable::Scheme => self.value(match entry.scheme {
                 Scheme::Http => b"http",
@@ -130,7 +129,7 @@ impl Writer<'_> {
         self.line.copy_array(*b" ");
         self.target();
         self.line.copy_array(*b" ");
-        self.line.copy_array(protocol(self.entry.version));
+        self.line.copy_array(protocol(self.entry.downstream));
     }
 
     fn target(&mut self) {
@@ -179,11 +178,11 @@ impl Writer<'_> {
     }
 }
 
-fn protocol(version: Version) -> [u8; 8] {
-    *match version {
-        Version::HTTP_10 => b"HTTP/1.0",
-        Version::HTTP_2 => b"HTTP/2.0",
-        _ => b"HTTP/1.1",
+fn protocol(downstream: Downstream) -> [u8; 8] {
+    *match downstream {
+        Downstream::Http10 => b"HTTP/1.0",
+        Downstream::Http11 => b"HTTP/1.1",
+        Downstream::Http2 => b"HTTP/2.0",
     }
 }
 

@@ -25,7 +25,7 @@ use crate::proxy::observe::context::Observers;
 use crate::proxy::observe::trace::{Ending, Span};
 use crate::proxy::observe::upstream_errors::FailedRequest;
 use crate::proxy::runtime::random::RequestId;
-use crate::proxy::runtime::transport::Scheme;
+use crate::proxy::runtime::transport::{Downstream, Scheme};
 use crate::proxy::runtime::upload::Upload;
 
 /// A part in one request, which has ended when nobody has one any more.
@@ -61,6 +61,8 @@ pub(crate) struct Record {
 
 /// What is recorded of a request's client.
 pub(crate) struct ClientInfo<'a> {
+    /// The version of HTTP that it speaks.
+    pub(crate) downstream: Downstream,
     /// What the client speaks with the proxy.
     pub(crate) scheme: Scheme,
     /// Its address, as a header has it.
@@ -122,7 +124,7 @@ impl Account {
             entry,
             span: observers.tracer.as_ref().map(|tracer| {
                 let random = || observers.runtime.random();
-                Span::begin(tracer, request, client.scheme, client.address, random)
+                Span::begin(tracer, request, client, random)
             }),
         }))
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{HOST, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Request, Version};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
@@ -13,8 +13,9 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::Tracer;
+use crate::proxy::observe::metrics::account::ClientInfo;
 use crate::proxy::observe::metrics::labels::Labels;
-use crate::proxy::runtime::transport::Scheme;
+use crate::proxy::runtime::transport::{Downstream, Scheme};
 
 /// A request's place in a trace, from its head to its end.
 pub(crate) struct Span {
@@ -30,7 +31,7 @@ struct Asked {
     host: String,
     path: String,
     scheme: Scheme,
-    version: Version,
+    downstream: Downstream,
     client: HeaderValue,
 }
 
@@ -50,8 +51,7 @@ impl Span {
     pub(crate) fn begin<B>(
         tracer: &Tracer,
         request: &Request<B>,
-        scheme: Scheme,
-        client: &HeaderValue,
+        client: &ClientInfo<'_>,
         random: impl Fn() -> u64,
     ) -> Box<Self> {
         let fields = Fields(request.headers());
@@ -71,9 +71,9 @@ impl Span {
         let asked = context.is_sampled().then(|| Asked {
             host: host_of(request),
             path: request.uri().path().to_owned(),
-            scheme,
-            version: request.version(),
-            client: client.clone(),
+            scheme: client.scheme,
+            downstream: client.downstream,
+            client: client.address.clone(),
         });
         Box::new(Self {
             parent: remote.span_id(),
@@ -131,10 +131,10 @@ impl Asked {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
-        let version = match self.version {
-            Version::HTTP_10 => "1.0",
-            Version::HTTP_2 => "2",
-            _ => "1.1",
+        let version = match self.downstream {
+            Downstream::Http10 => "1.0",
+            Downstream::Http11 => "1.1",
+            Downstream::Http2 => "2",
         };
         let mut attributes = vec![
             KeyValue::new("http.request.method", ending.method.as_str().to_owned()),
