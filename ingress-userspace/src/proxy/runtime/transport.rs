@@ -89,6 +89,14 @@ impl Downstream {
         }
     }
 
+    /// Whether names of fields may have capital letters (RFC 9113 §8.2.1).
+    pub(crate) fn keeps_field_case(self) -> bool {
+        match self {
+            Self::Http10 | Self::Http11 => true,
+            Self::Http2 => false,
+        }
+    }
+
     /// Whether the connection ends with a malformed request: what follows may not be a request.
     pub(crate) fn ends_after_bad_request(self) -> bool {
         match self {
