@@ -152,7 +152,7 @@ fn cost(
     kept.extend((WARMING..WARMING + connections).map(open));
     wait_until("all are idle", || {
         let counted = proxy.snapshot().host;
-        kind.is_http2 || counted.connections_asleep == kept.len() as u64
+        kind.is_http2 || counted.connections_idle_unbuffered == kept.len() as u64
     });
     let each = || resident_bytes().saturating_sub(before) / connections;
     // The allocator gives pages back when it next has something to do.

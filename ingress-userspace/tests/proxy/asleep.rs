@@ -21,7 +21,7 @@ fn proxy(origin: &Origin) -> Proxy {
 
 fn wait_until_asleep(proxy: &Proxy, count: u64) {
     wait_until("connections are asleep", || {
-        proxy.snapshot().host.connections_asleep == count
+        proxy.snapshot().host.connections_idle_unbuffered == count
     });
 }
 
@@ -42,9 +42,13 @@ fn a_connection_that_slept_serves_the_next_request() {
     drop(client);
     wait_until("it is gone", || {
         let host = proxy.snapshot().host;
-        host.connections_open == 0 && host.connections_asleep == 0
+        host.connections_open == 0 && host.connections_idle_unbuffered == 0
     });
-    assert!(proxy.metrics().contains("sluice_connections_asleep"));
+    assert!(
+        proxy
+            .metrics()
+            .contains("sluice_connections_idle_unbuffered")
+    );
 }
 
 #[test]

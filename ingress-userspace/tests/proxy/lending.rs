@@ -59,8 +59,8 @@ fn a_worker_borrows_what_another_does_not_use_before_it_dials() {
     }
     assert_eq!(origin.connections(), 1);
     let (lender, borrower) = (proxy.snapshot(), second.snapshot());
-    assert_eq!((lender.upstream_lends, lender.upstream_idle), (1, 0));
-    assert_eq!(borrower.upstream_borrows, 1);
+    assert_eq!((lender.upstream_given, lender.upstream_idle), (1, 0));
+    assert_eq!(borrower.upstream_shared, 1);
     assert_eq!(
         (borrower.upstream_connects, borrower.upstream_reuses),
         (0, 3)
@@ -79,7 +79,7 @@ fn a_worker_dials_where_nobody_has_anything_to_spare() {
     });
     assert_eq!(Client::connect(address).get("one.test", "/").status, 200);
     assert_eq!(origin.connections(), 2);
-    assert_eq!(second.snapshot().upstream_borrows, 0);
+    assert_eq!(second.snapshot().upstream_shared, 0);
     busy.write("body");
     assert_eq!(busy.read_reply().status, 200);
     // A worker that has ended is asked no more.

@@ -347,3 +347,61 @@ fn without_metrics_of_requests_no_route_is_counted_and_all_else_is() {
     };
     assert_eq!(counted.keys().find(of_routes), None);
 }
+
+/// Every family of a scrape: name, kind, labels and meaning, as rows of a table.
+fn rows_of(scrape: &str) -> String {
+    let mut rows = BTreeMap::new();
+    let mut helps = BTreeMap::new();
+    for line in scrape.lines() {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' ')) {
+            helps.insert(name, help);
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|l| l.split_once(' '))
+        {
+            let samples = scrape.lines().filter_map(|line| {
+                let rest = line.strip_prefix(name)?;
+                let rest = rest.trim_start_matches("_bucket").strip_prefix('{')?;
+                rest.split_once('}').map(|(labels, _)| labels)
+            });
+            let names = samples.flat_map(|labels| labels.split("\","));
+            let names = names.filter_map(|label| label.split_once('=').map(|(name, _)| name));
+            let names: std::collections::BTreeSet<_> = names.filter(|name| *name != "le").collect();
+            let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+            let help = helps.get(name).copied().unwrap_or_default();
+            let labels = names.join(", ");
+            rows.insert(name, format!("| `{name}` | {kind} | {labels} | {help} |\n"));
+        }
+    }
+    rows.into_values().collect()
+}
+
+/// `UPDATE_DOCS=1 cargo test -p ingress-userspace --test proxy reference` writes it anew.
+#[test]
+fn reference_of_metrics_is_current() {
+    let origin = Origin::echo("a");
+    let mut all = config(&[("one.test", "/", &[origin.address])]);
+    let pattern = HostPattern::parse("one.test").unwrap();
+    all.certificates
+        .insert(pattern, crate::tls::secret("exact", "one.test"));
+    let proxy = Proxy::start(all);
+    assert_eq!(proxy.get("one.test", "/").status, 200);
+    samples_of(&proxy, 1.0);
+    let reference = format!(
+        "# Metrics\n\nGenerated from a scrape of a running proxy; a test fails when it is stale.\n\n\
+         Metrics whose names begin with `nginx_` have the names and labels of ingress-nginx, so that its\n\
+         dashboards work; all others are specific to Sluice. Labels come from the configuration and from closed\n\
+         sets, never from clients. `--metrics-address` serves them (default: 127.0.0.1:10254; the chart binds the\n\
+         pod's address).\n\n\
+         | metric | type | labels | meaning |\n|---|---|---|---|\n{}",
+        rows_of(&proxy.metrics())
+    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, &reference).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == reference,
+        "docs/metrics.md is stale: UPDATE_DOCS=1 cargo test -p ingress-userspace --test proxy reference"
+    );
+}

@@ -60,15 +60,19 @@ impl AcceptContext {
         self.open.set(self.open.get() + 1);
         let runtime = &self.worker.runtime;
         let counters = runtime.counters.datapath(datapath);
-        counters.accepted.increment();
-        counters.open.increment();
+        counters.connections_accepted.increment();
+        counters.connections_open.increment();
         self.gauge.opened(runtime.index, datapath);
     }
 
     pub(crate) fn close(&self, datapath: Datapath) {
         self.open.set(self.open.get() - 1);
         let runtime = &self.worker.runtime;
-        runtime.counters.datapath(datapath).open.decrement();
+        runtime
+            .counters
+            .datapath(datapath)
+            .connections_open
+            .decrement();
         self.gauge.closed(runtime.index, datapath);
         self.closed.notify_waiters();
     }

@@ -223,14 +223,17 @@ struct IdleGuard<'a>(&'a Connection);
 
 impl<'a> IdleGuard<'a> {
     fn new(connection: &'a Connection) -> Self {
-        connection.counters().asleep.increment();
+        connection
+            .counters()
+            .connections_idle_unbuffered
+            .increment();
         Self(connection)
     }
 }
 
 impl Drop for IdleGuard<'_> {
     fn drop(&mut self) {
-        self.0.counters().asleep.decrement();
+        self.0.counters().connections_idle_unbuffered.decrement();
     }
 }
 

@@ -50,7 +50,9 @@ impl ResponseBody {
         downstream: Downstream,
     ) -> Self {
         // It keeps all of the head, and HTTP/2 has no use for it.
-        let spelling = carrier.take_spelling().filter(|_| downstream.keeps_field_case());
+        let spelling = carrier
+            .take_spelling()
+            .filter(|_| downstream.keeps_field_case());
         if carrier.is_body_over() {
             carrier.release(&in_flight.connection().worker.upstreams);
             return Self::new(Source::Text(""), spelling, in_flight);

@@ -2,6 +2,9 @@
 //!
 //! Each worker owns one [`Counters`] and is its only writer, so that counting is a plain load and
 //! store on a cache line nobody else writes; readers see values that are at most one event old.
+//!
+//! A number stands in one list: its field, its name as a metric and what it means. The list makes the
+//! counter, the snapshot that `sluice status` shows, and the table that metrics are made from.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,48 +43,189 @@ impl Counter {
     }
 }
 
-/// Everything one worker counts. Aligned so that no two workers share a cache line (and the
-/// line that the prefetcher fetches with it).
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Counters {
-    /// 1 while its thread runs.
-    pub(crate) running: Counter,
-    pub(crate) generation: Counter,
-    pub(crate) netns: DatapathCounters,
-    pub(crate) host: DatapathCounters,
-    pub(crate) upstream_connects: Counter,
-    pub(crate) upstream_connect_failures: Counter,
-    pub(crate) upstream_connects_abandoned: Counter,
-    pub(crate) upstream_reuses: Counter,
-    /// Connections to endpoints that are idle.
-    pub(crate) upstream_idle: Counter,
-    pub(crate) upstream_borrows: Counter,
-    pub(crate) upstream_lends: Counter,
-    pub(crate) upstream_replays: Counter,
-    pub(crate) upstream_retries: Counter,
-    pub(crate) upstream_ejections: Counter,
-    pub(crate) upstream_queued: Counter,
-    pub(crate) upstream_rejections: Counter,
-    /// Requests that are being answered, and tunnels.
-    pub(crate) requests_open: Counter,
-    pub(crate) tunnels: Counter,
-    pub(crate) tunnels_open: Counter,
-    pub(crate) relay_failures: Counter,
-    pub(crate) relayed_bytes: Counter,
-    pub(crate) spliced_bytes: Counter,
-    pub(crate) udp_sessions: Counter,
-    pub(crate) udp_sessions_open: Counter,
-    pub(crate) udp_datagrams: Counter,
-    pub(crate) udp_datagrams_dropped: Counter,
-    pub(crate) client_certificate_refusals: Counter,
-    pub(crate) misdirected: Counter,
-    /// Streams and connections that wait for a client that does not read.
-    pub(crate) stalled: Counter,
-    pub(crate) stalled_closed: Counter,
-    pub(crate) panics: Counter,
-    pub(crate) log_lines: Counter,
-    pub(crate) log_lines_dropped: Counter,
+/// A number as a metric.
+pub(crate) struct MetricRow<S> {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) value: fn(&S) -> u64,
+}
+
+/// How a number moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Up, until the daemon ends.
+    Counter,
+    /// Up and down.
+    Gauge,
+}
+
+/// Makes the counters of a worker, their snapshot and their metrics of one list.
+macro_rules! counters {
+    (
+        $(#[$counters_doc:meta])* counters $counters:ident $( { $($own:tt)* } )?;
+        $(#[$snapshot_doc:meta])* snapshot $snapshot:ident { $($more:tt)* }
+        $(#[$rows_doc:meta])* rows $rows:ident;
+        $( $field:ident: $kind:ident, $name:literal, $help:literal; )+
+    ) => {
+        $(#[$counters_doc])*
+        pub(crate) struct $counters {
+            $($($own)*)?
+            $( #[doc = $help] pub(crate) $field: Counter, )+
+        }
+
+        $(#[$snapshot_doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+        pub struct $snapshot {
+            $($more)*
+            $( #[doc = $help] pub $field: u64, )+
+        }
+
+        impl $counters {
+            /// A snapshot of the numbers in the list, on top of `rest`.
+            fn snapshot_onto(&self, rest: $snapshot) -> $snapshot {
+                $snapshot { $( $field: self.$field.value(), )+ ..rest }
+            }
+        }
+
+        $(#[$rows_doc])*
+        pub(crate) const $rows: &[MetricRow<$snapshot>] = &[
+            $( MetricRow {
+                name: $name,
+                help: $help,
+                kind: Kind::$kind,
+                value: |snapshot| snapshot.$field,
+            }, )+
+        ];
+    };
+}
+
+counters! {
+    /// Everything one worker counts. Aligned so that no two workers share a cache line (and the line
+    /// that the prefetcher fetches with it).
+    #[derive(Debug, Default)]
+    #[repr(align(128))]
+    counters Counters {
+        /// 1 while its thread runs.
+        pub(crate) running: Counter,
+        pub(crate) netns: DatapathCounters,
+        pub(crate) host: DatapathCounters,
+    };
+    /// The counters of one worker at one instant, for `sluice status`.
+    snapshot WorkerSnapshot {
+        /// Index of the worker.
+        pub worker: usize,
+        /// Whether its thread runs.
+        pub is_running: bool,
+        /// Connections that came through the ingress network namespace.
+        pub netns: DatapathSnapshot,
+        /// Connections that came through the host's stack.
+        pub host: DatapathSnapshot,
+    }
+    /// What a worker counts of everything, as metrics.
+    rows WORKER_ROWS;
+    generation: Gauge, "sluice_worker_generation",
+        "Generation of the configuration that a worker serves";
+    upstream_connects: Counter, "sluice_upstream_connects_total",
+        "Connections to endpoints that were opened";
+    upstream_connect_failures: Counter, "sluice_upstream_connect_failures_total",
+        "Connections to endpoints that were refused, broke or timed out before they were open";
+    upstream_connects_abandoned: Counter, "sluice_upstream_connects_abandoned_total",
+        "Connection attempts abandoned because the endpoint was removed meanwhile";
+    upstream_reuses: Counter, "sluice_upstream_reuses_total",
+        "Requests sent over a connection that had carried one before";
+    upstream_idle: Gauge, "sluice_upstream_idle_connections",
+        "Idle connections to endpoints";
+    upstream_shared: Counter, "sluice_upstream_connections_shared_total",
+        "Idle connections to endpoints taken over from another worker";
+    upstream_given: Counter, "sluice_upstream_connections_given_total",
+        "Idle connections to endpoints given to another worker";
+    upstream_replays: Counter, "sluice_upstream_replays_total",
+        "Requests sent again because the endpoint had closed the reused connection";
+    upstream_retries: Counter, "sluice_upstream_retries_total",
+        "Requests sent to another endpoint than the first";
+    upstream_ejections: Counter, "sluice_upstream_ejections_total",
+        "Times that an endpoint was ejected because it refused connections or answered with errors";
+    upstream_queued: Counter, "sluice_upstream_queued_total",
+        "Requests that waited because every endpoint of their backend was at its limit";
+    upstream_rejections: Counter, "sluice_upstream_rejections_total",
+        "Requests rejected because they waited too long, or too many were waiting";
+    requests_open: Gauge, "sluice_requests_open",
+        "Requests in progress, including open tunnels";
+    tunnels: Counter, "sluice_tunnels_total",
+        "Connections and streams that left HTTP (WebSocket and other upgrades)";
+    tunnels_open: Gauge, "sluice_tunnels_open",
+        "Open tunnels";
+    relay_failures: Counter, "sluice_relay_failures_total",
+        "TCP and TLS passthrough connections that reached no endpoint";
+    relayed_bytes: Counter, "sluice_relayed_bytes_total",
+        "Bytes of ended TCP and TLS passthrough connections, in both directions";
+    spliced_bytes: Counter, "sluice_spliced_bytes_total",
+        "Bytes of bodies and tunnels that the kernel moved between two sockets without a copy";
+    stalled: Gauge, "sluice_stalled_responses",
+        "Responses whose clients do not read them";
+    stalled_closed: Counter, "sluice_stalled_responses_closed_total",
+        "Responses closed because clients that do not read held too much memory";
+    udp_sessions: Counter, "sluice_udp_sessions_total",
+        "Sessions of UDP services";
+    udp_sessions_open: Gauge, "sluice_udp_sessions_open",
+        "Open sessions of UDP services";
+    udp_datagrams: Counter, "sluice_udp_datagrams_total",
+        "Datagrams of UDP services that were carried, in both directions";
+    udp_datagrams_dropped: Counter, "sluice_udp_datagrams_dropped_total",
+        "Datagrams of UDP services that were dropped: no endpoint, too many sessions or a full socket";
+    client_certificate_refusals: Counter, "sluice_client_certificate_refusals_total",
+        "Requests refused because their client presented no valid certificate";
+    misdirected: Counter, "sluice_misdirected_requests_total",
+        "Requests for a host that asks for other client certificates than their connection's did";
+    panics: Counter, "sluice_panics_total",
+        "Connections and streams ended by a panic";
+    log_lines: Counter, "sluice_access_log_lines_total",
+        "Access log lines handed over to be written";
+    log_lines_dropped: Counter, "sluice_access_log_lines_dropped_total",
+        "Access log lines dropped because writing is too slow";
+}
+
+counters! {
+    /// What is counted by the way that a connection came in.
+    #[derive(Debug, Default)]
+    counters DatapathCounters {
+        /// By the hundreds digit of the status, 1xx first.
+        responses: [Counter; 5],
+    };
+    /// What came in one way.
+    snapshot DatapathSnapshot {
+        /// Responses with a status of 2xx.
+        pub responses_2xx: u64,
+        /// Responses with a status of 3xx.
+        pub responses_3xx: u64,
+        /// Responses with a status of 4xx.
+        pub responses_4xx: u64,
+        /// Responses with a status of 5xx.
+        pub responses_5xx: u64,
+    }
+    /// What a worker counts of connections and requests by datapath, as metrics.
+    rows DATAPATH_ROWS;
+    connections_accepted: Counter, "sluice_connections_accepted_total",
+        "Accepted client connections";
+    connections_open: Gauge, "sluice_connections_open",
+        "Open client connections";
+    connections_idle_unbuffered: Gauge, "sluice_connections_idle_unbuffered",
+        "Idle client connections that hold no buffers";
+    accept_errors: Counter, "sluice_accept_errors_total",
+        "Failed accept(2) calls, mostly for want of file descriptors";
+    tls_handshake_failures: Counter, "sluice_tls_handshake_failures_total",
+        "TLS handshakes that failed or timed out";
+    proxy_header_failures: Counter, "sluice_proxy_header_failures_total",
+        "Connections without a valid PROXY protocol header where one is required";
+    client_limit_refusals: Counter, "sluice_client_limit_refusals_total",
+        "Connections reset because their client had reached its connection limit";
+    source_refusals: Counter, "sluice_source_refusals_total",
+        "Connections reset because their source network is not allowed";
+    malformed: Counter, "sluice_malformed_requests_total",
+        "Malformed requests, answered with 400 or a similar status";
+    requests: Counter, "sluice_requests_total",
+        "Requests read";
 }
 
 impl Counters {
@@ -93,60 +237,14 @@ impl Counters {
     }
 
     pub(crate) fn snapshot(&self, worker: usize) -> WorkerSnapshot {
-        WorkerSnapshot {
+        self.snapshot_onto(WorkerSnapshot {
             worker,
             is_running: self.running.value() == 1,
-            generation: self.generation.value(),
             netns: self.netns.snapshot(),
             host: self.host.snapshot(),
-            upstream_connects: self.upstream_connects.value(),
-            upstream_connect_failures: self.upstream_connect_failures.value(),
-            upstream_connects_abandoned: self.upstream_connects_abandoned.value(),
-            upstream_reuses: self.upstream_reuses.value(),
-            upstream_idle: self.upstream_idle.value(),
-            upstream_borrows: self.upstream_borrows.value(),
-            upstream_lends: self.upstream_lends.value(),
-            upstream_replays: self.upstream_replays.value(),
-            upstream_retries: self.upstream_retries.value(),
-            upstream_ejections: self.upstream_ejections.value(),
-            upstream_queued: self.upstream_queued.value(),
-            upstream_rejections: self.upstream_rejections.value(),
-            requests_open: self.requests_open.value(),
-            tunnels: self.tunnels.value(),
-            tunnels_open: self.tunnels_open.value(),
-            relay_failures: self.relay_failures.value(),
-            relayed_bytes: self.relayed_bytes.value(),
-            spliced_bytes: self.spliced_bytes.value(),
-            udp_sessions: self.udp_sessions.value(),
-            udp_sessions_open: self.udp_sessions_open.value(),
-            udp_datagrams: self.udp_datagrams.value(),
-            udp_datagrams_dropped: self.udp_datagrams_dropped.value(),
-            client_certificate_refusals: self.client_certificate_refusals.value(),
-            misdirected: self.misdirected.value(),
-            stalled: self.stalled.value(),
-            stalled_closed: self.stalled_closed.value(),
-            panics: self.panics.value(),
-            log_lines: self.log_lines.value(),
-            log_lines_dropped: self.log_lines_dropped.value(),
-        }
+            ..WorkerSnapshot::default()
+        })
     }
-}
-
-/// What is counted by the way that a connection came in.
-#[derive(Debug, Default)]
-pub(crate) struct DatapathCounters {
-    pub(crate) accepted: Counter,
-    pub(crate) open: Counter,
-    pub(crate) asleep: Counter,
-    pub(crate) accept_errors: Counter,
-    pub(crate) tls_handshake_failures: Counter,
-    pub(crate) proxy_header_failures: Counter,
-    pub(crate) client_limit_refusals: Counter,
-    pub(crate) source_refusals: Counter,
-    pub(crate) malformed: Counter,
-    pub(crate) requests: Counter,
-    /// By the hundreds digit of the status, 1xx first.
-    responses: [Counter; 5],
 }
 
 impl DatapathCounters {
@@ -160,128 +258,43 @@ impl DatapathCounters {
 
     fn snapshot(&self) -> DatapathSnapshot {
         let [_, success, redirection, client_error, server_error] = &self.responses;
-        DatapathSnapshot {
-            connections_accepted: self.accepted.value(),
-            connections_open: self.open.value(),
-            connections_asleep: self.asleep.value(),
-            accept_errors: self.accept_errors.value(),
-            tls_handshake_failures: self.tls_handshake_failures.value(),
-            proxy_header_failures: self.proxy_header_failures.value(),
-            client_limit_refusals: self.client_limit_refusals.value(),
-            source_refusals: self.source_refusals.value(),
-            malformed: self.malformed.value(),
-            requests: self.requests.value(),
+        self.snapshot_onto(DatapathSnapshot {
             responses_2xx: success.value(),
             responses_3xx: redirection.value(),
             responses_4xx: client_error.value(),
             responses_5xx: server_error.value(),
-        }
+            ..DatapathSnapshot::default()
+        })
     }
 }
 
-/// The counters of one worker at one instant, for `sluice status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct WorkerSnapshot {
-    /// Index of the worker.
-    pub worker: usize,
-    /// Whether its thread runs.
-    pub is_running: bool,
-    /// Generation of the table it serves.
-    pub generation: u64,
-    /// Connections that came through the ingress network namespace.
-    pub netns: DatapathSnapshot,
-    /// Connections that came through the host's stack.
-    pub host: DatapathSnapshot,
-    /// Connections to endpoints that were opened.
-    pub upstream_connects: u64,
-    /// Connections to endpoints that were refused, broke or timed out before they were open.
-    pub upstream_connect_failures: u64,
-    /// Connections to endpoints that were given up because the endpoint was removed meanwhile.
-    pub upstream_connects_abandoned: u64,
-    /// Requests sent over a connection that had carried one before.
-    pub upstream_reuses: u64,
-    /// Connections to endpoints that are idle.
-    pub upstream_idle: u64,
-    /// Connections to endpoints that another worker had to spare.
-    pub upstream_borrows: u64,
-    /// Connections to endpoints that went to another worker.
-    pub upstream_lends: u64,
-    /// Requests sent again because the endpoint had closed the reused connection.
-    pub upstream_replays: u64,
-    /// Requests sent to another endpoint than the first.
-    pub upstream_retries: u64,
-    /// Times that an endpoint was left alone for a while because it refused connections or answered
-    /// with errors.
-    pub upstream_ejections: u64,
-    /// Requests that found no room at any endpoint of their backend.
-    pub upstream_queued: u64,
-    /// Those of them that found none in time.
-    pub upstream_rejections: u64,
-    /// Requests that are being answered, and tunnels that are open.
-    pub requests_open: u64,
-    /// Connections and streams that left HTTP (WebSocket and other upgrades).
-    pub tunnels: u64,
-    /// Those that are open now.
-    pub tunnels_open: u64,
-    /// Connections to be carried as they are that reached no endpoint.
-    pub relay_failures: u64,
-    /// Bytes of those that were, in both directions.
-    pub relayed_bytes: u64,
-    /// Bytes of responses and tunnels that went through a pipe, and through no memory of ours.
-    pub spliced_bytes: u64,
-    /// Sessions of UDP services.
-    pub udp_sessions: u64,
-    /// Those that are open now.
-    pub udp_sessions_open: u64,
-    /// Datagrams of UDP services that were carried, in both directions.
-    pub udp_datagrams: u64,
-    /// Those that were not: no endpoint, too many sessions, or a full socket.
-    pub udp_datagrams_dropped: u64,
-    /// Requests refused because their client has not shown a certificate that is good.
-    pub client_certificate_refusals: u64,
-    /// Requests for a host that asks for other client certificates than their connection's did.
-    pub misdirected: u64,
-    /// Responses whose clients do not read them.
-    pub stalled: u64,
-    /// Those that were closed because clients that do not read held too much memory.
-    pub stalled_closed: u64,
-    /// Connections and streams ended by a panic.
-    pub panics: u64,
-    /// Lines of the access log that were handed over to be written.
-    pub log_lines: u64,
-    /// Lines that were not, because writing is too slow.
-    pub log_lines_dropped: u64,
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
 
-/// What came in one way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct DatapathSnapshot {
-    /// Connections accepted.
-    pub connections_accepted: u64,
-    /// Connections open now.
-    pub connections_open: u64,
-    /// Those of them that are idle and keep no buffers.
-    pub connections_asleep: u64,
-    /// Calls of `accept(2)` that failed, mostly for want of file descriptors.
-    pub accept_errors: u64,
-    /// TLS handshakes that failed or timed out.
-    pub tls_handshake_failures: u64,
-    /// Connections without a good header of the PROXY protocol where one has to be.
-    pub proxy_header_failures: u64,
-    /// Connections that were reset because their client had as many as it may have.
-    pub client_limit_refusals: u64,
-    /// Connections that were reset because their network may not open any.
-    pub source_refusals: u64,
-    /// Requests that were none, and were answered with 400 or a like status.
-    pub malformed: u64,
-    /// Requests read.
-    pub requests: u64,
-    /// Responses by class of status.
-    pub responses_2xx: u64,
-    /// Responses by class of status.
-    pub responses_3xx: u64,
-    /// Responses by class of status.
-    pub responses_4xx: u64,
-    /// Responses by class of status.
-    pub responses_5xx: u64,
+    use super::*;
+
+    #[test]
+    fn every_row_has_a_name_of_its_own_and_reads_its_counter() {
+        let counters = Counters::default();
+        counters.upstream_retries.add(3);
+        counters.host.requests.add(2);
+        let snapshot = counters.snapshot(0);
+        let by_name = |name: &str| {
+            let mut rows = WORKER_ROWS.iter().filter(|row| row.name == name);
+            rows.next().map(|row| (row.value)(&snapshot))
+        };
+        assert_eq!(by_name("sluice_upstream_retries_total"), Some(3));
+        assert_eq!(by_name("sluice_upstream_replays_total"), Some(0));
+        assert_eq!(snapshot.host.requests, 2);
+        let names = WORKER_ROWS.iter().map(|row| (row.name, row.kind));
+        let names: Vec<_> = names
+            .chain(DATAPATH_ROWS.iter().map(|row| (row.name, row.kind)))
+            .collect();
+        let different: HashSet<_> = names.iter().map(|(name, _)| name).collect();
+        assert_eq!(different.len(), names.len());
+        for (name, kind) in names {
+            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
+        }
+    }
 }

@@ -85,7 +85,7 @@ impl Lender {
             let now = upstreams.runtime.timers.now();
             let lent = upstreams.pool.lend(endpoint, now, LENT_IDLE_MIN);
             if let Some(stream) = lent.and_then(|upstream| upstream.into_idle_stream()) {
-                upstreams.runtime.counters.upstream_lends.increment();
+                upstreams.runtime.counters.upstream_given.increment();
                 // Who has asked may be gone: then the connection is closed.
                 let _ = answer.send(stream);
             }
@@ -124,7 +124,7 @@ pub(crate) async fn borrow(upstreams: &Upstreams, endpoint: &Endpoint) -> Option
     };
     let stream = tokio::net::TcpStream::from_std(stream).ok()?;
     let stream = UpstreamStream::Tcp(stream);
-    runtime.counters.upstream_borrows.increment();
+    runtime.counters.upstream_shared.increment();
     Some(Upstream::new(stream, &runtime.timers))
 }
 

@@ -185,7 +185,7 @@ impl Metrics {
             ),
             gauge(
                 "nginx_ingress_controller_ssl_certificate_info",
-                "What a certificate says about itself",
+                "Certificates that are served, with what they say about themselves",
                 infos,
             ),
         ]
@@ -195,8 +195,8 @@ impl Metrics {
         let overflow = |reader: &WorkerReader| reader.series.overflow.value();
         let sum: u64 = self.workers.iter().map(overflow).sum();
         [counter(
-            "sluice_requests_uncounted_total",
-            "Requests that are in no series, because there are as many series as there may be",
+            "sluice_request_series_dropped_total",
+            "Requests that are counted in no series because the limit of series is reached",
             [(LabelPairs::new(), float(sum))],
         )]
     }
