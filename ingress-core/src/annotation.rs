@@ -10,26 +10,38 @@
 
 mod access;
 mod balance;
+pub(crate) mod basic_auth;
+mod canary;
 pub mod client_auth;
+mod cors;
+pub(crate) mod error_pages;
+pub(crate) mod external_auth;
 mod headers;
+mod host;
+mod mirror;
+mod rate_limit;
 mod redirect;
 mod registry;
+mod response_rewrite;
 mod restriction;
 mod retry;
 mod rewrite;
 mod size;
+mod template;
 mod timeout;
 mod tls_redirect;
+pub(crate) mod upstream_tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ir::{
-    AccessList, BackendPolicy, Redirect, Retries, RoutePolicy, RouteTimeouts, UpstreamProtocol,
+    AccessList, BackendPolicy, Canary, Cors, HeaderFields, HostPattern, RateLimit, Redirect,
+    ResponseRewrite, Retries, RoutePolicy, RouteTimeouts, UpstreamProtocol,
 };
 use client_auth::ClientAuthSettings;
-pub(crate) use headers::custom_headers_of;
 pub use headers::{HeadersError, response_headers};
+pub(crate) use headers::{header_fields, referenced};
 pub use registry::{Support, known_keys, reference, support};
 pub use restriction::restricts_access;
 pub(crate) use rewrite::rewrite_template;
@@ -69,6 +81,31 @@ pub struct Settings {
     /// Whether something restricts access that cannot be honoured: every request is answered with
     /// 503.
     pub is_closed: bool,
+    /// Whether requests are left out of the access log.
+    pub is_unlogged: bool,
+    /// Hosts beside those of the rules.
+    pub aliases: Arc<[HostPattern]>,
+    /// Whether the host with `www.`, or without it, is redirected to this one.
+    pub redirects_www: bool,
+    /// Fields that responses do not have, in lower case.
+    pub hidden_headers: Arc<[Box<str>]>,
+    /// The ConfigMap of fields for all responses, as `namespace/name`.
+    pub add_headers: Option<Arc<str>>,
+    /// What it holds.
+    pub response_fields: HeaderFields,
+    /// The ConfigMap of fields for all requests, as `namespace/name`.
+    pub set_headers: Option<Arc<str>>,
+    /// What it holds.
+    pub request_fields: HeaderFields,
+    pub(crate) basic_auth: basic_auth::BasicAuthSettings,
+    pub(crate) external_auth: external_auth::ExternalAuthSettings,
+    pub(crate) error_pages: error_pages::ErrorPageSettings,
+    pub(crate) upstream_tls: upstream_tls::UpstreamTlsSettings,
+    canary: canary::CanarySettings,
+    cors: cors::CorsSettings,
+    mirror: mirror::MirrorSettings,
+    rate_limit: rate_limit::RateLimitSettings,
+    response_rewrite: response_rewrite::ResponseRewriteSettings,
     tls_redirect: tls_redirect::TlsRedirectSettings,
     redirect: redirect::RedirectSettings,
     session: balance::Session,
@@ -80,6 +117,31 @@ impl Settings {
         self.redirect.redirect()
     }
 
+    /// Which requests its backends get, if the Ingress is a canary.
+    pub fn canary(&self) -> Option<Arc<Canary>> {
+        self.canary.canary()
+    }
+
+    /// What browsers are told about other origins.
+    pub fn cors(&self) -> Option<Arc<Cors>> {
+        self.cors.cors()
+    }
+
+    /// The bounds for each client of an Ingress, by its namespace and name.
+    pub fn rate_limit(&self, ingress: &str) -> Option<Arc<RateLimit>> {
+        self.rate_limit.limit(ingress)
+    }
+
+    /// What is changed in fields of responses.
+    pub fn response_rewrite(&self) -> Option<Arc<ResponseRewrite>> {
+        self.response_rewrite.rewrite()
+    }
+
+    /// Status of redirects to another scheme or host.
+    pub fn redirect_code(&self) -> u16 {
+        self.tls_redirect.redirect().code
+    }
+
     /// The policy of routes, without the filters that depend on a route or on other objects.
     pub fn policy(&self) -> RoutePolicy {
         RoutePolicy {
@@ -89,6 +151,10 @@ impl Settings {
             body_bytes_max: self.body_bytes_max,
             tls_redirect: self.tls_redirect.redirect(),
             hsts: self.tls_redirect.hsts(),
+            error_pages: None,
+            mirror: self.mirror.mirror(),
+            bandwidth: self.rate_limit.bandwidth(),
+            is_unlogged: self.is_unlogged,
         }
     }
 }
@@ -216,10 +282,12 @@ pub fn of_class(
         let known = registry::readable().find(|row| row.key == key);
         let known = known.filter(|row| row.scope != registry::Scope::Ingress);
         let restricts = restriction::parameter_restricts_access(key);
+        if restricts && restriction::is_off(key, value) {
+            continue;
+        }
         let (kind, message) = match known.map(|row| (row.read)(value, &mut settings)) {
             Some(Ok(())) => continue,
             Some(Err(message)) => (MistakeKind::InvalidValue, message),
-            None if restricts && restriction::is_off(key, value) => continue,
             None => {
                 let message = "is not a known parameter; ignored".to_owned();
                 (MistakeKind::UnknownKey, message)
@@ -243,6 +311,24 @@ pub fn of_class(
     }
     settings.backend.affinity = settings.session.affinity();
     (settings, mistakes)
+}
+
+/// Source: ingress-nginx, annotation `enable-access-log` and ConfigMap key `disable-access-log`.
+fn access_log(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.is_unlogged = !boolean(value)?;
+    Ok(())
+}
+
+/// Source: ingress-nginx, ConfigMap key `disable-access-log`.
+fn no_access_log(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.is_unlogged = boolean(value)?;
+    Ok(())
+}
+
+/// Source: ingress-nginx, annotation `service-upstream`.
+fn service_upstream(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.backend.by_service_address = boolean(value)?;
+    Ok(())
 }
 
 /// Reads a boolean as Go's `strconv.ParseBool` does, which ingress-nginx uses.
@@ -292,7 +378,7 @@ mod tests {
     #[test]
     fn unknown_and_unsupported_annotations_are_reported() {
         let annotations = map(&[
-            ("nginx.ingress.kubernetes.io/mirror-target", "http://a.test"),
+            ("nginx.ingress.kubernetes.io/ssl-ciphers", "HIGH"),
             ("nginx.ingress.kubernetes.io/proxy-buffer-size", "8k"),
             ("sluice.dev/proxy-body-szie", "1m"),
             ("sluice.dev/proxy-body-size", "1m"),
@@ -305,7 +391,7 @@ mod tests {
             .collect();
         let expected = [
             (
-                "nginx.ingress.kubernetes.io/mirror-target",
+                "nginx.ingress.kubernetes.io/ssl-ciphers",
                 MistakeKind::Unsupported,
             ),
             ("sluice.dev/proxy-body-szie", MistakeKind::UnknownKey),
@@ -319,11 +405,12 @@ mod tests {
         for (key, value) in [
             ("auth-type", "digest"),
             ("auth-typo", "basic"),
-            ("auth-url", "http://a.test"),
-            ("limit-rps", "5"),
+            ("auth-url", "auth.test"),
+            ("limit-rps", "five"),
             ("enable-modsecurity", "true"),
-            ("satisfy", "any"),
-            ("proxy-ssl-verify", "on"),
+            ("satisfy", "some"),
+            ("proxy-ssl-verify", "maybe"),
+            ("proxy-ssl-ciphers", "HIGH"),
             ("configuration-snippet", "deny all;"),
             ("whitelist-source-range", "office"),
             ("denylist-source-range", ""),
@@ -358,7 +445,7 @@ mod tests {
             let (settings, _) = of_class(&map(&[(key, value)]), &BTreeSet::new());
             settings.is_closed
         };
-        assert!(closed("global-auth-url", "http://a.test"));
+        assert!(closed("global-auth-url", "auth.test"));
         assert!(closed("whitelist-source-range", "office"));
         assert!(closed("block-cidrs", "10.0.0.0/8"));
         assert!(!closed("whitelist-source-range", "10.0.0.0/8"));

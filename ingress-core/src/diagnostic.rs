@@ -121,6 +121,8 @@ pub enum Reason {
     InvalidHeaders,
     /// The host belongs to an older Ingress, which decides about the host as a whole.
     HostConflict,
+    /// A canary has no rule that it could share requests of.
+    CanaryIgnored,
     /// A key of a class's parameters that is not known.
     UnknownParameter,
     /// A key of a ConfigMap of services is no port.
@@ -167,6 +169,7 @@ impl Reason {
             Self::RestrictionNotHonoured => "RestrictionNotHonoured",
             Self::InvalidHeaders => "InvalidHeaders",
             Self::HostConflict => "HostConflict",
+            Self::CanaryIgnored => "CanaryIgnored",
             Self::UnknownParameter => "UnknownParameter",
             Self::InvalidPort => "InvalidPort",
             Self::PortConflict => "PortConflict",
@@ -181,6 +184,7 @@ impl Reason {
         match self {
             Self::CertificateConflict
             | Self::ClientAuthConflict
+            | Self::CanaryIgnored
             | Self::DefaultClassConflict
             | Self::UnknownClass
             | Self::InvalidParameters

@@ -9,21 +9,32 @@
 
 mod access;
 mod app_root;
+mod cors;
 mod headers;
+mod host_redirect;
+mod response_rewrite;
 mod rewrite;
+mod template;
 mod tls_redirect;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::ORIGIN;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::ir::Filter;
+use crate::ir::{Authentication, Filter, RateLimit};
+pub use template::{escape, render};
 
 /// What is known of a request, beside what filters may change.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// Whether the client speaks HTTPS, as far as is known.
     pub is_https: bool,
+    /// The method.
+    pub method: &'a str,
+    /// The fields of the request.
+    pub headers: &'a HeaderMap,
     /// The host and maybe a port, as the client sent it.
     pub authority: &'a str,
     /// The path after normalisation.
@@ -37,7 +48,7 @@ pub struct Context<'a> {
 /// What filters may change of a request.
 #[derive(Debug)]
 pub struct RequestHead<'a> {
-    /// Its fields.
+    /// Fields that are set in it.
     pub headers: &'a mut HeaderMap,
     /// The path that the endpoint gets in place of the client's, percent-encoded. The query stays.
     pub path: Option<String>,
@@ -53,6 +64,22 @@ pub enum Decision {
     Continue,
     /// It is answered here.
     Respond(Answer),
+    /// It goes on if this says so, which takes more than what is known of the request.
+    Check {
+        /// What has to agree.
+        check: Check,
+        /// The index of the filter after it.
+        resume: usize,
+    },
+}
+
+/// What decides about a request beside the request itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Passwords, or a service elsewhere.
+    Authenticate(Arc<Authentication>),
+    /// What the client has sent before.
+    RateLimit(Arc<RateLimit>),
 }
 
 /// An answer without a body of an endpoint.
@@ -62,6 +89,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Where the client is sent.
     pub location: Option<HeaderValue>,
+    /// Other fields.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Answer {
@@ -70,6 +99,7 @@ impl Answer {
         Self {
             status,
             location: None,
+            fields: Vec::new(),
         }
     }
 
@@ -81,22 +111,34 @@ impl Answer {
             Ok(location) => Self {
                 status,
                 location: Some(location),
+                fields: Vec::new(),
             },
             Err(_) => Self::status(StatusCode::BAD_REQUEST),
         }
     }
 }
 
-/// Applies filters to the head of a request, in their order, until one answers it.
+/// Applies filters to the head of a request, in their order, beginning with the one at index `from`,
+/// until one answers it or leaves the decision to a [`Check`].
 pub fn on_request(
     filters: &[Filter],
+    from: usize,
     head: &mut RequestHead<'_>,
     context: &Context<'_>,
 ) -> Decision {
-    for filter in filters {
+    for (index, filter) in filters.iter().enumerate().skip(from) {
+        let check = |check| Decision::Check {
+            check,
+            resume: index + 1,
+        };
         let decision = match filter {
             Filter::Access(list) => access::on_request(list, context),
             Filter::AppRoot(root) => app_root::on_request(root, context),
+            Filter::Authenticate(asked) => check(Check::Authenticate(Arc::clone(asked))),
+            Filter::RateLimit(limit) if limit.is_exempt(context.client) => Decision::Continue,
+            Filter::RateLimit(limit) => check(Check::RateLimit(Arc::clone(limit))),
+            Filter::Cors(cors) => cors::on_request(cors, context),
+            Filter::HostRedirect(redirect) => host_redirect::on_request(redirect, context),
             Filter::TlsRedirect(redirect) => tls_redirect::on_request(*redirect, context),
             Filter::Rewrite(rewrite) => rewrite::on_request(rewrite, head, context),
             Filter::RequestHeaders(fields) => {
@@ -107,7 +149,10 @@ pub fn on_request(
                 head.host = HeaderValue::from_str(host).ok();
                 Decision::Continue
             }
-            Filter::ResponseHeaders(_) | Filter::Hsts(_) => Decision::Continue,
+            Filter::ResponseHeaders(_)
+            | Filter::HideHeaders(_)
+            | Filter::ResponseRewrite(_)
+            | Filter::Hsts(_) => Decision::Continue,
         };
         if decision != Decision::Continue {
             return decision;
@@ -116,15 +161,31 @@ pub fn on_request(
     Decision::Continue
 }
 
-/// Applies filters to the fields of a response, to a client that speaks HTTPS or not.
-pub fn on_response(filters: &[Filter], fields: &mut HeaderMap, is_https: bool) {
+/// Whether filters need the request when its response comes.
+pub fn need_request(filters: &[Filter]) -> bool {
+    let needs = |filter: &Filter| matches!(filter, Filter::Cors(_) | Filter::ResponseRewrite(_));
+    filters.iter().any(needs)
+}
+
+/// Applies filters to the fields of a response to this request.
+pub fn on_response(filters: &[Filter], fields: &mut HeaderMap, context: &Context<'_>) {
     for filter in filters {
         match filter {
             Filter::ResponseHeaders(set) => headers::set(set, fields),
-            Filter::Hsts(hsts) if is_https => tls_redirect::set_hsts(hsts, fields),
+            Filter::HideHeaders(hidden) => headers::remove(hidden, fields),
+            Filter::ResponseRewrite(rewrite) => {
+                response_rewrite::on_response(rewrite, context, fields);
+            }
+            Filter::Cors(cors) => {
+                cors::on_response(cors, context.headers.get(ORIGIN), fields);
+            }
+            Filter::Hsts(hsts) if context.is_https => tls_redirect::set_hsts(hsts, fields),
             Filter::Hsts(_)
             | Filter::Access(_)
             | Filter::AppRoot(_)
+            | Filter::Authenticate(_)
+            | Filter::HostRedirect(_)
+            | Filter::RateLimit(_)
             | Filter::TlsRedirect(_)
             | Filter::Rewrite(_)
             | Filter::UpstreamHost(_)
@@ -145,6 +206,19 @@ fn host_of(authority: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A request with these fields.
+    pub(super) fn context(headers: &HeaderMap) -> Context<'_> {
+        Context {
+            is_https: false,
+            method: "GET",
+            headers,
+            authority: "a.test",
+            path: b"/",
+            target: b"/",
+            client: [127, 0, 0, 1].into(),
+        }
+    }
 
     #[test]
     fn host_is_what_stands_before_the_port() {

@@ -4,19 +4,29 @@
 //! ours but `shared` and `sorted`, and knows neither Kubernetes types nor sockets. Two equal
 //! observations give equal configurations, so `==` tells whether anything has to be published.
 
+mod authentication;
 mod backend;
 mod balance;
+mod bandwidth;
+mod canary;
 mod certificate;
 mod client_auth;
+mod cors;
+mod error_pages;
 mod filter;
 mod host;
 mod matches;
+mod mirror;
 mod policy;
+mod rate_limit;
+mod response_rewrite;
 mod retry;
 mod rule;
 mod stream;
 mod target;
+mod template;
 mod tls_redirect;
+mod upstream_tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,21 +34,33 @@ use std::sync::Arc;
 use crate::shared::Shared;
 use crate::sorted::SortedMap;
 
+pub use authentication::{AuthCache, Authentication, BasicAuth, ExternalAuth, Satisfy, Users};
 pub use backend::{
     Backend, BackendKey, BackendKeyError, BackendPolicy, Endpoint, ServicePort, UpstreamProtocol,
 };
 pub use balance::{Affinity, AffinityMode, Balance, HashBy};
+pub use bandwidth::Bandwidth;
+pub use canary::{
+    Canary, CanaryHeader, CanaryPattern, CanaryValue, CanaryVote, choose as choose_canary,
+};
 pub use certificate::Certificate;
 pub use client_auth::{Authorities, ClientAuth, CommonName, CommonNameError, VerifyMode};
-pub use filter::{AccessList, Filter, HeaderFields, Rewrite, TemplatePart};
+pub use cors::{Cors, CorsOrigins, OriginPattern};
+pub use error_pages::ErrorPages;
+pub use filter::{AccessList, Filter, HeaderFields, HostRedirect, Rewrite, TemplatePart};
 pub use host::{Host, HostError, HostPattern};
 pub use matches::{Conditions, PathPattern, PathRegex, RouteMatch, ValueMatch};
+pub use mirror::Mirror;
 pub use policy::{RoutePolicy, RouteTimeouts};
+pub use rate_limit::{Rate, RateLimit};
+pub use response_rewrite::{Replacement, ResponseRewrite};
 pub use retry::{Retries, RetryAfter, RetryCause};
 pub use rule::{HostRules, ObjectRef, Rule, RuleOrigin};
 pub use stream::{ProxyVersion, TcpService, TcpServiceError, UdpService};
 pub use target::{Redirect, Target, WeightedBackend};
+pub use template::{Part, Template, Variable};
 pub use tls_redirect::{Hsts, TlsRedirect, TlsRedirectMode};
+pub use upstream_tls::UpstreamTls;
 
 /// Everything that the proxy serves at one instant.
 ///

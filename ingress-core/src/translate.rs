@@ -8,7 +8,9 @@
 //! 1. `class`: is this Ingress ours?
 //! 2. `claim`: what does one Ingress ask for? Depends on that object alone, so that its result
 //!    can be kept for as long as the object does not change.
-//! 3. `conflict`: which claim wins a host and path that several make?
+//! 3. `references`: what do the Secrets, ConfigMaps and Services hold that annotations name?
+//!    `conflict`: which claim wins a host and path that several make? `canary`, `www`: which backends
+//!    and hosts join it?
 //! 4. `stream`: which ports are TCP and UDP services?
 //! 5. `backend`, `certificate`, `client_auth`: what do the Services and Secrets that all these name hold?
 //!
@@ -27,6 +29,7 @@
 //!   [`Options::unclassed`].
 
 mod backend;
+mod canary;
 mod certificate;
 mod claim;
 mod class;
@@ -34,13 +37,14 @@ mod client_auth;
 mod conflict;
 mod endpoint;
 mod external;
-mod headers;
 mod host;
 mod memo;
 mod memos;
+mod references;
 mod regex;
 mod slices;
 mod stream;
+mod www;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -295,7 +299,7 @@ fn read_claims(
         .iter()
         .map(|(ingress, class)| memos.claims(ingress, settings.of(*class), ignored))
         .collect();
-    let claims = headers::resolve(claims, snapshot, diagnostics);
+    let claims = references::resolve(claims, snapshot, diagnostics);
     let ours = ours.into_iter().map(|(ingress, _)| Arc::clone(ingress));
     (ours.collect(), claims)
 }
@@ -369,15 +373,18 @@ pub fn needs(snapshot: &Snapshot, options: &Options) -> Needs {
     });
     let accepted = snapshot.ingresses.iter();
     let accepted = accepted.filter(|ingress| classes.of(ingress).is_some());
-    let of_headers = accepted.filter_map(|ingress| headers::config_map_of(ingress));
+    let of_annotations = accepted.flat_map(|ingress| references::of(ingress));
+    let (of_annotations, config_maps): (BTreeSet<_>, BTreeSet<_>) =
+        of_annotations.partition(|object| object.kind == "Secret");
     let services = [&options.tcp_services_from, &options.udp_services_from];
     let services = services.into_iter().flatten().cloned();
     Needs {
-        secrets: secrets.collect(),
+        secrets: secrets.chain(of_annotations).collect(),
         config_maps: classes
             .parameters()
             .chain(services)
-            .chain(of_headers)
+            .chain(class::referenced(&classes, &snapshot.config_maps))
+            .chain(config_maps)
             .collect(),
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn deny(value: &str, settings: &mut Settings) -> Result<(), String> {
 }
 
 /// Networks or addresses with commas between them.
-fn networks(value: &str) -> Result<Box<[IpNet]>, String> {
+pub(super) fn networks(value: &str) -> Result<Box<[IpNet]>, String> {
     let networks: Result<Box<[IpNet]>, String> = value
         .split(',')
         .map(str::trim)

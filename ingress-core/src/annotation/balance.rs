@@ -16,6 +16,7 @@ pub(super) struct Session {
     path: Arc<str>,
     domain: Option<Arc<str>>,
     max_age: Option<u32>,
+    expires: Option<u32>,
     same_site: Option<&'static str>,
     is_secure: bool,
     change_on_failure: bool,
@@ -30,6 +31,7 @@ impl Default for Session {
             path: "/".into(),
             domain: None,
             max_age: None,
+            expires: None,
             same_site: None,
             is_secure: false,
             change_on_failure: false,
@@ -62,6 +64,7 @@ impl Session {
             cookie: Arc::clone(&self.cookie),
             mode: self.mode,
             attributes: attributes.into(),
+            expires: self.expires,
             change_on_failure: self.change_on_failure,
         }))
     }
@@ -147,6 +150,14 @@ pub(super) fn cookie_max_age(value: &str, settings: &mut Settings) -> Result<(),
     let seconds = value.trim().parse();
     let seconds = seconds.map_err(|_| format!("`{value}` is no number of seconds; ignored"))?;
     settings.session.max_age = Some(seconds);
+    Ok(())
+}
+
+/// Source: ingress-nginx, annotation `session-cookie-expires`.
+pub(super) fn cookie_expires(value: &str, settings: &mut Settings) -> Result<(), String> {
+    let seconds = value.trim().parse();
+    let seconds = seconds.map_err(|_| format!("`{value}` is not a number of seconds; ignored"))?;
+    settings.session.expires = Some(seconds);
     Ok(())
 }
 

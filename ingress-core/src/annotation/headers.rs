@@ -41,12 +41,26 @@ pub(super) fn allowed(value: &str, settings: &mut Settings) -> Result<(), String
     Ok(())
 }
 
-/// What the annotation of an Ingress says, as it stands.
-pub(crate) fn custom_headers_of(annotations: &BTreeMap<String, String>) -> Option<&str> {
-    let keys = PREFIXES.map(|prefix| format!("{prefix}custom-headers"));
-    let value = keys.iter().find_map(|key| annotations.get(key))?;
-    Some(value)
+/// Kinds and names of the objects that annotations refer to, as they stand.
+pub(crate) fn referenced(
+    annotations: &BTreeMap<String, String>,
+) -> impl Iterator<Item = (&'static str, &str)> {
+    annotations.iter().filter_map(|(key, value)| {
+        let name = PREFIXES
+            .iter()
+            .find_map(|prefix| key.strip_prefix(prefix))?;
+        let (_, kind) = REFERENCES.iter().find(|(known, _)| *known == name)?;
+        Some((*kind, value.as_str()))
+    })
 }
+
+/// Keys whose values name an object, and its kind.
+const REFERENCES: [(&str, &str); 4] = [
+    ("custom-headers", "ConfigMap"),
+    ("auth-proxy-set-headers", "ConfigMap"),
+    ("auth-secret", "Secret"),
+    ("proxy-ssl-secret", "Secret"),
+];
 
 /// Why a ConfigMap gives no fields.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -66,22 +80,38 @@ pub enum HeadersError {
 ///
 /// # Errors
 ///
-/// [`HeadersError`] for the first entry that is invalid or that the class does not allow.
-pub fn response_headers(
-    data: &BTreeMap<String, String>,
-    allowed: &[Box<str>],
-) -> Result<HeaderFields, HeadersError> {
+/// [`HeadersError`] for the first entry that is invalid.
+pub(crate) fn header_fields(data: &BTreeMap<String, String>) -> Result<HeaderFields, HeadersError> {
     let field = |(key, value): (&String, &String)| {
         let name =
             HeaderName::from_bytes(key.as_bytes()).map_err(|_| HeadersError::Name(key.clone()))?;
         let value = value.trim();
         HeaderValue::from_str(value).map_err(|_| HeadersError::Value(key.clone()))?;
-        if !allowed.iter().any(|allowed| **allowed == *name.as_str()) {
-            return Err(HeadersError::NotAllowed(key.clone()));
-        }
         Ok((name.as_str().into(), value.into()))
     };
     data.iter().map(field).collect()
+}
+
+/// The fields in the `data` of a ConfigMap that a tenant may set on responses.
+///
+/// # Errors
+///
+/// [`HeadersError`] for the first entry that is invalid or that the class does not allow.
+pub fn response_headers(
+    data: &BTreeMap<String, String>,
+    allowed: &[Box<str>],
+) -> Result<HeaderFields, HeadersError> {
+    let fields = header_fields(data)?;
+    let is_allowed = |name: &str| allowed.iter().any(|allowed| **allowed == *name);
+    let refused = fields.iter().find(|(name, _)| !is_allowed(name));
+    match refused {
+        None => Ok(fields),
+        Some((refused, _)) => {
+            let same = |key: &&String| key.eq_ignore_ascii_case(refused);
+            let key = data.keys().find(same).cloned();
+            Err(HeadersError::NotAllowed(key.unwrap_or_default()))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,13 @@
 //!
 //! A key is a row here and a function in the file of its group; nothing else lists keys.
 
+mod authentication_rows;
+mod response_rows;
 mod rows;
+mod traffic_rows;
+mod upstream_rows;
 
 use super::{Settings, restricts_access};
-use rows::READ;
 
 /// A key that is read.
 pub(super) struct Row {
@@ -46,13 +49,20 @@ pub enum Support {
 /// The keys that are read, in the order in which they are: a later one may depend on an earlier
 /// one.
 pub(super) fn readable() -> impl Iterator<Item = &'static Row> {
-    READ.iter()
+    let groups = [
+        rows::READ,
+        authentication_rows::READ,
+        traffic_rows::READ,
+        response_rows::READ,
+        upstream_rows::READ,
+    ];
+    groups.into_iter().flatten()
 }
 
 /// The reference of annotations and class parameters, in Markdown.
 pub fn reference() -> String {
     let mut text = String::from(REFERENCE_HEAD);
-    for row in READ {
+    for row in readable() {
         let scope = match row.scope {
             Scope::Both => "Ingress, class",
             Scope::Ingress => "Ingress",
@@ -153,45 +163,8 @@ const HARMLESS: &[&str] = &[
 
 const UNSUPPORTED: &[&str] = &[
     "affinity-canary-behavior",
-    "auth-always-set-cookie",
-    "auth-cache-duration",
-    "auth-cache-key",
-    "auth-keepalive",
-    "auth-keepalive-requests",
-    "auth-keepalive-share-vars",
-    "auth-keepalive-timeout",
-    "auth-method",
-    "auth-proxy-set-headers",
-    "auth-realm",
-    "auth-request-redirect",
-    "auth-response-headers",
-    "auth-secret",
-    "auth-secret-type",
-    "auth-signin",
-    "auth-signin-redirect-param",
     "auth-snippet",
-    "auth-type",
-    "auth-url",
-    "canary",
-    "canary-by-cookie",
-    "canary-by-header",
-    "canary-by-header-pattern",
-    "canary-by-header-value",
-    "canary-weight",
-    "canary-weight-total",
     "configuration-snippet",
-    "cors-allow-credentials",
-    "cors-allow-headers",
-    "cors-allow-methods",
-    "cors-allow-origin",
-    "cors-expose-headers",
-    "cors-max-age",
-    "custom-http-errors",
-    "default-backend",
-    "disable-proxy-intercept-errors",
-    "enable-access-log",
-    "enable-cors",
-    "enable-global-auth",
     "enable-influxdb",
     "enable-modsecurity",
     "enable-opentelemetry",
@@ -199,49 +172,23 @@ const UNSUPPORTED: &[&str] = &[
     "enable-owasp-core-rules",
     "fastcgi-index",
     "fastcgi-params-configmap",
-    "from-to-www-redirect",
     "global-rate-limit",
     "global-rate-limit-ignored-cidrs",
     "global-rate-limit-key",
     "global-rate-limit-window",
     "grpc-backend",
-    "limit-allowlist",
-    "limit-burst-multiplier",
-    "limit-connections",
-    "limit-rate",
-    "limit-rate-after",
-    "limit-rpm",
-    "limit-rps",
-    "limit-whitelist",
-    "mirror-host",
-    "mirror-request-body",
-    "mirror-target",
     "modsecurity-snippet",
     "modsecurity-transaction-id",
     "opentelemetry-operation-name",
     "opentelemetry-trust-incoming-span",
     "opentracing-trust-incoming-span",
-    "proxy-cookie-domain",
-    "proxy-cookie-path",
-    "proxy-redirect-from",
-    "proxy-redirect-to",
     "proxy-request-buffering",
     "proxy-ssl-ciphers",
-    "proxy-ssl-name",
-    "proxy-ssl-protocols",
-    "proxy-ssl-secret",
-    "proxy-ssl-server-name",
-    "proxy-ssl-verify",
-    "proxy-ssl-verify-depth",
     "relative-redirects",
-    "satisfy",
     "secure-backends",
     "secure-verify-ca-secret",
-    "server-alias",
     "server-snippet",
-    "service-upstream",
     "session-cookie-conditional-samesite-none",
-    "session-cookie-expires",
     "ssl-ciphers",
     "ssl-prefer-server-ciphers",
     "stream-snippet",

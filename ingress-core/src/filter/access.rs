@@ -19,6 +19,8 @@ pub(super) fn on_request(list: &AccessList, context: &Context<'_>) -> Decision {
 mod tests {
     use std::net::IpAddr;
 
+    use http::HeaderMap;
+
     use super::*;
 
     fn admits(allow: Option<&[&str]>, deny: &[&str], client: &str) -> bool {
@@ -29,6 +31,8 @@ mod tests {
         };
         let context = Context {
             is_https: false,
+            method: "GET",
+            headers: &HeaderMap::new(),
             authority: "",
             path: b"/",
             target: b"/",

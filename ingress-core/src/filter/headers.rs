@@ -19,3 +19,10 @@ pub(super) fn set(fields: &HeaderFields, headers: &mut HeaderMap) {
         }
     }
 }
+
+/// Removes fields by their names.
+pub(super) fn remove(names: &[Box<str>], headers: &mut HeaderMap) {
+    for name in names {
+        headers.remove(&**name);
+    }
+}

@@ -75,6 +75,8 @@ mod tests {
         };
         let context = Context {
             is_https: false,
+            method: "GET",
+            headers: &HeaderMap::new(),
             authority: "a.test",
             path: path.as_bytes(),
             target: path.as_bytes(),

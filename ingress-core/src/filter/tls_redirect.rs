@@ -40,6 +40,8 @@ mod tests {
     fn location(authority: &str, target: &str, preserves_trailing_slash: bool) -> String {
         let context = Context {
             is_https: false,
+            method: "GET",
+            headers: &HeaderMap::new(),
             authority,
             path: b"/",
             target: target.as_bytes(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{Affinity, Balance};
+use super::{Affinity, Balance, UpstreamTls};
 
 /// Names a backend: a Service and one of its ports, as the Ingress spells the port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +32,10 @@ pub struct BackendPolicy {
     pub balance: Option<Balance>,
     /// Whether sessions stay with an endpoint.
     pub affinity: Option<Arc<Affinity>>,
+    /// TLS to its endpoints; `None`: without anything to show or to verify.
+    pub tls: Option<Arc<UpstreamTls>>,
+    /// Whether requests go to the Service's own address, so that the cluster chooses endpoints.
+    pub by_service_address: bool,
 }
 
 impl BackendKey {

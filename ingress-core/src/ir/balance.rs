@@ -39,6 +39,8 @@ pub struct Affinity {
     pub mode: AffinityMode,
     /// What the cookie says after its value, such as `; Path=/; HttpOnly`.
     pub attributes: Arc<str>,
+    /// Seconds from a response to the time in Expires; `None`: there is no Expires.
+    pub expires: Option<u32>,
     /// Whether a session moves for good when its endpoint fails.
     pub change_on_failure: bool,
 }

@@ -8,7 +8,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::authentication::Authentication;
+use super::cors::Cors;
 use super::matches::PathRegex;
+use super::rate_limit::RateLimit;
+use super::response_rewrite::ResponseRewrite;
 use super::tls_redirect::{Hsts, TlsRedirect};
 
 /// One thing that is done with requests or responses.
@@ -16,6 +20,14 @@ use super::tls_redirect::{Hsts, TlsRedirect};
 pub enum Filter {
     /// Lets only clients of some networks in.
     Access(AccessList),
+    /// Lets only clients in that show something.
+    Authenticate(Arc<Authentication>),
+    /// Answers preflight requests and tells browsers which origins may read.
+    Cors(Arc<Cors>),
+    /// Sends every request to another host.
+    HostRedirect(Arc<HostRedirect>),
+    /// Bounds the requests of each client.
+    RateLimit(Arc<RateLimit>),
     /// Sends requests for the root elsewhere.
     AppRoot(Arc<str>),
     /// Redirects clear-text requests to HTTPS.
@@ -28,6 +40,10 @@ pub enum Filter {
     RequestHeaders(HeaderFields),
     /// Sets fields of the response.
     ResponseHeaders(HeaderFields),
+    /// Removes fields of the response, by their names in lower case.
+    HideHeaders(Arc<[Box<str>]>),
+    /// Replaces what an endpoint says about its own host and paths.
+    ResponseRewrite(Arc<ResponseRewrite>),
     /// Sets Strict-Transport-Security on responses over TLS.
     Hsts(Arc<Hsts>),
 }
@@ -50,6 +66,17 @@ impl AccessList {
         let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&client));
         !is_in(&self.deny) && self.allow.as_deref().is_none_or(is_in)
     }
+}
+
+/// A redirect to another host with the same scheme, port and target.
+///
+/// Source: ingress-nginx, annotation `from-to-www-redirect`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostRedirect {
+    /// The other host.
+    pub host: Box<str>,
+    /// Status of the answer.
+    pub code: u16,
 }
 
 /// A new request target for requests whose path matches.

@@ -7,7 +7,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::Retries;
+use super::bandwidth::Bandwidth;
+use super::error_pages::ErrorPages;
 use super::filter::Filter;
+use super::mirror::Mirror;
 use super::tls_redirect::{Hsts, TlsRedirect};
 
 /// Everything that an Ingress says about a route.
@@ -25,6 +28,14 @@ pub struct RoutePolicy {
     pub tls_redirect: TlsRedirect,
     /// The Strict-Transport-Security field of responses over TLS, where the host has a TLS section.
     pub hsts: Option<Arc<Hsts>>,
+    /// Answers in place of errors.
+    pub error_pages: Option<Arc<ErrorPages>>,
+    /// Where copies of requests are sent.
+    pub mirror: Option<Arc<Mirror>>,
+    /// How fast responses may be.
+    pub bandwidth: Option<Bandwidth>,
+    /// Whether requests are left out of the access log.
+    pub is_unlogged: bool,
 }
 
 /// How long endpoints are waited for, in seconds. `None`: as the operator says.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::BackendKey;
+use super::{BackendKey, Canary};
 
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,12 @@ pub enum Target {
 impl Target {
     /// All requests to one backend.
     pub fn backend(key: Arc<BackendKey>) -> Self {
-        Self::Backends([WeightedBackend { key, weight: 1 }].into())
+        let main = WeightedBackend {
+            key,
+            weight: 1,
+            canary: None,
+        };
+        Self::Backends([main].into())
     }
 
     /// The backends that requests may go to.
@@ -46,6 +51,9 @@ pub struct WeightedBackend {
     pub key: Arc<BackendKey>,
     /// Its share among the weights of all. 0: it gets none.
     pub weight: u32,
+    /// Which requests it gets by more than its weight. Where one of the backends is a canary, the
+    /// first is the main one and all others are canaries.
+    pub canary: Option<Arc<Canary>>,
 }
 
 /// An answer that sends the client to another URL.

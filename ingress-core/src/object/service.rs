@@ -1,5 +1,7 @@
 //! A Service.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,8 @@ pub struct Service {
     pub external_name: Option<Box<str>>,
     /// `spec.ports`.
     pub ports: Box<[ServicePort]>,
+    /// `spec.clusterIPs`: the Service's own addresses, the first one first; none where it is headless.
+    pub cluster_ips: Box<[IpAddr]>,
     /// `spec.ipFamilies`, the first one first.
     pub ip_families: Box<[Box<str>]>,
     /// Addresses and host names of its load balancer, and external addresses.
@@ -59,7 +63,14 @@ impl From<v1::Service> for Service {
         let external = spec.external_ips.into_iter().flatten();
         let is_external = spec.type_.as_deref() == Some("ExternalName");
         let external_name = spec.external_name.unwrap_or_default().into();
+        let first = spec.cluster_ip.into_iter();
+        let mut cluster_ips: Vec<IpAddr> = Vec::new();
+        for text in spec.cluster_ips.into_iter().flatten().chain(first) {
+            let address = text.parse().ok();
+            cluster_ips.extend(address.filter(|address| !cluster_ips.contains(address)));
+        }
         Self {
+            cluster_ips: cluster_ips.into(),
             meta: metadata.into(),
             external_name: is_external.then_some(external_name),
             ports: boxed(spec.ports),

@@ -15,7 +15,7 @@ use super::endpoint::{self, Chosen};
 use super::external::{self, External};
 use super::memo::Memo;
 use crate::diagnostic::{Diagnostic, Reason};
-use crate::ir::{Backend, BackendKey, ObjectRef, ServicePort, UpstreamProtocol};
+use crate::ir::{Backend, BackendKey, Endpoint, ObjectRef, ServicePort, UpstreamProtocol};
 use crate::object::{EndpointSlice, PortRef, Service, ServicePort as PortObject};
 use crate::snapshot::Snapshot;
 
@@ -258,6 +258,16 @@ pub(super) fn of_pods(
         let by_port = app_protocol.and_then(UpstreamProtocol::of_app_protocol);
         let asked_for = backend.key.policy.protocol;
         backend.protocol = asked_for.or(by_port).unwrap_or_default();
+        if backend.key.policy.by_service_address
+            && let Some(endpoint) = service_address(service, port)
+        {
+            backend.endpoints = vec![endpoint];
+            return Resolved {
+                backend: Arc::new(backend),
+                problem,
+                diagnostics,
+            };
+        }
         let mut candidates = Vec::new();
         for slice in slices {
             endpoint::read_slice(slice, port, &mut candidates, &mut diagnostics);
@@ -275,6 +285,15 @@ pub(super) fn of_pods(
         problem,
         diagnostics,
     }
+}
+
+/// The Service's own address and port; none where it is headless.
+fn service_address(service: &Service, port: &PortObject) -> Option<Endpoint> {
+    let address = service.cluster_ips.first()?;
+    let port = u16::try_from(port.port).ok().filter(|port| *port > 0)?;
+    Some(Endpoint {
+        address: (*address, port).into(),
+    })
 }
 
 /// The port of a Service that a backend names. Its `targetPort` is accepted with a warning, as

@@ -11,11 +11,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::annotation::basic_auth::BasicAuthSettings;
 use crate::annotation::client_auth::ClientAuthSettings;
+use crate::annotation::upstream_tls::UpstreamTlsSettings;
 use crate::annotation::{self, MistakeKind, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{
-    BackendKey, HostPattern, ObjectRef, PathPattern, RoutePolicy, Rule, RuleOrigin, Target,
+    BackendKey, Canary, HostPattern, ObjectRef, PathPattern, RoutePolicy, Rule, RuleOrigin, Target,
 };
 use crate::object::{
     Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PathType, ResourceBackend,
@@ -37,8 +39,14 @@ pub(super) struct Claims {
     pub(super) tls_hosts: Box<[HostPattern]>,
     /// Whether TLS connections to its hosts are to be passed through.
     pub(super) passthrough: bool,
-    /// The ConfigMap of fields for responses.
-    pub(super) custom_headers: Option<Box<HeadersClaim>>,
+    /// What its annotations refer to.
+    pub(super) references: Option<Box<References>>,
+    /// Which requests its backends get, if it is a canary.
+    pub(super) canary: Option<Arc<Canary>>,
+    /// Its rules at hosts beside its own, which other Ingresses may take away.
+    pub(super) alias_rules: Box<[RuleClaim]>,
+    /// The status of redirects from the hosts with `www.` or without, if there are any.
+    pub(super) redirects_www: Option<u16>,
     /// That clients have to show certificates.
     pub(super) client_auth: Option<Box<ClientAuthClaim>>,
     pub(super) diagnostics: Box<[Diagnostic]>,
@@ -70,13 +78,21 @@ pub(super) struct CertificateClaim {
     pub(super) index: usize,
 }
 
-/// An annotation that names a ConfigMap of fields for responses.
-#[derive(Clone)]
-pub(super) struct HeadersClaim {
-    /// `namespace/name`.
-    pub(super) name: Arc<str>,
+/// The objects that annotations refer to, beside backends.
+#[derive(Clone, Default, PartialEq)]
+pub(super) struct References {
+    /// The ConfigMap of fields for responses.
+    pub(super) custom_headers: Option<Arc<str>>,
     /// The names of fields that it may have.
-    pub(super) allowed: Arc<[Box<str>]>,
+    pub(super) response_headers_allowed: Arc<[Box<str>]>,
+    /// The Secret of users.
+    pub(super) users: Option<BasicAuthSettings>,
+    /// The ConfigMap of fields for the service that decides about requests.
+    pub(super) auth_headers: Option<Arc<str>>,
+    /// The Secret for TLS to endpoints.
+    pub(super) tls: Option<UpstreamTlsSettings>,
+    /// The Service that answers in place of errors.
+    pub(super) error_backend: Option<Arc<str>>,
 }
 
 /// An annotation that asks for client certificates.
@@ -127,7 +143,7 @@ pub(super) fn read(ingress: &Ingress, class: &Settings, ignored: &BTreeSet<Strin
         diagnostics: Vec::new(),
     };
     reader.annotations(ingress, ignored);
-    reader.policy = reader.policy();
+    reader.policy = reader.policy("/");
 
     let (hosts, claims) = reader.rules(rules);
     let default = ingress.default_backend.as_deref();
@@ -151,12 +167,9 @@ pub(super) fn read(ingress: &Ingress, class: &Settings, ignored: &BTreeSet<Strin
         diagnostics,
         ..
     } = reader;
-    let custom_headers = settings.custom_headers.map(|name| {
-        Box::new(HeadersClaim {
-            name,
-            allowed: settings.response_headers_allowed,
-        })
-    });
+    let references = references(&settings);
+    let alias_rules = alias_rules(&claims, &settings.aliases);
+    let redirects_www = settings.redirects_www.then(|| settings.redirect_code());
     Claims {
         ingress,
         hosts: hosts.into(),
@@ -166,10 +179,54 @@ pub(super) fn read(ingress: &Ingress, class: &Settings, ignored: &BTreeSet<Strin
         certificates,
         tls_hosts: tls_hosts.into(),
         passthrough: settings.passthrough,
-        custom_headers,
+        references,
+        canary: settings.canary(),
+        alias_rules,
+        redirects_www,
         client_auth,
         diagnostics: diagnostics.into(),
     }
+}
+
+/// The rules at further hosts: each path once, by the rule that names it first.
+fn alias_rules(rules: &[RuleClaim], aliases: &[HostPattern]) -> Box<[RuleClaim]> {
+    let at = |host: &HostPattern| {
+        let mut claims: Vec<RuleClaim> = Vec::new();
+        for claim in rules {
+            if claims
+                .iter()
+                .all(|known| known.rule.matches != claim.rule.matches)
+            {
+                claims.push(RuleClaim {
+                    host: host.clone(),
+                    ..claim.clone()
+                });
+            }
+        }
+        claims
+    };
+    aliases.iter().flat_map(at).collect()
+}
+
+/// The objects that settings refer to, if they do.
+fn references(settings: &Settings) -> Option<Box<References>> {
+    let basic = &settings.basic_auth;
+    let has_users = basic.is_on && basic.secret.is_some();
+    let tls = &settings.upstream_tls;
+    let references = References {
+        custom_headers: settings.custom_headers.clone(),
+        response_headers_allowed: Arc::default(),
+        users: has_users.then(|| basic.clone()),
+        auth_headers: settings.external_auth.request_headers().cloned(),
+        tls: tls.secret.is_some().then(|| tls.clone()),
+        error_backend: settings.error_pages.backend.clone(),
+    };
+    (references != References::default()).then(|| {
+        Box::new(References {
+            response_headers_allowed: Arc::clone(&settings.response_headers_allowed),
+            ..references
+        })
+    })
 }
 
 /// The rule of the controller's own default backend, which no Ingress asks for.
@@ -222,6 +279,15 @@ impl Reader {
                 MistakeKind::Restriction => Reason::RestrictionNotHonoured,
             };
             self.report(field, reason, mistake.message);
+        }
+        let basic = &self.settings.basic_auth;
+        if basic.is_on && basic.secret.is_none() {
+            self.settings.is_closed = true;
+            self.report(
+                "metadata.annotations[auth-type]".to_owned(),
+                Reason::RestrictionNotHonoured,
+                "there is no `auth-secret` with users; its rules answer 503",
+            );
         }
     }
 
@@ -299,7 +365,7 @@ impl Reader {
             path: Arc::clone(text),
         };
         Some(Rule {
-            policy: self.policy_of(&pattern),
+            policy: self.policy_of(&pattern, text),
             matches: pattern.into(),
             target,
             origin,
@@ -387,6 +453,9 @@ impl Reader {
             if patterns.is_empty() {
                 patterns.push(HostPattern::Any);
             }
+        }
+        if patterns.iter().any(|host| rule_hosts.contains(host)) {
+            patterns.extend_from_slice(&self.settings.aliases);
         }
         tls_hosts.extend_from_slice(&patterns);
         let secret = secret_name

@@ -12,7 +12,7 @@ use k8s_openapi::api::networking::v1::{
 use super::{Options, Unclassed, name, namespace};
 use crate::annotation::{self, CLASS_ANNOTATION, MistakeKind, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
-use crate::ir::ObjectRef;
+use crate::ir::{HeaderFields, ObjectRef};
 use crate::list::List;
 use crate::object::Ingress;
 
@@ -164,6 +164,7 @@ impl<'a> ClassSettings<'a> {
                         object.data.as_ref().unwrap_or(&empty),
                         &classes.options.ignored_annotations,
                     );
+                    let read = with_fields(read, config_maps, &wanted, diagnostics);
                     settings.insert(name(&class.metadata), Arc::new(read));
                     diagnostics.extend(mistakes.into_iter().map(|mistake| Diagnostic {
                         object: wanted.clone(),
@@ -194,6 +195,71 @@ impl<'a> ClassSettings<'a> {
         };
         settings.unwrap_or(&self.empty)
     }
+}
+
+/// The ConfigMaps that parameters of our classes name.
+pub(super) fn referenced(
+    classes: &Classes<'_>,
+    config_maps: &List<ConfigMap>,
+) -> impl Iterator<Item = ObjectRef> {
+    let settings = ClassSettings::read(classes, config_maps, &mut Vec::new());
+    let mut named = Vec::new();
+    for settings in settings.by_name.values() {
+        for value in [&settings.add_headers, &settings.set_headers]
+            .into_iter()
+            .flatten()
+        {
+            named.extend(object_ref(value));
+        }
+    }
+    named.into_iter()
+}
+
+fn object_ref(value: &str) -> Option<ObjectRef> {
+    let (namespace, name) = value.split_once('/')?;
+    Some(ObjectRef {
+        kind: "ConfigMap",
+        namespace: namespace.into(),
+        name: name.into(),
+    })
+}
+
+/// The settings with the fields that the ConfigMaps of `add-headers` and `proxy-set-headers` hold.
+fn with_fields(
+    mut settings: Settings,
+    config_maps: &List<ConfigMap>,
+    parameters: &ObjectRef,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Settings {
+    let mut read = |key: &str, wanted: Option<&Arc<str>>| {
+        let fields = wanted.map(|wanted| fields(wanted, config_maps))?;
+        let fields = fields.map_err(|message| {
+            diagnostics.push(Diagnostic {
+                object: parameters.clone(),
+                field: format!("data[{key}]"),
+                reason: Reason::InvalidHeaders,
+                message: format!("{message}; ignored"),
+            });
+        });
+        fields.ok()
+    };
+    let response = read("add-headers", settings.add_headers.as_ref());
+    let request = read("proxy-set-headers", settings.set_headers.as_ref());
+    settings.response_fields = response.unwrap_or_default();
+    settings.request_fields = request.unwrap_or_default();
+    settings
+}
+
+fn fields(wanted: &str, config_maps: &List<ConfigMap>) -> Result<HeaderFields, String> {
+    let found = object_ref(wanted).ok_or_else(|| format!("`{wanted}` is not `namespace/name`"))?;
+    let mut all = config_maps.iter();
+    let object = all.find(|object| {
+        namespace(&object.metadata) == &*found.namespace && name(&object.metadata) == &*found.name
+    });
+    let object = object.ok_or_else(|| format!("ConfigMap `{wanted}` does not exist"))?;
+    let empty = std::collections::BTreeMap::new();
+    let data = object.data.as_ref().unwrap_or(&empty);
+    annotation::header_fields(data).map_err(|error| format!("ConfigMap `{wanted}`: {error}"))
 }
 
 fn parameters(class: &IngressClass) -> Option<&Parameters> {

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::canary::Canaries;
 use super::claim::{Claims, DefaultScope, RuleClaim, RuleField};
 use super::host::Owners;
-use super::{Compat, HostOwnership, Options, regex};
+use super::{Compat, HostOwnership, Options, regex, www};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{BackendKey, HostPattern, HostRules, ObjectRef, Rule};
 
@@ -50,6 +51,7 @@ pub(super) fn resolve<'a>(
     };
     winners.take_rules(claims, owners, options, diagnostics);
     winners.take_defaults(claims, diagnostics);
+    www::add(&mut winners.hosts, claims);
     winners.fall_back_to(controller_default);
     winners.take_host_settings(claims, owners, diagnostics);
     if options.compat == Compat::IngressNginx {
@@ -66,10 +68,20 @@ impl<'a> Winners<'a> {
         options: &Options,
         diagnostics: &mut Vec<Diagnostic>,
     ) {
-        let mut all: Vec<(&'a RuleClaim, &'a Claims)> = claims
-            .iter()
+        let mut canaries = Canaries::of(claims);
+        let mains = claims.iter().filter(|claims| claims.canary.is_none());
+        let mut all: Vec<(&'a RuleClaim, &'a Claims)> = mains
+            .clone()
             .flat_map(|claims| claims.rules.iter().map(move |claim| (claim, &**claims)))
             .collect();
+        for claims in mains {
+            for claim in &claims.alias_rules {
+                match owners.owner(&claim.host) {
+                    None => all.push((claim, claims)),
+                    Some(owner) => diagnostics.push(alias_conflict(claim, claims, owner)),
+                }
+            }
+        }
         if options.host_ownership == HostOwnership::Namespace {
             all.retain(|(claim, claims)| {
                 let stranger = stranger_at(claim, claims, owners);
@@ -91,19 +103,24 @@ impl<'a> Winners<'a> {
             let Some(((winner, winner_claims), losers)) = same.split_first() else {
                 continue;
             };
-            self.add_use(&winner.rule, &winner_claims.ingress, winner.field);
+            let (rule, joined) = canaries.join(winner, diagnostics);
+            let used = std::iter::once((*winner, *winner_claims)).chain(joined);
+            for (claim, claims) in used {
+                self.add_use(&claim.rule, &claims.ingress, claim.field);
+            }
             let host = self.hosts.entry(winner.host.clone()).or_default();
-            host.rules.push(Arc::clone(&winner.rule));
+            host.rules.push(rule);
             diagnostics.extend(
                 losers
                     .iter()
                     .map(|(loser, claims)| path_conflict(loser, claims, winner_claims)),
             );
         }
+        canaries.report(diagnostics);
     }
 
     fn take_defaults(&mut self, claims: &'a [Arc<Claims>], diagnostics: &mut Vec<Diagnostic>) {
-        for claims in claims {
+        for claims in claims.iter().filter(|claims| claims.canary.is_none()) {
             for host in &claims.hosts {
                 self.hosts.entry(host.clone()).or_default();
             }
@@ -217,6 +234,21 @@ impl<'a> Winners<'a> {
             key: &backend.key,
             place: Place::Rule(ingress, field),
         }));
+        let pages = rule.policy.error_pages.as_ref();
+        let backend = pages.and_then(|pages| pages.backend.as_ref());
+        self.uses.extend(backend.map(|key| BackendUse {
+            key,
+            place: Place::Rule(ingress, field),
+        }));
+    }
+}
+
+fn alias_conflict(claim: &RuleClaim, claims: &Claims, owner: &ObjectRef) -> Diagnostic {
+    Diagnostic {
+        object: claims.ingress.clone(),
+        field: "metadata.annotations[server-alias]".to_owned(),
+        reason: Reason::HostConflict,
+        message: format!("host `{}` belongs to {owner}; not an alias", claim.host),
     }
 }
 

@@ -17,7 +17,7 @@ impl<'a> Owners<'a> {
     /// The owners among claims that come oldest Ingress first.
     pub(super) fn of(claims: &'a [Arc<Claims>]) -> Self {
         let mut owners = HashMap::with_capacity(claims.len());
-        for claims in claims {
+        for claims in claims.iter().filter(|claims| claims.canary.is_none()) {
             for host in claims.own_hosts() {
                 owners.entry(host).or_insert(&claims.ingress);
             }

@@ -10,6 +10,7 @@ mod conflicts;
 mod conformance;
 mod defaults;
 mod documentation;
+mod drop_in;
 mod endpoints;
 mod explain;
 mod external_names;

@@ -4,41 +4,101 @@ use std::sync::Arc;
 
 use super::Reader;
 use crate::annotation;
-use crate::ir::{AccessList, Filter, PathPattern, Rewrite, RoutePolicy};
+use crate::ir::{
+    AccessList, Authentication, BasicAuth, ErrorPages, Filter, PathPattern, Rewrite, RoutePolicy,
+};
 
 impl Reader {
-    /// The filters that all rules have in common, in the order in which nginx applies them.
-    pub(super) fn policy(&self) -> Arc<RoutePolicy> {
+    /// The filters that rules with this path have in common, in the order in which nginx applies
+    /// them: a redirect of the Ingress comes before everything that restricts access.
+    pub(super) fn policy(&self, path: &str) -> Arc<RoutePolicy> {
         let settings = &self.settings;
         let mut filters = Vec::new();
         if let Some(root) = &settings.app_root {
             filters.push(Filter::AppRoot(Arc::clone(root)));
         }
-        if settings.access != AccessList::default() {
-            filters.push(Filter::Access(settings.access.clone()));
+        filters.extend(settings.cors().map(Filter::Cors));
+        if settings.redirect().is_none() {
+            let name = format!("{}/{}", self.ingress.namespace, self.ingress.name);
+            filters.extend(settings.rate_limit(&name).map(Filter::RateLimit));
+            filters.extend(self.access(path));
         }
         if let Some(host) = &settings.upstream_vhost {
             filters.push(Filter::UpstreamHost(Arc::clone(host)));
         }
+        if !settings.request_fields.is_empty() {
+            let fields = Arc::clone(&settings.request_fields);
+            filters.push(Filter::RequestHeaders(fields));
+        }
+        if !settings.hidden_headers.is_empty() {
+            let hidden = Arc::clone(&settings.hidden_headers);
+            filters.push(Filter::HideHeaders(hidden));
+        }
+        filters.extend(settings.response_rewrite().map(Filter::ResponseRewrite));
+        if !settings.response_fields.is_empty() {
+            let fields = Arc::clone(&settings.response_fields);
+            filters.push(Filter::ResponseHeaders(fields));
+        }
         Arc::new(RoutePolicy {
             filters: filters.into(),
+            error_pages: self.error_pages(),
             ..settings.policy()
         })
     }
 
-    /// The policy of one rule: with its new path, if it gets one.
-    pub(super) fn policy_of(&self, pattern: &PathPattern) -> Arc<RoutePolicy> {
+    /// What clients have to show, beside certificates.
+    fn access(&self, path: &str) -> Option<Filter> {
         let settings = &self.settings;
+        let restricts = settings.access != AccessList::default();
+        let sources = restricts.then(|| settings.access.clone());
+        let is_exempt = settings.external_auth.is_exempt(path);
+        let basic = settings.basic_auth.is_on && !is_exempt;
+        let basic = basic.then(|| BasicAuth {
+            realm: settings.basic_auth.realm.clone().unwrap_or_default(),
+            // Nobody, until the Secret is read.
+            users: Arc::default(),
+        });
+        let external = settings.external_auth.service(path);
+        if basic.is_none() && external.is_none() {
+            return sources.map(Filter::Access);
+        }
+        Some(Filter::Authenticate(Arc::new(Authentication {
+            satisfy: settings.basic_auth.satisfy,
+            sources,
+            basic,
+            external,
+        })))
+    }
+
+    fn error_pages(&self) -> Option<Arc<ErrorPages>> {
+        let pages = &self.settings.error_pages;
+        pages.is_on().then(|| {
+            Arc::new(ErrorPages {
+                statuses: pages.statuses().into(),
+                replaces_unavailable: false,
+                backend: None,
+            })
+        })
+    }
+
+    /// The policy of one rule: with its new path, if it gets one.
+    pub(super) fn policy_of(&self, pattern: &PathPattern, path: &str) -> Arc<RoutePolicy> {
+        let settings = &self.settings;
+        let policy = if settings.external_auth.is_exempt(path) {
+            self.policy(path)
+        } else {
+            Arc::clone(&self.policy)
+        };
         let (Some(target), PathPattern::Regex(regex)) = (&settings.rewrite_target, pattern) else {
-            return Arc::clone(&self.policy);
+            return policy;
         };
         let Ok(template) = annotation::rewrite_template(target) else {
-            return Arc::clone(&self.policy);
+            return policy;
         };
         if **target == *regex.as_str() {
-            return Arc::clone(&self.policy);
+            return policy;
         }
-        let mut filters = self.policy.filters.to_vec();
+        let mut filters = policy.filters.to_vec();
         filters.push(Filter::Rewrite(Rewrite {
             pattern: Arc::clone(regex),
             template,
@@ -49,7 +109,7 @@ impl Reader {
         }
         Arc::new(RoutePolicy {
             filters: filters.into(),
-            ..(*self.policy).clone()
+            ..(*policy).clone()
         })
     }
 }

@@ -1,0 +1,223 @@
+//! What responses say, and which hosts are answered.
+
+use super::Scope::{Both, Class, Ingress};
+use super::{Row, row};
+use crate::annotation::{
+    access_log, balance, cors, error_pages, host, no_access_log, response_rewrite,
+};
+
+/// In the order in which they are read.
+pub(super) const READ: &[Row] = &[
+    row(
+        "enable-cors",
+        Both,
+        [
+            "boolean",
+            "`false`",
+            "Answers preflight requests and sets the fields of cross-origin responses.",
+        ],
+        cors::enable,
+    ),
+    row(
+        "cors-allow-origin",
+        Both,
+        [
+            "list of origins",
+            "`*`",
+            "Origins that are answered; `https://*.example.com` is one label more.",
+        ],
+        cors::allow_origin,
+    ),
+    row(
+        "cors-allow-methods",
+        Both,
+        [
+            "list of methods",
+            "`GET, PUT, POST, DELETE, PATCH, OPTIONS`",
+            "Value of `Access-Control-Allow-Methods`.",
+        ],
+        cors::allow_methods,
+    ),
+    row(
+        "cors-allow-headers",
+        Both,
+        [
+            "list of names",
+            "see ingress-nginx",
+            "Value of `Access-Control-Allow-Headers`.",
+        ],
+        cors::allow_headers,
+    ),
+    row(
+        "cors-expose-headers",
+        Both,
+        [
+            "list of names",
+            "none",
+            "Value of `Access-Control-Expose-Headers`.",
+        ],
+        cors::expose_headers,
+    ),
+    row(
+        "cors-allow-credentials",
+        Both,
+        [
+            "boolean",
+            "`true`",
+            "Whether `Access-Control-Allow-Credentials` is set.",
+        ],
+        cors::allow_credentials,
+    ),
+    row(
+        "cors-max-age",
+        Both,
+        ["seconds", "`1728000`", "Value of `Access-Control-Max-Age`."],
+        cors::max_age,
+    ),
+    row(
+        "proxy-cookie-domain",
+        Both,
+        [
+            "`off` or two texts",
+            "`off`",
+            "Replaces the domain of cookies.",
+        ],
+        response_rewrite::cookie_domain,
+    ),
+    row(
+        "proxy-cookie-path",
+        Both,
+        [
+            "`off` or two texts",
+            "`off`",
+            "Replaces the start of the path of cookies.",
+        ],
+        response_rewrite::cookie_path,
+    ),
+    row(
+        "proxy-redirect-from",
+        Both,
+        [
+            "text",
+            "`off`",
+            "Start of `Location` and `Refresh` that is replaced by `proxy-redirect-to`.",
+        ],
+        response_rewrite::redirect_from,
+    ),
+    row(
+        "proxy-redirect-to",
+        Both,
+        ["text", "`off`", "See `proxy-redirect-from`."],
+        response_rewrite::redirect_to,
+    ),
+    row(
+        "hide-headers",
+        Class,
+        [
+            "list of names",
+            "none",
+            "Fields that are removed from responses of endpoints.",
+        ],
+        response_rewrite::hide_headers,
+    ),
+    row(
+        "add-headers",
+        Class,
+        [
+            "`namespace/name`",
+            "none",
+            "ConfigMap with fields that are set on all responses.",
+        ],
+        response_rewrite::add_headers,
+    ),
+    row(
+        "proxy-set-headers",
+        Class,
+        [
+            "`namespace/name`",
+            "none",
+            "ConfigMap with fields that endpoints get with all requests; their values may have variables.",
+        ],
+        response_rewrite::set_headers,
+    ),
+    row(
+        "custom-http-errors",
+        Both,
+        [
+            "list of statuses",
+            "none",
+            "Responses of endpoints with one of these statuses are replaced by one of the default backend.",
+        ],
+        error_pages::statuses,
+    ),
+    row(
+        "default-backend",
+        Ingress,
+        [
+            "Service",
+            "`--default-backend-service`",
+            "Answers where the backend of a rule has no ready endpoint, and for `custom-http-errors`.",
+        ],
+        error_pages::default_backend,
+    ),
+    row(
+        "disable-proxy-intercept-errors",
+        Both,
+        [
+            "boolean",
+            "`false`",
+            "Leaves responses of endpoints as they are.",
+        ],
+        error_pages::disable,
+    ),
+    row(
+        "server-alias",
+        Ingress,
+        [
+            "list of hosts",
+            "none",
+            "Further hosts for the rules, unless another Ingress names them. No expressions.",
+        ],
+        host::alias,
+    ),
+    row(
+        "from-to-www-redirect",
+        Ingress,
+        [
+            "boolean",
+            "`false`",
+            "Redirects the host with `www.`, or without it, to the one of the rule.",
+        ],
+        host::from_to_www,
+    ),
+    row(
+        "session-cookie-expires",
+        Both,
+        [
+            "seconds",
+            "none",
+            "`Expires` of the cookie, from the response on.",
+        ],
+        balance::cookie_expires,
+    ),
+    row(
+        "enable-access-log",
+        Ingress,
+        [
+            "boolean",
+            "`true`",
+            "Whether requests are written to the access log.",
+        ],
+        access_log,
+    ),
+    row(
+        "disable-access-log",
+        Class,
+        [
+            "boolean",
+            "`false`",
+            "Leaves all requests out of the access log.",
+        ],
+        no_access_log,
+    ),
+];

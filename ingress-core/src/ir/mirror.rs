@@ -1,0 +1,18 @@
+//! Copies of requests, whose answers nobody waits for.
+
+use std::sync::Arc;
+
+use super::template::Template;
+
+/// Where copies of requests are sent.
+///
+/// Source: ingress-nginx, annotations `mirror-target`, `mirror-host` and `mirror-request-body`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// An absolute URL.
+    pub target: Template,
+    /// The host that the target is told; `None`: its own.
+    pub host: Option<Arc<str>>,
+    /// Whether copies have the bodies of the requests.
+    pub with_body: bool,
+}

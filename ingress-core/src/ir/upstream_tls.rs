@@ -1,0 +1,34 @@
+//! TLS to endpoints: whom they are taken for and what they are shown.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// TLS to the endpoints of a backend.
+///
+/// Source: ingress-nginx, annotations `proxy-ssl-secret`, `proxy-ssl-verify`,
+/// `proxy-ssl-verify-depth`, `proxy-ssl-name` and `proxy-ssl-server-name`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UpstreamTls {
+    /// What endpoints are shown: a chain of certificates and its key, in PEM.
+    pub identity: Option<(Arc<[u8]>, Arc<[u8]>)>,
+    /// The authorities that certificates of endpoints are verified against, in PEM; `None`: they
+    /// are not verified.
+    pub authorities: Option<Arc<[u8]>>,
+    /// The name in certificates of endpoints, and in the handshake; `None`: the host that the
+    /// endpoint is told.
+    pub name: Option<Arc<str>>,
+    /// Whether the handshake names a host (RFC 6066 §3).
+    pub sends_name: bool,
+}
+
+impl fmt::Debug for UpstreamTls {
+    /// Without the key, which must not reach a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamTls")
+            .field("has_identity", &self.identity.is_some())
+            .field("verifies", &self.authorities.is_some())
+            .field("name", &self.name)
+            .field("sends_name", &self.sends_name)
+            .finish()
+    }
+}
