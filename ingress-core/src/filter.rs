@@ -24,7 +24,7 @@ use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::ir::{Authentication, Filter, RateLimit};
-pub use template::{escape, render};
+pub use template::{cookie_value, escape, render};
 
 /// What is known of a request, beside what filters may change.
 #[derive(Clone, Copy, Debug)]

@@ -60,7 +60,7 @@ pub use stream::{ProxyVersion, TcpService, TcpServiceError, UdpService};
 pub use target::{Redirect, Target, WeightedBackend};
 pub use template::{Part, Template, Variable};
 pub use tls_redirect::{Hsts, TlsRedirect, TlsRedirectMode};
-pub use upstream_tls::UpstreamTls;
+pub use upstream_tls::{ClientIdentity, UpstreamTls};
 
 /// Everything that the proxy serves at one instant.
 ///

@@ -32,6 +32,7 @@ pub use downstream::listen::{ListenError, Listener, listen, listen_datagrams};
 pub use observe::access_log::{AccessLog, Escape, LogWriter, Target, Template, TemplateError};
 pub use observe::metrics::RequestMetrics;
 pub use observe::trace::{CollectorError, TraceOptions, Tracer};
+pub use request::authenticate::Checks;
 pub use runtime::client_policy::{ClientPolicy, ForwardedFor};
 pub use runtime::counters::{DatapathSnapshot, WorkerSnapshot};
 pub use runtime::limits::{ClientLimits, DatagramLimits, MemoryLimits, Timeouts};

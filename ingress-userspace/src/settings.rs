@@ -32,7 +32,7 @@ use self::steering::Steering;
 use self::tls::Tls;
 use self::upstream::Upstream;
 use crate::datapath::{GuardMode, PortRange, Settings as DatapathSettings, TcMode};
-use crate::proxy::{AccessLog, ClientPolicy, Tracer, WorkerOptions};
+use crate::proxy::{AccessLog, Checks, ClientPolicy, Tracer, WorkerOptions};
 
 /// A node-local Kubernetes ingress: two hops from client to pod.
 #[derive(Debug, Parser)]
@@ -346,6 +346,7 @@ impl Run {
             request_metrics: self.observe.request_metrics(),
             access_log,
             tracer,
+            checks: Checks::default(),
         }
     }
 

@@ -57,6 +57,9 @@ pub(super) fn by_header(value: &str, settings: &mut Settings) -> Result<(), Stri
 /// Source: ingress-nginx, annotation `canary-by-header-value`.
 pub(super) fn by_header_value(value: &str, settings: &mut Settings) -> Result<(), String> {
     let value = value.trim();
+    if value.bytes().any(|byte| byte.is_ascii_control()) {
+        return Err(format!("`{value}` has a control character; ignored"));
+    }
     settings.canary.header_value = (!value.is_empty()).then(|| value.into());
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+use super::headers::reference;
 use super::template::template;
 use super::{Settings, boolean};
 use crate::ir::{AuthCache, ExternalAuth, Template};
@@ -151,6 +152,7 @@ readers! {
 /// Source: ingress-nginx, annotation `auth-proxy-set-headers`: `namespace/name` of a ConfigMap.
 pub(super) fn proxy_set_headers(value: &str, settings: &mut Settings) -> Result<(), String> {
     settings.external_auth.own.request_headers = Some(value.trim().into());
+    reference(value)?;
     Ok(())
 }
 
@@ -163,11 +165,18 @@ pub(super) fn enable_global(value: &str, settings: &mut Settings) -> Result<(), 
 /// Source: ingress-nginx, ConfigMap key `no-auth-locations`.
 pub(super) fn exempt(value: &str, settings: &mut Settings) -> Result<(), String> {
     let paths = value.split(',').map(str::trim);
-    let paths = paths.filter(|path| path.starts_with('/'));
-    settings.external_auth.exempt = paths.map(Into::into).collect();
+    let paths: Vec<&str> = paths.filter(|path| !path.is_empty()).collect();
+    if let Some(wrong) = paths.iter().find(|path| !path.starts_with('/')) {
+        return Err(format!("`{wrong}` is not a path; ignored"));
+    }
+    settings.external_auth.exempt = paths.into_iter().map(Into::into).collect();
     Ok(())
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the registry asks for this signature"
+)]
 /// Sessions of nginx's keep-alive connections to the service, which are kept here anyway.
 pub(super) fn without_effect(_: &str, _: &mut Settings) -> Result<(), String> {
     Ok(())
@@ -313,7 +322,9 @@ fn strip(message: &str) -> String {
 mod tests {
     use super::*;
 
-    fn read(entries: &[(&str, fn(&str, &mut Settings) -> Result<(), String>)]) -> Settings {
+    type Read = fn(&str, &mut Settings) -> Result<(), String>;
+
+    fn read(entries: &[(&str, Read)]) -> Settings {
         let mut settings = Settings::default();
         for (value, read) in entries {
             read(value, &mut settings).unwrap();

@@ -4,6 +4,7 @@
 //! Invariant: a value never reaches a field with a byte that a field may not have.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use thiserror::Error;
@@ -13,13 +14,19 @@ use crate::ir::HeaderFields;
 
 /// Source: ingress-nginx, annotation `custom-headers`: `namespace/name` of a ConfigMap.
 pub(super) fn custom_headers(value: &str, settings: &mut Settings) -> Result<(), String> {
+    // Whether it exists is for the step that reads ConfigMaps to say.
+    settings.custom_headers = Some(value.trim().into());
+    reference(value)?;
+    Ok(())
+}
+
+/// `namespace/name` of an object.
+pub(super) fn reference(value: &str) -> Result<Arc<str>, String> {
     let value = value.trim();
     let is_reference =
         value.split('/').count() == 2 && value.split('/').all(|part| !part.is_empty());
-    // Whether it exists is for the step that reads ConfigMaps to say.
-    settings.custom_headers = Some(value.into());
     if is_reference {
-        Ok(())
+        Ok(value.into())
     } else {
         Err(format!("`{value}` is not `namespace/name`"))
     }

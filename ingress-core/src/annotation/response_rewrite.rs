@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use super::Settings;
+use super::headers::reference;
 use super::template::template;
 use crate::ir::{Replacement, ResponseRewrite, Template};
 
@@ -74,13 +75,15 @@ pub(super) fn hide_headers(value: &str, settings: &mut Settings) -> Result<(), S
 
 /// Source: ingress-nginx, ConfigMap key `add-headers`: `namespace/name` of a ConfigMap.
 pub(super) fn add_headers(value: &str, settings: &mut Settings) -> Result<(), String> {
-    settings.add_headers = Some(value.trim().into());
+    let found = reference(value).map_err(|message| message + "; ignored")?;
+    settings.add_headers = Some(found);
     Ok(())
 }
 
 /// Source: ingress-nginx, ConfigMap key `proxy-set-headers`: `namespace/name` of a ConfigMap.
 pub(super) fn set_headers(value: &str, settings: &mut Settings) -> Result<(), String> {
-    settings.set_headers = Some(value.trim().into());
+    let found = reference(value).map_err(|message| message + "; ignored")?;
+    settings.set_headers = Some(found);
     Ok(())
 }
 

@@ -115,11 +115,11 @@ mod tests {
     use super::*;
     use crate::ir::Template;
 
-    fn replacement(from: &str, to: &str) -> Option<Replacement> {
-        Some(Replacement {
+    fn replacement(from: &str, to: &str) -> Replacement {
+        Replacement {
             from: Template::text(from),
             to: Template::text(to),
-        })
+        }
     }
 
     #[test]
@@ -127,9 +127,9 @@ mod tests {
         let request = HeaderMap::new();
         let context = context(&request);
         let rewrite = ResponseRewrite {
-            cookie_domain: replacement("internal.test", "shop.test"),
-            cookie_path: replacement("/app/", "/"),
-            location: replacement("http://internal.test:8080/", "/shop/"),
+            cookie_domain: Some(replacement("internal.test", "shop.test")),
+            cookie_path: Some(replacement("/app/", "/")),
+            location: Some(replacement("http://internal.test:8080/", "/shop/")),
         };
         let value = HeaderValue::from_static;
         let mut fields = HeaderMap::new();

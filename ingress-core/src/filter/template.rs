@@ -1,5 +1,6 @@
 //! Fills in the variables of a template.
 
+use http::HeaderMap;
 use http::header::COOKIE;
 
 use super::{Context, host_of};
@@ -39,7 +40,10 @@ fn append(variable: &Variable, context: &Context<'_>, text: &mut Vec<u8>) {
                 text.extend_from_slice(value.as_bytes());
             }
         }
-        Variable::Cookie(name) => text.extend_from_slice(cookie(context, name)),
+        Variable::Cookie(name) => {
+            let value = cookie_value(context.headers, name);
+            text.extend_from_slice(value.unwrap_or_default());
+        }
         Variable::Parameter(name) => text.extend_from_slice(parameter(context, name)),
     }
 }
@@ -55,15 +59,14 @@ fn query<'a>(context: &Context<'a>) -> &'a [u8] {
     at.map_or(b"", |at| &target[at + 1..])
 }
 
-/// The first cookie of a name.
-pub(super) fn cookie<'a>(context: &Context<'a>, name: &str) -> &'a [u8] {
-    let lines = context.headers.get_all(COOKIE).into_iter();
+/// The value of the first cookie of a name.
+pub fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let lines = headers.get_all(COOKIE).into_iter();
     let mut cookies = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    let found = cookies.find_map(|cookie| {
+    cookies.find_map(|cookie| {
         let rest = cookie.trim_ascii().strip_prefix(name.as_bytes())?;
         rest.strip_prefix(b"=")
-    });
-    found.unwrap_or_default()
+    })
 }
 
 fn parameter<'a>(context: &Context<'a>, name: &str) -> &'a [u8] {

@@ -9,16 +9,25 @@ use std::sync::Arc;
 /// `proxy-ssl-verify-depth`, `proxy-ssl-name` and `proxy-ssl-server-name`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpstreamTls {
-    /// What endpoints are shown: a chain of certificates and its key, in PEM.
-    pub identity: Option<(Arc<[u8]>, Arc<[u8]>)>,
+    /// What endpoints are shown.
+    pub identity: Option<ClientIdentity>,
     /// The authorities that certificates of endpoints are verified against, in PEM; `None`: they
     /// are not verified.
     pub authorities: Option<Arc<[u8]>>,
-    /// The name in certificates of endpoints, and in the handshake; `None`: the host that the
-    /// endpoint is told.
+    /// The name in certificates of endpoints, and in the handshake; that of the Service in the
+    /// cluster's DNS where the Ingress has none.
     pub name: Option<Arc<str>>,
     /// Whether the handshake names a host (RFC 6066 §3).
     pub sends_name: bool,
+}
+
+/// A certificate that endpoints are shown, and its key.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientIdentity {
+    /// The chain, in PEM.
+    pub chain: Arc<[u8]>,
+    /// The key, in PEM.
+    pub key: Arc<[u8]>,
 }
 
 impl fmt::Debug for UpstreamTls {

@@ -20,8 +20,8 @@ use crate::annotation::upstream_tls::UpstreamTlsSettings;
 use crate::annotation::{self, response_headers};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{
-    BackendKey, BackendPolicy, ErrorPages, Filter, HeaderFields, ObjectRef, RoutePolicy, Rule,
-    ServicePort, Target, UpstreamTls, Users, WeightedBackend,
+    BackendKey, BackendPolicy, ClientIdentity, ErrorPages, Filter, HeaderFields, ObjectRef,
+    RoutePolicy, Rule, ServicePort, Target, UpstreamTls, Users, WeightedBackend,
 };
 use crate::object::Ingress;
 use crate::snapshot::Snapshot;
@@ -149,7 +149,6 @@ impl<'a> Reader<'a> {
                 && name(&object.metadata) == wanted_name
         });
         let object = found.ok_or_else(|| format!("ConfigMap `{wanted}` does not exist"))?;
-        static EMPTY: BTreeMap<String, String> = BTreeMap::new();
         Ok((wanted, object.data.as_ref().unwrap_or(&EMPTY)))
     }
 
@@ -235,6 +234,8 @@ impl<'a> Reader<'a> {
     }
 }
 
+static EMPTY: BTreeMap<String, String> = BTreeMap::new();
+
 /// What a Secret says about TLS to endpoints.
 fn upstream_tls(secret: &Secret, wanted: &UpstreamTlsSettings) -> Result<UpstreamTls, String> {
     let entry = |key: &str| {
@@ -243,6 +244,7 @@ fn upstream_tls(secret: &Secret, wanted: &UpstreamTlsSettings) -> Result<Upstrea
         value.map(|value| Arc::<[u8]>::from(&*value.0))
     };
     let identity = entry("tls.crt").zip(entry("tls.key"));
+    let identity = identity.map(|(chain, key)| ClientIdentity { chain, key });
     let authorities = entry("ca.crt");
     if identity.is_none() && authorities.is_none() {
         return Err("has neither `tls.crt` and `tls.key` nor `ca.crt`".to_owned());
@@ -283,11 +285,18 @@ impl Found {
         let target = self.target(&rule.target);
         let (policy, target) = match (policy, target) {
             (Some(policy), Ok(target)) => (Arc::clone(policy), target),
-            (None, _) | (_, Err(Closed)) => (Arc::clone(&rule.policy), Target::Unavailable),
+            // No filter may ask clients for something that would not let them in.
+            (None, _) | (_, Err(Closed)) => {
+                let policy = RoutePolicy {
+                    filters: Box::default(),
+                    ..(*rule.policy).clone()
+                };
+                (Arc::new(policy), Target::Unavailable)
+            }
         };
         Arc::new(Rule {
-            policy,
             target,
+            policy,
             ..(**rule).clone()
         })
     }
@@ -329,7 +338,11 @@ impl Found {
         let tls = tls.as_ref().map_err(|_| Closed)?;
         let backends = backends.iter().map(|backend| {
             let mut key = (*backend.key).clone();
-            key.policy.tls = Some(Arc::clone(tls));
+            let name = || format!("{}.{}.svc", key.service, key.namespace).into();
+            key.policy.tls = Some(Arc::new(UpstreamTls {
+                name: Some(tls.name.clone().unwrap_or_else(name)),
+                ..(**tls).clone()
+            }));
             WeightedBackend {
                 key: Arc::new(key),
                 ..backend.clone()

@@ -22,6 +22,9 @@ pub(super) fn start(
     table: &TableHandle,
     options: WorkerOptions,
 ) -> Result<Vec<WorkerHandle>> {
+    // Workers live in the ingress netns, services in the host's.
+    let started = options.checks.start();
+    started.context("failed to start requests to services")?;
     let count = flags.worker_count() as usize;
     let ports = [
         (Scheme::Http, flags.http_port),

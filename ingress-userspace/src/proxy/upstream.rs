@@ -17,6 +17,7 @@ pub(crate) mod replay_buffer;
 pub(crate) mod request_body;
 pub(crate) mod response_source;
 pub(crate) mod response_timeout;
+pub(crate) mod service_client;
 pub(crate) mod settings_wait;
 pub(crate) mod timeouts;
 pub(crate) mod write_batch;

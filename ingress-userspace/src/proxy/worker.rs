@@ -25,6 +25,7 @@ use crate::proxy::observe::access_log::AccessLog;
 use crate::proxy::observe::metrics::RequestMetrics;
 use crate::proxy::observe::metrics::series::SharedSeries;
 use crate::proxy::observe::trace::Tracer;
+use crate::proxy::request::authenticate::Checks;
 use crate::proxy::runtime::client_policy::ClientPolicy;
 use crate::proxy::runtime::counters::{Counters, WorkerSnapshot};
 use crate::proxy::runtime::limits::{ClientLimits, DatagramLimits, MemoryLimits, Timeouts};
@@ -81,6 +82,8 @@ pub struct WorkerOptions {
     pub access_log: Option<AccessLog>,
     /// Where its requests are told as spans, if they are.
     pub tracer: Option<Tracer>,
+    /// What all workers share to check clients.
+    pub checks: Checks,
 }
 
 /// Starts workers.

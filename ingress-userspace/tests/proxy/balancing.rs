@@ -146,6 +146,7 @@ fn sticky_with(
         cookie: "STICK".into(),
         mode,
         attributes: "; Path=/; HttpOnly".into(),
+        expires: None,
         change_on_failure,
     });
     config_with(endpoints, |backend| {

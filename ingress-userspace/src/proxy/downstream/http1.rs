@@ -64,6 +64,10 @@ struct Active {
 }
 
 /// What a connection is doing.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box for each response would cost each an allocation"
+)]
 #[derive(Default)]
 enum Stage {
     /// It waits for the head of a request.

@@ -20,6 +20,7 @@ pub enum RequestMetrics {
 
 pub(crate) mod account;
 pub(crate) mod family;
+pub(crate) mod head_bytes;
 pub(crate) mod histogram;
 pub(crate) mod labels;
 pub(crate) mod process;

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::proxy::observe::context::Observers;
+use crate::proxy::request::authenticate::KnownClients;
 use crate::proxy::runtime::client_policy::ClientPolicy;
 use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::limits::ClientLimits;
@@ -17,4 +18,6 @@ pub(crate) struct WorkerContext {
     pub(crate) upstreams: Rc<Upstreams>,
     pub(crate) clients: Rc<ClientPolicy>,
     pub(crate) limits: ClientLimits,
+    /// Clients that have shown something before.
+    pub(crate) known_clients: KnownClients,
 }

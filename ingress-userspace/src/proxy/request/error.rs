@@ -2,13 +2,14 @@
 //!
 //! A body says in one line what a client may know, and nothing about software or versions.
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use ingress_core::filter::Answer;
 use ingress_core::route::PathError;
 use thiserror::Error;
 
 use crate::proxy::tls::client_auth::Refusal;
 use crate::proxy::upstream::error::{Retry, UpstreamError};
+use crate::proxy::upstream::service_client::ServiceError;
 
 /// Why a request is not answered by an endpoint.
 #[derive(Debug, Error)]
@@ -46,6 +47,9 @@ pub(crate) enum ProxyError {
     /// A filter of the route has answered.
     #[error("route answered with {}", .0.status)]
     Answered(Box<Answer>),
+    /// The service that decides about clients could not be asked.
+    #[error("authentication service failed")]
+    AuthService(#[source] ServiceError),
     /// No rule and no default backend matches.
     #[error("no route matches")]
     NoRoute,
@@ -120,6 +124,7 @@ impl ProxyError {
             | Self::BadCertificate => StatusCode::BAD_REQUEST,
             Self::ErrorPage(_) => StatusCode::FOUND,
             Self::Answered(answer) => answer.status,
+            Self::AuthService(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NobodyTrusted | Self::OtherClient => StatusCode::FORBIDDEN,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -146,7 +151,7 @@ impl ProxyError {
             Self::NobodyTrusted | Self::Answered(_) | Self::NoRoute | Self::Unavailable => {
                 Side::Configuration
             }
-            Self::Upstream(_) | Self::DeadlineExceeded => Side::Upstream,
+            Self::AuthService(_) | Self::Upstream(_) | Self::DeadlineExceeded => Side::Upstream,
         }
     }
 
@@ -165,6 +170,7 @@ impl ProxyError {
             | Self::Misdirected
             | Self::NobodyTrusted
             | Self::Answered(_)
+            | Self::AuthService(_)
             | Self::NoRoute
             | Self::Unavailable
             | Self::DeadlineExceeded => Retry::default(),
@@ -182,6 +188,14 @@ impl ProxyError {
         None
     }
 
+    /// Fields of the answer, beside Location.
+    pub(crate) fn fields(&self) -> &[(HeaderName, HeaderValue)] {
+        if let Self::Answered(answer) = self {
+            return &answer.fields;
+        }
+        &[]
+    }
+
     /// The body of the answer.
     pub(crate) fn text(&self) -> &'static str {
         match self {
@@ -190,12 +204,17 @@ impl ProxyError {
             Self::BadCertificate => "400 the client certificate is not good\n",
             Self::ErrorPage(_) => "302 found\n",
             Self::Answered(answer) => match answer.status {
+                StatusCode::NO_CONTENT => "",
+                StatusCode::UNAUTHORIZED => "401 unauthorized\n",
                 StatusCode::FORBIDDEN => "403 forbidden\n",
+                StatusCode::TOO_MANY_REQUESTS => "429 too many requests\n",
+                StatusCode::INTERNAL_SERVER_ERROR => "500 internal server error\n",
                 StatusCode::BAD_REQUEST => "400 bad request\n",
                 StatusCode::URI_TOO_LONG => "414 the request target is too long\n",
                 status if status.is_redirection() => "see Location\n",
                 _ => "503 service unavailable\n",
             },
+            Self::AuthService(_) => "500 internal server error\n",
             Self::Misdirected => "421 misdirected request\n",
             Self::NobodyTrusted | Self::OtherClient => "403 forbidden\n",
             Self::BodyTooLarge => "413 request body is too large\n",

@@ -2,34 +2,114 @@
 //!
 //! Invariant: a route without filters pays for one comparison.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::uri::{self, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Uri, request};
-use ingress_core::filter::{self, Context, Decision, RequestHead};
+use http::header::SET_COOKIE;
+use http::uri;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, request};
+use ingress_core::filter::{self, Check, Context, Decision, RequestHead};
 use ingress_core::ir::Filter;
 use ingress_wire::http1::RawTarget;
 
+use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::request::authenticate::{self, Checked, Granted};
 use crate::proxy::request::client::Client;
 use crate::proxy::request::connection::Connection;
 use crate::proxy::request::error::{BadRequest, ProxyError};
+use crate::proxy::runtime::client_body::Incoming;
+use crate::proxy::runtime::field::X_REQUEST_ID;
 use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::runtime::transport::Scheme;
 
-/// The filters that the response of a request has to go through, once its route is known.
+/// What the response of a request has to go through, once the request's route is known.
 #[derive(Default)]
-pub(crate) struct ResponseFilters(OnceCell<Arc<[Filter]>>);
+pub(crate) struct ResponseFilters {
+    filters: OnceCell<Arc<[Filter]>>,
+    /// The request, for filters that need it.
+    request: OnceCell<Box<KeptRequest>>,
+    cookies: RefCell<Vec<HeaderValue>>,
+}
+
+/// A copy of what filters of a response may ask about its request.
+struct KeptRequest {
+    method: Method,
+    headers: HeaderMap,
+    authority: Box<str>,
+    path: Box<[u8]>,
+    target: Box<[u8]>,
+    client: IpAddr,
+    is_https: bool,
+}
 
 impl ResponseFilters {
-    pub(crate) fn set(&self, filters: &Arc<[Filter]>) {
-        let _ = self.0.set(Arc::clone(filters));
+    fn set(&self, filters: &Arc<[Filter]>, context: &Context<'_>) {
+        let _ = self.filters.set(Arc::clone(filters));
+        if filter::need_request(filters) {
+            let _ = self.request.set(Box::new(KeptRequest::of(context)));
+        }
     }
 
     /// Applies them to a response, also to one of our own.
-    pub(crate) fn apply(&self, fields: &mut HeaderMap, is_https: impl FnOnce() -> bool) {
-        if let Some(filters) = self.0.get() {
-            filter::on_response(filters, fields, is_https());
+    pub(crate) fn apply(
+        &self,
+        status: StatusCode,
+        fields: &mut HeaderMap,
+        is_https: impl FnOnce() -> bool,
+    ) {
+        let Some(filters) = self.filters.get() else {
+            return;
+        };
+        if let Some(kept) = self.request.get() {
+            filter::on_response(filters, fields, &kept.context());
+        } else {
+            let none = KeptRequest::none(is_https());
+            filter::on_response(filters, fields, &none.context());
+        }
+        // nginx's `add_header` leaves errors alone.
+        let is_set = status.is_success() || status.is_redirection();
+        for cookie in self.cookies.take().into_iter().filter(|_| is_set) {
+            fields.append(SET_COOKIE, cookie);
+        }
+    }
+}
+
+impl KeptRequest {
+    fn of(context: &Context<'_>) -> Self {
+        Self {
+            method: Method::from_bytes(context.method.as_bytes()).unwrap_or_default(),
+            headers: context.headers.clone(),
+            authority: context.authority.into(),
+            path: context.path.into(),
+            target: context.target.into(),
+            client: context.client,
+            is_https: context.is_https,
+        }
+    }
+
+    /// For filters that ask for nothing but the scheme.
+    fn none(is_https: bool) -> Self {
+        Self {
+            method: Method::GET,
+            headers: HeaderMap::new(),
+            authority: "".into(),
+            path: [].into(),
+            target: [].into(),
+            client: IpAddr::from([0; 4]),
+            is_https,
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            is_https: self.is_https,
+            method: self.method.as_str(),
+            headers: &self.headers,
+            authority: &self.authority,
+            path: &self.path,
+            target: &self.target,
+            client: self.client,
         }
     }
 }
@@ -39,6 +119,8 @@ impl ResponseFilters {
 pub(crate) struct FilterInput<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) client: &'a Client,
+    pub(crate) head: &'a request::Parts,
+    pub(crate) incoming: &'a Incoming,
     pub(crate) authority: &'a str,
     /// After normalisation.
     pub(crate) path: &'a [u8],
@@ -48,49 +130,131 @@ pub(crate) struct FilterInput<'a> {
 #[derive(Default)]
 pub(crate) struct Filtered {
     path: Option<String>,
-    headers: HeaderMap,
+    /// Fields that the endpoint gets, whatever the client says.
+    pub(crate) headers: HeaderMap,
+    removed: Vec<HeaderName>,
     /// The host that the endpoint is told.
     pub(crate) host: Option<HeaderValue>,
+    /// What has to agree before the filters behind it run, and the first of those.
+    check: Option<(Box<Check>, usize)>,
 }
 
-/// Runs filters over a request.
+/// Runs filters over a request up to the first that takes more than the request to decide.
 ///
 /// # Errors
 ///
 /// [`ProxyError::Answered`] where a filter answers the request itself.
 pub(crate) fn on_request(
-    filters: &[Filter],
-    target: &Uri,
+    filters: &Arc<[Filter]>,
     input: FilterInput<'_>,
+    response_filters: &ResponseFilters,
 ) -> Result<Filtered, ProxyError> {
-    let FilterInput {
-        connection,
-        client,
-        authority,
-        path,
-    } = input;
-    let target = target.path_and_query().map_or("/", PathAndQuery::as_str);
-    let context = Context {
-        is_https: is_https(connection, client),
-        authority,
-        path,
-        target: target.as_bytes(),
-        client: client.ip().unwrap_or(connection.peer.ip()),
-    };
+    let target = input.incoming.original().target(&input.head.uri);
+    let context = input.context(&target);
+    response_filters.set(filters, &context);
     let mut filtered = Filtered::default();
-    let mut head = RequestHead {
-        headers: &mut filtered.headers,
-        path: None,
-        host: None,
-    };
-    match filter::on_request(filters, &mut head, &context) {
-        Decision::Continue => {
-            let RequestHead { path, host, .. } = head;
-            filtered.path = path;
-            filtered.host = host;
-            Ok(filtered)
+    filtered.run(filters, 0, &context)?;
+    Ok(filtered)
+}
+
+impl<'a> FilterInput<'a> {
+    pub(crate) fn context(self, target: &'a [u8]) -> Context<'a> {
+        Context {
+            is_https: is_https(self.connection, self.client),
+            method: self.head.method.as_str(),
+            headers: &self.head.headers,
+            authority: self.authority,
+            path: self.path,
+            target,
+            client: self.client.ip().unwrap_or(self.connection.peer.ip()),
         }
-        Decision::Respond(answer) => Err(ProxyError::Answered(Box::new(answer))),
+    }
+}
+
+impl Filtered {
+    /// Whether something has to agree before the request goes on.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.check.is_some()
+    }
+
+    /// Runs what is left, with everything that has to agree.
+    ///
+    /// # Errors
+    ///
+    /// [`ProxyError::Answered`] where a filter answers the request itself or something does not agree,
+    /// [`ProxyError::AuthService`] where a service could not decide.
+    pub(crate) async fn finish(
+        &mut self,
+        filters: &Arc<[Filter]>,
+        input: FilterInput<'_>,
+        response_filters: &ResponseFilters,
+        account: &Account,
+    ) -> Result<(), ProxyError> {
+        let target = input.incoming.original().target(&input.head.uri);
+        let context = input.context(&target);
+        let request_id = self.request_id(input.head, account);
+        while let Some((check, resume)) = self.check.take() {
+            let checked = Checked {
+                worker: &input.connection.worker,
+                context: &context,
+                request_id: &request_id,
+            };
+            let granted = authenticate::pass(&check, checked).await?;
+            let Granted {
+                fields,
+                cookies,
+                open,
+                ..
+            } = granted;
+            for (name, value) in fields {
+                match value {
+                    Some(value) => drop(self.headers.insert(name, value)),
+                    None => self.removed.push(name),
+                }
+            }
+            response_filters.cookies.borrow_mut().extend(cookies);
+            if let Some(open) = open {
+                account.hold(Box::new(open));
+            }
+            self.run(filters, resume, &context)?;
+        }
+        Ok(())
+    }
+
+    /// The id of the request, which the endpoint gets as well.
+    fn request_id(&mut self, head: &request::Parts, account: &Account) -> HeaderValue {
+        if let Some(id) = head.headers.get(X_REQUEST_ID) {
+            return id.clone();
+        }
+        let id = HeaderValue::from_bytes(&account.request_id());
+        let id = id.unwrap_or(HeaderValue::from_static(""));
+        self.headers.insert(X_REQUEST_ID, id.clone());
+        id
+    }
+
+    fn run(
+        &mut self,
+        filters: &[Filter],
+        from: usize,
+        context: &Context<'_>,
+    ) -> Result<(), ProxyError> {
+        let mut head = RequestHead {
+            headers: &mut self.headers,
+            path: self.path.take(),
+            host: self.host.take(),
+        };
+        let decision = filter::on_request(filters, from, &mut head, context);
+        let RequestHead { path, host, .. } = head;
+        self.path = path;
+        self.host = host;
+        match decision {
+            Decision::Continue => Ok(()),
+            Decision::Respond(answer) => Err(ProxyError::Answered(Box::new(answer))),
+            Decision::Check { check, resume } => {
+                self.check = Some((Box::new(check), resume));
+                Ok(())
+            }
+        }
     }
 }
 
@@ -107,8 +271,8 @@ impl Filtered {
         head: &mut request::Parts,
         original: &mut OriginalHead,
     ) -> Result<(), BadRequest> {
-        for (name, value) in &self.headers {
-            head.headers.insert(name, value.clone());
+        for name in &self.removed {
+            head.headers.remove(name);
         }
         let Some(path) = self.path.take() else {
             return Ok(());

@@ -5,11 +5,12 @@
 //! a [`ProxyError`], which becomes an answer of our own in one place.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use http::header::SET_COOKIE;
-use http::{HeaderValue, Request, Response, StatusCode, request, response};
-use ingress_core::ir::{Retries, RouteTimeouts};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request, response};
+use ingress_core::ir::{Bandwidth, Filter, Retries, RouteTimeouts};
 
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::attempt::{Exchange, Reply};
@@ -17,20 +18,24 @@ use crate::proxy::request::client::Client;
 use crate::proxy::request::connection::{Connection, InFlight};
 use crate::proxy::request::error::{ProxyError, Side};
 use crate::proxy::request::filter::{self, FilterInput, Filtered, ResponseFilters};
+use crate::proxy::request::pace::Pace;
 use crate::proxy::request::prepare::Prepare;
 use crate::proxy::request::replay::Replay;
 use crate::proxy::request::response::Dialect;
 use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::request::route::{RouteDecision, Routed};
 use crate::proxy::request::upgrade::Upgrade;
-use crate::proxy::request::{client, grpc_timeout, head, outcome, pick, response as answer, route};
+use crate::proxy::request::{
+    client, grpc_timeout, head, mirror, outcome, pick, response as answer, route,
+};
 use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::transport::Downstream;
+use crate::proxy::table::slot::RouteExtras;
 use crate::proxy::tls::client_auth::{self, Judgement};
 use crate::proxy::upstream::affinity::Session;
 use crate::proxy::upstream::pool::Backend;
-use crate::proxy::upstream::request_body::RequestBody;
+use crate::proxy::upstream::request_body::{RequestBody, Tap};
 use crate::proxy::upstream::response_source::Carrier;
 use crate::proxy::upstream::response_timeout::Patience;
 use crate::proxy::upstream::timeouts::Waits;
@@ -82,7 +87,8 @@ pub(crate) async fn respond(
         }
     };
     counters.respond(response.status());
-    filters.apply(response.headers_mut(), || {
+    let status = response.status();
+    filters.apply(status, response.headers_mut(), || {
         filter::is_https(&connection, &client)
     });
     if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -94,7 +100,7 @@ pub(crate) async fn respond(
 }
 
 /// What an endpoint has answered.
-enum Answer {
+pub(super) enum Answer {
     /// A response head, with all that is needed to read its body.
     Response {
         response: Response<()>,
@@ -102,6 +108,7 @@ enum Answer {
         patience: Patience,
         /// The cookie of a session that has begun or moved.
         cookie: Option<HeaderValue>,
+        bandwidth: Option<Bandwidth>,
     },
     /// It has left HTTP, and this is what the client gets to see of that.
     Switched(response::Parts),
@@ -115,13 +122,15 @@ impl Answer {
                 carrier,
                 patience,
                 cookie,
+                bandwidth,
             } => {
                 let (mut head, ()) = response.into_parts();
                 answer::rewrite(&mut head);
                 if let Some(cookie) = cookie {
                     head.headers.append(SET_COOKIE, cookie);
                 }
-                let body = ResponseBody::upstream(carrier, patience, in_flight, downstream);
+                let pace = bandwidth.map(Pace::new);
+                let body = ResponseBody::upstream(carrier, patience, pace, in_flight, downstream);
                 Response::from_parts(head, body)
             }
             Self::Switched(head) => Response::from_parts(head, ResponseBody::text("", in_flight)),
@@ -130,20 +139,88 @@ impl Answer {
 }
 
 /// A request that may go to an endpoint.
-struct Entered {
-    backend: Rc<Backend>,
+pub(super) struct Entered {
+    pub(super) backend: Rc<Backend>,
     /// What the client has shown, where that matters.
-    shown: Option<Rc<Judgement>>,
+    pub(super) shown: Option<Rc<Judgement>>,
     /// The host that the endpoint is told in place of the client's.
-    host: Option<HeaderValue>,
+    pub(super) host: Option<HeaderValue>,
+    /// Fields that the endpoint gets, whatever the client says.
+    pub(super) fields: HeaderMap,
+    pub(super) extras: Option<Arc<RouteExtras>>,
+    /// What else gets a copy of the body.
+    pub(super) tap: Option<Tap>,
+    pub(super) timeouts: RouteTimeouts,
+    pub(super) retries: Retries,
+    pub(super) body_bytes_max: u64,
+}
+
+/// How far the phases before an endpoint have come.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every request is the large one, and a box would cost each an allocation"
+)]
+enum Entering {
+    Done(Entered),
+    Checked(Box<Checking>),
+}
+
+/// A request that more than itself decides about.
+struct Checking {
+    authority: Box<str>,
+    path: Box<[u8]>,
+    filters: Arc<[Filter]>,
+    filtered: Filtered,
+    decided: Decided,
+}
+
+/// What is known of a request before its filters have run.
+struct Decided {
+    destination: Routed,
+    shown: Option<Rc<Judgement>>,
+    extras: Option<Arc<RouteExtras>>,
     timeouts: RouteTimeouts,
     retries: Retries,
     body_bytes_max: u64,
 }
 
+impl Decided {
+    /// Sends a copy of the request where the route asks for it.
+    fn mirror(&self, input: FilterInput<'_>) -> Option<Tap> {
+        let mirror = self.extras.as_ref()?.mirror.as_ref()?;
+        mirror::send(mirror, input)
+    }
+
+    fn admit(
+        self,
+        mut filtered: Filtered,
+        tap: Option<Tap>,
+        head: &mut request::Parts,
+        incoming: &mut Incoming,
+    ) -> Result<Entered, ProxyError> {
+        let backend = match self.destination {
+            Routed::Backend(backend) => backend,
+            Routed::Respond(answer) => return Err(ProxyError::Answered(Box::new(answer))),
+            Routed::Unavailable => return Err(ProxyError::Unavailable),
+        };
+        filtered.apply(head, incoming.original_mut())?;
+        Ok(Entered {
+            backend,
+            shown: self.shown,
+            host: filtered.host,
+            fields: filtered.headers,
+            extras: self.extras,
+            tap,
+            timeouts: self.timeouts,
+            retries: self.retries,
+            body_bytes_max: self.body_bytes_max,
+        })
+    }
+}
+
 /// What all phases of a request know of it.
-struct Phases<'a> {
-    connection: &'a Rc<Connection>,
+pub(super) struct Phases<'a> {
+    pub(super) connection: &'a Rc<Connection>,
     client: &'a Client,
     account: &'a Account,
     response_filters: &'a ResponseFilters,
@@ -153,8 +230,23 @@ impl Phases<'_> {
     async fn run(&self, request: Request<Incoming>) -> Result<Answer, ProxyError> {
         let deadline = grpc_timeout::of(&request, self.connection.worker.runtime.timers.now());
         let (mut head, mut incoming) = request.into_parts();
-        let entered = self.enter(&mut head, &mut incoming)?;
-        self.send(entered, head, incoming, deadline).await
+        let entered = match self.enter(&mut head, &mut incoming)? {
+            Entering::Done(entered) => entered,
+            Entering::Checked(checking) => {
+                Box::pin(self.check(checking, &mut head, &mut incoming)).await?
+            }
+        };
+        let extras = entered.extras.clone();
+        match extras
+            .as_ref()
+            .and_then(|extras| extras.error_pages.as_ref())
+        {
+            None => self.send(entered, head, incoming, deadline).await,
+            Some(pages) => {
+                let sending = self.send_or_replace(pages, entered, head, incoming, deadline);
+                Box::pin(sending).await
+            }
+        }
     }
 
     /// The phases before an endpoint has a part in it: route, authorize, filter.
@@ -162,14 +254,15 @@ impl Phases<'_> {
         &self,
         head: &mut request::Parts,
         incoming: &mut Incoming,
-    ) -> Result<Entered, ProxyError> {
-        let (connection, client) = (self.connection, self.client);
+    ) -> Result<Entering, ProxyError> {
+        let connection = self.connection;
         let RouteDecision {
             authority,
             path,
             destination,
             client_auth,
             filters,
+            extras,
             timeouts,
             retries,
             body_bytes_max,
@@ -179,48 +272,80 @@ impl Phases<'_> {
             let counters = &connection.worker.runtime.counters;
             client_auth::admit(connection.scheme, connection.presented(), policy, counters)
         });
-        let shown = shown.transpose()?;
-        let mut filtered = Filtered::default();
-        if let Some(filters) = &filters {
-            self.response_filters.set(filters);
-            let input = FilterInput {
-                connection,
-                client,
-                authority,
-                path: &path,
-            };
-            filtered = filter::on_request(filters, &head.uri, input)?;
-        }
-        let backend = match destination {
-            Routed::Backend(backend) => backend,
-            Routed::Respond(answer) => return Err(ProxyError::Answered(Box::new(answer))),
-            Routed::Unavailable => return Err(ProxyError::Unavailable),
-        };
-        filtered.apply(head, incoming.original_mut())?;
-        Ok(Entered {
-            backend,
-            shown,
-            host: filtered.host,
+        let decided = Decided {
+            destination,
+            shown: shown.transpose()?,
+            extras,
             timeouts,
             retries,
             body_bytes_max,
-        })
+        };
+        let mut filtered = Filtered::default();
+        if let Some(filters) = filters {
+            let input = self.input(head, incoming, authority, &path);
+            filtered = filter::on_request(&filters, input, self.response_filters)?;
+            if filtered.is_checked() {
+                return Ok(Entering::Checked(Box::new(Checking {
+                    authority: authority.into(),
+                    path: path.into(),
+                    filters,
+                    filtered,
+                    decided,
+                })));
+            }
+        }
+        let tap = decided.mirror(self.input(head, incoming, authority, &path));
+        let entered = decided.admit(filtered, tap, head, incoming)?;
+        Ok(Entering::Done(entered))
+    }
+
+    /// What is left of these phases where more than the request decides.
+    async fn check(
+        &self,
+        checking: Box<Checking>,
+        head: &mut request::Parts,
+        incoming: &mut Incoming,
+    ) -> Result<Entered, ProxyError> {
+        let Checking {
+            authority,
+            path,
+            filters,
+            mut filtered,
+            decided,
+        } = *checking;
+        let input = self.input(head, incoming, &authority, &path);
+        let finishing = filtered.finish(&filters, input, self.response_filters, self.account);
+        finishing.await?;
+        let tap = decided.mirror(input);
+        decided.admit(filtered, tap, head, incoming)
+    }
+
+    fn input<'a>(
+        &'a self,
+        head: &'a request::Parts,
+        incoming: &'a Incoming,
+        authority: &'a str,
+        path: &'a [u8],
+    ) -> FilterInput<'a> {
+        FilterInput {
+            connection: self.connection,
+            client: self.client,
+            head,
+            incoming,
+            authority,
+            path,
+        }
     }
 
     /// The phases with an endpoint: pick, prepare, attempts and retries, and what the response says.
-    async fn send(
+    pub(super) async fn send(
         &self,
         entered: Entered,
         mut head: request::Parts,
         mut incoming: Incoming,
         deadline: Option<Instant>,
     ) -> Result<Answer, ProxyError> {
-        let Self {
-            connection,
-            client,
-            account,
-            ..
-        } = *self;
+        let (connection, client, account) = (self.connection, self.client, self.account);
         let worker = &connection.worker;
         let backend = entered.backend;
         let session = Session::of(&backend, &head.headers, &worker.runtime);
@@ -235,6 +360,7 @@ impl Phases<'_> {
         let max = entered.body_bytes_max;
         let (mut body, upload) = RequestBody::new(incoming, activity.as_ref(), max);
         account.uploads(upload.as_ref());
+        body.tap(entered.tap);
         let prepare = Prepare {
             connection,
             client,
@@ -243,6 +369,7 @@ impl Phases<'_> {
             is_bodyless: upload.is_none(),
             shown: entered.shown,
             host: entered.host,
+            fields: entered.fields,
         };
         let (upgrade, lines) = prepare.run(&mut head, load.protocol, tunnel)?;
         body.introduce(lines);
@@ -264,9 +391,9 @@ impl Phases<'_> {
             activity,
         };
         let reply = exchange.run(load, request, &mut patience).await?;
-        let session = session.map(|session| {
+        let cookie = session.and_then(|session| {
             let endpoint = reply.carrier.endpoint().address;
-            session.cookie(&exchange.backend, endpoint)
+            session.cookie(&exchange.backend, endpoint, SystemTime::now())
         });
         self.record(&exchange.backend, &reply);
         let Reply { response, carrier } = reply;
@@ -279,7 +406,8 @@ impl Phases<'_> {
             response,
             carrier,
             patience,
-            cookie: session.flatten(),
+            cookie,
+            bandwidth: entered.extras.and_then(|extras| extras.bandwidth),
         })
     }
 

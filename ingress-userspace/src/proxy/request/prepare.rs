@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use http::header::HOST;
-use http::{HeaderValue, Method, request};
+use http::{HeaderMap, HeaderValue, Method, request};
 use ingress_core::ir::UpstreamProtocol;
 
 use crate::proxy::observe::metrics::account::Account;
@@ -12,6 +12,7 @@ use crate::proxy::request::connection::Connection;
 use crate::proxy::request::error::{BadRequest, ProxyError};
 use crate::proxy::request::head::{self, Rewritten};
 use crate::proxy::request::upgrade::Upgrade;
+use crate::proxy::runtime::field::X_REQUEST_ID;
 use crate::proxy::runtime::stream::ClientTunnel;
 use crate::proxy::runtime::transport::Downstream;
 use crate::proxy::tls::client_auth::Judgement;
@@ -28,6 +29,8 @@ pub(crate) struct Prepare<'a> {
     pub(crate) shown: Option<Rc<Judgement>>,
     /// The host that the endpoint is told in place of the client's.
     pub(crate) host: Option<HeaderValue>,
+    /// Fields that the endpoint gets, whatever the client says.
+    pub(crate) fields: HeaderMap,
 }
 
 impl Prepare<'_> {
@@ -62,6 +65,15 @@ impl Prepare<'_> {
                 Some(beside) => *beside = host,
                 None => drop(head.headers.insert(HOST, host)),
             }
+        }
+        if self.fields.contains_key(X_REQUEST_ID)
+            && let Some(lines) = &mut lines
+        {
+            lines.request_id = None;
+        }
+        // Empty for most requests; what clients may not say themselves has been removed by now.
+        for (name, value) in &self.fields {
+            head.headers.insert(name, value.clone());
         }
         if let Some(shown) = &self.shown {
             shown.write(&mut head.headers);

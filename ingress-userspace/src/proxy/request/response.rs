@@ -41,6 +41,9 @@ pub(crate) fn failure(
     if let Some(location) = failure.location() {
         headers.insert(LOCATION, location.clone());
     }
+    for (name, value) in failure.fields() {
+        headers.append(name, value.clone());
+    }
     response
 }
 

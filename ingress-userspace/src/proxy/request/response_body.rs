@@ -11,6 +11,7 @@ use http_body::Frame;
 use ingress_wire::http1::Spelling;
 
 use crate::proxy::request::connection::{Connection, InFlight};
+use crate::proxy::request::pace::Pace;
 use crate::proxy::runtime::fairness::Turn;
 use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::splice::Chunk;
@@ -46,6 +47,7 @@ impl ResponseBody {
     pub(crate) fn upstream(
         mut carrier: Carrier,
         patience: Patience,
+        pace: Option<Pace>,
         in_flight: InFlight,
         downstream: Downstream,
     ) -> Self {
@@ -60,7 +62,8 @@ impl ResponseBody {
         let body = UpstreamBody {
             carrier,
             patience,
-            may_be_piped: downstream.takes_spliced_bodies(),
+            may_be_piped: downstream.takes_spliced_bodies() && pace.is_none(),
+            pace: pace.map(Box::new),
             turn: Turn::default(),
         };
         Self::new(Source::Upstream(body), spelling, in_flight)
@@ -103,12 +106,18 @@ impl ResponseBody {
             Source::Upstream(body) => body,
         };
         ready!(body.turn.poll(cx));
+        if let Some(pace) = &mut body.pace {
+            ready!(pace.poll(cx));
+        }
         let pipes = body.pipes(self.in_flight.connection());
         let poll = (body.carrier).poll_body(pipes, bytes_max, &mut body.patience, cx);
         if let Poll::Ready(Some(Ok(frame))) = &poll {
             let chunk = frame.data_ref();
             let length = chunk.map_or(0, Chunk::length);
             self.in_flight.account().add_response_body(length);
+            if let Some(pace) = &mut body.pace {
+                pace.note(length);
+            }
             match chunk {
                 Some(Chunk::Spliced(_)) => body.turn.note(length),
                 Some(Chunk::Bytes(_)) => body.turn.note_copied(length),
@@ -154,6 +163,8 @@ struct UpstreamBody {
     patience: Patience,
     /// Whether its client takes what is no memory of ours.
     may_be_piped: bool,
+    /// How fast it may go, where that is bounded.
+    pace: Option<Box<Pace>>,
     turn: Turn,
 }
 

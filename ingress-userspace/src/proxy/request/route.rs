@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::request;
+use http::{HeaderMap, HeaderValue, request};
 use http_body::Body as _;
 use ingress_core::filter::Answer;
-use ingress_core::ir::{Conditions, Filter, Retries, RouteTimeouts};
+use ingress_core::filter::cookie_value;
+use ingress_core::ir::{Canary, Conditions, Filter, Retries, RouteTimeouts, choose_canary};
 use ingress_core::route::normalise;
 
 use crate::proxy::observe::metrics::account::Account;
@@ -16,7 +17,7 @@ use crate::proxy::request::error::{BadRequest, ProxyError};
 use crate::proxy::request::head;
 use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::original_head::OriginalHead;
-use crate::proxy::table::slot::{Destination, RouteAction};
+use crate::proxy::table::slot::{BackendSlot, CanaryRoute, Destination, RouteAction, RouteExtras};
 use crate::proxy::tls::client_auth::Policy;
 use crate::proxy::upstream::pool::Backend;
 
@@ -31,6 +32,8 @@ pub(crate) struct RouteDecision<'a> {
     pub(crate) client_auth: Option<Arc<Policy>>,
     /// `None`, as for most routes: there is nothing to do.
     pub(crate) filters: Option<Arc<[Filter]>>,
+    /// What few routes have.
+    pub(crate) extras: Option<Arc<RouteExtras>>,
     pub(crate) timeouts: RouteTimeouts,
     pub(crate) retries: Retries,
     /// Bytes that the body may have.
@@ -73,11 +76,15 @@ pub(crate) fn route<'a>(
         destination,
         client_auth,
         filters,
+        extras,
         labels,
         slot,
     } = &route.payload;
     account.routed(labels, *slot);
     let policy = &route.rule.policy;
+    if extras.as_ref().is_some_and(|extras| extras.is_unlogged) {
+        account.leave_out_of_log();
+    }
     let body_bytes_max = body_bytes_max(connection, policy.body_bytes_max, incoming)?;
     Ok(RouteDecision {
         authority,
@@ -98,15 +105,40 @@ pub(crate) fn route<'a>(
                         .backend(slot, worker.runtime.timers.now()),
                 )
             }
+            Destination::Canaries(route) => {
+                let slot = canary(route, &head.headers, worker.runtime.random());
+                Routed::Backend(
+                    worker
+                        .upstreams
+                        .pool
+                        .backend(slot, worker.runtime.timers.now()),
+                )
+            }
             Destination::Respond(answer) => Routed::Respond(answer.clone()),
             Destination::Unavailable => Routed::Unavailable,
         },
         client_auth: client_auth.clone(),
         filters: filters.clone(),
+        extras: extras.clone(),
         timeouts: policy.timeouts,
         retries: policy.retries,
         body_bytes_max,
     })
+}
+
+/// The backend of a request among a main one and its canaries.
+fn canary<'a>(route: &'a CanaryRoute, headers: &HeaderMap, random: u64) -> &'a Arc<BackendSlot> {
+    let canaries: Vec<&Canary> = route.canaries.iter().map(|(canary, _)| &**canary).collect();
+    let vote = |index: usize| {
+        let canary = canaries[index];
+        let field = canary.header.as_ref();
+        let field = field.and_then(|header| headers.get(&*header.name));
+        let cookie = canary.cookie.as_ref();
+        let cookie = cookie.and_then(|name| cookie_value(headers, name));
+        canary.vote(field.map(HeaderValue::as_bytes), cookie)
+    };
+    let chosen = choose_canary(&canaries, vote, random);
+    chosen.map_or(&route.main, |index| &route.canaries[index].1)
 }
 
 /// Bytes that the body of a request may have; most requests have none, and nothing is looked up.

@@ -1,6 +1,9 @@
 //! The parts of a request head that `http::Request` has no place for.
 
+use std::borrow::Cow;
+
 use http::Uri;
+use http::uri::PathAndQuery;
 use ingress_wire::http1::{RawTarget, Spelling};
 
 /// What a client has sent in a head and `http` has no place for.
@@ -17,6 +20,20 @@ impl OriginalHead {
         Self {
             raw_target: raw_target.map(Box::new),
             spelling,
+        }
+    }
+
+    /// Path and query as the client sent them, of a request to `uri`.
+    pub(crate) fn target<'a>(&'a self, uri: &'a Uri) -> Cow<'a, [u8]> {
+        match &self.raw_target {
+            None => {
+                let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+                Cow::Borrowed(target.as_bytes())
+            }
+            Some(raw) => match raw.query() {
+                None => Cow::Borrowed(raw.path()),
+                Some(query) => Cow::Owned([raw.path(), b"?", query].concat()),
+            },
         }
     }
 

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use http::StatusCode;
 use ingress_core::filter::Answer;
 use ingress_core::ir::{
-    Backend, Config, Filter, HostPattern, HostRules, RoutePolicy, Rule, Target,
+    Backend, Config, Filter, HostPattern, HostRules, RoutePolicy, Rule, Target, WeightedBackend,
 };
 use ingress_core::route::RouteTable;
 use ingress_core::sorted::Difference;
 
 use super::{Backends, Changes, Table};
 use crate::proxy::observe::metrics::labels::{LabelKey, LabelSet};
-use crate::proxy::table::slot::{BackendSlot, Destination, Endpoints, RouteAction, Split};
+use crate::proxy::table::slot::{
+    BackendSlot, CanaryRoute, Destination, Endpoints, ErrorOrigin, ErrorRoute, RouteAction,
+    RouteExtras, Split,
+};
 use crate::proxy::tls::certificate::{CertificateStore, DefaultCertificate};
 use crate::proxy::tls::client_auth::ClientAuthStore;
 
@@ -140,6 +143,7 @@ pub(crate) fn build_routes(
             destination: destination(rule, backends),
             client_auth: client_auth.of(host.unwrap_or(&HostPattern::Any)).cloned(),
             filters: filters.of(rule, host.is_some_and(|host| has_tls(config, host))),
+            extras: extras(rule, default, backends),
             slot: labels.slot,
             labels,
         }
@@ -200,6 +204,9 @@ fn destination(rule: &Rule, backends: &Backends) -> Destination {
     match &rule.target {
         Target::Backends(keys) => match &**keys {
             [only] => slot(&only.key).map_or(Destination::Unavailable, Destination::Backend),
+            [main, canaries @ ..] if canaries.iter().any(|one| one.canary.is_some()) => {
+                canary_route(main, canaries, backends)
+            }
             several => {
                 let slots = several.iter();
                 let slots = slots.filter_map(|one| Some((one.weight, slot(&one.key)?)));
@@ -217,6 +224,71 @@ fn destination(rule: &Rule, backends: &Backends) -> Destination {
         )),
         Target::Unavailable => Destination::Unavailable,
     }
+}
+
+fn canary_route(
+    main: &WeightedBackend,
+    canaries: &[WeightedBackend],
+    backends: &Backends,
+) -> Destination {
+    let slot = |one: &WeightedBackend| backends.slots.get(&one.key).cloned();
+    let Some(main) = slot(main) else {
+        return Destination::Unavailable;
+    };
+    let canaries = canaries.iter();
+    let canaries = canaries.filter_map(|one| Some((one.canary.clone()?, slot(one)?)));
+    Destination::Canaries(Arc::new(CanaryRoute {
+        main,
+        canaries: canaries.collect(),
+    }))
+}
+
+/// What few routes have.
+fn extras(
+    rule: &Rule,
+    default: Option<&Arc<Rule>>,
+    backends: &Backends,
+) -> Option<Arc<RouteExtras>> {
+    let policy = &rule.policy;
+    let extras = RouteExtras {
+        error_pages: error_pages(rule, default, backends),
+        mirror: policy.mirror.clone(),
+        bandwidth: policy.bandwidth,
+        is_unlogged: policy.is_unlogged,
+    };
+    let is_any = extras.error_pages.is_some()
+        || extras.mirror.is_some()
+        || extras.bandwidth.is_some()
+        || extras.is_unlogged;
+    is_any.then(|| Arc::new(extras))
+}
+
+/// The backend that answers in place of errors: the one that the Ingress names, else that of the
+/// operator.
+fn error_pages(
+    rule: &Rule,
+    default: Option<&Arc<Rule>>,
+    backends: &Backends,
+) -> Option<ErrorRoute> {
+    let pages = rule.policy.error_pages.as_ref()?;
+    let of_operator = default.filter(|default| default.origin.ingress.kind == "Service");
+    let of_operator = of_operator.and_then(|default| default.target.primary());
+    let key = pages.backend.as_ref().or(of_operator)?;
+    let backend = backends.slots.get(key).cloned()?;
+    let target = rule.target.primary();
+    Some(ErrorRoute {
+        statuses: pages.statuses.clone(),
+        replaces_unavailable: pages.replaces_unavailable,
+        backend,
+        origin: ErrorOrigin {
+            namespace: Arc::clone(&rule.origin.ingress.namespace),
+            ingress: Arc::clone(&rule.origin.ingress.name),
+            service: target.map_or_else(|| "".into(), |key| Arc::clone(&key.service)),
+            port: target
+                .map_or_else(String::new, |key| key.port.to_string())
+                .into(),
+        },
+    })
 }
 
 /// The filters of routes; routes of one policy share them.
@@ -258,7 +330,12 @@ impl FilterLists {
 
 /// The filters of a policy, in the order in which nginx would apply them.
 fn filters(policy: &RoutePolicy, redirects: bool, has_tls: bool) -> Option<Arc<[Filter]>> {
-    let is_first = |filter: &&Filter| matches!(filter, Filter::AppRoot(_));
+    let is_first = |filter: &&Filter| {
+        matches!(
+            filter,
+            Filter::AppRoot(_) | Filter::Cors(_) | Filter::HostRedirect(_)
+        )
+    };
     let first = policy.filters.iter().filter(is_first).cloned();
     let redirect = redirects.then_some(Filter::TlsRedirect(policy.tls_redirect));
     let others = policy.filters.iter().filter(|one| !is_first(one)).cloned();

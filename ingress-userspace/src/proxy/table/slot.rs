@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use ingress_core::filter::Answer;
-use ingress_core::ir::{Backend, BackendPolicy, Endpoint, Filter, UpstreamProtocol};
+use ingress_core::ir::{
+    Backend, BackendPolicy, Bandwidth, Canary, Endpoint, Filter, Mirror, UpstreamProtocol,
+};
 
 use crate::proxy::observe::metrics::labels::{Labels, SlotKey};
 use crate::proxy::tls::client_auth::Policy;
@@ -21,6 +23,8 @@ pub(crate) struct RouteAction {
     pub(crate) destination: Destination,
     /// What clients have to show.
     pub(crate) client_auth: Option<Arc<Policy>>,
+    /// What few routes have.
+    pub(crate) extras: Option<Arc<RouteExtras>>,
     /// What is done with requests and responses; `None`, as for most routes: nothing.
     pub(crate) filters: Option<Arc<[Filter]>>,
     /// What its requests are counted by.
@@ -36,10 +40,53 @@ pub(crate) enum Destination {
     Backend(Arc<BackendSlot>),
     /// To an endpoint of one of several backends.
     Split(Arc<Split>),
+    /// To an endpoint of a backend or of its canaries.
+    Canaries(Arc<CanaryRoute>),
     /// To this answer.
     Respond(Answer),
     /// To an answer with 503.
     Unavailable,
+}
+
+/// A backend and its canaries.
+#[derive(Debug)]
+pub(crate) struct CanaryRoute {
+    pub(crate) main: Arc<BackendSlot>,
+    pub(crate) canaries: Box<[(Arc<Canary>, Arc<BackendSlot>)]>,
+}
+
+/// What few routes have.
+#[derive(Debug)]
+pub(crate) struct RouteExtras {
+    /// Answers in place of errors.
+    pub(crate) error_pages: Option<ErrorRoute>,
+    /// Where copies of requests are sent.
+    pub(crate) mirror: Option<Arc<Mirror>>,
+    /// How fast responses may be.
+    pub(crate) bandwidth: Option<Bandwidth>,
+    /// Whether requests are left out of the access log.
+    pub(crate) is_unlogged: bool,
+}
+
+/// Which responses another backend gives in place of errors.
+#[derive(Debug)]
+pub(crate) struct ErrorRoute {
+    /// Statuses of endpoints' responses.
+    pub(crate) statuses: Box<[u16]>,
+    /// Whether a backend without a ready endpoint is replaced, too.
+    pub(crate) replaces_unavailable: bool,
+    pub(crate) backend: Arc<BackendSlot>,
+    /// The rule and its backend, as the other backend is told.
+    pub(crate) origin: ErrorOrigin,
+}
+
+/// The rule whose responses are replaced.
+#[derive(Clone, Debug)]
+pub(crate) struct ErrorOrigin {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) ingress: Arc<str>,
+    pub(crate) service: Arc<str>,
+    pub(crate) port: Box<str>,
 }
 
 /// Backends with their shares of the requests.

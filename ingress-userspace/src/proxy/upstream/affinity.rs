@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use http::header::{COOKIE, HeaderMap};
@@ -45,7 +46,12 @@ impl Session {
     }
 
     /// The cookie that the client has to be given, now that this endpoint has answered.
-    pub(crate) fn cookie(&self, backend: &Backend, answered: SocketAddr) -> Option<HeaderValue> {
+    pub(crate) fn cookie(
+        &self,
+        backend: &Backend,
+        answered: SocketAddr,
+        now: SystemTime,
+    ) -> Option<HeaderValue> {
         let has_moved = self.endpoint.is_some_and(|endpoint| endpoint != answered);
         let is_told = self.is_new || has_moved && self.affinity.change_on_failure;
         if !is_told {
@@ -57,9 +63,16 @@ impl Session {
             AffinityMode::Balanced => self.value?,
         };
         let Affinity {
-            cookie, attributes, ..
+            cookie,
+            attributes,
+            expires,
+            ..
         } = &*self.affinity;
-        HeaderValue::try_from(format!("{cookie}={value:016x}{attributes}")).ok()
+        let expires = expires.map_or_else(String::new, |seconds| {
+            let time = now + Duration::from_secs(u64::from(seconds));
+            format!("; Expires={}", httpdate::fmt_http_date(time))
+        });
+        HeaderValue::try_from(format!("{cookie}={value:016x}{attributes}{expires}")).ok()
     }
 }
 

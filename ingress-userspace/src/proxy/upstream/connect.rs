@@ -92,7 +92,8 @@ impl Aim<'_> {
             address, protocol, ..
         } = *self.endpoint;
         let tls = &self.upstreams.tls;
-        let opening = tls.connect(stream, protocol, address);
+        let wanted = self.backend.tls();
+        let opening = tls.connect(stream, protocol, address, wanted);
         opening.await.map_err(UpstreamError::Connect)
     }
 

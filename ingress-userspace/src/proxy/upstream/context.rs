@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::proxy::runtime::context::Runtime;
-use crate::proxy::tls::UpstreamTls;
+use crate::proxy::tls::upstream::UpstreamTls;
 use crate::proxy::upstream::connect::Dial;
 use crate::proxy::upstream::connection_sharing::Peers;
 use crate::proxy::upstream::endpoint::Endpoint;

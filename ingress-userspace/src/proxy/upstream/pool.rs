@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use ingress_core::balance::{self, Draw, Policy, RetryBudget, Ring, Standing};
-use ingress_core::ir::{Affinity, AffinityMode, Balance, UpstreamProtocol};
+use ingress_core::ir::{Affinity, AffinityMode, Balance, UpstreamProtocol, UpstreamTls};
 use tokio::sync::Notify;
 
 use crate::proxy::runtime::counters::Counters;
@@ -43,6 +43,7 @@ pub(crate) struct Backend {
     members: RefCell<Members>,
     balance: Balance,
     affinity: Option<Arc<Affinity>>,
+    tls: Option<Arc<UpstreamTls>>,
     turn: Cell<u64>,
     budget: Cell<RetryBudget>,
     /// Told when its endpoints are others, or drain.
@@ -105,6 +106,7 @@ impl Pool {
                 members: RefCell::default(),
                 balance: slot.policy.balance.clone().unwrap_or_else(usual),
                 affinity: slot.policy.affinity.clone(),
+                tls: slot.policy.tls.clone(),
                 turn: Cell::new(slot.id),
                 budget: Cell::new(RetryBudget::new(now)),
                 changed: Notify::new(),
@@ -353,6 +355,11 @@ impl Members {
 impl Backend {
     pub(crate) fn balance(&self) -> &Balance {
         &self.balance
+    }
+
+    /// TLS to its endpoints, where that is more than usual.
+    pub(crate) fn tls(&self) -> Option<&Arc<UpstreamTls>> {
+        self.tls.as_ref()
     }
 
     pub(crate) fn affinity(&self) -> Option<&Arc<Affinity>> {

@@ -47,6 +47,45 @@ struct Uploading {
     activity: Option<Rc<Activity>>,
     /// Where it is copied to, if it may have to be sent again.
     kept: Option<Rc<ReplayBuffer>>,
+    /// What else gets a copy of it.
+    tap: Option<Tap>,
+}
+
+/// Collects a body while it is read, and hands it on when all of it has been.
+pub(crate) struct Tap {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    /// `None` once it was handed on, or is too large.
+    take: Option<Box<dyn FnOnce(Bytes)>>,
+}
+
+impl Tap {
+    /// One that gives bodies of more bytes up.
+    pub(crate) fn new(bytes_max: usize, take: Box<dyn FnOnce(Bytes)>) -> Self {
+        Self {
+            bytes: Vec::new(),
+            bytes_max,
+            take: Some(take),
+        }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        if self.take.is_none() {
+            return;
+        }
+        if self.bytes.len() + bytes.len() > self.bytes_max {
+            self.take = None;
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(take) = self.take.take() {
+            take(std::mem::take(&mut self.bytes).into());
+        }
+    }
 }
 
 /// Why a request body ends before its end.
@@ -81,6 +120,13 @@ impl RequestBody {
             uploading.kept = Some(Rc::clone(&kept));
         }
         Some(kept)
+    }
+
+    /// Gives something else a copy of what is sent.
+    pub(crate) fn tap(&mut self, tap: Option<Tap>) {
+        if let RequestSource::Uploading(uploading) = &mut self.source {
+            uploading.tap = tap;
+        }
     }
 
     /// What was sent before, once more.
@@ -119,6 +165,7 @@ impl RequestBody {
             upload: Rc::clone(&upload),
             activity: activity.map(Rc::clone),
             kept: None,
+            tap: None,
         };
         let body = Self {
             source: RequestSource::Uploading(uploading),
@@ -138,7 +185,7 @@ impl RequestBody {
         let RequestSource::Uploading(uploading) = &mut self.source else {
             return Poll::Ready(None);
         };
-        if uploading.kept.is_some() {
+        if uploading.kept.is_some() || uploading.tap.is_some() {
             return Poll::Ready(None);
         }
         let poll = uploading.incoming.poll_splice(cx);
@@ -183,6 +230,16 @@ impl Body for RequestBody {
         uploading.upload.note(&poll, is_end);
         if uploading.upload.progress() == Progress::TooLarge {
             return Poll::Ready(Some(Err(UploadError::TooLarge)));
+        }
+        if let Some(tap) = &mut uploading.tap {
+            if let Poll::Ready(Some(Ok(frame))) = &poll
+                && let Some(bytes) = frame.data_ref()
+            {
+                tap.add(bytes);
+            }
+            if is_end || matches!(poll, Poll::Ready(None)) {
+                tap.finish();
+            }
         }
         if let (Some(kept), Poll::Ready(Some(Ok(frame)))) = (&uploading.kept, &poll) {
             kept.add(frame);

@@ -11,10 +11,11 @@ use crate::proxy::observe::access_log::LogBuffer;
 use crate::proxy::observe::context::Observers;
 use crate::proxy::observe::metrics::series::Shelf;
 use crate::proxy::observe::upstream_errors::UpstreamErrorLog;
+use crate::proxy::request::authenticate::KnownClients;
 use crate::proxy::request::context::WorkerContext;
 use crate::proxy::runtime::context::Runtime;
 use crate::proxy::table::{TableHandle, Tables};
-use crate::proxy::tls::UpstreamTls;
+use crate::proxy::tls::upstream::UpstreamTls;
 use crate::proxy::upstream::connect::Dial;
 use crate::proxy::upstream::connection_sharing::Peers;
 use crate::proxy::upstream::context::Upstreams;
@@ -87,6 +88,7 @@ impl Contexts {
             upstreams: Rc::clone(&upstreams),
             clients,
             limits: options.client_limits,
+            known_clients: KnownClients::new(options.checks)?,
         });
         let accepting = AcceptContext::new(worker, Arc::clone(table.tls()), gauge);
         Ok(Self {

@@ -6,6 +6,7 @@
 //! moves it. Where there is a log, it has the request counted, too, when it writes its line: what
 //! many requests run through one after the other is in the caches for all but the first of them.
 
+use std::any::Any;
 use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::error::Error;
 use std::net::SocketAddr;
@@ -14,13 +15,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::DATE;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 
+use super::head_bytes::{Fields, request_line_bytes};
 use super::labels::{Labels, SlotKey};
 use super::series::RouteSeries;
 use super::tally::Ended;
-use crate::proxy::observe::access_log::entry::{Entry, Keeper};
+use crate::proxy::observe::access_log::entry::Entry;
 use crate::proxy::observe::context::Observers;
 use crate::proxy::observe::trace::{Ending, Span};
 use crate::proxy::observe::upstream_errors::FailedRequest;
@@ -57,6 +58,10 @@ pub(crate) struct Record {
     /// What the access log wants to know.
     entry: Option<Box<Entry>>,
     span: Option<Box<Span>>,
+    /// Whether its route is left out of the access log.
+    is_unlogged: Cell<bool>,
+    /// What is to be let go of when it ends.
+    held: Cell<Option<Box<dyn Any>>>,
 }
 
 /// What is recorded of a request's client.
@@ -126,6 +131,8 @@ impl Account {
                 let random = || observers.runtime.random();
                 Span::begin(tracer, request, client, random)
             }),
+            is_unlogged: Cell::new(false),
+            held: Cell::new(None),
         }))
     }
 }
@@ -193,6 +200,16 @@ impl Record {
         }
         // A request is routed once.
         let _ = self.route.set(self.observers.shelf.open(labels, slot));
+    }
+
+    /// Leaves it out of the access log.
+    pub(crate) fn leave_out_of_log(&self) {
+        self.is_unlogged.set(true);
+    }
+
+    /// Keeps something until it ends.
+    pub(crate) fn hold(&self, held: Box<dyn Any>) {
+        self.held.set(Some(held));
     }
 
     /// Counts a body that the client sends, if it does.
@@ -269,13 +286,16 @@ impl Record {
     /// Has it counted, and tells those who tell of it.
     fn end(self: &Rc<Self>) {
         self.ended.set(Instant::now());
+        drop(self.held.take());
         let uploaded = self.upload.get().map_or(0, |upload| upload.bytes());
         self.uploaded.set(uploaded);
         if self.span.is_some() {
             self.tell();
         }
         match &self.observers.log {
-            Some(log) if self.entry.is_some() => log.push(Rc::clone(self)),
+            Some(log) if self.entry.is_some() && !self.is_unlogged.get() => {
+                log.push(Rc::clone(self));
+            }
             _ => self.count(self.totals()),
         }
     }
@@ -446,53 +466,11 @@ impl Attempt {
     }
 }
 
-/// As HTTP/1.1 spells it.
-fn request_line_bytes<B>(request: &Request<B>) -> u64 {
-    let target = request.uri().path_and_query();
-    let target_bytes = target.map_or(1, |target| target.as_str().len());
-    (request.method().as_str().len() + target_bytes + LINE_BYTES) as u64
-}
-
-/// What is counted of the fields of a head.
-pub(crate) struct Fields {
-    /// As HTTP/1.1 spells them, with the line that ends them.
-    bytes: u64,
-    have_date: bool,
-}
-
-impl Fields {
-    /// Looks at each of them once, and has an entry of the access log keep what that wants. One
-    /// function for all heads, not inlined: what a request runs through once costs as much as it is
-    /// long.
-    #[inline(never)]
-    pub(crate) fn of<'a>(headers: &'a HeaderMap, mut keeper: Option<&mut Keeper<'_, 'a>>) -> Self {
-        let mut bytes = 2;
-        let mut have_date = false;
-        for (name, value) in headers {
-            if let Some(keeper) = &mut keeper {
-                keeper.look(name, value);
-            }
-            bytes += name.as_str().len() + value.len() + FIELD_BYTES;
-            have_date |= *name == DATE;
-        }
-        Self {
-            bytes: bytes as u64,
-            have_date,
-        }
-    }
-}
-
 /// What nginx logs for a client that has gone before it was answered.
 const CLIENT_CLOSED: u16 = 499;
 
 /// Of a try that was given up.
 pub(crate) const NO_STATUS: u16 = 0;
-
-/// Two spaces, the version and the end of a request line.
-const LINE_BYTES: usize = "  HTTP/1.1\r\n".len();
-
-/// What a field has beside name and value.
-const FIELD_BYTES: usize = ": \r\n".len();
 
 /// A status line without its reason.
 const STATUS_LINE_BYTES: usize = "HTTP/1.1 200 \r\n".len();
