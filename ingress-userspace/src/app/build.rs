@@ -20,7 +20,7 @@ use crate::source::manifests::{Manifests, Watch};
 use crate::source::{Observation, kubernetes};
 
 /// How packets reach the workers.
-pub(super) struct Way {
+pub(super) struct DatapathChoice {
     /// The netns datapath, where there is one.
     pub(super) datapath: Option<Datapath>,
     /// That nobody else has it.
@@ -33,7 +33,7 @@ pub(super) struct Way {
     pub(super) node_changes: BoxStream<'static, ()>,
 }
 
-impl Way {
+impl DatapathChoice {
     fn host(reason: String) -> Self {
         Self {
             datapath: None,
@@ -46,10 +46,12 @@ impl Way {
 }
 
 /// Opens the datapath that was asked for, or the best that there is.
-pub(super) async fn way(flags: &Run) -> Result<Way> {
+pub(super) async fn choose_datapath(flags: &Run) -> Result<DatapathChoice> {
     if flags.datapath == DatapathMode::Host {
         info!("guard, steer, return_path and dispatch are off: --datapath host asks for it");
-        return Ok(Way::host("switched off by --datapath host".to_owned()));
+        return Ok(DatapathChoice::host(
+            "switched off by --datapath host".to_owned(),
+        ));
     }
     let report = Report::of_this_machine(&flags.places.bpffs, flags.upstream_ports);
     info!("this machine:\n{report}");
@@ -64,13 +66,13 @@ pub(super) async fn way(flags: &Run) -> Result<Way> {
                 reason,
                 "guard, steer, return_path and dispatch are off: ordinary sockets serve"
             );
-            Ok(Way::host(reason))
+            Ok(DatapathChoice::host(reason))
         }
     }
 }
 
 /// Through the ingress netns, at once or when another daemon has ended.
-async fn netns_way(flags: &Run, report: &Report) -> Result<Way> {
+async fn netns_way(flags: &Run, report: &Report) -> Result<DatapathChoice> {
     let pins = &flags.places.bpffs;
     let mut claim = None;
     // Without bpffs there is nothing to lock; opening the datapath says what is missing.
@@ -82,14 +84,14 @@ async fn netns_way(flags: &Run, report: &Report) -> Result<Way> {
                 "another daemon has the datapath: ordinary sockets until it ends"
             );
             let reason = "another daemon has the datapath; this one takes over when it ends";
-            return Ok(Way {
+            return Ok(DatapathChoice {
                 is_standby: true,
-                ..Way::host(reason.to_owned())
+                ..DatapathChoice::host(reason.to_owned())
             });
         }
     }
     let (datapath, changes) = Datapath::open(flags.datapath(), report).await?;
-    Ok(Way {
+    Ok(DatapathChoice {
         datapath: Some(datapath),
         claim,
         reason: None,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ingress_core::diagnostic::{Diagnostic, Reason};
+use ingress_core::diagnostic::Diagnostic;
 use ingress_core::ir::Config;
 
 use crate::control::Publish;
@@ -24,17 +24,6 @@ impl Publish for Publisher {
             &self.default_certificate,
         );
         self.handle.publish(table);
-        problems
-            .into_iter()
-            .map(|problem| {
-                let host = &problem.host;
-                Diagnostic {
-                    object: problem.secret,
-                    field: "data".to_owned(),
-                    reason: Reason::InvalidSecret,
-                    message: format!("{} (for host {host})", problem.message),
-                }
-            })
-            .collect()
+        problems.into_iter().map(Diagnostic::from).collect()
     }
 }

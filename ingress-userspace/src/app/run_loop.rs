@@ -1,0 +1,193 @@
+//! The loop of a daemon: what happens, and what it leads to.
+//!
+//! Two feedback loops begin here. A port that cannot be opened is a diagnostic, so that the observation
+//! is applied once more with it; and names that a configuration asks for come back, once they are
+//! looked up, as part of the same observation.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use futures_util::StreamExt as _;
+use ingress_core::explain::explain;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+use tracing::{error, warn};
+
+use super::last_known_good::{self, LastKnownGood};
+use super::{App, trim, wake};
+use crate::admin::Question;
+use crate::control::{Problem, Report};
+use crate::datapath::Datapath;
+use crate::source::Observation;
+
+impl App {
+    pub(super) async fn serve(&mut self) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut node_changed = wake::Debounced::new(NODE_PAUSE);
+        let delay = Duration::from_secs(self.flags.shutdown_delay);
+        let mut ending = wake::Ending::new(self.readiness.clone());
+        let patience = tokio::time::sleep(last_known_good::PATIENCE);
+        tokio::pin!(patience);
+        let mut is_patient = self.last_known_good.is_some();
+        let mut standby = tokio::time::interval(STANDBY_PAUSE);
+        let mut changed = wake::Debounced::new(TRIM_PAUSE);
+        let mut ports = tokio::time::interval(PORTS_PAUSE);
+        ports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => ending.ask(delay),
+                _ = interrupt.recv() => ending.ask(delay),
+                () = ending.due() => return Ok(()),
+                Some(observation) = self.observations.recv() => {
+                    is_patient = false;
+                    if let Some(file) = &self.last_known_good {
+                        file.save(&observation.snapshot);
+                    }
+                    self.observe(observation).await?;
+                    changed.note();
+                }
+                () = changed.due() => trim::trim(),
+                () = &mut patience, if is_patient => {
+                    is_patient = false;
+                    let stored = self.last_known_good.as_ref().and_then(LastKnownGood::load);
+                    if let Some(observation) = stored {
+                        warn!("the API server is away: serving what was known last");
+                        self.observe(observation).await?;
+                    }
+                }
+                () = self.names.changed() => {
+                    if let Some(observation) = self.last.take() {
+                        self.observe(observation).await?;
+                    }
+                }
+                Some(()) = self.choice.node_changes.next() => node_changed.note(),
+                () = node_changed.due() => self.follow_node_or_log().await,
+                _ = standby.tick(), if self.choice.is_standby && !self.workers.is_empty() => {
+                    if let Err(error) = self.take_over().await {
+                        let reason = format!("{error:#}");
+                        error!(reason, "the datapath can't be taken over: ordinary sockets serve");
+                        self.choice.reason = Some(reason);
+                        self.choice.is_standby = false;
+                    }
+                }
+                _ = ports.tick(), if self.are_ports_unsettled() => self.settle_ports().await,
+                Some(question) = self.questions.recv() => self.answer(question),
+            }
+        }
+    }
+
+    /// Publishes what was observed; the first time starts to serve it.
+    async fn observe(&mut self, mut observation: Observation) -> Result<()> {
+        observation.snapshot.names = self.names.addresses();
+        self.apply(&observation);
+        self.last = Some(observation);
+        if self.workers.is_empty() {
+            return self.go_live().await;
+        }
+        self.follow_ports();
+        self.follow_node_or_log().await;
+        Ok(())
+    }
+
+    fn apply(&mut self, observation: &Observation) {
+        let Observation {
+            snapshot,
+            diagnostics,
+            problems,
+        } = observation;
+        let mut diagnostics = diagnostics.clone();
+        diagnostics.extend(self.ports.diagnostics(&self.flags.translation()));
+        let problems = problems.iter().map(Problem::error);
+        let outcome = self.reconciler.apply(snapshot, &diagnostics, problems);
+        self.names.want(outcome.translation.external_names);
+        if let Some(reporter) = &self.reporter {
+            reporter.update(Report {
+                snapshot: snapshot.clone(),
+                accepted: outcome.translation.accepted,
+                diagnostics: outcome.diagnostics,
+            });
+        }
+    }
+
+    /// Opens and closes ports of services; what can't be opened is told like any mistake.
+    pub(super) fn follow_ports(&mut self) {
+        let options = self.flags.translation();
+        let before = self.ports.diagnostics(&options);
+        let config = self.reconciler.config();
+        (self.ports).follow(config, &self.workers, self.choice.datapath.as_mut());
+        if self.ports.diagnostics(&options) != before
+            && let Some(observation) = self.last.take()
+        {
+            self.apply(&observation);
+            self.last = Some(observation);
+        }
+    }
+
+    fn are_ports_unsettled(&self) -> bool {
+        let datapath = self.choice.datapath.as_ref();
+        self.ports.are_missing() || datapath.is_some_and(Datapath::is_draining)
+    }
+
+    /// Tries again to open ports, and forgets those whose last connection has ended.
+    async fn settle_ports(&mut self) {
+        if let Some(datapath) = &mut self.choice.datapath
+            && let Err(error) = datapath.forget_drained()
+        {
+            error!(%error, "closed ports can't be looked at");
+        }
+        self.follow_ports();
+        self.follow_node_or_log().await;
+    }
+
+    /// Whoever asked may have gone.
+    fn answer(&self, question: Question) {
+        match question {
+            Question::Status(answer) => {
+                let _ = answer.send(self.status());
+            }
+            Question::Explain {
+                authority,
+                path,
+                answer,
+            } => {
+                let options = self.flags.translation();
+                let explanation = self.last.as_ref();
+                let explanation =
+                    explanation.map(|last| explain(&last.snapshot, &options, &authority, &path));
+                let _ = answer.send(explanation);
+            }
+        }
+    }
+
+    /// Nothing is steered before there are workers.
+    pub(super) async fn follow_node(&mut self) -> Result<()> {
+        if self.workers.is_empty() {
+            return Ok(());
+        }
+        let Some(datapath) = &mut self.choice.datapath else {
+            return Ok(());
+        };
+        let endpoints = self.reconciler.endpoint_addresses();
+        Ok(datapath.reconcile(&endpoints).await?)
+    }
+
+    /// The last good state stays in force; the next change tries again.
+    pub(super) async fn follow_node_or_log(&mut self) {
+        if let Err(error) = self.follow_node().await {
+            error!(
+                error = format!("{error:#}"),
+                "the datapath can't follow the node"
+            );
+        }
+    }
+}
+
+/// How long after a change memory is given back.
+const TRIM_PAUSE: Duration = Duration::from_secs(1);
+/// How long after a port could not be opened it is tried again.
+const PORTS_PAUSE: Duration = Duration::from_secs(3);
+/// How often a daemon without datapath looks whether it can have it.
+const STANDBY_PAUSE: Duration = Duration::from_millis(200);
+/// Changes of devices, addresses and routes come in bursts; a burst is handled once.
+const NODE_PAUSE: Duration = Duration::from_millis(20);
