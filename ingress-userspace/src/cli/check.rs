@@ -57,13 +57,7 @@ pub async fn run(flags: &Check) -> Result<(String, bool)> {
 fn certificate_findings(config: ingress_core::ir::Config) -> Result<Vec<Diagnostic>> {
     let default = DefaultCertificate::generate()?;
     let (_, problems) = Table::build(None, Arc::new(config), 1, &default);
-    let findings = problems.into_iter().map(|problem| Diagnostic {
-        object: problem.secret,
-        field: "data".to_owned(),
-        reason: Reason::InvalidSecret,
-        message: format!("{} (for host {})", problem.message, problem.host),
-    });
-    Ok(findings.collect())
+    Ok(problems.into_iter().map(Diagnostic::from).collect())
 }
 
 fn text(found: &[Diagnostic], problems: &[String], accepted: usize) -> String {

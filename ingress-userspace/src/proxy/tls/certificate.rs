@@ -9,6 +9,7 @@ mod names;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use ingress_core::diagnostic::{Diagnostic, Reason};
 use ingress_core::ir::{self, HostPattern, ObjectRef};
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs;
@@ -30,6 +31,22 @@ pub struct CertificateProblem {
     pub host: HostPattern,
     /// Why, in words for its owner.
     pub message: Arc<str>,
+}
+
+impl From<CertificateProblem> for Diagnostic {
+    fn from(problem: CertificateProblem) -> Self {
+        let CertificateProblem {
+            secret,
+            host,
+            message,
+        } = problem;
+        Self {
+            object: secret,
+            field: "data".to_owned(),
+            reason: Reason::InvalidSecret,
+            message: format!("{message} (for host {host})"),
+        }
+    }
 }
 
 /// The certificate for hosts that have none of their own: self-signed and made at start, so that
