@@ -27,7 +27,6 @@ mod workers;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
 use self::build::{DatapathChoice, Source};
@@ -35,7 +34,7 @@ use self::last_known_good::LastKnownGood;
 use self::names::Names;
 use self::ports::Ports;
 use self::publish::Publisher;
-use crate::admin::{self, DatapathStatus, MetricsSlot, Question, Readiness, Status};
+use crate::admin::{self, Admin, DatapathStatus, MetricsSlot, Question, Readiness, Status};
 use crate::control::{Reconciler, Reporter};
 use crate::datapath::Datapath;
 use crate::proxy::{AccessLog, LogWriter, TableHandle, Tracer, WorkerHandle};
@@ -109,10 +108,11 @@ impl App {
         let listener =
             admin::bind(&flags.places.run_dir.path()).context("failed to bind the admin socket")?;
         let (asking, questions) = mpsc::channel(QUESTIONS_MAX);
-        tokio::spawn(admin::serve(listener, asking.clone()));
         let readiness = Readiness::default();
         let metrics = MetricsSlot::default();
-        probes::start(&flags, &readiness, &metrics, asking).await?;
+        let admin = Admin::new(readiness.clone(), metrics.clone(), asking);
+        tokio::spawn(admin.clone().serve(listener));
+        probes::start(&flags, admin).await?;
         Ok(Self {
             flags,
             started: Instant::now(),

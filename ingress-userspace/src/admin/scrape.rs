@@ -17,7 +17,7 @@ use http_body::{Body, Frame};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
-use super::probes::MetricsSlot;
+use super::readiness::MetricsSlot;
 use crate::proxy::MetricsSnapshot;
 
 /// The snapshot that clients share.

@@ -5,35 +5,24 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::admin::{MetricsSlot, Probes, Question, Readiness};
+use crate::admin::Admin;
 use crate::proxy::{Identity, Metrics, TableHandle, WorkerHandle};
 use crate::settings::Run;
 use crate::settings::observe::METRICS_ADDRESS;
 
 /// Serves metrics and probes where the flags say. An address that another daemon has, as while one
 /// pod replaces another on the host network, is taken when it is free.
-pub(super) async fn start(
-    flags: &Run,
-    readiness: &Readiness,
-    metrics: &MetricsSlot,
-    questions: mpsc::Sender<Question>,
-) -> Result<()> {
+pub(super) async fn start(flags: &Run, admin: Admin) -> Result<()> {
     let address = flags.observe.metrics_address.unwrap_or(METRICS_ADDRESS);
-    let probes = Probes {
-        readiness: readiness.clone(),
-        metrics: metrics.clone(),
-        questions,
-    };
     match TcpListener::bind(address).await {
         Ok(listener) => {
-            tokio::spawn(probes.serve(listener));
+            tokio::spawn(admin.serve(listener));
         }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            warn!(%address, "no metrics and probes as long as another has --metrics-address");
+            warn!(%address, "--metrics-address is in use: metrics and probes are served once it is free");
             tokio::spawn(async move {
                 let listener = loop {
                     sleep(BIND_PAUSE).await;
@@ -42,7 +31,7 @@ pub(super) async fn start(
                     }
                 };
                 info!(%address, "metrics and probes are served");
-                probes.serve(listener).await;
+                admin.serve(listener).await;
             });
         }
         Err(error) => {

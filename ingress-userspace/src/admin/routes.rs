@@ -1,0 +1,181 @@
+//! What the admin sockets answer: one table of paths.
+//!
+//! Everything only reads. Whoever reaches the TCP socket may read what it tells: names of objects and
+//! nothing of their contents. What is for the node's administrator alone is asked over the Unix socket.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use serde::Serialize;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::readiness::{MetricsSlot, Readiness, State};
+use super::scrape::{Progress, Scrapes, Unavailable};
+use super::{EXPLAIN_HOST, EXPLAIN_PATH, Question};
+
+/// Who asks, by the socket that the question came over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Whoever may open the Unix socket: root.
+    Root,
+    /// Whoever reaches the TCP socket.
+    Network,
+}
+
+/// The answers, for both sockets.
+#[derive(Clone)]
+pub(super) struct Routes {
+    readiness: Readiness,
+    /// Asks the app's loop.
+    questions: mpsc::Sender<Question>,
+    scrapes: Scrapes,
+    health: LastHealth,
+}
+
+impl Routes {
+    pub(super) fn new(
+        readiness: Readiness,
+        metrics: MetricsSlot,
+        questions: mpsc::Sender<Question>,
+    ) -> Self {
+        Self {
+            readiness,
+            questions,
+            scrapes: Scrapes::new(metrics),
+            health: LastHealth::default(),
+        }
+    }
+
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        audience: Audience,
+        progress: &Progress,
+    ) -> Response<Answer> {
+        let answer = match (audience, request.uri().path()) {
+            (_, "/metrics") => Some(metrics(&self.scrapes, progress).await),
+            (_, "/healthz") => Some(self.health(&self.health).await),
+            (_, "/readyz") => Some(self.readiness()),
+            (Audience::Root, "/status") => status_response(&self.questions).await,
+            (Audience::Root, "/explain") => explain_response(&request, &self.questions).await,
+            _ => None,
+        };
+        answer.unwrap_or_else(|| text(StatusCode::NOT_FOUND, "not found\n"))
+    }
+
+    /// Whether a restart would help: the loop is stuck or a worker has died. A daemon that drains
+    /// is healthy. However many clients ask, the loop is asked a few times a second.
+    async fn health(&self, last: &LastHealth) -> Response<Answer> {
+        if self.readiness.state() == State::Draining {
+            return text(StatusCode::OK, "draining\n");
+        }
+        let mut last = last.lock().await;
+        let (status, words) = match *last {
+            Some((at, health)) if at.elapsed() < HEALTH_AGE_MAX => health,
+            _ => {
+                let health = self.ask_health().await;
+                *last = Some((Instant::now(), health));
+                health
+            }
+        };
+        text(status, words)
+    }
+
+    async fn ask_health(&self) -> (StatusCode, &'static str) {
+        let (question, answer) = oneshot::channel();
+        let asked = async {
+            self.questions.send(Question::Status(question)).await.ok()?;
+            answer.await.ok()
+        };
+        match tokio::time::timeout(LOOP_TIME_MAX, asked).await {
+            Ok(Some(status)) if status.workers.iter().all(|worker| worker.is_running) => {
+                (StatusCode::OK, "ok\n")
+            }
+            Ok(Some(_)) => (StatusCode::INTERNAL_SERVER_ERROR, "a worker has died\n"),
+            Ok(None) | Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "control is stuck\n"),
+        }
+    }
+
+    fn readiness(&self) -> Response<Answer> {
+        match self.readiness.state() {
+            State::Ready => text(StatusCode::OK, "ok\n"),
+            State::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            State::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        }
+    }
+}
+
+async fn metrics(scrapes: &Scrapes, progress: &Progress) -> Response<Answer> {
+    match scrapes.body(progress).await {
+        Ok(body) => {
+            let mut response = Response::new(body.boxed_unsync());
+            let format = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+            response.headers_mut().insert(CONTENT_TYPE, format);
+            response
+        }
+        Err(Unavailable::Starting) => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        Err(Unavailable::Failed) => text(StatusCode::INTERNAL_SERVER_ERROR, "metrics failed\n"),
+    }
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<Answer> {
+    let mut response = Response::new(Full::from(text).boxed_unsync());
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
+async fn status_response(questions: &mpsc::Sender<Question>) -> Option<Response<Answer>> {
+    let (question, answer) = oneshot::channel();
+    questions.send(Question::Status(question)).await.ok()?;
+    json(&answer.await.ok()?)
+}
+
+/// Host and path of the request to explain are headers: they need no escaping there.
+async fn explain_response(
+    request: &Request<Incoming>,
+    questions: &mpsc::Sender<Question>,
+) -> Option<Response<Answer>> {
+    let header = |name| {
+        request
+            .headers()
+            .get(name)?
+            .to_str()
+            .ok()
+            .map(str::to_owned)
+    };
+    let (answer, explanation) = oneshot::channel();
+    let question = Question::Explain {
+        authority: header(EXPLAIN_HOST)?,
+        path: header(EXPLAIN_PATH)?,
+        answer,
+    };
+    questions.send(question).await.ok()?;
+    json(&explanation.await.ok()?)
+}
+
+fn json(answer: &impl Serialize) -> Option<Response<Answer>> {
+    let json = serde_json::to_vec(answer).ok()?;
+    Some(Response::new(Full::from(json).boxed_unsync()))
+}
+
+/// The body of an answer.
+pub(super) type Answer = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The state of the loop and the workers, and when it was asked for.
+type LastHealth = Arc<Mutex<Option<(Instant, (StatusCode, &'static str))>>>;
+
+/// For how long that holds.
+const HEALTH_AGE_MAX: Duration = Duration::from_millis(250);
+
+/// How long the app's loop may be busy before it counts as stuck: the longest change that it has to
+/// translate is far shorter.
+const LOOP_TIME_MAX: Duration = Duration::from_secs(5);
