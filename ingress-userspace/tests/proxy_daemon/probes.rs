@@ -12,7 +12,10 @@ fn a_daemon_tells_what_it_serves_and_whether_it_does() {
     assert_eq!(daemon.get(daemon.http, "/").body, "ok");
     let health = daemon.get(daemon.admin, "/healthz");
     assert_eq!((health.status, &*health.body), (200, "ok\n"));
-    assert_eq!(daemon.get(daemon.admin, "/else").status, 404);
+    // What these tell is for the Unix socket, which only root may open.
+    for path in ["/else", "/status", "/explain"] {
+        assert_eq!(daemon.get(daemon.admin, path).status, 404, "{path}");
+    }
     let counted = "host=\"one.test\",ingress=\"shop\",method=\"GET\",namespace=\"web\",path=\"/\",\
                    service=\"cart\",status=\"200\"} 1\n";
     wait_for(
