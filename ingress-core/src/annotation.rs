@@ -13,6 +13,7 @@ mod balance;
 pub(crate) mod basic_auth;
 mod canary;
 pub mod client_auth;
+mod compression;
 mod cors;
 pub(crate) mod error_pages;
 pub(crate) mod external_auth;
@@ -108,6 +109,7 @@ pub struct Settings {
     pub(crate) error_pages: error_pages::ErrorPageSettings,
     pub(crate) upstream_tls: upstream_tls::UpstreamTlsSettings,
     canary: canary::CanarySettings,
+    compression: compression::CompressionSettings,
     cors: cors::CorsSettings,
     mirror: mirror::MirrorSettings,
     rate_limit: rate_limit::RateLimitSettings,
@@ -160,6 +162,7 @@ impl Settings {
             error_pages: None,
             mirror: self.mirror.mirror(),
             bandwidth: self.rate_limit.bandwidth(),
+            compression: self.compression.compression(),
             is_unlogged: self.is_unlogged,
         }
     }
@@ -274,12 +277,13 @@ fn unread(key: &str, name: &str, value: &str, settings: &mut Settings) -> Option
     })
 }
 
-/// Reads the parameters of a class: the `data` of its ConfigMap.
+/// Reads the parameters of a class, the `data` of its ConfigMap, on top of what holds for all classes.
 pub fn of_class(
+    common: Settings,
     parameters: &BTreeMap<String, String>,
     ignored: &BTreeSet<String>,
 ) -> (Settings, Vec<Mistake>) {
-    let mut settings = Settings::default();
+    let mut settings = common;
     let mut mistakes = Vec::new();
     for (key, value) in parameters {
         if ignored.contains(key) {
@@ -294,10 +298,17 @@ pub fn of_class(
         let (kind, message) = match known.map(|row| (row.read)(value, &mut settings)) {
             Some(Ok(())) => continue,
             Some(Err(message)) => (MistakeKind::InvalidValue, message),
-            None => {
-                let message = "is not a known parameter; ignored".to_owned();
-                (MistakeKind::UnknownKey, message)
-            }
+            None => match registry::process_key(key) {
+                Some(registry::ProcessKey::Harmless) => continue,
+                Some(registry::ProcessKey::Flag(flag)) => (
+                    MistakeKind::Unsupported,
+                    format!("is not read here; the flag `{flag}` says the same"),
+                ),
+                None => {
+                    let message = "is not a known parameter; ignored".to_owned();
+                    (MistakeKind::UnknownKey, message)
+                }
+            },
         };
         if !restricts {
             mistakes.push(Mistake {

@@ -9,6 +9,7 @@
 
 mod access;
 mod app_root;
+pub mod compression;
 mod cors;
 mod headers;
 mod host_redirect;

@@ -11,6 +11,7 @@ mod bandwidth;
 mod canary;
 mod certificate;
 mod client_auth;
+mod compression;
 mod cors;
 mod error_pages;
 mod filter;
@@ -45,6 +46,7 @@ pub use canary::{
 };
 pub use certificate::Certificate;
 pub use client_auth::{Authorities, ClientAuth, CommonName, CommonNameError, VerifyMode};
+pub use compression::{Coding, Compression, CompressionMethod};
 pub use cors::{Cors, CorsOrigins, OriginPattern};
 pub use error_pages::ErrorPages;
 pub use filter::{AccessList, Filter, HeaderFields, HostRedirect, Rewrite, TemplatePart};

@@ -52,7 +52,9 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::diagnostic::Diagnostic;
-use crate::ir::{BackendKey, Config, HostPattern, ObjectRef, Rule, TcpService, UdpService};
+use crate::ir::{
+    BackendKey, Config, HostPattern, HostRules, ObjectRef, Rule, TcpService, UdpService,
+};
 use crate::object::Ingress;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -73,6 +75,10 @@ pub struct Options {
     pub unclassed: Unclassed,
     /// The controller's own default backend.
     pub default_backend: Option<Arc<BackendKey>>,
+    /// The ConfigMap of settings for all classes.
+    pub config_map: Option<ObjectRef>,
+    /// The Secret with the certificate of hosts that have none of their own.
+    pub default_certificate: Option<ObjectRef>,
     /// The node whose zone topology hints are honoured for; `None` ignores hints.
     pub hints_for_node: Option<String>,
     /// Whether Services of type `ExternalName` are served.
@@ -103,6 +109,8 @@ impl Default for Options {
             ingress_class: "sluice".to_owned(),
             unclassed: Unclassed::Ignore,
             default_backend: None,
+            config_map: None,
+            default_certificate: None,
             hints_for_node: None,
             external_names: true,
             tcp_services: BTreeMap::new(),
@@ -230,26 +238,24 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memos: &mut Memos) -> 
         &mut memos.backends,
         &mut diagnostics,
     );
-    let certificates =
-        certificate::resolve(snapshot, &claims, &mut memos.certificates, &mut diagnostics);
+    let certificates = certificate::resolve(
+        snapshot,
+        options,
+        &claims,
+        &mut memos.certificates,
+        &mut diagnostics,
+    );
     let client_auth = client_auth::resolve(snapshot, &claims, &owners, &mut diagnostics);
 
     memos.end();
     diagnostics.sort_unstable();
     diagnostics.dedup();
-    for (host, ingress) in &client_auth.closed {
-        if let Some(rules) = winners.hosts.get_mut(host) {
-            rules.close(ingress);
-        }
-    }
-    let hosts = winners
-        .hosts
-        .into_iter()
-        .map(|(host, mut rules)| {
-            rules.rules.shrink_to_fit();
-            (host, Arc::new(rules))
-        })
-        .collect();
+    client_auth.close(&mut winners.hosts);
+    let shared = |(host, mut rules): (HostPattern, HostRules)| {
+        rules.rules.shrink_to_fit();
+        (host, Arc::new(rules))
+    };
+    let hosts = winners.hosts.into_iter().map(shared).collect();
     let default_backend = winners.default_backend;
     let (tcp_services, udp_services) = services.into_parts();
     let config = Config {
@@ -376,10 +382,17 @@ pub fn needs(snapshot: &Snapshot, options: &Options) -> Needs {
     let of_annotations = accepted.flat_map(|ingress| references::of(ingress));
     let (of_annotations, config_maps): (BTreeSet<_>, BTreeSet<_>) =
         of_annotations.partition(|object| object.kind == "Secret");
-    let services = [&options.tcp_services_from, &options.udp_services_from];
+    let services = [
+        &options.config_map,
+        &options.tcp_services_from,
+        &options.udp_services_from,
+    ];
     let services = services.into_iter().flatten().cloned();
     Needs {
-        secrets: secrets.chain(of_annotations).collect(),
+        secrets: secrets
+            .chain(of_annotations)
+            .chain(options.default_certificate.clone())
+            .collect(),
         config_maps: classes
             .parameters()
             .chain(services)

@@ -3,10 +3,13 @@
 //! A key is a row here and a function in the file of its group; nothing else lists keys.
 
 mod authentication_rows;
+mod process;
 mod response_rows;
 mod rows;
 mod traffic_rows;
 mod upstream_rows;
+
+pub(super) use process::{ProcessKey, process_key};
 
 use super::{Settings, restricts_access};
 
@@ -103,6 +106,12 @@ pub fn reference() -> String {
     text += &list(&closing);
     text += ".\n\nOthers are ignored:\n";
     text += &list(&others);
+    text += ".\n\n## Keys of the ConfigMap that are flags\n\n| key | flag |\n|---|---|\n";
+    for (key, flag) in process::FLAGS {
+        text += &["| `", key, "` | `", flag, "` |\n"].concat();
+    }
+    text += "\nThese have no effect, as they tune what only nginx has or say what holds anyway:\n";
+    text += &list(process::HARMLESS);
     text += ".\n";
     text
 }
@@ -203,8 +212,8 @@ const REFERENCE_HEAD: &str = "\
 Generated from the registry in `ingress-core/src/annotation`; a test fails when it is stale.
 
 Keys stand under `nginx.ingress.kubernetes.io/` or `sluice.dev/` as annotations of an Ingress, and
-without a prefix in the ConfigMap that an IngressClass names as its parameters, whose values are the
-defaults of its Ingresses. Booleans are those of Go: `true`, `True`, `1`, `t` and their like.
+without a prefix in the ConfigMap that an IngressClass names as its parameters, or that `--configmap`
+names for all classes: their values are the defaults of Ingresses. Booleans are those of Go: `true`, `True`, `1`, `t` and their like.
 
 | key | value | default | where | invalid value | what it does |
 |---|---|---|---|---|---|

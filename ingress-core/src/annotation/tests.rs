@@ -73,7 +73,7 @@ fn restrictions_that_cannot_be_honoured_close_the_routes() {
 #[test]
 fn restrictions_of_a_class_that_cannot_be_honoured_close_its_routes() {
     let closed = |key: &str, value: &str| {
-        let (settings, _) = of_class(&map(&[(key, value)]), &BTreeSet::new());
+        let (settings, _) = of_class(Settings::default(), &map(&[(key, value)]), &BTreeSet::new());
         settings.is_closed
     };
     assert!(closed("global-auth-url", "auth.test"));
@@ -136,7 +136,11 @@ fn passthrough_is_true_or_false() {
 
 #[test]
 fn a_body_may_be_as_large_as_the_class_says_or_the_ingress() {
-    let (class, _) = of_class(&map(&[("proxy-body-size", "8m")]), &BTreeSet::new());
+    let (class, _) = of_class(
+        Settings::default(),
+        &map(&[("proxy-body-size", "8m")]),
+        &BTreeSet::new(),
+    );
     let read = |value: &str| {
         let annotations = map(&[("nginx.ingress.kubernetes.io/proxy-body-size", value)]);
         let (settings, mistakes) = of_ingress(&annotations, class.clone(), &BTreeSet::new());
@@ -170,7 +174,7 @@ fn a_value_that_means_nothing_is_told_and_ignored() {
 #[test]
 fn unknown_parameters_are_told_and_unknown_annotations_are_not() {
     let parameters = map(&[("backend-protocol", "HTTPS"), ("worker-shutdown", "1")]);
-    let (settings, mistakes) = of_class(&parameters, &BTreeSet::new());
+    let (settings, mistakes) = of_class(Settings::default(), &parameters, &BTreeSet::new());
     assert_eq!(settings.backend.protocol, Some(UpstreamProtocol::Https));
     assert!(mistakes[0].kind == MistakeKind::UnknownKey && mistakes[0].key == "worker-shutdown");
     let (_, mistakes) = read_ingress(&map(&[("cert-manager.io/issuer", "x")]));

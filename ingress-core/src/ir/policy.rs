@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Retries;
 use super::bandwidth::Bandwidth;
+use super::compression::Compression;
 use super::error_pages::ErrorPages;
 use super::filter::Filter;
 use super::mirror::Mirror;
@@ -34,6 +35,8 @@ pub struct RoutePolicy {
     pub mirror: Option<Arc<Mirror>>,
     /// How fast responses may be.
     pub bandwidth: Option<Bandwidth>,
+    /// How responses are compressed.
+    pub compression: Option<Arc<Compression>>,
     /// Whether requests are left out of the access log.
     pub is_unlogged: bool,
 }

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Secret;
 
 use super::claim::{CertificateClaim, Claims};
 use super::memo::Memo;
-use super::{name, namespace, reference};
+use super::{Options, name, namespace, reference};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{Certificate, HostPattern, ObjectRef};
 use crate::snapshot::Snapshot;
@@ -40,6 +40,7 @@ fn certificate(
 /// Resolves every TLS section, given oldest Ingress first.
 pub(super) fn resolve(
     snapshot: &Snapshot,
+    options: &Options,
     claims: &[Arc<Claims>],
     memo: &mut CertificateMemo,
     diagnostics: &mut Vec<Diagnostic>,
@@ -92,6 +93,22 @@ pub(super) fn resolve(
             certificates
                 .entry(host.clone())
                 .or_insert_with(|| Arc::clone(&absent));
+        }
+    }
+    if let Some(wanted) = &options.default_certificate {
+        let key = (&*wanted.namespace, &*wanted.name);
+        let found = match secrets.get(&key) {
+            Some(secret) => certificate(secret, memo),
+            None => Err((Reason::SecretNotFound, "does not exist".to_owned())),
+        };
+        match found {
+            Ok(found) => drop(certificates.entry(HostPattern::Any).or_insert(found)),
+            Err((reason, message)) => diagnostics.push(Diagnostic {
+                object: wanted.clone(),
+                field: "data".to_owned(),
+                reason,
+                message: format!("{message}; hosts without a certificate get a self-signed one"),
+            }),
         }
     }
     certificates

@@ -118,7 +118,7 @@ impl<'a> Classes<'a> {
 pub(super) struct ClassSettings<'a> {
     by_name: HashMap<&'a str, Arc<Settings>>,
     /// Of classes that say nothing.
-    empty: Arc<Settings>,
+    common: Arc<Settings>,
 }
 
 impl<'a> ClassSettings<'a> {
@@ -134,6 +134,7 @@ impl<'a> ClassSettings<'a> {
                     && name(&object.metadata) == &*wanted.name
             })
         };
+        let common = common(classes.options, config_maps, diagnostics);
         let mut settings = HashMap::new();
         let ours = classes
             .by_name
@@ -161,29 +162,19 @@ impl<'a> ClassSettings<'a> {
                 Ok((Some(object), wanted)) => {
                     let empty = std::collections::BTreeMap::new();
                     let (read, mistakes) = annotation::of_class(
+                        common.clone(),
                         object.data.as_ref().unwrap_or(&empty),
                         &classes.options.ignored_annotations,
                     );
                     let read = with_fields(read, config_maps, &wanted, diagnostics);
                     settings.insert(name(&class.metadata), Arc::new(read));
-                    diagnostics.extend(mistakes.into_iter().map(|mistake| Diagnostic {
-                        object: wanted.clone(),
-                        field: format!("data[{}]", mistake.key),
-                        reason: match mistake.kind {
-                            MistakeKind::UnknownKey | MistakeKind::Unsupported => {
-                                Reason::UnknownParameter
-                            }
-                            MistakeKind::InvalidValue => Reason::InvalidAnnotation,
-                            MistakeKind::Restriction => Reason::RestrictionNotHonoured,
-                        },
-                        message: mistake.message,
-                    }));
+                    report_mistakes(&wanted, mistakes, diagnostics);
                 }
             }
         }
         Self {
             by_name: settings,
-            empty: Arc::default(),
+            common: Arc::new(common),
         }
     }
 
@@ -193,8 +184,57 @@ impl<'a> ClassSettings<'a> {
             Class::Object(class) => self.by_name.get(name(&class.metadata)),
             Class::Nominal => None,
         };
-        settings.unwrap_or(&self.empty)
+        settings.unwrap_or(&self.common)
     }
+}
+
+/// What holds for all classes: the ConfigMap that the operator names.
+fn common(
+    options: &Options,
+    config_maps: &List<ConfigMap>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Settings {
+    let Some(wanted) = &options.config_map else {
+        return Settings::default();
+    };
+    let mut all = config_maps.iter();
+    let found = all.find(|object| {
+        namespace(&object.metadata) == &*wanted.namespace && name(&object.metadata) == &*wanted.name
+    });
+    let Some(object) = found else {
+        diagnostics.push(Diagnostic {
+            object: wanted.clone(),
+            field: "data".to_owned(),
+            reason: Reason::ConfigMapNotFound,
+            message: "does not exist, though --configmap names it".to_owned(),
+        });
+        return Settings::default();
+    };
+    let empty = std::collections::BTreeMap::new();
+    let (read, mistakes) = annotation::of_class(
+        Settings::default(),
+        object.data.as_ref().unwrap_or(&empty),
+        &options.ignored_annotations,
+    );
+    report_mistakes(wanted, mistakes, diagnostics);
+    with_fields(read, config_maps, wanted, diagnostics)
+}
+
+fn report_mistakes(
+    config_map: &ObjectRef,
+    mistakes: Vec<annotation::Mistake>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    diagnostics.extend(mistakes.into_iter().map(|mistake| Diagnostic {
+        object: config_map.clone(),
+        field: format!("data[{}]", mistake.key),
+        reason: match mistake.kind {
+            MistakeKind::UnknownKey | MistakeKind::Unsupported => Reason::UnknownParameter,
+            MistakeKind::InvalidValue => Reason::InvalidAnnotation,
+            MistakeKind::Restriction => Reason::RestrictionNotHonoured,
+        },
+        message: mistake.message,
+    }));
 }
 
 /// The ConfigMaps that parameters of our classes name.
@@ -204,7 +244,7 @@ pub(super) fn referenced(
 ) -> impl Iterator<Item = ObjectRef> {
     let settings = ClassSettings::read(classes, config_maps, &mut Vec::new());
     let mut named = Vec::new();
-    for settings in settings.by_name.values() {
+    for settings in settings.by_name.values().chain([&settings.common]) {
         for value in [&settings.add_headers, &settings.set_headers]
             .into_iter()
             .flatten()

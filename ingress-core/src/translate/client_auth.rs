@@ -15,7 +15,7 @@ use super::host::Owners;
 use super::{name, namespace, reference};
 use crate::annotation::client_auth::{self as annotation, Mode, SecretName};
 use crate::diagnostic::{Diagnostic, Reason};
-use crate::ir::{Authorities, ClientAuth, HostPattern, ObjectRef};
+use crate::ir::{Authorities, ClientAuth, HostPattern, HostRules, ObjectRef};
 use crate::object::Ingress;
 use crate::snapshot::Snapshot;
 
@@ -26,6 +26,17 @@ pub(super) struct Resolution {
     /// Hosts and Ingresses that ask for certificates there without a say in it: their rules let
     /// nobody in.
     pub(super) closed: Vec<(HostPattern, ObjectRef)>,
+}
+
+impl Resolution {
+    /// Makes the rules of Ingresses without a say in certificates let nobody in.
+    pub(super) fn close(&self, hosts: &mut BTreeMap<HostPattern, HostRules>) {
+        for (host, ingress) in &self.closed {
+            if let Some(rules) = hosts.get_mut(host) {
+                rules.close(ingress);
+            }
+        }
+    }
 }
 
 /// Resolves every claim, given oldest Ingress first.

@@ -1,6 +1,6 @@
 //! Annotations of ingress-nginx that join Ingresses with other objects and with each other.
 
-use ingress_core::ir::{CanaryVote, Filter, HostPattern, Rule, Target};
+use ingress_core::ir::{CanaryVote, Filter, HostPattern, ObjectRef, Rule, Target};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, rule};
@@ -220,4 +220,66 @@ fn default_backend_is_the_first_port_of_its_service() {
     let backend = pages.backend.as_ref().unwrap();
     assert_eq!(backend.to_string(), "test/errors:80");
     assert!(fixture.translate().config.backends.get(backend).is_some());
+}
+
+fn config_map(name: &str, data: &Value) -> Value {
+    json!({"kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+}
+
+fn object(kind: &'static str, name: &str) -> ObjectRef {
+    ObjectRef {
+        kind,
+        namespace: "test".into(),
+        name: name.into(),
+    }
+}
+
+#[test]
+fn config_map_of_the_controller_holds_for_all_ingresses_unless_they_say_otherwise() {
+    let data = json!({
+        "enable-cors": "true",
+        "proxy-body-size": "8m",
+        "use-forwarded-headers": "true",
+        "reuse-port": "false",
+        "add-headers": "test/headers",
+        "typo": "1",
+    });
+    let own = json!({"proxy-body-size": "1m"});
+    let mut fixture = Fixture::new()
+        .service("one")
+        .with(config_map("controller", &data))
+        .with(config_map("headers", &json!({"X-Frame-Options": "DENY"})))
+        .with(annotated("one", 2020, "a.test", "one", &json!({})))
+        .with(annotated("two", 2021, "b.test", "one", &own));
+    fixture.options.config_map = Some(object("ConfigMap", "controller"));
+    assert_eq!(
+        fixture.findings(),
+        [
+            "controller data[typo] UnknownParameter",
+            "controller data[use-forwarded-headers] UnknownParameter",
+        ]
+    );
+    let policy = rule_of(&fixture, "a.test").policy;
+    assert_eq!(policy.body_bytes_max, Some(8 << 20));
+    let [Filter::Cors(_), Filter::ResponseHeaders(fields)] = &*policy.filters else {
+        panic!("{policy:?}")
+    };
+    assert_eq!(**fields, [("x-frame-options".into(), "DENY".into())]);
+    let policy = rule_of(&fixture, "b.test").policy;
+    assert_eq!(policy.body_bytes_max, Some(1 << 20));
+}
+
+#[test]
+fn default_certificate_is_that_of_every_host_without_one() {
+    let data = json!({"tls.crt": "Y3J0", "tls.key": "a2V5"});
+    let mut fixture =
+        Fixture::new()
+            .service("one")
+            .with(annotated("one", 2020, "a.test", "one", &json!({})));
+    fixture.options.default_certificate = Some(object("Secret", "wildcard"));
+    assert_eq!(fixture.findings(), ["wildcard data SecretNotFound"]);
+    let fixture = fixture.with(secret("wildcard", &data));
+    assert_eq!(fixture.findings(), [""; 0]);
+    let certificates = fixture.translate().config.certificates;
+    assert_eq!(*certificates[&HostPattern::Any].chain_pem, *b"crt");
 }

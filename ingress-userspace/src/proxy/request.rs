@@ -3,6 +3,7 @@
 pub(crate) mod attempt;
 pub(crate) mod authenticate;
 pub(crate) mod client;
+pub(crate) mod compress;
 pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod error;
@@ -24,4 +25,6 @@ pub(crate) mod response_body;
 pub(crate) mod retry;
 pub(crate) mod route;
 pub(crate) mod service_request;
+pub(crate) mod shape;
+pub(crate) mod transform;
 pub(crate) mod upgrade;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use clap::ValueEnum;
-use ingress_core::ir::BackendKey;
+use ingress_core::ir::{BackendKey, ObjectRef};
 use ingress_core::translate::{self, Options, Unclassed};
 
 /// Which Ingresses are ours, and what they mean.
@@ -48,6 +48,25 @@ pub struct Meaning {
     )]
     pub default_backend_service: Option<BackendKey>,
 
+    /// ConfigMap with defaults of all Ingresses, under ingress-nginx's keys; the parameters of a class
+    /// and annotations count before it.
+    #[arg(
+        long = "configmap",
+        env = "SLUICE_CONFIGMAP",
+        value_name = "NAMESPACE/NAME",
+        value_parser = super::relay::parse_config_map
+    )]
+    pub config_map: Option<ObjectRef>,
+
+    /// Secret with the certificate of hosts that have none of their own.
+    #[arg(
+        long,
+        env = "SLUICE_DEFAULT_SSL_CERTIFICATE",
+        value_name = "NAMESPACE/NAME",
+        value_parser = parse_secret
+    )]
+    pub default_ssl_certificate: Option<ObjectRef>,
+
     /// Annotation, or key of a class's ConfigMap, that is ignored even if it restricts access;
     /// without it, routes whose restriction cannot be honoured answer 503. May be given several
     /// times. The key stands without its prefix.
@@ -79,6 +98,15 @@ pub struct Meaning {
     pub disable_svc_external_name: bool,
 }
 
+/// `NAMESPACE/NAME` of a Secret.
+fn parse_secret(text: &str) -> Result<ObjectRef, String> {
+    let secret = super::relay::parse_config_map(text)?;
+    Ok(ObjectRef {
+        kind: "Secret",
+        ..secret
+    })
+}
+
 impl Meaning {
     /// What the translation has to know.
     pub fn options(&self, is_unclassed_ours: bool, hints_for_node: Option<String>) -> Options {
@@ -91,6 +119,8 @@ impl Meaning {
                 Unclassed::Ignore
             },
             default_backend: self.default_backend_service.clone().map(Arc::new),
+            config_map: self.config_map.clone(),
+            default_certificate: self.default_ssl_certificate.clone(),
             hints_for_node,
             external_names: !self.disable_svc_external_name,
             ignored_annotations: self.ignored_annotations.iter().cloned().collect(),

@@ -119,7 +119,7 @@ fn parse_port(text: &str) -> Result<(u16, &str), String> {
     Ok((port, service))
 }
 
-fn parse_config_map(text: &str) -> Result<ObjectRef, String> {
+pub(super) fn parse_config_map(text: &str) -> Result<ObjectRef, String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(ObjectRef {
             kind: "ConfigMap",

@@ -7,6 +7,7 @@
 
 mod beta;
 mod document;
+mod endpoints;
 mod file;
 mod object;
 mod watch;

@@ -11,6 +11,7 @@ mod client;
 mod client_auth;
 mod client_limit;
 mod client_names;
+mod compression;
 mod connect;
 mod datagram;
 mod failures;

@@ -3,7 +3,7 @@
 use super::Scope::{Both, Class, Ingress};
 use super::{Row, row};
 use crate::annotation::{
-    access_log, balance, cors, error_pages, host, no_access_log, response_rewrite,
+    access_log, balance, compression, cors, error_pages, host, no_access_log, response_rewrite,
 };
 
 /// In the order in which they are read.
@@ -136,7 +136,7 @@ pub(super) const READ: &[Row] = &[
         [
             "`namespace/name`",
             "none",
-            "ConfigMap with fields that endpoints get with all requests; their values may have variables.",
+            "ConfigMap with fields that endpoints get with all requests. Values with nginx variables are sent as they stand.",
         ],
         response_rewrite::set_headers,
     ),
@@ -219,5 +219,113 @@ pub(super) const READ: &[Row] = &[
             "Leaves all requests out of the access log.",
         ],
         no_access_log,
+    ),
+    row(
+        "use-gzip",
+        Class,
+        [
+            "boolean",
+            "`false`",
+            "Compresses responses by gzip for clients that accept it.",
+        ],
+        compression::use_gzip,
+    ),
+    row(
+        "gzip-level",
+        Class,
+        ["1 to 9", "`1`", "How hard it tries."],
+        compression::gzip_level,
+    ),
+    row(
+        "gzip-min-length",
+        Class,
+        [
+            "bytes",
+            "`256`",
+            "Shortest body that is compressed, where the length is known.",
+        ],
+        compression::gzip_bytes_min,
+    ),
+    row(
+        "gzip-types",
+        Class,
+        [
+            "list of media types",
+            "see ingress-nginx",
+            "Types that are compressed, besides `text/html`; `*` is all.",
+        ],
+        compression::gzip_types,
+    ),
+    row(
+        "enable-brotli",
+        Class,
+        [
+            "boolean",
+            "`false`",
+            "Compresses responses by brotli for clients that accept it.",
+        ],
+        compression::enable_brotli,
+    ),
+    row(
+        "brotli-level",
+        Class,
+        ["0 to 11", "`4`", "How hard it tries."],
+        compression::brotli_level,
+    ),
+    row(
+        "brotli-min-length",
+        Class,
+        [
+            "bytes",
+            "`20`",
+            "Shortest body that is compressed, where the length is known.",
+        ],
+        compression::brotli_bytes_min,
+    ),
+    row(
+        "brotli-types",
+        Class,
+        [
+            "list of media types",
+            "see ingress-nginx",
+            "Types that are compressed, besides `text/html`; `*` is all.",
+        ],
+        compression::brotli_types,
+    ),
+    row(
+        "enable-zstd",
+        Class,
+        [
+            "boolean",
+            "`false`",
+            "Compresses responses by zstd for clients that accept it. Not in ingress-nginx.",
+        ],
+        compression::enable_zstd,
+    ),
+    row(
+        "zstd-level",
+        Class,
+        ["1 to 19", "`3`", "How hard it tries."],
+        compression::zstd_level,
+    ),
+    row(
+        "zstd-min-length",
+        Class,
+        [
+            "bytes",
+            "`256`",
+            "Shortest body that is compressed, where the length is known.",
+        ],
+        compression::zstd_bytes_min,
+    ),
+    row(
+        "zstd-types",
+        Class,
+        [
+            "list of media types",
+            "see ingress-nginx",
+            "Types that are compressed, besides `text/html`; `*` is all.",
+        ],
+        compression::zstd_types,
     ),
 ];

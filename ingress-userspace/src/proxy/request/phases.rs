@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request, response};
-use ingress_core::ir::{Bandwidth, Filter, Retries, RouteTimeouts};
+use ingress_core::ir::{Filter, Retries, RouteTimeouts};
 
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::attempt::{Exchange, Reply};
@@ -18,12 +18,12 @@ use crate::proxy::request::client::Client;
 use crate::proxy::request::connection::{Connection, InFlight};
 use crate::proxy::request::error::{ProxyError, Side};
 use crate::proxy::request::filter::{self, FilterInput, Filtered, ResponseFilters};
-use crate::proxy::request::pace::Pace;
 use crate::proxy::request::prepare::Prepare;
 use crate::proxy::request::replay::Replay;
 use crate::proxy::request::response::Dialect;
 use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::request::route::{RouteDecision, Routed};
+use crate::proxy::request::shape::Shape;
 use crate::proxy::request::upgrade::Upgrade;
 use crate::proxy::request::{
     client, grpc_timeout, head, mirror, outcome, pick, response as answer, route,
@@ -108,7 +108,7 @@ pub(super) enum Answer {
         patience: Patience,
         /// The cookie of a session that has begun or moved.
         cookie: Option<HeaderValue>,
-        bandwidth: Option<Bandwidth>,
+        shape: Shape,
     },
     /// It has left HTTP, and this is what the client gets to see of that.
     Switched(response::Parts),
@@ -122,15 +122,16 @@ impl Answer {
                 carrier,
                 patience,
                 cookie,
-                bandwidth,
+                shape,
             } => {
                 let (mut head, ()) = response.into_parts();
                 answer::rewrite(&mut head);
                 if let Some(cookie) = cookie {
                     head.headers.append(SET_COOKIE, cookie);
                 }
-                let pace = bandwidth.map(Pace::new);
-                let body = ResponseBody::upstream(carrier, patience, pace, in_flight, downstream);
+                let transform = shape.transform(&mut head, &carrier);
+                let body =
+                    ResponseBody::upstream(carrier, patience, transform, in_flight, downstream);
                 Response::from_parts(head, body)
             }
             Self::Switched(head) => Response::from_parts(head, ResponseBody::text("", in_flight)),
@@ -373,6 +374,7 @@ impl Phases<'_> {
         };
         let (upgrade, lines) = prepare.run(&mut head, load.protocol, tunnel)?;
         body.introduce(lines);
+        let shape = Shape::of(entered.extras.as_deref(), &head.headers);
         let mut request = Request::from_parts(head, body);
         let waits = Waits::new(worker.upstreams.pool.timeouts(), entered.timeouts);
         let mut patience = Patience::new(&worker.runtime.timers, &waits, deadline, upload.clone());
@@ -407,7 +409,7 @@ impl Phases<'_> {
             carrier,
             patience,
             cookie,
-            bandwidth: entered.extras.and_then(|extras| extras.bandwidth),
+            shape,
         })
     }
 

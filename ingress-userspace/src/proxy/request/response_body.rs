@@ -11,7 +11,7 @@ use http_body::Frame;
 use ingress_wire::http1::Spelling;
 
 use crate::proxy::request::connection::{Connection, InFlight};
-use crate::proxy::request::pace::Pace;
+use crate::proxy::request::transform::{Piece, Transform};
 use crate::proxy::runtime::fairness::Turn;
 use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::splice::Chunk;
@@ -47,7 +47,7 @@ impl ResponseBody {
     pub(crate) fn upstream(
         mut carrier: Carrier,
         patience: Patience,
-        pace: Option<Pace>,
+        transform: Option<Box<Transform>>,
         in_flight: InFlight,
         downstream: Downstream,
     ) -> Self {
@@ -62,8 +62,8 @@ impl ResponseBody {
         let body = UpstreamBody {
             carrier,
             patience,
-            may_be_piped: downstream.takes_spliced_bodies() && pace.is_none(),
-            pace: pace.map(Box::new),
+            may_be_piped: downstream.takes_spliced_bodies() && transform.is_none(),
+            transform,
             turn: Turn::default(),
         };
         Self::new(Source::Upstream(body), spelling, in_flight)
@@ -106,8 +106,11 @@ impl ResponseBody {
             Source::Upstream(body) => body,
         };
         ready!(body.turn.poll(cx));
-        if let Some(pace) = &mut body.pace {
-            ready!(pace.poll(cx));
+        if let Some(transform) = &mut body.transform {
+            ready!(transform.poll_pace(cx));
+            if transform.encoder.is_some() {
+                return self.poll_compressed(bytes_max, cx);
+            }
         }
         let pipes = body.pipes(self.in_flight.connection());
         let poll = (body.carrier).poll_body(pipes, bytes_max, &mut body.patience, cx);
@@ -115,8 +118,8 @@ impl ResponseBody {
             let chunk = frame.data_ref();
             let length = chunk.map_or(0, Chunk::length);
             self.in_flight.account().add_response_body(length);
-            if let Some(pace) = &mut body.pace {
-                pace.note(length);
+            if let Some(transform) = &mut body.transform {
+                transform.note(length);
             }
             match chunk {
                 Some(Chunk::Spliced(_)) => body.turn.note(length),
@@ -132,12 +135,81 @@ impl ResponseBody {
         poll
     }
 
+    /// The next piece of a body that is compressed.
+    fn poll_compressed(
+        &mut self,
+        bytes_max: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
+        let Source::Upstream(body) = &mut self.source else {
+            return Poll::Ready(None);
+        };
+        let Some(transform) = &mut body.transform else {
+            return Poll::Ready(None);
+        };
+        loop {
+            if let Some(frame) = transform.take(bytes_max) {
+                let length = frame.data_ref().map_or(0, Chunk::length);
+                self.in_flight.account().add_response_body(length);
+                transform.note(length);
+                body.turn.note_copied(length);
+                self.in_flight.wait(false);
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if transform.is_read() {
+                return Poll::Ready(None);
+            }
+            let poll = (body.carrier).poll_body(None, PIECE_BYTES_MAX, &mut body.patience, cx);
+            let is_last = match &poll {
+                Poll::Ready(Some(Ok(_))) => body.carrier.is_body_over(),
+                Poll::Ready(None) => true,
+                Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+            };
+            let is_pending = poll.is_pending();
+            let added = match poll {
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(Chunk::Bytes(bytes)) => transform.add(Piece::Data(bytes)),
+                    Ok(Chunk::Spliced(_)) => Ok(()),
+                    Err(trailers) => transform.add(Piece::Trailers(trailers)),
+                },
+                Poll::Ready(None) => transform.add(Piece::End),
+                Poll::Pending => transform.add(Piece::Pause),
+            };
+            let ended = match (is_last, transform.is_read()) {
+                (true, false) => transform.add(Piece::End),
+                (true, true) | (false, _) => Ok(()),
+            };
+            if added.and(ended).is_err() {
+                return Poll::Ready(Some(Err(BodyError::Compression)));
+            }
+            if is_last {
+                body.carrier
+                    .release(&self.in_flight.connection().worker.upstreams);
+            }
+            if is_pending {
+                self.in_flight.wait(true);
+                let flushed = transform.take(bytes_max);
+                return flushed.map_or(Poll::Pending, |frame| {
+                    let length = frame.data_ref().map_or(0, Chunk::length);
+                    self.in_flight.account().add_response_body(length);
+                    transform.note(length);
+                    Poll::Ready(Some(Ok(frame)))
+                });
+            }
+        }
+    }
+
     /// Keeps no memory that can be done without while the client does not read; returns how many
     /// bytes are left.
     pub(crate) fn let_go(&mut self) -> usize {
         match &mut self.source {
             Source::Text(_) => 0,
-            Source::Upstream(body) => body.carrier.let_go(),
+            Source::Upstream(body) => {
+                let transform = body.transform.as_ref();
+                let ready = transform.map_or(0, |transform| transform.ready_bytes());
+                body.carrier.let_go() + ready
+            }
         }
     }
 
@@ -145,7 +217,11 @@ impl ResponseBody {
     pub(crate) fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Text(text) => text.is_empty(),
-            Source::Upstream(body) => body.carrier.is_body_over(),
+            Source::Upstream(body) => {
+                let transform = body.transform.as_ref();
+                let compressed = transform.and_then(|transform| transform.is_over());
+                compressed.unwrap_or_else(|| body.carrier.is_body_over())
+            }
         }
     }
 
@@ -153,18 +229,26 @@ impl ResponseBody {
     pub(crate) fn exact_length(&self) -> Option<u64> {
         match &self.source {
             Source::Text(text) => Some(text.len() as u64),
-            Source::Upstream(body) => body.carrier.body_size().exact(),
+            Source::Upstream(body) => {
+                let transform = body.transform.as_ref();
+                let is_compressed = transform.is_some_and(|one| one.encoder.is_some());
+                let exact = body.carrier.body_size().exact();
+                exact.filter(|_| !is_compressed)
+            }
         }
     }
 }
+
+/// Bytes of a body that are compressed before others have their turn.
+const PIECE_BYTES_MAX: usize = 32 << 10;
 
 struct UpstreamBody {
     carrier: Carrier,
     patience: Patience,
     /// Whether its client takes what is no memory of ours.
     may_be_piped: bool,
-    /// How fast it may go, where that is bounded.
-    pace: Option<Box<Pace>>,
+    /// What it goes through, where there is something.
+    transform: Option<Box<Transform>>,
     turn: Turn,
 }
 

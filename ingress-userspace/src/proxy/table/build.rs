@@ -253,11 +253,13 @@ fn extras(
     let extras = RouteExtras {
         error_pages: error_pages(rule, default, backends),
         mirror: policy.mirror.clone(),
+        compression: policy.compression.clone(),
         bandwidth: policy.bandwidth,
         is_unlogged: policy.is_unlogged,
     };
     let is_any = extras.error_pages.is_some()
         || extras.mirror.is_some()
+        || extras.compression.is_some()
         || extras.bandwidth.is_some()
         || extras.is_unlogged;
     is_any.then(|| Arc::new(extras))

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use ingress_core::filter::Answer;
 use ingress_core::ir::{
-    Backend, BackendPolicy, Bandwidth, Canary, Endpoint, Filter, Mirror, UpstreamProtocol,
+    Backend, BackendPolicy, Bandwidth, Canary, Compression, Endpoint, Filter, Mirror,
+    UpstreamProtocol,
 };
 
 use crate::proxy::observe::metrics::labels::{Labels, SlotKey};
@@ -62,6 +63,8 @@ pub(crate) struct RouteExtras {
     pub(crate) error_pages: Option<ErrorRoute>,
     /// Where copies of requests are sent.
     pub(crate) mirror: Option<Arc<Mirror>>,
+    /// How responses are compressed.
+    pub(crate) compression: Option<Arc<Compression>>,
     /// How fast responses may be.
     pub(crate) bandwidth: Option<Bandwidth>,
     /// Whether requests are left out of the access log.

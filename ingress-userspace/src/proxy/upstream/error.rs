@@ -109,6 +109,9 @@ fn cause(fault: &Fault) -> Option<RetryCause> {
 /// Why a response ends before its end.
 #[derive(Debug, Error)]
 pub(crate) enum BodyError {
+    /// It could not be compressed for the client.
+    #[error("response body could not be compressed")]
+    Compression,
     /// The endpoint broke off.
     #[error("upstream response body broke off")]
     Upstream(#[source] Fault),

@@ -8,7 +8,7 @@ use ingress_core::list::List;
 use ingress_core::object;
 use ingress_core::snapshot::Snapshot;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::core::v1::{self, ConfigMap, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -17,6 +17,7 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
 use super::beta;
+use super::endpoints::Endpoints;
 
 /// An object and the line where it starts.
 #[derive(Clone, Debug)]
@@ -32,6 +33,7 @@ pub(super) enum Object {
     IngressClass(Arc<IngressClass>),
     Service(Arc<object::Service>),
     EndpointSlice(Arc<object::EndpointSlice>),
+    Endpoints(Endpoints),
     Secret(Arc<Secret>),
     ConfigMap(Arc<ConfigMap>),
 }
@@ -42,6 +44,7 @@ impl Object {
             Self::Ingress(object) => return object.meta.reference("Ingress"),
             Self::Service(object) => return object.meta.reference("Service"),
             Self::EndpointSlice(object) => return object.meta.reference("EndpointSlice"),
+            Self::Endpoints(object) => return object.meta.reference("Endpoints"),
             Self::IngressClass(object) => ("IngressClass", &object.metadata),
             Self::Secret(object) => ("Secret", &object.metadata),
             Self::ConfigMap(object) => ("ConfigMap", &object.metadata),
@@ -60,6 +63,11 @@ impl Object {
             Self::IngressClass(object) => snapshot.ingress_classes.push(Arc::clone(object)),
             Self::Service(object) => snapshot.services.push(Arc::clone(object)),
             Self::EndpointSlice(object) => snapshot.endpoint_slices.push(Arc::clone(object)),
+            Self::Endpoints(object) => {
+                for slice in &*object.slices {
+                    snapshot.endpoint_slices.push(Arc::clone(slice));
+                }
+            }
             Self::Secret(object) => snapshot.secrets.push(Arc::clone(object)),
             Self::ConfigMap(object) => snapshot.config_maps.push(Arc::clone(object)),
         }
@@ -113,6 +121,8 @@ pub(super) enum Kind {
     BetaIngressClass,
     Service,
     EndpointSlice,
+    /// Which the API server makes slices of.
+    Endpoints,
     Secret,
     ConfigMap,
 }
@@ -129,6 +139,7 @@ impl Kind {
             ("networking.k8s.io/v1beta1", "IngressClass") => Some(Self::BetaIngressClass),
             ("v1", "Service") => Some(Self::Service),
             ("discovery.k8s.io/v1", "EndpointSlice") => Some(Self::EndpointSlice),
+            ("v1", "Endpoints") => Some(Self::Endpoints),
             ("v1", "Secret") => Some(Self::Secret),
             ("v1", "ConfigMap") => Some(Self::ConfigMap),
             _ => None,
@@ -171,6 +182,10 @@ impl<'de> DeserializeSeed<'de> for ObjectSeed {
             Kind::EndpointSlice => {
                 let object = EndpointSlice::deserialize(deserializer)?;
                 Object::EndpointSlice(Arc::new(object.into()))
+            }
+            Kind::Endpoints => {
+                let object = v1::Endpoints::deserialize(deserializer)?;
+                Object::Endpoints(object.into())
             }
             Kind::Secret => {
                 let mut object = Secret::from(WrittenSecret::deserialize(deserializer)?);
