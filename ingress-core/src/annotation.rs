@@ -28,6 +28,7 @@ mod restriction;
 mod retry;
 mod rewrite;
 mod size;
+mod snippet;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -39,8 +40,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ir::{
-    AccessList, BackendPolicy, Canary, Cors, HeaderFields, HostPattern, RateLimit, Redirect,
-    ResponseRewrite, Retries, RoutePolicy, RouteTimeouts, UpstreamProtocol,
+    AccessList, BackendPolicy, Canary, Cors, Filter, HeaderFields, HostPattern, RateLimit,
+    Redirect, ResponseRewrite, Retries, RoutePolicy, RouteTimeouts, UpstreamProtocol,
 };
 use client_auth::ClientAuthSettings;
 pub use headers::{HeadersError, response_headers};
@@ -114,6 +115,7 @@ pub struct Settings {
     mirror: mirror::MirrorSettings,
     rate_limit: rate_limit::RateLimitSettings,
     response_rewrite: response_rewrite::ResponseRewriteSettings,
+    snippets: snippet::SnippetSettings,
     tls_redirect: tls_redirect::TlsRedirectSettings,
     redirect: redirect::RedirectSettings,
     session: balance::Session,
@@ -138,6 +140,11 @@ impl Settings {
     /// The bounds for each client of an Ingress, by its namespace and name.
     pub fn rate_limit(&self, ingress: &str) -> Option<Arc<RateLimit>> {
         self.rate_limit.limit(ingress)
+    }
+
+    /// What snippets do that the class allows.
+    pub fn snippets(&self) -> &[Filter] {
+        self.snippets.filters()
     }
 
     /// What is changed in fields of responses.

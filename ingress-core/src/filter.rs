@@ -13,6 +13,7 @@ pub mod compression;
 mod cors;
 mod headers;
 mod host_redirect;
+mod respond;
 mod response_rewrite;
 mod rewrite;
 mod template;
@@ -140,6 +141,7 @@ pub fn on_request(
             Filter::RateLimit(limit) => check(Check::RateLimit(Arc::clone(limit))),
             Filter::Cors(cors) => cors::on_request(cors, context),
             Filter::HostRedirect(redirect) => host_redirect::on_request(redirect, context),
+            Filter::Respond(respond) => respond::on_request(respond, context),
             Filter::TlsRedirect(redirect) => tls_redirect::on_request(*redirect, context),
             Filter::Rewrite(rewrite) => rewrite::on_request(rewrite, head, context),
             Filter::RequestHeaders(fields) => {
@@ -186,6 +188,7 @@ pub fn on_response(filters: &[Filter], fields: &mut HeaderMap, context: &Context
             | Filter::AppRoot(_)
             | Filter::Authenticate(_)
             | Filter::HostRedirect(_)
+            | Filter::Respond(_)
             | Filter::RateLimit(_)
             | Filter::TlsRedirect(_)
             | Filter::Rewrite(_)

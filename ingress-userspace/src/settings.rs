@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingress_core::translate::Options;
-pub use inspect::{Check, Explain, Ready};
+pub use inspect::{Check, Explain, Ready, ReportFormat};
 pub use kubernetes::{ApiServer, Kubernetes};
 pub use meaning::Meaning;
 pub use memory::Machine;

@@ -173,7 +173,6 @@ const HARMLESS: &[&str] = &[
 const UNSUPPORTED: &[&str] = &[
     "affinity-canary-behavior",
     "auth-snippet",
-    "configuration-snippet",
     "enable-influxdb",
     "enable-modsecurity",
     "enable-opentelemetry",
@@ -196,7 +195,6 @@ const UNSUPPORTED: &[&str] = &[
     "relative-redirects",
     "secure-backends",
     "secure-verify-ca-secret",
-    "server-snippet",
     "session-cookie-conditional-samesite-none",
     "ssl-ciphers",
     "ssl-prefer-server-ciphers",

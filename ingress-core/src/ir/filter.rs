@@ -13,6 +13,7 @@ use super::cors::Cors;
 use super::matches::PathRegex;
 use super::rate_limit::RateLimit;
 use super::response_rewrite::ResponseRewrite;
+use super::template::Template;
 use super::tls_redirect::{Hsts, TlsRedirect};
 
 /// One thing that is done with requests or responses.
@@ -24,6 +25,8 @@ pub enum Filter {
     Authenticate(Arc<Authentication>),
     /// Answers preflight requests and tells browsers which origins may read.
     Cors(Arc<Cors>),
+    /// Answers every request.
+    Respond(Arc<Respond>),
     /// Sends every request to another host.
     HostRedirect(Arc<HostRedirect>),
     /// Bounds the requests of each client.
@@ -66,6 +69,15 @@ impl AccessList {
         let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&client));
         !is_in(&self.deny) && self.allow.as_deref().is_none_or(is_in)
     }
+}
+
+/// An answer to every request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Respond {
+    /// Its status.
+    pub status: u16,
+    /// Where the client is sent.
+    pub location: Option<Template>,
 }
 
 /// A redirect to another host with the same scheme, port and target.

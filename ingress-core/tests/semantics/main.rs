@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod annotation_properties;
+mod any_annotations;
 mod backends;
 mod certificates;
 mod classes;

@@ -1,5 +1,8 @@
 //! `sluice check`: everything that is wrong with objects, without serving them.
 
+mod compare;
+mod report;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -10,7 +13,7 @@ use serde_json::json;
 
 use super::objects;
 use crate::proxy::{DefaultCertificate, Table};
-use crate::settings::{Check, Output};
+use crate::settings::{Check, ReportFormat};
 use crate::source::Observation;
 
 /// Gives the findings, and whether everything can be served.
@@ -36,6 +39,10 @@ pub async fn run(flags: &Check) -> Result<(String, bool)> {
         problems,
     } = observation;
     let translation = translate(&snapshot, &options);
+    if let (Some(old), Some(new)) = (&flags.compare, &flags.compare_with) {
+        let probes = compare::probes(&translation.config);
+        return Ok((compare::run(&probes, old, new).await?, true));
+    }
     found.extend(translation.diagnostics);
     found.extend(certificate_findings(translation.config)?);
     found.sort_unstable();
@@ -47,8 +54,13 @@ pub async fn run(flags: &Check) -> Result<(String, bool)> {
     let is_of_others = accepted == 0 && found.iter().any(|one| one.reason == Reason::UnknownClass);
     let is_faultless = is_faultless && !is_of_others;
     let text = match flags.output {
-        Output::Text => text(&found, &problems, accepted),
-        Output::Json => json(&found, &problems, accepted)?,
+        ReportFormat::Text => text(&found, &problems, accepted),
+        ReportFormat::Table => report::table(&report::entries(&snapshot, &options, &found)),
+        ReportFormat::Markdown => report::markdown(&report::entries(&snapshot, &options, &found)),
+        ReportFormat::Json => {
+            let entries = report::entries(&snapshot, &options, &found);
+            json(&found, &problems, accepted, &entries)?
+        }
     };
     Ok((text, is_faultless))
 }
@@ -92,7 +104,12 @@ fn count(number: usize, one: &str, several: &str) -> String {
     format!("{number} {noun}")
 }
 
-fn json(found: &[Diagnostic], problems: &[String], accepted: usize) -> Result<String> {
+fn json(
+    found: &[Diagnostic],
+    problems: &[String],
+    accepted: usize,
+    entries: &[report::Entry],
+) -> Result<String> {
     let findings = found.iter().map(|one| {
         json!({
             "severity": one.severity().to_string(),
@@ -106,6 +123,7 @@ fn json(found: &[Diagnostic], problems: &[String], accepted: usize) -> Result<St
     });
     let all = json!({
         "ingresses": accepted,
+        "results": report::json(entries),
         "findings": findings.collect::<Vec<_>>(),
         "problems": problems,
     });

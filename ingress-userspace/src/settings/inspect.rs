@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use http::Uri;
 
 use super::{ApiServer, Meaning, Output, RunDir};
 
@@ -34,9 +35,31 @@ pub struct Check {
     #[command(flatten)]
     pub api_server: ApiServer,
 
+    /// Send requests made from the rules to the controller at this URL and to the one of --with, and
+    /// tell the differences.
+    #[arg(long, value_name = "URL", requires = "compare_with")]
+    pub compare: Option<Uri>,
+
+    /// URL of the other controller.
+    #[arg(long = "with", value_name = "URL", requires = "compare")]
+    pub compare_with: Option<Uri>,
+
     /// Format of the answer.
     #[arg(long, short, value_enum, default_value = "text")]
-    pub output: Output,
+    pub output: ReportFormat,
+}
+
+/// Format of what `sluice check` finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// A line for each finding.
+    Text,
+    /// A line for each Ingress: supported, differs or refused.
+    Table,
+    /// The same as a report to hand on.
+    Markdown,
+    /// Findings and Ingresses for programs.
+    Json,
 }
 
 /// Flags of `sluice ready`.

@@ -4,6 +4,7 @@ use super::Scope::{Both, Class, Ingress};
 use super::{Row, row};
 use crate::annotation::{
     access_log, balance, compression, cors, error_pages, host, no_access_log, response_rewrite,
+    snippet,
 };
 
 /// In the order in which they are read.
@@ -327,5 +328,31 @@ pub(super) const READ: &[Row] = &[
             "Types that are compressed, besides `text/html`; `*` is all.",
         ],
         compression::zstd_types,
+    ),
+    row(
+        "allow-snippet-annotations",
+        Class,
+        [
+            "boolean",
+            "`false`",
+            "Whether snippets are read. `add_header`, `more_set_headers`, `more_clear_headers`, `proxy_set_header`, `proxy_hide_header` and `return` are honoured; any other directive makes the rules answer 503.",
+        ],
+        snippet::allow,
+    ),
+    row(
+        "configuration-snippet",
+        Ingress,
+        ["directives", "none", "See `allow-snippet-annotations`."],
+        snippet::read,
+    ),
+    row(
+        "server-snippet",
+        Ingress,
+        [
+            "directives",
+            "none",
+            "As `configuration-snippet`, for the rules of this Ingress.",
+        ],
+        snippet::read,
     ),
 ];

@@ -18,6 +18,11 @@ impl Reader {
             filters.push(Filter::AppRoot(Arc::clone(root)));
         }
         filters.extend(settings.cors().map(Filter::Cors));
+        let (answers, others): (Vec<&Filter>, Vec<&Filter>) = settings
+            .snippets()
+            .iter()
+            .partition(|filter| matches!(filter, Filter::Respond(_)));
+        filters.extend(answers.into_iter().cloned());
         if settings.redirect().is_none() {
             let name = format!("{}/{}", self.ingress.namespace, self.ingress.name);
             filters.extend(settings.rate_limit(&name).map(Filter::RateLimit));
@@ -39,6 +44,7 @@ impl Reader {
             let fields = Arc::clone(&settings.response_fields);
             filters.push(Filter::ResponseHeaders(fields));
         }
+        filters.extend(others.into_iter().cloned());
         Arc::new(RoutePolicy {
             filters: filters.into(),
             error_pages: self.error_pages(),

@@ -1,0 +1,235 @@
+//! Snippets of nginx's configuration: never executed, read into types.
+//!
+//! Source: ingress-nginx, annotations `configuration-snippet` and `server-snippet`. Where the class
+//! allows them (`allow-snippet-annotations`), directives that only set or remove fields, or answer,
+//! are honoured; any other directive closes the routes. Nothing of a snippet is ever rendered into
+//! text that something parses again.
+
+mod syntax;
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use super::Settings;
+use crate::ir::{Filter, HeaderFields, Respond};
+use syntax::{Directive, parse};
+
+/// What a snippet asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SnippetSettings {
+    /// Whether the class allows snippets.
+    is_allowed: bool,
+    filters: Vec<Filter>,
+}
+
+impl SnippetSettings {
+    /// What snippets do, in their order.
+    pub(super) fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+}
+
+/// Source: ingress-nginx, ConfigMap key `allow-snippet-annotations`.
+pub(super) fn allow(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.snippets.is_allowed = super::boolean(value)?;
+    Ok(())
+}
+
+/// Source: ingress-nginx, annotations `configuration-snippet` and `server-snippet`.
+pub(super) fn read(value: &str, settings: &mut Settings) -> Result<(), String> {
+    if value.trim().is_empty() {
+        return Ok(());
+    }
+    let directives = parse(value)?;
+    if !settings.snippets.is_allowed {
+        let advice: Vec<String> = directives.iter().map(advice).collect();
+        return Err(format!(
+            "snippets are not allowed (`allow-snippet-annotations`): {}",
+            advice.join(", ")
+        ));
+    }
+    let filters: Result<Vec<Filter>, String> = directives.iter().map(filter).collect();
+    settings.snippets.filters.extend(filters?);
+    Ok(())
+}
+
+/// What a directive does.
+fn filter(directive: &Directive) -> Result<Filter, String> {
+    let arguments: Vec<&str> = directive.arguments.iter().map(String::as_str).collect();
+    let refused = || Err(format!("{} cannot be honoured", advice(directive)));
+    if directive.has_block {
+        return refused();
+    }
+    match (&*directive.name, &arguments[..]) {
+        ("add_header", [name, value] | [name, value, "always"]) => {
+            Ok(Filter::ResponseHeaders(field(name, value)?))
+        }
+        ("more_set_headers", all) if !all.is_empty() => {
+            let fields = all.iter().map(|text| {
+                let (name, value) = text.split_once(':').unwrap_or((text, ""));
+                pair(name.trim(), value.trim())
+            });
+            let fields: Result<HeaderFields, String> = fields.collect();
+            Ok(Filter::ResponseHeaders(fields?))
+        }
+        ("more_clear_headers" | "proxy_hide_header", all) if !all.is_empty() => {
+            let names = all.iter().map(|name| {
+                let name = HeaderName::from_bytes(name.as_bytes());
+                let name = name.map_err(|_| format!("{} names no field", advice(directive)))?;
+                Ok(name.as_str().into())
+            });
+            let names: Result<Arc<[Box<str>]>, String> = names.collect();
+            Ok(Filter::HideHeaders(names?))
+        }
+        ("proxy_set_header", [name, value]) => Ok(Filter::RequestHeaders(field(name, value)?)),
+        ("return", [code]) => respond(code, None).ok_or(()).or_else(|()| refused()),
+        ("return", [code, url]) => respond(code, Some(url)).ok_or(()).or_else(|()| refused()),
+        _ => refused(),
+    }
+}
+
+fn respond(code: &str, url: Option<&str>) -> Option<Filter> {
+    let status: u16 = code.parse().ok()?;
+    let is_redirect = matches!(status, 301..=303 | 307 | 308);
+    let is_url = |url: &str| {
+        let is_absolute = url.starts_with('/') || url.starts_with("http");
+        is_absolute && url.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let location = url.filter(|url| is_url(url)).map(super::template::template);
+    let location = location.transpose().ok()?;
+    let is_sound = if is_redirect {
+        location.is_some()
+    } else {
+        url.is_none()
+    };
+    let is_status = (200..600).contains(&status);
+    (is_sound && is_status).then(|| Filter::Respond(Arc::new(Respond { status, location })))
+}
+
+fn field(name: &str, value: &str) -> Result<HeaderFields, String> {
+    Ok([pair(name, value)?].into())
+}
+
+fn pair(name: &str, value: &str) -> Result<(Box<str>, Box<str>), String> {
+    let name = HeaderName::from_bytes(name.as_bytes());
+    let name = name.map_err(|_| format!("`{value}` is set on something that is not a field"))?;
+    HeaderValue::from_str(value).map_err(|_| format!("`{name}` has an invalid value"))?;
+    if value.contains('$') {
+        return Err(format!("`{name}: {value}`: variables cannot be honoured"));
+    }
+    Ok((name.as_str().into(), value.into()))
+}
+
+/// A directive, and the key that does the same.
+fn advice(directive: &Directive) -> String {
+    let name = &directive.name;
+    let known = ADVICE.iter().find(|(directive, _)| directive == name);
+    match known {
+        Some((_, key)) => format!("`{name}` (use `{key}`)"),
+        None => format!("`{name}`"),
+    }
+}
+
+/// Directives, and the annotation or ConfigMap key that does the same.
+const ADVICE: &[(&str, &str)] = &[
+    ("add_header", "custom-headers"),
+    ("allow", "allowlist-source-range"),
+    ("auth_basic", "auth-type"),
+    ("auth_request", "auth-url"),
+    ("client_body_buffer_size", "client-body-buffer-size"),
+    ("client_max_body_size", "proxy-body-size"),
+    ("deny", "denylist-source-range"),
+    ("gzip", "use-gzip"),
+    ("limit_conn", "limit-connections"),
+    ("limit_rate", "limit-rate"),
+    ("limit_req", "limit-rps"),
+    ("more_clear_headers", "hide-headers"),
+    ("more_set_headers", "custom-headers"),
+    ("proxy_buffer_size", "proxy-buffer-size"),
+    ("proxy_connect_timeout", "proxy-connect-timeout"),
+    ("proxy_cookie_domain", "proxy-cookie-domain"),
+    ("proxy_cookie_path", "proxy-cookie-path"),
+    ("proxy_hide_header", "hide-headers"),
+    ("proxy_next_upstream", "proxy-next-upstream"),
+    ("proxy_read_timeout", "proxy-read-timeout"),
+    ("proxy_redirect", "proxy-redirect-from"),
+    ("proxy_send_timeout", "proxy-send-timeout"),
+    ("proxy_set_header", "proxy-set-headers"),
+    ("proxy_ssl_name", "proxy-ssl-name"),
+    ("return", "permanent-redirect"),
+    ("rewrite", "rewrite-target"),
+    ("satisfy", "satisfy"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn honoured(snippet: &str) -> Result<Vec<Filter>, String> {
+        let mut settings = Settings::default();
+        allow("true", &mut settings).unwrap();
+        read(snippet, &mut settings)?;
+        Ok(settings.snippets.filters)
+    }
+
+    #[test]
+    fn directives_that_are_data_are_honoured() {
+        let fields = |name: &str, value: &str| [(name.into(), value.into())].into();
+        let found = honoured(
+            "# a comment\n\
+             add_header X-Frame-Options \"DENY\" always;\n\
+             more_set_headers 'X-A: b; c';\n\
+             more_clear_headers Server X-Powered-By;\n\
+             proxy_set_header X-Tenant shop;\n\
+             return 301 https://new.test$request_uri;\n",
+        )
+        .unwrap();
+        let [first, second, third, fourth, Filter::Respond(respond)] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(
+            *first,
+            Filter::ResponseHeaders(fields("x-frame-options", "DENY"))
+        );
+        assert_eq!(*second, Filter::ResponseHeaders(fields("x-a", "b; c")));
+        let hidden = ["server".into(), "x-powered-by".into()].into();
+        assert_eq!(*third, Filter::HideHeaders(hidden));
+        assert_eq!(*fourth, Filter::RequestHeaders(fields("x-tenant", "shop")));
+        assert_eq!(respond.status, 301);
+    }
+
+    #[test]
+    fn everything_else_is_refused_by_name() {
+        for (snippet, named) in [
+            ("lua_code_cache off;", "lua_code_cache"),
+            ("deny all;", "denylist-source-range"),
+            ("rewrite ^/a /b;", "rewrite-target"),
+            ("if ($host = a) { return 403; }", "if"),
+            ("location /x { deny all; }", "location"),
+            ("add_header X-A $host;", "x-a"),
+            ("return 301;", "return"),
+            ("return 200 text;", "return"),
+            ("add_header \"X A\" b;", "field"),
+        ] {
+            let message = honoured(snippet).unwrap_err();
+            assert!(message.contains(named), "{snippet}: {message}");
+        }
+        for broken in ["add_header X-A b", "}", "add_header \"X-A b;", "location {"] {
+            honoured(broken).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn snippets_have_to_be_allowed() {
+        let mut settings = Settings::default();
+        let message = read("add_header X-A b; deny all;", &mut settings).unwrap_err();
+        assert!(
+            message.contains("`add_header` (use `custom-headers`)"),
+            "{message}"
+        );
+        assert!(message.contains("`deny`"), "{message}");
+        assert_eq!(settings.snippets.filters, []);
+        read(" \n", &mut settings).unwrap();
+    }
+}
