@@ -41,7 +41,8 @@ use std::sync::Arc;
 
 use crate::ir::{
     AccessList, BackendPolicy, Canary, Cors, Filter, HeaderFields, HostPattern, RateLimit,
-    Redirect, ResponseRewrite, Retries, RoutePolicy, RouteTimeouts, UpstreamProtocol,
+    Redirect, RequestBuffering, ResponseRewrite, Retries, RoutePolicy, RouteTimeouts,
+    UpstreamProtocol,
 };
 use client_auth::ClientAuthSettings;
 pub use headers::{HeadersError, response_headers};
@@ -64,6 +65,8 @@ pub struct Settings {
     pub client_auth: ClientAuthSettings,
     /// Bytes of a request body; 0: any number. `None`: as the operator says.
     pub body_bytes_max: Option<u64>,
+    /// When an endpoint is chosen for a request with a body.
+    pub request_buffering: RequestBuffering,
     /// How long endpoints are waited for.
     pub timeouts: RouteTimeouts,
     /// When requests are retried on another endpoint.
@@ -164,6 +167,7 @@ impl Settings {
             timeouts: self.timeouts,
             retries: self.retries,
             body_bytes_max: self.body_bytes_max,
+            request_buffering: self.request_buffering,
             tls_redirect: self.tls_redirect.redirect(),
             hsts: self.tls_redirect.hsts(),
             error_pages: None,

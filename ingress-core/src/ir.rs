@@ -53,7 +53,7 @@ pub use filter::{AccessList, Filter, HeaderFields, HostRedirect, Respond, Rewrit
 pub use host::{Host, HostError, HostPattern};
 pub use matches::{Conditions, PathPattern, PathRegex, RouteMatch, ValueMatch};
 pub use mirror::Mirror;
-pub use policy::{RoutePolicy, RouteTimeouts};
+pub use policy::{RequestBuffering, RoutePolicy, RouteTimeouts};
 pub use rate_limit::{Rate, RateLimit};
 pub use response_rewrite::{Replacement, ResponseRewrite};
 pub use retry::{Retries, RetryAfter, RetryCause};

@@ -190,7 +190,6 @@ const UNSUPPORTED: &[&str] = &[
     "opentelemetry-operation-name",
     "opentelemetry-trust-incoming-span",
     "opentracing-trust-incoming-span",
-    "proxy-request-buffering",
     "proxy-ssl-ciphers",
     "relative-redirects",
     "secure-backends",

@@ -1,6 +1,7 @@
 //! Sizes in bytes, as nginx spells them.
 
 use super::Settings;
+use crate::ir::RequestBuffering;
 
 /// Reads a number of bytes, of `k` (1,024 of them), `m` or `g`, in either case.
 ///
@@ -23,6 +24,16 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 pub(super) fn proxy_body_size(value: &str, settings: &mut Settings) -> Result<(), String> {
     let size = bytes(value).map_err(|message| message + "; ignored")?;
     settings.body_bytes_max = Some(size);
+    Ok(())
+}
+
+/// Source: ingress-nginx, annotation `proxy-request-buffering`.
+pub(super) fn proxy_request_buffering(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.request_buffering = match value.trim() {
+        "on" => RequestBuffering::On,
+        "off" => RequestBuffering::Off,
+        _ => return Err(format!("`{value}` is not one of on, off; ignored")),
+    };
     Ok(())
 }
 

@@ -7,6 +7,12 @@ use std::num::NonZeroU32;
 
 use super::Settings;
 
+/// Source: ingress-nginx, ConfigMap `client-body-timeout`.
+pub(super) fn client_body(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.timeouts.client_body = Some(seconds(value)?);
+    Ok(())
+}
+
 pub(super) fn connect(value: &str, settings: &mut Settings) -> Result<(), String> {
     settings.timeouts.connect = Some(seconds(value)?);
     Ok(())
@@ -72,6 +78,8 @@ mod tests {
             ..none
         };
         assert_eq!(read("request-timeout", "7"), (all, 0));
+        // It is a key of ConfigMaps alone.
+        assert_eq!(read("client-body-timeout", "7"), (none, 1));
         for value in ["", "0", "-1", "7s", "1.5", "99999999999"] {
             assert_eq!(read("proxy-read-timeout", value), (none, 1), "{value}");
         }

@@ -25,6 +25,8 @@ pub struct RoutePolicy {
     pub retries: Retries,
     /// Bytes that the body of a request may have; 0: any number. `None`: as the operator says.
     pub body_bytes_max: Option<u64>,
+    /// When an endpoint is chosen for a request with a body.
+    pub request_buffering: RequestBuffering,
     /// When clear-text requests are redirected to HTTPS.
     pub tls_redirect: TlsRedirect,
     /// The Strict-Transport-Security field of responses over TLS, where the host has a TLS section.
@@ -41,9 +43,21 @@ pub struct RoutePolicy {
     pub is_unlogged: bool,
 }
 
+/// When an endpoint is chosen for a request with a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RequestBuffering {
+    /// After the first part of the body was read.
+    #[default]
+    On,
+    /// Before the first byte of it.
+    Off,
+}
+
 /// How long endpoints are waited for, in seconds. `None`: as the operator says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteTimeouts {
+    /// Between two reads of a request body before an endpoint is chosen.
+    pub client_body: Option<NonZeroU32>,
     /// For a connection.
     pub connect: Option<NonZeroU32>,
     /// Without a byte while a request is sent.

@@ -9,6 +9,7 @@ pub(crate) mod context;
 pub(crate) mod error;
 pub(crate) mod error_pages;
 pub(crate) mod filter;
+pub(crate) mod gather;
 pub(crate) mod grpc_timeout;
 pub(crate) mod head;
 pub(crate) mod mirror;

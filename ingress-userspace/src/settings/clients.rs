@@ -90,6 +90,16 @@ pub struct Clients {
     )]
     pub proxy_body_size: u64,
 
+    /// Bytes of a request body that have to come in a second, on average and after its first five
+    /// seconds; slower ones are answered with 408. 0: any number.
+    #[arg(
+        long,
+        env = "SLUICE_CLIENT_BODY_MIN_RATE",
+        value_name = "BYTES",
+        default_value_t = 0
+    )]
+    pub client_body_min_rate: u32,
+
     /// Bytes of a request's head, as in 16k or 64k; 8k to 64k. Larger ones, and those of more than
     /// 100 fields, are answered with 431. Endpoints have bounds of their own.
     #[arg(
@@ -148,6 +158,7 @@ impl Clients {
         ClientLimits {
             connections_max: NonZeroU32::new(connections),
             body_bytes_max: self.proxy_body_size,
+            body_rate_min: self.client_body_min_rate,
             head_bytes_max: self.request_head_size,
             http2_streams_max: self.http2_max_concurrent_streams,
         }

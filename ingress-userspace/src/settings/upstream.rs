@@ -25,6 +25,12 @@ pub struct Upstream {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub proxy_connect_timeout: u32,
 
+    /// Seconds between two reads of a request body before an endpoint is chosen, where no class says
+    /// otherwise.
+    #[arg(long, env = "SLUICE_CLIENT_BODY_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub client_body_timeout: u32,
+
     /// Seconds without a byte from or to an endpoint while a client sends a body.
     #[arg(long, env = "SLUICE_PROXY_SEND_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -99,6 +105,7 @@ impl Upstream {
         let seconds = |number: u32| Duration::from_secs(number.into());
         let read = seconds(self.proxy_read_timeout);
         Timeouts {
+            client_body: seconds(self.client_body_timeout),
             upstream_connect: seconds(self.proxy_connect_timeout),
             upstream_send: seconds(self.proxy_send_timeout),
             response_head: read,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ingress_core::ir::HostPattern;
 use ingress_userspace::proxy::Timeouts;
 
-use crate::rig::{Options, Origin, Proxy, config, wait_until};
+use crate::rig::{Options, Origin, Proxy, config, streaming, wait_until};
 
 /// A proxy whose connections are idle soon.
 fn proxy(origin: &Origin) -> Proxy {
@@ -15,7 +15,7 @@ fn proxy(origin: &Origin) -> Proxy {
         buffers_idle: Duration::from_millis(1),
         ..Timeouts::default()
     };
-    let config = config(&[("one.test", "/", &[origin.address])]);
+    let config = streaming(config(&[("one.test", "/", &[origin.address])]));
     Proxy::start_with(config, Options::timeouts(timeouts))
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::rig::{Origin, Proxy, config, wait_until};
+use crate::rig::{Origin, Proxy, config, streaming, wait_until};
 
 #[test]
 fn chunks_stream_up_and_down_one_by_one() {
@@ -16,7 +16,7 @@ fn chunks_stream_up_and_down_one_by_one() {
         }
         connection.write("0\r\n\r\n");
     });
-    let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+    let proxy = Proxy::start(streaming(config(&[("one.test", "/", &[origin.address])])));
     let mut client = proxy.client();
     client.write("POST / HTTP/1.1\r\nHost: one.test\r\nTransfer-Encoding: chunked\r\n\r\n");
     client.write("3\r\none\r\n");
@@ -90,7 +90,7 @@ fn an_upload_that_breaks_off_breaks_off_at_the_origin() {
         let _ = connection.stream.read_to_end(&mut body);
         sender.lock().unwrap().send(body).unwrap();
     });
-    let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+    let proxy = Proxy::start(streaming(config(&[("one.test", "/", &[origin.address])])));
     let mut client = proxy.client();
     client.write("POST / HTTP/1.1\r\nHost: one.test\r\nTransfer-Encoding: chunked\r\n\r\n");
     client.write("4\r\nhalf\r\n");

@@ -8,7 +8,7 @@ use ingress_core::ir::{Config, HostPattern, HostRules, Target};
 use ingress_userspace::proxy::{Dial, ListenError, Timeouts, listen};
 use socket2::{Domain, Socket, Type};
 
-use crate::rig::{Options, Origin, Proxy, Reply, config, dead, rule, wait_until};
+use crate::rig::{Options, Origin, Proxy, Reply, config, dead, rule, streaming, wait_until};
 
 fn assert_answer(reply: &Reply, status: u16, text: &str) {
     assert_eq!((reply.status, reply.text()), (status, text));
@@ -112,7 +112,10 @@ fn an_origin_that_does_not_accept_is_504() {
 #[test]
 fn a_client_that_does_not_send_its_body_is_408() {
     let origin = Origin::echo("origin");
-    let proxy = Proxy::start_with(config(&[("one.test", "/", &[origin.address])]), short());
+    let proxy = Proxy::start_with(
+        streaming(config(&[("one.test", "/", &[origin.address])])),
+        short(),
+    );
     let mut client = proxy.client();
     client.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 9\r\n\r\nhalf");
     assert_answer(&client.read_reply(), 408, "408 request timeout\n");

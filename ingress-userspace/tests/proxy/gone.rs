@@ -16,7 +16,7 @@ use crate::balancing::{config_with, name};
 use crate::grpc::speaking;
 use crate::h2rig::{self, Asked, H2Origin, run};
 use crate::relay::service;
-use crate::rig::{Client, Options, Origin, PATIENCE, Proxy, config, wait_until};
+use crate::rig::{Client, Options, Origin, PATIENCE, Proxy, config, streaming, wait_until};
 
 /// The way to an origin, which can be cut.
 struct Way {
@@ -63,9 +63,9 @@ fn carry(mut from: TcpStream, mut to: TcpStream) {
 /// A proxy that takes turns between both, and has two idle connections to each.
 fn start(way: &Way, origin: &Origin) -> Proxy {
     let endpoints = [way.address, origin.address];
-    let proxy = Proxy::start(config_with(&endpoints, |backend| {
+    let proxy = Proxy::start(streaming(config_with(&endpoints, |backend| {
         Arc::make_mut(&mut backend.key).policy.balance = Some(Balance::RoundRobin);
-    }));
+    })));
     let mut clients: [Client; 4] = std::array::from_fn(|_| proxy.client());
     for (client, connects) in clients.iter_mut().zip(1..) {
         client.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 4\r\n\r\n");

@@ -4,7 +4,7 @@ use crate::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS,
     WINDOW_UPDATE, fields, get,
 };
-use crate::rig::{Origin, Proxy, config};
+use crate::rig::{Origin, Proxy, config, streaming};
 
 /// Answers with the length of the body that was sent; at `/early` before it was sent.
 fn counting() -> Origin {
@@ -25,7 +25,7 @@ fn counting() -> Origin {
 
 pub(crate) fn proxy() -> (Proxy, Origin) {
     let origin = counting();
-    let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+    let proxy = Proxy::start(streaming(config(&[("one.test", "/", &[origin.address])])));
     (proxy, origin)
 }
 

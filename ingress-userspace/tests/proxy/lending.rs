@@ -10,7 +10,7 @@ use ingress_userspace::proxy::{
     WorkerOptions, WorkerSpec, listen,
 };
 
-use crate::rig::{Client, Options, Origin, Proxy, config, wait_until};
+use crate::rig::{Client, Options, Origin, Proxy, config, streaming, wait_until};
 
 /// A proxy and a second worker of it, on a port of its own.
 fn two_workers(origin: &Origin) -> (Proxy, WorkerHandle, SocketAddr) {
@@ -19,7 +19,10 @@ fn two_workers(origin: &Origin) -> (Proxy, WorkerHandle, SocketAddr) {
         peers: peers.clone(),
         ..Options::default()
     };
-    let proxy = Proxy::start_with(config(&[("one.test", "/", &[origin.address])]), options);
+    let proxy = Proxy::start_with(
+        streaming(config(&[("one.test", "/", &[origin.address])])),
+        options,
+    );
     let socket = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let address = socket.local_addr().unwrap();
     let listener = Listener {

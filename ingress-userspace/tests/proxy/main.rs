@@ -44,6 +44,7 @@ mod retries;
 mod reuse;
 mod rig;
 mod shutdown;
+mod slow_uploads;
 mod smuggling;
 mod specs;
 mod splice;

@@ -13,7 +13,7 @@ use ingress_core::ir::{Config, Retries, RetryCause, UpstreamProtocol};
 
 use crate::balancing::config_with;
 use crate::h2rig::{Asked, H2Origin, connect, run};
-use crate::rig::{Origin, Proxy, dead, with_policy};
+use crate::rig::{Origin, Proxy, dead, streaming, with_policy};
 
 fn after(causes: &[RetryCause]) -> Retries {
     Retries {
@@ -181,7 +181,7 @@ fn a_body_that_has_not_ended_goes_nowhere_else() {
     });
     let good = Origin::repeating();
     let causes = after(&[RetryCause::Http503, RetryCause::NonIdempotent]);
-    let proxy = Proxy::start(retrying(&[hasty.address, good.address], causes));
+    let proxy = Proxy::start(streaming(retrying(&[hasty.address, good.address], causes)));
     let mut refused = 0;
     for _ in 0..20 {
         let mut client = proxy.client();

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use crate::rig::{Client, Origin, Proxy, config};
+use crate::rig::{Client, Origin, Proxy, config, streaming};
 
 #[test]
 fn requests_share_a_connection() {
@@ -150,7 +150,7 @@ fn an_origin_that_answers_early_and_keeps_reading_does_no_harm() {
         connection.write("HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\n\r\n");
         connection.read_head();
     });
-    let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
+    let proxy = Proxy::start(streaming(config(&[("one.test", "/", &[origin.address])])));
     for _ in 0..3 {
         let mut client = proxy.client();
         client.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 100\r\n\r\nsome");

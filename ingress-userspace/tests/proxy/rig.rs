@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ingress_core::ir::{
     Backend, BackendKey, BackendPolicy, Config, Endpoint, HostPattern, ObjectRef, PathPattern,
-    RoutePolicy, Rule, RuleOrigin, ServicePort, Target, UpstreamProtocol,
+    RequestBuffering, RoutePolicy, Rule, RuleOrigin, ServicePort, Target, UpstreamProtocol,
 };
 use ingress_userspace::proxy::{
     Datapath, DefaultCertificate, Dial, HostDial, Identity, Listener, Metrics, NoGauge, Peers,
@@ -232,6 +232,13 @@ pub(crate) fn with_policy(mut config: Config, change: impl Fn(&mut RoutePolicy))
         config.hosts.insert(host, rules);
     }
     config
+}
+
+/// The same configuration with request bodies that are streamed from their first byte.
+pub(crate) fn streaming(config: Config) -> Config {
+    with_policy(config, |policy| {
+        policy.request_buffering = RequestBuffering::Off;
+    })
 }
 
 /// A rule for a prefix.

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ingress_core::ir::{Config, RouteTimeouts};
+use ingress_core::ir::{Config, RequestBuffering, RouteTimeouts};
 
 use crate::balancing::config_with;
 use crate::rig::{Origin, Proxy, with_policy};
@@ -13,6 +13,7 @@ use crate::rig::{Origin, Proxy, with_policy};
 fn waiting(origin: &Origin, timeouts: RouteTimeouts) -> Config {
     with_policy(config_with(&[origin.address], |_| {}), |policy| {
         policy.timeouts = timeouts;
+        policy.request_buffering = RequestBuffering::Off;
     })
 }
 

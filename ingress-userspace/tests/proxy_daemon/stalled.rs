@@ -119,7 +119,7 @@ fn those_stalled_longest_are_reset_when_memory_is_short() {
     let daemon = place.start("a", &["--memory-limit=8m"]);
     let mut first = stall(daemon.http);
     wait_for("all to be stalled", || {
-        gauge(&daemon, "sluice_stalled_responses") == STREAMS as usize
+        gauge(&daemon, "sluice_stalled_requests") == STREAMS as usize
     });
     let _second = stall(daemon.http);
     for _ in 0..STREAMS {
@@ -129,7 +129,7 @@ fn those_stalled_longest_are_reset_when_memory_is_short() {
             "all of its streams have stalled longer"
         );
     }
-    assert_eq!(gauge(&daemon, "sluice_stalled_responses"), STREAMS as usize);
+    assert_eq!(gauge(&daemon, "sluice_stalled_requests"), STREAMS as usize);
     assert_eq!(daemon.get(daemon.http, "/ok").status, 200);
 }
 
@@ -165,7 +165,7 @@ fn stalled_connections_over_tls_hold_little_memory() {
     let before = daemon.resident_kib("VmRSS:");
     stalled.extend((0..TLS_CONNECTIONS).map(|_| stall()));
     wait_for("all to be stalled", || {
-        gauge(&daemon, "sluice_stalled_responses") == stalled.len()
+        gauge(&daemon, "sluice_stalled_requests") == stalled.len()
     });
     let growth = daemon.resident_kib("VmRSS:").saturating_sub(before);
     let each = growth / TLS_CONNECTIONS;

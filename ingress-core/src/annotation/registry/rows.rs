@@ -40,6 +40,26 @@ pub(super) const READ: &[Row] = &[
         size::proxy_body_size,
     ),
     row(
+        "proxy-request-buffering",
+        Both,
+        [
+            "`on`, `off`",
+            "`on`",
+            "Reads the first 64 KiB of a request body before an endpoint is chosen, so that slow clients hold none; longer bodies are streamed after that. Does not apply to gRPC. ingress-nginx reads the whole body.",
+        ],
+        size::proxy_request_buffering,
+    ),
+    row(
+        "client-body-timeout",
+        Class,
+        [
+            "seconds",
+            "`60`",
+            "Longest pause between two reads of a request body before an endpoint is chosen.",
+        ],
+        timeout::client_body,
+    ),
+    row(
         "proxy-connect-timeout",
         Both,
         [
@@ -55,7 +75,7 @@ pub(super) const READ: &[Row] = &[
         [
             "seconds",
             "`60`",
-            "Longest pause between two reads of a request body from the client.",
+            "Longest pause without a byte to or from an endpoint while a request body is streamed to it.",
         ],
         timeout::send,
     ),

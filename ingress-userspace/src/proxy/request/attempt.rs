@@ -338,6 +338,7 @@ impl Exchange<'_> {
         match self.progress() {
             Progress::Failed => ProxyError::BadRequestBody,
             Progress::TooLarge => ProxyError::BodyTooLarge,
+            Progress::TooSlow => ProxyError::RequestTimedOut,
             Progress::Streaming | Progress::Done => UpstreamError::Broken(fault).into(),
         }
     }
@@ -352,6 +353,7 @@ impl Exchange<'_> {
             Progress::Streaming if !is_clogged => ProxyError::RequestTimedOut,
             Progress::Failed => ProxyError::BadRequestBody,
             Progress::TooLarge => ProxyError::BodyTooLarge,
+            Progress::TooSlow => ProxyError::RequestTimedOut,
             Progress::Streaming | Progress::Done => UpstreamError::ResponseTimedOut.into(),
         }
     }

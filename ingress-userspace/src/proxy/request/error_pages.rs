@@ -10,7 +10,7 @@ use std::time::Instant;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http::uri::{self, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
-use ingress_core::ir::{Retries, RouteTimeouts};
+use ingress_core::ir::{RequestBuffering, Retries, RouteTimeouts};
 
 use crate::proxy::request::error::{ProxyError, Side};
 use crate::proxy::request::phases::{Answer, Entered, Phases};
@@ -56,6 +56,7 @@ impl Phases<'_> {
             timeouts: RouteTimeouts::default(),
             retries: Retries::default(),
             body_bytes_max: u64::MAX,
+            request_buffering: RequestBuffering::default(),
         };
         let head = kept.into_request(status, pages);
         let incoming = Incoming::empty(downstream);

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request, response};
-use ingress_core::ir::{Filter, Retries, RouteTimeouts};
+use ingress_core::ir::{Filter, RequestBuffering, Retries, RouteTimeouts};
 
 use crate::proxy::observe::metrics::account::Account;
 use crate::proxy::request::attempt::{Exchange, Reply};
@@ -18,6 +18,7 @@ use crate::proxy::request::client::Client;
 use crate::proxy::request::connection::{Connection, InFlight};
 use crate::proxy::request::error::{ProxyError, Side};
 use crate::proxy::request::filter::{self, FilterInput, Filtered, ResponseFilters};
+use crate::proxy::request::gather::{Receive, Received};
 use crate::proxy::request::prepare::Prepare;
 use crate::proxy::request::replay::Replay;
 use crate::proxy::request::response::Dialect;
@@ -35,10 +36,9 @@ use crate::proxy::table::slot::RouteExtras;
 use crate::proxy::tls::client_auth::{self, Judgement};
 use crate::proxy::upstream::affinity::Session;
 use crate::proxy::upstream::pool::Backend;
-use crate::proxy::upstream::request_body::{RequestBody, Tap};
+use crate::proxy::upstream::request_body::Tap;
 use crate::proxy::upstream::response_source::Carrier;
 use crate::proxy::upstream::response_timeout::Patience;
-use crate::proxy::upstream::timeouts::Waits;
 
 /// Answers a request, one way or another.
 pub(crate) async fn respond(
@@ -154,6 +154,7 @@ pub(super) struct Entered {
     pub(super) timeouts: RouteTimeouts,
     pub(super) retries: Retries,
     pub(super) body_bytes_max: u64,
+    pub(super) request_buffering: RequestBuffering,
 }
 
 /// How far the phases before an endpoint have come.
@@ -183,6 +184,7 @@ struct Decided {
     timeouts: RouteTimeouts,
     retries: Retries,
     body_bytes_max: u64,
+    request_buffering: RequestBuffering,
 }
 
 impl Decided {
@@ -215,6 +217,7 @@ impl Decided {
             timeouts: self.timeouts,
             retries: self.retries,
             body_bytes_max: self.body_bytes_max,
+            request_buffering: self.request_buffering,
         })
     }
 }
@@ -267,6 +270,7 @@ impl Phases<'_> {
             timeouts,
             retries,
             body_bytes_max,
+            request_buffering,
         } = route::route(connection, head, incoming, self.account)?;
         let policy = client_auth.as_ref();
         let shown = policy.map(|policy| {
@@ -280,6 +284,7 @@ impl Phases<'_> {
             timeouts,
             retries,
             body_bytes_max,
+            request_buffering,
         };
         let mut filtered = Filtered::default();
         if let Some(filters) = filters {
@@ -338,17 +343,45 @@ impl Phases<'_> {
         }
     }
 
-    /// The phases with an endpoint: pick, prepare, attempts and retries, and what the response says.
+    /// The gather phase.
+    async fn receive(
+        &self,
+        entered: &Entered,
+        head: &request::Parts,
+        incoming: Incoming,
+        deadline: Option<Instant>,
+    ) -> Result<Received, ProxyError> {
+        let receive = Receive {
+            worker: &self.connection.worker,
+            account: self.account,
+            backend: Rc::clone(&entered.backend),
+            timeouts: entered.timeouts,
+            bytes_max: entered.body_bytes_max,
+            buffering: entered.request_buffering,
+            deadline,
+        };
+        receive.run(head, incoming).await
+    }
+
+    /// The phases with an endpoint: gather the body, pick, prepare, attempts and retries, and what the response says.
     pub(super) async fn send(
         &self,
         entered: Entered,
         mut head: request::Parts,
-        mut incoming: Incoming,
+        incoming: Incoming,
         deadline: Option<Instant>,
     ) -> Result<Answer, ProxyError> {
         let (connection, client, account) = (self.connection, self.client, self.account);
         let worker = &connection.worker;
-        let backend = entered.backend;
+        let downstream = incoming.downstream();
+        let Received {
+            backend,
+            mut body,
+            upload,
+            tunnel,
+            waits,
+            mut patience,
+        } = self.receive(&entered, &head, incoming, deadline).await?;
         let session = Session::of(&backend, &head.headers, &worker.runtime);
         let wish = pick::hint(&backend, session.as_ref(), &head, client);
         let load = pick::pick(worker, &backend, wish).await?;
@@ -356,11 +389,7 @@ impl Phases<'_> {
         account.try_first(load.address);
         let is_multiplexed = load.protocol.is_multiplexed();
         let activity = is_multiplexed.then(|| Activity::new(Rc::clone(&worker.runtime.timers)));
-        let downstream = incoming.downstream();
-        let tunnel = incoming.take_tunnel(&head.method);
-        let max = entered.body_bytes_max;
-        let (mut body, upload) = RequestBody::new(incoming, activity.as_ref(), max);
-        account.uploads(upload.as_ref());
+        body.watch(activity.as_ref());
         body.tap(entered.tap);
         let prepare = Prepare {
             connection,
@@ -376,8 +405,6 @@ impl Phases<'_> {
         body.introduce(lines);
         let shape = Shape::of(entered.extras.as_deref(), &head.headers);
         let mut request = Request::from_parts(head, body);
-        let waits = Waits::new(worker.upstreams.pool.timeouts(), entered.timeouts);
-        let mut patience = Patience::new(&worker.runtime.timers, &waits, deadline, upload.clone());
         let mut exchange = Exchange {
             worker,
             account,
@@ -397,8 +424,7 @@ impl Phases<'_> {
             let endpoint = reply.carrier.endpoint().address;
             session.cookie(&exchange.backend, endpoint, SystemTime::now())
         });
-        self.record(&exchange.backend, &reply);
-        let Reply { response, carrier } = reply;
+        let Reply { response, carrier } = self.record(&exchange.backend, reply);
         if let Some(upgrade) = Upgrade::agreed(upgrade, response.status())? {
             let head = upgrade.accept(response, carrier, connection, account, waits.tunnel)?;
             return Ok(Answer::Switched(head));
@@ -414,7 +440,7 @@ impl Phases<'_> {
     }
 
     /// Notes what an endpoint has answered, and how soon.
-    fn record(&self, backend: &Backend, reply: &Reply) {
+    fn record(&self, backend: &Backend, reply: Reply) -> Reply {
         let status = reply.response.status();
         let took = self.account.answered(status);
         let worker = &self.connection.worker;
@@ -425,5 +451,6 @@ impl Phases<'_> {
             status,
             took,
         );
+        reply
     }
 }

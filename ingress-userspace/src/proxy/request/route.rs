@@ -8,7 +8,9 @@ use http::{HeaderMap, HeaderValue, request};
 use http_body::Body as _;
 use ingress_core::filter::Answer;
 use ingress_core::filter::cookie_value;
-use ingress_core::ir::{Canary, Conditions, Filter, Retries, RouteTimeouts, choose_canary};
+use ingress_core::ir::{
+    Canary, Conditions, Filter, RequestBuffering, Retries, RouteTimeouts, choose_canary,
+};
 use ingress_core::route::normalise;
 
 use crate::proxy::observe::metrics::account::Account;
@@ -38,6 +40,7 @@ pub(crate) struct RouteDecision<'a> {
     pub(crate) retries: Retries,
     /// Bytes that the body may have.
     pub(crate) body_bytes_max: u64,
+    pub(crate) request_buffering: RequestBuffering,
 }
 
 /// Where a request goes.
@@ -123,6 +126,7 @@ pub(crate) fn route<'a>(
         timeouts: policy.timeouts,
         retries: policy.retries,
         body_bytes_max,
+        request_buffering: policy.request_buffering,
     })
 }
 

@@ -162,10 +162,10 @@ counters! {
         "Bytes of ended TCP and TLS passthrough connections, in both directions";
     spliced_bytes: Counter, "sluice_spliced_bytes_total",
         "Bytes of bodies and tunnels that the kernel moved between two sockets without a copy";
-    stalled: Gauge, "sluice_stalled_responses",
-        "Responses whose clients do not read them";
-    stalled_closed: Counter, "sluice_stalled_responses_closed_total",
-        "Responses closed because clients that do not read held too much memory";
+    stalled: Gauge, "sluice_stalled_requests",
+        "Requests that wait for clients that neither read nor send";
+    stalled_closed: Counter, "sluice_stalled_requests_closed_total",
+        "Requests closed because clients that neither read nor send held too much memory";
     udp_sessions: Counter, "sluice_udp_sessions_total",
         "Sessions of UDP services";
     udp_sessions_open: Gauge, "sluice_udp_sessions_open",

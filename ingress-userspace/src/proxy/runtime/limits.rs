@@ -20,6 +20,8 @@ pub struct Timeouts {
     pub buffers_idle: Duration,
     /// Without a byte taken by a client that has something to read.
     pub downstream_write: Duration,
+    /// Between two reads of a request body before an endpoint is chosen.
+    pub client_body: Duration,
     /// For a connection to an endpoint.
     pub upstream_connect: Duration,
     /// Without a byte from or to the endpoint while a client sends a body.
@@ -47,6 +49,7 @@ impl Default for Timeouts {
             request_head: Duration::from_secs(75),
             buffers_idle: Duration::from_secs(1),
             downstream_write: Duration::from_mins(1),
+            client_body: Duration::from_mins(1),
             upstream_connect: Duration::from_secs(5),
             upstream_send: Duration::from_mins(1),
             response_head: Duration::from_mins(1),
@@ -66,6 +69,8 @@ pub struct ClientLimits {
     pub connections_max: Option<NonZeroU32>,
     /// Bytes of a request body where no Ingress says otherwise; 0: any number.
     pub body_bytes_max: u64,
+    /// Bytes of a request body in a second, on average; 0: any number. Its first seconds are free.
+    pub body_rate_min: u32,
     /// Bytes of a request head.
     pub head_bytes_max: u32,
     /// Streams of one HTTP/2 connection at a time.
@@ -77,6 +82,7 @@ impl Default for ClientLimits {
         Self {
             connections_max: None,
             body_bytes_max: 0,
+            body_rate_min: 0,
             head_bytes_max: 32 * 1024,
             http2_streams_max: 128,
         }
@@ -248,6 +254,9 @@ pub(crate) const TRIES_MAX: usize = 3;
 /// Bytes of a request body that are kept so that it can be sent again, where an Ingress asks for
 /// that.
 pub(crate) const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that a request body is taken to hold at least while the rest of it is waited for.
+pub(crate) const GATHERED_BYTES_MIN: usize = 4 * 1024;
 
 /// How long a connection to an endpoint may be in coming before another one is tried instead, if
 /// there is one. Within a cluster it takes some milliseconds at most; the first packet is sent

@@ -1,8 +1,8 @@
 //! Who waits for its client, since when, and with how many bytes: the worker's share of the memory
-//! that may be held for clients that do not read.
+//! that may be held for clients that neither read nor send.
 //!
-//! A stream or connection that finds no room for what it has to send begins a [`Stall`]. While all
-//! of a worker together hold more than their share, those that have waited longest are ended.
+//! What finds no room for what it has to send, or gathers a body, begins a [`Stall`]. While all of
+//! a worker together hold more than their share, those that have waited longest are ended.
 //!
 //! Invariant: what stalls hold is at most the share, but for stalls younger than [`STALL_MIN`].
 

@@ -94,6 +94,14 @@ impl Pool {
         }
     }
 
+    /// A backend that was found a while ago, with the endpoints that it has now.
+    pub(crate) fn again(&self, backend: &Rc<Backend>, now: Instant) -> Rc<Backend> {
+        if backend.slot.is_retired() {
+            return Rc::clone(backend);
+        }
+        self.backend(&backend.slot, now)
+    }
+
     /// The backend of a slot, with the endpoints that it has now.
     ///
     /// The slot is shared by all workers: its reference count stays untouched in the usual case.
@@ -353,6 +361,11 @@ impl Members {
 }
 
 impl Backend {
+    /// Whether its endpoints take several requests on one connection.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.slot.endpoints().protocol.is_multiplexed()
+    }
+
     pub(crate) fn balance(&self) -> &Balance {
         &self.balance
     }

@@ -24,9 +24,10 @@ enum State {
     Lost,
 }
 
-/// A body on its way to another endpoint.
+/// A body on its way to another endpoint, or one that was read before there was any.
+#[derive(Default)]
 pub(crate) struct ReplayBody {
-    data: Bytes,
+    data: BytesMut,
     trailers: Option<HeaderMap>,
 }
 
@@ -62,7 +63,7 @@ impl ReplayBuffer {
     pub(crate) fn copy(&self) -> Option<ReplayBody> {
         match &*self.0.borrow() {
             State::Whole { data, trailers } => Some(ReplayBody {
-                data: data.clone().freeze(),
+                data: data.clone(),
                 trailers: trailers.clone(),
             }),
             State::Lost => None,
@@ -71,10 +72,23 @@ impl ReplayBuffer {
 }
 
 impl ReplayBody {
+    /// Adds what follows it.
+    pub(crate) fn add(&mut self, frame: Frame<Bytes>) {
+        match frame.into_data() {
+            Ok(piece) => self.data.extend_from_slice(&piece),
+            Err(frame) => self.trailers = frame.into_trailers().ok(),
+        }
+    }
+
+    /// Bytes of it that are left.
+    pub(crate) fn length(&self) -> usize {
+        self.data.len()
+    }
+
     /// What is left of it; `None` is its end.
     pub(crate) fn next(&mut self) -> Option<Frame<Bytes>> {
         if !self.data.is_empty() {
-            return Some(Frame::data(std::mem::take(&mut self.data)));
+            return Some(Frame::data(std::mem::take(&mut self.data).freeze()));
         }
         self.trailers.take().map(Frame::trailers)
     }

@@ -79,7 +79,8 @@ impl Patience {
         self.until_deadline().is_zero()
     }
 
-    fn until_deadline(&self) -> Duration {
+    /// How long it is until the deadline.
+    pub(crate) fn until_deadline(&self) -> Duration {
         let left = |deadline: Instant| deadline.saturating_duration_since(self.timers.now());
         self.deadline.map_or(Duration::MAX, left)
     }

@@ -10,6 +10,8 @@ use crate::proxy::runtime::limits::Timeouts;
 /// What an Ingress says, and where it says nothing, what is usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waits {
+    /// Between two reads of a request body before there is an endpoint.
+    pub(crate) client_body: Duration,
     /// For a connection.
     pub(crate) connect: Duration,
     /// Without a byte while the client still sends a body.
@@ -27,6 +29,7 @@ pub(crate) struct Waits {
 impl Waits {
     pub(crate) fn new(usual: &Timeouts, said: RouteTimeouts) -> Self {
         let RouteTimeouts {
+            client_body,
             connect,
             send,
             read,
@@ -34,6 +37,7 @@ impl Waits {
         } = said;
         let or = |said: Option<NonZeroU32>, usual| said.map_or(usual, seconds);
         Self {
+            client_body: or(client_body, usual.client_body),
             connect: or(connect, usual.upstream_connect),
             send: or(send, usual.upstream_send),
             head: or(read, usual.response_head),
