@@ -42,6 +42,7 @@ mod memo;
 mod memos;
 mod references;
 mod regex;
+mod review;
 mod slices;
 mod stream;
 mod www;
@@ -59,6 +60,7 @@ use crate::object::Ingress;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use memos::Memos;
+pub(crate) use review::review;
 use slices::Last;
 use stream::Services;
 

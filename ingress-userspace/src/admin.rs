@@ -9,6 +9,7 @@ mod routes;
 mod scrape;
 mod server;
 mod status;
+pub mod webhook;
 
 use std::fs::{self, Permissions};
 use std::io;

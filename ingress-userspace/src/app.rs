@@ -27,13 +27,14 @@ mod workers;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use self::build::{DatapathChoice, Source};
 use self::last_known_good::LastKnownGood;
 use self::names::Names;
 use self::ports::Ports;
 use self::publish::Publisher;
+use crate::admin::webhook::{self, Served};
 use crate::admin::{self, Admin, DatapathStatus, MetricsSlot, Question, Readiness, Status};
 use crate::control::{Reconciler, Reporter};
 use crate::datapath::Datapath;
@@ -71,6 +72,8 @@ struct App {
     readiness: Readiness,
     metrics: MetricsSlot,
     telemetry: Telemetry,
+    /// What the webhook judges objects beside.
+    judged_beside: watch::Sender<Served>,
 }
 
 /// What is told to others about requests: the access log and traces.
@@ -113,6 +116,11 @@ impl App {
         let admin = Admin::new(readiness.clone(), metrics.clone(), asking);
         tokio::spawn(admin.clone().serve(listener));
         probes::start(&flags, admin).await?;
+        let judged_beside = watch::Sender::new(None);
+        if let Some((address, files)) = flags.webhook.address_and_files() {
+            let serving = webhook::serve(address, files, judged_beside.subscribe()).await;
+            tokio::spawn(serving.context("failed to start the validating webhook")?);
+        }
         Ok(Self {
             flags,
             started: Instant::now(),
@@ -131,6 +139,7 @@ impl App {
             readiness,
             metrics,
             telemetry,
+            judged_beside,
         })
     }
 

@@ -10,6 +10,7 @@ pub mod relay;
 mod steering;
 pub mod tls;
 pub mod upstream;
+mod webhook;
 
 use std::env;
 use std::net::IpAddr;
@@ -31,6 +32,7 @@ use self::relay::Relay;
 use self::steering::Steering;
 use self::tls::Tls;
 use self::upstream::Upstream;
+use self::webhook::Webhook;
 use crate::datapath::{GuardMode, PortRange, Settings as DatapathSettings, TcMode};
 use crate::proxy::{AccessLog, Checks, ClientPolicy, Tracer, WorkerOptions};
 
@@ -196,6 +198,10 @@ pub struct Run {
     /// What is carried as it is.
     #[command(flatten)]
     pub relay: Relay,
+
+    /// The validating webhook.
+    #[command(flatten)]
+    pub webhook: Webhook,
 
     /// TLS towards clients.
     #[command(flatten)]

@@ -56,10 +56,10 @@ fn restrictions_hold(scene: &Scene, rule: &Rule) {
         "denylist-source-range",
     ] {
         if is_open && scene.annotations.contains_key(key) {
-            let looks = |filter: &Filter| match filter {
-                Filter::Access(_) => true,
-                Filter::Authenticate(asked) => asked.sources.is_some(),
-                _ => false,
+            let looks = |filter: &Filter| {
+                let is_asked =
+                    matches!(filter, Filter::Authenticate(asked) if asked.sources.is_some());
+                is_asked || matches!(filter, Filter::Access(_))
             };
             assert!(has(looks), "{scene:?}");
         }

@@ -4,6 +4,7 @@
 //! is applied once more with it; and names that a configuration asks for come back, once they are
 //! looked up, as part of the same observation.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -101,6 +102,9 @@ impl App {
         let problems = problems.iter().map(Problem::error);
         let outcome = self.reconciler.apply(snapshot, &diagnostics, problems);
         self.names.want(outcome.translation.external_names);
+        let config = self.reconciler.shared_config();
+        let served = (snapshot.clone(), config, self.flags.translation());
+        self.judged_beside.send_replace(Some(Arc::new(served)));
         if let Some(reporter) = &self.reporter {
             reporter.update(Report {
                 snapshot: snapshot.clone(),

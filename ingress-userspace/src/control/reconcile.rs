@@ -132,6 +132,11 @@ impl<P: Publish> Reconciler<P> {
         &self.config
     }
 
+    /// What is published, to be kept.
+    pub fn shared_config(&self) -> Arc<Config> {
+        Arc::clone(&self.config)
+    }
+
     /// What is wrong with the newest snapshot.
     pub fn problems(&self) -> Vec<Problem> {
         self.problems.iter().cloned().collect()
