@@ -52,4 +52,5 @@ mod tls;
 mod trace;
 mod tunnels;
 mod upgrade;
+mod upstream_resets;
 mod waits;

@@ -244,6 +244,11 @@ pub(crate) const ASKS_MAX: usize = 64;
 /// Requests that one HTTP/2 connection to an endpoint carries at a time.
 pub(crate) const UPSTREAM_STREAMS_MAX: usize = 100;
 
+/// Streams that clients may have broken off on one HTTP/2 connection to an endpoint before it gets no
+/// more of them. With those that are open then, it stays well below what endpoints take for an attack:
+/// 500 of Envoy, 512 of our own, 1,000 of Node.js.
+pub(crate) const UPSTREAM_RESETS_MAX: usize = 128;
+
 /// HTTP/2 connections that one worker keeps to one endpoint.
 pub(crate) const MULTIPLEXED_PER_ENDPOINT_MAX: usize = 64;
 

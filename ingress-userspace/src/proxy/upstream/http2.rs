@@ -3,7 +3,9 @@
 //! Such a connection has a task of its own, because no request owns it. Streams are bounded by us
 //! and by the peer's settings; one more request than fits dials one more connection, and requests
 //! that come meanwhile wait for that one. A connection on which a stream has waited in vain gets
-//! no more of them, so that a peer that went away without a word costs one timeout at most.
+//! no more of them, so that a peer that went away without a word costs one timeout at most. Nor does
+//! one on which clients have broken off many: peers end connections for that, with the streams of
+//! all other clients.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -24,7 +26,7 @@ use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::executor::LocalExecutor;
 use crate::proxy::runtime::limits::{
     HTTP2_CONNECTION_BYTES_MAX, HTTP2_STREAM_BYTES_MAX, MULTIPLEXED_PER_ENDPOINT_MAX,
-    UPSTREAM_STREAMS_MAX,
+    UPSTREAM_RESETS_MAX, UPSTREAM_STREAMS_MAX,
 };
 use crate::proxy::runtime::monitored::{Activity, Monitored};
 use crate::proxy::runtime::stream::{Stream as _, UpstreamStream};
@@ -59,6 +61,8 @@ struct Shared {
     /// Whether it has carried a request to its answer.
     is_reused: Cell<bool>,
     is_given_up: Cell<bool>,
+    /// Streams that we have broken off, mostly for clients.
+    resets: Cell<usize>,
 }
 
 /// What a request finds that needs a connection.
@@ -80,6 +84,8 @@ pub(crate) struct Dialling<'a>(&'a Multiplexed);
 pub(crate) struct Place {
     shared: Rc<Shared>,
     timers: Rc<Timers>,
+    /// Whether its stream has come to its end, or was never begun.
+    is_over: Cell<bool>,
 }
 
 impl Multiplexed {
@@ -135,6 +141,7 @@ impl Multiplexed {
             idle_since: Cell::new(runtime.timers.now()),
             is_reused: Cell::new(false),
             is_given_up: Cell::new(false),
+            resets: Cell::new(0),
         });
         let watched = Rc::downgrade(&shared);
         let (settled, is_settled) = oneshot::channel();
@@ -199,6 +206,7 @@ impl Multiplexed {
         Some(Place {
             shared: Rc::clone(shared),
             timers: Rc::clone(timers),
+            is_over: Cell::new(true),
         })
     }
 }
@@ -219,7 +227,8 @@ impl Drop for Dialling<'_> {
 
 impl Shared {
     fn is_usable(&self) -> bool {
-        !self.is_given_up.get() && !self.sender.is_closed()
+        let is_worn = self.resets.get() >= UPSTREAM_RESETS_MAX;
+        !is_worn && !self.is_given_up.get() && !self.sender.is_closed()
     }
 }
 
@@ -234,6 +243,11 @@ impl Place {
         self.shared.takes_tunnels.get()
     }
 
+    /// The stream has come to its end by the endpoint.
+    pub(crate) fn finish(&self) {
+        self.is_over.set(true);
+    }
+
     /// Sends a request and waits for the response head.
     pub(crate) async fn send(
         &self,
@@ -245,8 +259,10 @@ impl Place {
         let patient = Patient::with(request.method(), patience.has_body());
         let mut sender = shared.sender.clone();
         let mut response = pin!(sender.try_send_request(request));
+        self.is_over.set(false);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(ended) = response.as_mut().poll(cx) {
+                self.is_over.set(ended.is_err());
                 return Poll::Ready(ended.map_err(|mut error| match error.take_message() {
                     Some(request) => SendError::Unsent(Box::new(request)),
                     None => refused_or_broken(error.into_error()),
@@ -275,6 +291,9 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let shared = &self.shared;
+        if !self.is_over.get() {
+            shared.resets.set(shared.resets.get() + 1);
+        }
         shared.is_reused.set(true);
         shared.streams.set(shared.streams.get() - 1);
         shared.idle_since.set(self.timers.now());

@@ -32,8 +32,16 @@ pub(crate) enum Carrier {
 pub(crate) struct SharedCarrier {
     incoming: Incoming,
     activity: Rc<Activity>,
-    _place: Place,
+    place: Place,
     load: Load,
+}
+
+impl Drop for SharedCarrier {
+    fn drop(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.place.finish();
+        }
+    }
 }
 
 impl Carrier {
@@ -53,7 +61,7 @@ impl Carrier {
         Self::Shared(Box::new(SharedCarrier {
             incoming,
             activity,
-            _place: place,
+            place,
             load,
         }))
     }
@@ -125,6 +133,9 @@ impl Carrier {
                 let poll = Pin::new(&mut shared.incoming).poll_frame(cx);
                 if poll.is_ready() {
                     shared.activity.touch();
+                    if !matches!(poll, Poll::Ready(Some(Ok(_)))) {
+                        shared.place.finish();
+                    }
                 } else if patience.is_over(&shared.activity, cx) {
                     return Poll::Ready(Some(Err(BodyError::TimedOut)));
                 }
