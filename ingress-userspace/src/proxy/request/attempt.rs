@@ -129,7 +129,7 @@ impl Exchange<'_> {
         patience: &mut Patience,
     ) -> Result<Reply, Miss> {
         let worker = self.worker;
-        worker.upstreams.departures.wait().await;
+        worker.upstreams.write_batch.wait().await;
         for _ in 0..STALE_MAX {
             let Some(mut upstream) = self.open_connection(&load).await else {
                 break;

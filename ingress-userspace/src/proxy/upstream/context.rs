@@ -11,7 +11,7 @@ use crate::proxy::upstream::connection_sharing::Peers;
 use crate::proxy::upstream::endpoint::Endpoint;
 use crate::proxy::upstream::http1::Upstream;
 use crate::proxy::upstream::pool::Pool;
-use crate::proxy::upstream::write_batch::Departures;
+use crate::proxy::upstream::write_batch::WriteBatch;
 
 /// The upstream side of one worker.
 pub(crate) struct Upstreams {
@@ -21,7 +21,7 @@ pub(crate) struct Upstreams {
     pub(crate) peers: Peers,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) tls: UpstreamTls,
-    pub(crate) departures: Departures,
+    pub(crate) write_batch: WriteBatch,
 }
 
 impl Upstreams {
@@ -43,7 +43,7 @@ impl Upstreams {
             }
         };
         let queues = self.pool.serve_queues(&self.runtime);
-        tokio::join!(self.departures.run(), queues, sweeping);
+        tokio::join!(self.write_batch.run(), queues, sweeping);
     }
 }
 

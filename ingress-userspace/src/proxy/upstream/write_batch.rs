@@ -12,13 +12,13 @@ use std::task::{Context, Poll, Waker};
 
 /// Who waits to leave.
 #[derive(Default)]
-pub(crate) struct Departures {
+pub(crate) struct WriteBatch {
     waiting: RefCell<Vec<Waker>>,
     /// Of [`run`](Self::run).
     runner: Cell<Option<Waker>>,
 }
 
-impl Departures {
+impl WriteBatch {
     /// Waits until all tasks have run that can already.
     pub(crate) async fn wait(&self) {
         let mut has_waited = false;
@@ -84,18 +84,18 @@ mod tests {
 
     #[test]
     fn everybody_arrives_before_anybody_leaves() {
-        let departures = Rc::new(Departures::default());
+        let write_batch = Rc::new(WriteBatch::default());
         let seen = Rc::new(RefCell::new(String::new()));
         let journeys = async {
-            let run = Rc::clone(&departures);
+            let run = Rc::clone(&write_batch);
             tokio::task::spawn_local(async move { run.run().await });
             tokio::task::yield_now().await;
             for _ in 0..2 {
                 let travel = |name: char| {
-                    let (departures, seen) = (Rc::clone(&departures), Rc::clone(&seen));
+                    let (write_batch, seen) = (Rc::clone(&write_batch), Rc::clone(&seen));
                     tokio::task::spawn_local(async move {
                         seen.borrow_mut().push(name);
-                        departures.wait().await;
+                        write_batch.wait().await;
                         seen.borrow_mut().push(name.to_ascii_uppercase());
                     })
                 };
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn nobody_waits_where_nobody_runs() {
         let runtime = Builder::new_current_thread().build_local(LocalOptions::default());
-        runtime.unwrap().block_on(Departures::default().wait());
+        runtime.unwrap().block_on(WriteBatch::default().wait());
     }
 
     const PATIENCE: Duration = Duration::from_secs(10);

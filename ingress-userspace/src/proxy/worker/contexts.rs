@@ -20,7 +20,7 @@ use crate::proxy::upstream::connect::Dial;
 use crate::proxy::upstream::connection_sharing::Peers;
 use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::pool::Pool;
-use crate::proxy::upstream::write_batch::Departures;
+use crate::proxy::upstream::write_batch::WriteBatch;
 use crate::proxy::worker::{WorkerOptions, WorkerReader};
 
 /// The contexts of a worker, one for each floor that has its own.
@@ -60,7 +60,7 @@ impl Contexts {
             peers,
             dial,
             tls: UpstreamTls::new().map_err(io::Error::other)?,
-            departures: Departures::default(),
+            write_batch: WriteBatch::default(),
         });
         let log = options.access_log;
         let observers = Rc::new(Observers {
