@@ -38,7 +38,7 @@ pub(crate) struct Frames {
     settings: SettingsExchange,
     /// Streams that were refused before the client knew our settings.
     refused_early: u32,
-    departure: Departure,
+    departure: GoAwayState,
     budget: ResetBudget,
     /// What frames have cost beyond their bytes, in bytes that take as long to read.
     work: usize,
@@ -57,7 +57,7 @@ struct SettingsExchange {
 
 /// How far the end of the connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Departure {
+enum GoAwayState {
     Unknown,
     /// The client has been told, and may have begun streams before it hears of it.
     Announced {
@@ -91,7 +91,7 @@ impl Frames {
             last: 0,
             settings: SettingsExchange::default(),
             refused_early: 0,
-            departure: Departure::Unknown,
+            departure: GoAwayState::Unknown,
             budget: ResetBudget::new(connection.worker.runtime.timers.now()),
             work: 0,
             client_leaves: false,
@@ -105,8 +105,8 @@ impl Frames {
     /// Tells the client to begin nothing more. What it has begun by then is answered
     /// (RFC 9113 §6.8).
     pub(crate) fn say_goodbye(&mut self) {
-        if self.departure == Departure::Unknown {
-            self.departure = Departure::Announced {
+        if self.departure == GoAwayState::Unknown {
+            self.departure = GoAwayState::Announced {
                 at: self.worker().runtime.timers.now(),
                 streams: 0,
             };
@@ -119,8 +119,8 @@ impl Frames {
     /// Ends the time in which a client may not have heard of the goodbye: streams that it begins
     /// from now on are ignored, those that are open are answered (RFC 9113 §6.8).
     pub(crate) fn refuse_new_streams(&mut self, reason: Reason) {
-        if self.departure != Departure::Final {
-            self.departure = Departure::Final;
+        if self.departure != GoAwayState::Final {
+            self.departure = GoAwayState::Final;
             let mut output = self.session.output.borrow_mut();
             output.go_away(self.last, reason);
         }
@@ -132,7 +132,7 @@ impl Frames {
             let worker = self.worker();
             (worker.runtime.timers.now(), worker.limits.http2_streams_max)
         };
-        if let Departure::Announced { at, streams } = &mut self.departure {
+        if let GoAwayState::Announced { at, streams } = &mut self.departure {
             *streams += 1;
             let is_late = now.saturating_duration_since(*at) > GOODBYE_GRACE;
             if is_late || *streams > streams_max {
@@ -143,7 +143,7 @@ impl Frames {
 
     /// A request that comes after the last one that is answered.
     pub(crate) fn ignore_new_stream(&mut self, id: u32) -> Result<(), Reason> {
-        if self.departure == Departure::Final && id > self.last {
+        if self.departure == GoAwayState::Final && id > self.last {
             return self.spend();
         }
         Ok(())
@@ -173,7 +173,7 @@ impl Frames {
 
     /// Whether nothing more is to come of the connection.
     pub(crate) fn is_over(&self) -> bool {
-        let is_last = self.client_leaves || self.departure == Departure::Final;
+        let is_last = self.client_leaves || self.departure == GoAwayState::Final;
         is_last && self.session.streams_open() == 0
     }
 
@@ -235,7 +235,7 @@ impl Frames {
 
     /// Whether what comes for a stream is of no interest.
     pub(crate) fn is_ignored(&self, id: u32) -> bool {
-        let is_too_late = self.departure == Departure::Final && id > self.last;
+        let is_too_late = self.departure == GoAwayState::Final && id > self.last;
         is_too_late || self.session.has_forgotten(id)
     }
 
@@ -318,7 +318,7 @@ impl Frames {
         let payload = payload.try_into().map_err(|_| Reason::FRAME_SIZE_ERROR)?;
         if !head.has(ACK) {
             self.session.output.borrow_mut().acknowledge_ping(payload);
-        } else if payload == GOODBYE && matches!(self.departure, Departure::Announced { .. }) {
+        } else if payload == GOODBYE && matches!(self.departure, GoAwayState::Announced { .. }) {
             self.refuse_new_streams(Reason::NO_ERROR);
         }
         Ok(())
