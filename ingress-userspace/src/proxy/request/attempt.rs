@@ -29,7 +29,7 @@ use crate::proxy::upstream::http1::{Fault, SendError, Upstream};
 use crate::proxy::upstream::http2::{Place, Room, is_reset};
 use crate::proxy::upstream::pool::{Backend, Wish};
 use crate::proxy::upstream::request_body::RequestBody;
-use crate::proxy::upstream::response_source::Carrier;
+use crate::proxy::upstream::response_source::ResponseSource;
 use crate::proxy::upstream::response_timeout::Patience;
 
 /// One request, apart from its head and body.
@@ -58,7 +58,7 @@ pub(crate) struct Exchange<'a> {
 /// A response head and where its body comes from.
 pub(crate) struct Reply {
     pub(crate) response: Response<()>,
-    pub(crate) carrier: Carrier,
+    pub(crate) source: ResponseSource,
 }
 
 /// A send that has failed.
@@ -140,8 +140,8 @@ impl Exchange<'_> {
             let error = match upstream.send(request, patience).await {
                 Ok(response) => {
                     worker.runtime.counters.upstream_reuses.increment();
-                    let carrier = Carrier::own(upstream, load);
-                    return Ok(Reply { response, carrier });
+                    let source = ResponseSource::own(upstream, load);
+                    return Ok(Reply { response, source });
                 }
                 Err(error) => error,
             };
@@ -165,8 +165,8 @@ impl Exchange<'_> {
         self.account.connected();
         let error = match upstream.send(request, patience).await {
             Ok(response) => {
-                let carrier = Carrier::own(upstream, load);
-                return Ok(Reply { response, carrier });
+                let source = ResponseSource::own(upstream, load);
+                return Ok(Reply { response, source });
             }
             Err(error) => error,
         };
@@ -207,7 +207,7 @@ impl Exchange<'_> {
                     let (head, incoming) = response.into_parts();
                     return Ok(Reply {
                         response: Response::from_parts(head, ()),
-                        carrier: Carrier::shared(incoming, place, activity, load),
+                        source: ResponseSource::shared(incoming, place, activity, load),
                     });
                 }
                 Err(error) => error,

@@ -37,7 +37,7 @@ use crate::proxy::tls::client_auth::{self, Judgement};
 use crate::proxy::upstream::affinity::Session;
 use crate::proxy::upstream::pool::Backend;
 use crate::proxy::upstream::request_body::Tap;
-use crate::proxy::upstream::response_source::Carrier;
+use crate::proxy::upstream::response_source::ResponseSource;
 use crate::proxy::upstream::response_timeout::Patience;
 
 /// Answers a request, one way or another.
@@ -104,7 +104,7 @@ pub(super) enum Answer {
     /// A response head, with all that is needed to read its body.
     Response {
         response: Response<()>,
-        carrier: Carrier,
+        source: ResponseSource,
         patience: Patience,
         /// The cookie of a session that has begun or moved.
         cookie: Option<HeaderValue>,
@@ -119,7 +119,7 @@ impl Answer {
         match self {
             Self::Response {
                 response,
-                carrier,
+                source,
                 patience,
                 cookie,
                 shape,
@@ -129,9 +129,9 @@ impl Answer {
                 if let Some(cookie) = cookie {
                     head.headers.append(SET_COOKIE, cookie);
                 }
-                let transform = shape.transform(&mut head, &carrier);
+                let transform = shape.transform(&mut head, &source);
                 let body =
-                    ResponseBody::upstream(carrier, patience, transform, in_flight, downstream);
+                    ResponseBody::upstream(source, patience, transform, in_flight, downstream);
                 Response::from_parts(head, body)
             }
             Self::Switched(head) => Response::from_parts(head, ResponseBody::text("", in_flight)),
@@ -421,18 +421,18 @@ impl Phases<'_> {
         };
         let reply = exchange.run(load, request, &mut patience).await?;
         let cookie = session.and_then(|session| {
-            let endpoint = reply.carrier.endpoint().address;
+            let endpoint = reply.source.endpoint().address;
             session.cookie(&exchange.backend, endpoint, SystemTime::now())
         });
-        let Reply { response, carrier } = self.record(&exchange.backend, reply);
+        let Reply { response, source } = self.record(&exchange.backend, reply);
         if let Some(upgrade) = Upgrade::agreed(upgrade, response.status())? {
-            let head = upgrade.accept(response, carrier, connection, account, waits.tunnel)?;
+            let head = upgrade.accept(response, source, connection, account, waits.tunnel)?;
             return Ok(Answer::Switched(head));
         }
         patience.set_limit(waits.body);
         Ok(Answer::Response {
             response,
-            carrier,
+            source,
             patience,
             cookie,
             shape,
@@ -447,7 +447,7 @@ impl Phases<'_> {
         outcome::record(
             &worker.runtime,
             backend,
-            reply.carrier.endpoint(),
+            reply.source.endpoint(),
             status,
             took,
         );

@@ -17,7 +17,7 @@ use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::splice::Chunk;
 use crate::proxy::runtime::transport::Downstream;
 use crate::proxy::upstream::error::BodyError;
-use crate::proxy::upstream::response_source::Carrier;
+use crate::proxy::upstream::response_source::ResponseSource;
 use crate::proxy::upstream::response_timeout::Patience;
 
 /// The body of a response on its way to a client.
@@ -45,22 +45,22 @@ impl ResponseBody {
     /// What an endpoint sends; its connection goes back to the pool at the end. `downstream` is how
     /// the client is answered.
     pub(crate) fn upstream(
-        mut carrier: Carrier,
+        mut source: ResponseSource,
         patience: Patience,
         transform: Option<Box<Transform>>,
         in_flight: InFlight,
         downstream: Downstream,
     ) -> Self {
         // It keeps all of the head, and HTTP/2 has no use for it.
-        let spelling = carrier
+        let spelling = source
             .take_spelling()
             .filter(|_| downstream.keeps_field_case());
-        if carrier.is_body_over() {
-            carrier.release(&in_flight.connection().worker.upstreams);
+        if source.is_body_over() {
+            source.release(&in_flight.connection().worker.upstreams);
             return Self::new(Source::Text(""), spelling, in_flight);
         }
         let body = UpstreamBody {
-            carrier,
+            source,
             patience,
             may_be_piped: downstream.takes_spliced_bodies() && transform.is_none(),
             transform,
@@ -113,7 +113,7 @@ impl ResponseBody {
             }
         }
         let pipes = body.pipes(self.in_flight.connection());
-        let poll = (body.carrier).poll_body(pipes, bytes_max, &mut body.patience, cx);
+        let poll = (body.source).poll_body(pipes, bytes_max, &mut body.patience, cx);
         if let Poll::Ready(Some(Ok(frame))) = &poll {
             let chunk = frame.data_ref();
             let length = chunk.map_or(0, Chunk::length);
@@ -129,7 +129,7 @@ impl ResponseBody {
         }
         self.in_flight.wait(poll.is_pending());
         if body.is_over(&poll) {
-            body.carrier
+            body.source
                 .release(&self.in_flight.connection().worker.upstreams);
         }
         poll
@@ -159,9 +159,9 @@ impl ResponseBody {
             if transform.is_read() {
                 return Poll::Ready(None);
             }
-            let poll = (body.carrier).poll_body(None, PIECE_BYTES_MAX, &mut body.patience, cx);
+            let poll = (body.source).poll_body(None, PIECE_BYTES_MAX, &mut body.patience, cx);
             let is_last = match &poll {
-                Poll::Ready(Some(Ok(_))) => body.carrier.is_body_over(),
+                Poll::Ready(Some(Ok(_))) => body.source.is_body_over(),
                 Poll::Ready(None) => true,
                 Poll::Ready(Some(Err(_))) | Poll::Pending => false,
             };
@@ -184,7 +184,7 @@ impl ResponseBody {
                 return Poll::Ready(Some(Err(BodyError::Compression)));
             }
             if is_last {
-                body.carrier
+                body.source
                     .release(&self.in_flight.connection().worker.upstreams);
             }
             if is_pending {
@@ -208,7 +208,7 @@ impl ResponseBody {
             Source::Upstream(body) => {
                 let transform = body.transform.as_ref();
                 let ready = transform.map_or(0, |transform| transform.ready_bytes());
-                body.carrier.let_go() + ready
+                body.source.let_go() + ready
             }
         }
     }
@@ -220,7 +220,7 @@ impl ResponseBody {
             Source::Upstream(body) => {
                 let transform = body.transform.as_ref();
                 let compressed = transform.and_then(|transform| transform.is_over());
-                compressed.unwrap_or_else(|| body.carrier.is_body_over())
+                compressed.unwrap_or_else(|| body.source.is_body_over())
             }
         }
     }
@@ -232,7 +232,7 @@ impl ResponseBody {
             Source::Upstream(body) => {
                 let transform = body.transform.as_ref();
                 let is_compressed = transform.is_some_and(|one| one.encoder.is_some());
-                let exact = body.carrier.body_size().exact();
+                let exact = body.source.body_size().exact();
                 exact.filter(|_| !is_compressed)
             }
         }
@@ -243,7 +243,7 @@ impl ResponseBody {
 const PIECE_BYTES_MAX: usize = 32 << 10;
 
 struct UpstreamBody {
-    carrier: Carrier,
+    source: ResponseSource,
     patience: Patience,
     /// Whether its client takes what is no memory of ours.
     may_be_piped: bool,
@@ -255,14 +255,14 @@ struct UpstreamBody {
 impl UpstreamBody {
     /// The pipes that it may go through to the client.
     fn pipes<'a>(&self, connection: &'a Connection) -> Option<&'a Rc<Pipes>> {
-        let is_worth_it = self.may_be_piped && self.carrier.may_be_piped();
+        let is_worth_it = self.may_be_piped && self.source.may_be_piped();
         is_worth_it.then(|| connection.pipes()).flatten()
     }
 
     /// Whether this was the last frame, so that the connection is free.
     fn is_over(&self, poll: &Poll<Option<Result<Frame<Chunk>, BodyError>>>) -> bool {
         match poll {
-            Poll::Ready(Some(Ok(_))) => self.carrier.is_body_over(),
+            Poll::Ready(Some(Ok(_))) => self.source.is_body_over(),
             Poll::Ready(None) => true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => false,
         }

@@ -144,7 +144,7 @@ impl Exchange<'_> {
     fn dismiss(&self, ended: Result<Reply, ProxyError>) {
         let Ok(Reply {
             response,
-            mut carrier,
+            mut source,
         }) = ended
         else {
             return;
@@ -154,12 +154,12 @@ impl Exchange<'_> {
         outcome::record(
             &self.worker.runtime,
             &self.backend,
-            carrier.endpoint(),
+            source.endpoint(),
             status,
             took,
         );
-        if carrier.is_body_over() {
-            carrier.release(&self.worker.upstreams);
+        if source.is_body_over() {
+            source.release(&self.worker.upstreams);
         }
     }
 }

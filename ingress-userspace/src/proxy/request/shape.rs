@@ -10,7 +10,7 @@ use crate::proxy::request::compress::Encoder;
 use crate::proxy::request::pace::Pace;
 use crate::proxy::request::transform::Transform;
 use crate::proxy::table::slot::RouteExtras;
-use crate::proxy::upstream::response_source::Carrier;
+use crate::proxy::upstream::response_source::ResponseSource;
 
 /// How the response of a request is to be sent.
 #[derive(Default)]
@@ -45,17 +45,17 @@ impl Shape {
     pub(crate) fn transform(
         self,
         head: &mut response::Parts,
-        carrier: &Carrier,
+        source: &ResponseSource,
     ) -> Option<Box<Transform>> {
         let Wanted {
             bandwidth,
             compression,
         } = *self.0?;
         let encoder = compression.and_then(|(compression, accepted)| {
-            if carrier.is_body_over() {
+            if source.is_body_over() {
                 return None;
             }
-            let length = carrier.body_size().exact();
+            let length = source.body_size().exact();
             let chosen = compression::choose(
                 &compression,
                 accepted.as_ref(),

@@ -29,7 +29,7 @@ use crate::proxy::request::response::rewrite;
 use crate::proxy::runtime::executor::LocalExecutor;
 use crate::proxy::runtime::stream::{ClientTunnel, Joined, Side, UpstreamStream};
 use crate::proxy::upstream::error::UpstreamError;
-use crate::proxy::upstream::response_source::Carrier;
+use crate::proxy::upstream::response_source::ResponseSource;
 
 /// What a client asks to switch to.
 pub(crate) struct Upgrade {
@@ -148,7 +148,7 @@ impl Upgrade {
     pub(crate) fn accept(
         self,
         agreed: Response<()>,
-        carrier: Carrier,
+        source: ResponseSource,
         connection: &Rc<Connection>,
         account: &Account,
         limit: Duration,
@@ -161,7 +161,7 @@ impl Upgrade {
             chosen.filter(|chosen| self.offers(chosen))
         };
         let chosen = chosen.ok_or(UpstreamError::Switched)?;
-        let endpoint = FarEnd::of(carrier, &mut head).ok_or(UpstreamError::Switched)?;
+        let endpoint = FarEnd::of(source, &mut head).ok_or(UpstreamError::Switched)?;
         rewrite(&mut head);
         let account = account.clone();
         match self.asked {
@@ -232,16 +232,16 @@ enum FarEnd {
     /// A connection of its own.
     Connection(Side<UpstreamStream>),
     /// A stream among others.
-    Stream(OnUpgrade, Carrier),
+    Stream(OnUpgrade, ResponseSource),
 }
 
 impl FarEnd {
-    fn of(carrier: Carrier, agreed: &mut response::Parts) -> Option<Self> {
-        if let Carrier::Shared(_) = carrier {
+    fn of(source: ResponseSource, agreed: &mut response::Parts) -> Option<Self> {
+        if let ResponseSource::Shared(_) = source {
             let stream = agreed.extensions.remove::<OnUpgrade>()?;
-            return Some(Self::Stream(stream, carrier));
+            return Some(Self::Stream(stream, source));
         }
-        let upstream = carrier.into_upstream()?;
+        let upstream = source.into_upstream()?;
         Some(Self::Connection(upstream.into_side()))
     }
 }

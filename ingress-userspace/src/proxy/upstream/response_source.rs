@@ -19,24 +19,24 @@ use crate::proxy::upstream::http2::Place;
 use crate::proxy::upstream::response_timeout::Patience;
 
 /// What a response body comes over, and the load that it is on its endpoint.
-pub(crate) enum Carrier {
+pub(crate) enum ResponseSource {
     /// A connection of its own, until the end of the body.
     Own {
         upstream: Option<Box<Upstream>>,
         load: Load,
     },
     /// A stream of a connection that others drive.
-    Shared(Box<SharedCarrier>),
+    Shared(Box<SharedSource>),
 }
 
-pub(crate) struct SharedCarrier {
+pub(crate) struct SharedSource {
     incoming: Incoming,
     activity: Rc<Activity>,
     place: Place,
     load: Load,
 }
 
-impl Drop for SharedCarrier {
+impl Drop for SharedSource {
     fn drop(&mut self) {
         if self.incoming.is_end_stream() {
             self.place.finish();
@@ -44,7 +44,7 @@ impl Drop for SharedCarrier {
     }
 }
 
-impl Carrier {
+impl ResponseSource {
     pub(crate) fn own(upstream: Box<Upstream>, load: Load) -> Self {
         Self::Own {
             upstream: Some(upstream),
@@ -58,7 +58,7 @@ impl Carrier {
         activity: Rc<Activity>,
         load: Load,
     ) -> Self {
-        Self::Shared(Box::new(SharedCarrier {
+        Self::Shared(Box::new(SharedSource {
             incoming,
             activity,
             place,
@@ -218,7 +218,7 @@ mod tests {
     }
 
     struct Scene {
-        carrier: Carrier,
+        source: ResponseSource,
         pipes: Rc<Pipes>,
         patience: Patience,
     }
@@ -243,7 +243,7 @@ mod tests {
             let room = Rc::new(Room::default());
             let endpoint = Endpoint::new(address, UpstreamProtocol::Http1, None, &room);
             Self {
-                carrier: Carrier::own(upstream, Load::new(&endpoint)),
+                source: ResponseSource::own(upstream, Load::new(&endpoint)),
                 pipes: Pipes::new(&Arc::new(Counters::default())),
                 patience,
             }
@@ -252,7 +252,7 @@ mod tests {
         fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, BodyError>>> {
             let pipes = Some(&self.pipes);
             let frame = ready!(
-                self.carrier
+                self.source
                     .poll_body(pipes, usize::MAX, &mut self.patience, cx)
             );
             Poll::Ready(frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
