@@ -30,7 +30,7 @@ use crate::proxy::upstream::http2::{Place, Room, is_reset};
 use crate::proxy::upstream::pool::{Backend, Wish};
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_source::ResponseSource;
-use crate::proxy::upstream::response_timeout::Patience;
+use crate::proxy::upstream::response_timeout::ResponseTimeout;
 
 /// One request, apart from its head and body.
 pub(crate) struct Exchange<'a> {
@@ -107,17 +107,17 @@ impl Exchange<'_> {
         &mut self,
         load: Load,
         request: Request<RequestBody>,
-        patience: &mut Patience,
+        timeout: &mut ResponseTimeout,
     ) -> Result<Reply, ProxyError> {
         // What is rare is boxed: requests are moved, and their futures with them.
         let outcome = if self.protocol.is_multiplexed() {
-            Box::pin(self.over_http2(load, request, patience)).await
+            Box::pin(self.over_http2(load, request, timeout)).await
         } else {
-            self.over_http1(load, request, patience).await
+            self.over_http1(load, request, timeout).await
         };
         match outcome {
             Ok(reply) if !self.replay.is_retained() => Ok(reply),
-            outcome => Box::pin(self.elsewhere(outcome, patience)).await,
+            outcome => Box::pin(self.elsewhere(outcome, timeout)).await,
         }
     }
 
@@ -126,7 +126,7 @@ impl Exchange<'_> {
         &self,
         load: Load,
         mut request: Request<RequestBody>,
-        patience: &mut Patience,
+        timeout: &mut ResponseTimeout,
     ) -> Result<Reply, Miss> {
         let worker = self.worker;
         worker.upstreams.write_batch.wait().await;
@@ -137,7 +137,7 @@ impl Exchange<'_> {
             if !self.replay.is_repeatable() && upstream.is_closed() {
                 continue;
             }
-            let error = match upstream.send(request, patience).await {
+            let error = match upstream.send(request, timeout).await {
                 Ok(response) => {
                     worker.runtime.counters.upstream_reuses.increment();
                     let source = ResponseSource::own(upstream, load);
@@ -146,7 +146,7 @@ impl Exchange<'_> {
                 Err(error) => error,
             };
             let failed = Failed::over_http1(error, &upstream, &self.replay, Use::Again);
-            match self.step_after(failed, &load, patience) {
+            match self.step_after(failed, &load, timeout) {
                 Step::Unsent(unsent) => request = unsent,
                 Step::Repeat(sent) => {
                     request = sent;
@@ -163,7 +163,7 @@ impl Exchange<'_> {
             Err(failure) => return Err(Miss::before(failure, request)),
         };
         self.account.connected();
-        let error = match upstream.send(request, patience).await {
+        let error = match upstream.send(request, timeout).await {
             Ok(response) => {
                 let source = ResponseSource::own(upstream, load);
                 return Ok(Reply { response, source });
@@ -171,7 +171,7 @@ impl Exchange<'_> {
             Err(error) => error,
         };
         let failed = Failed::over_http1(error, &upstream, &self.replay, Use::First);
-        Err(match self.step_after(failed, &load, patience) {
+        Err(match self.step_after(failed, &load, timeout) {
             Step::Unsent(request) | Step::Repeat(request) => {
                 Miss::before(UpstreamError::Unsent, request)
             }
@@ -184,7 +184,7 @@ impl Exchange<'_> {
         &self,
         load: Load,
         mut request: Request<RequestBody>,
-        patience: &mut Patience,
+        timeout: &mut ResponseTimeout,
     ) -> Result<Reply, Miss> {
         let counters = &self.worker.runtime.counters;
         let timers = &self.worker.runtime.timers;
@@ -199,7 +199,7 @@ impl Exchange<'_> {
                 return Err(UpstreamError::NoTunnel.into());
             }
             let copy = self.replay.copy(&request);
-            let error = match place.send(request, &activity, patience).await {
+            let error = match place.send(request, &activity, timeout).await {
                 Ok(response) => {
                     if place.is_reused() {
                         counters.upstream_reuses.increment();
@@ -222,7 +222,7 @@ impl Exchange<'_> {
                 },
                 is_clogged: false,
             };
-            request = match self.step_after(failed, &load, patience) {
+            request = match self.step_after(failed, &load, timeout) {
                 Step::Unsent(request) | Step::Repeat(request) => request,
                 Step::Stop(miss) => return Err(miss),
             };
@@ -258,7 +258,7 @@ impl Exchange<'_> {
     }
 
     /// What a failed send means for the request, over either protocol.
-    fn step_after(&self, failed: Failed, load: &Load, patience: &Patience) -> Step {
+    fn step_after(&self, failed: Failed, load: &Load, timeout: &ResponseTimeout) -> Step {
         let Failed {
             error,
             sent,
@@ -267,7 +267,7 @@ impl Exchange<'_> {
         } = failed;
         let fault = match error {
             SendError::Unsent(request) => return Step::Unsent(*request),
-            SendError::TimedOut => return Step::Stop(self.timed_out(patience, is_clogged).into()),
+            SendError::TimedOut => return Step::Stop(self.timed_out(timeout, is_clogged).into()),
             SendError::Refused(fault) => {
                 // The endpoint says that it has done nothing: another one may do it.
                 let failure = self.broken(fault);
@@ -345,8 +345,8 @@ impl Exchange<'_> {
 
     /// Nothing moved for too long. Whose fault that was: `is_clogged` if there was something to
     /// send.
-    fn timed_out(&self, patience: &Patience, is_clogged: bool) -> ProxyError {
-        if patience.is_past_deadline() {
+    fn timed_out(&self, timeout: &ResponseTimeout, is_clogged: bool) -> ProxyError {
+        if timeout.is_past_deadline() {
             return ProxyError::DeadlineExceeded;
         }
         match self.progress() {

@@ -28,7 +28,7 @@ use crate::proxy::runtime::timer::Alarm;
 use crate::proxy::runtime::upload::{Pace, Progress, Upload};
 use crate::proxy::upstream::pool::Backend;
 use crate::proxy::upstream::request_body::RequestBody;
-use crate::proxy::upstream::response_timeout::Patience;
+use crate::proxy::upstream::response_timeout::ResponseTimeout;
 use crate::proxy::upstream::timeouts::Waits;
 
 /// How the body of a request is to be received.
@@ -51,7 +51,7 @@ pub(crate) struct Received {
     pub(crate) upload: Option<Rc<Upload>>,
     pub(crate) tunnel: Option<Box<dyn ClientTunnel>>,
     pub(crate) waits: Waits,
-    pub(crate) patience: Patience,
+    pub(crate) timeout: ResponseTimeout,
 }
 
 impl Receive<'_> {
@@ -78,10 +78,10 @@ impl Receive<'_> {
         let (mut body, upload) = RequestBody::new(incoming, self.bytes_max, pace);
         self.account.uploads(upload.as_ref());
         let waits = Waits::new(upstreams.pool.timeouts(), self.timeouts);
-        let patience = Patience::new(&runtime.timers, &waits, self.deadline, upload.clone());
+        let timeout = ResponseTimeout::new(&runtime.timers, &waits, self.deadline, upload.clone());
         let mut backend = self.backend;
         if may_gather && applies(head, &body, backend.is_multiplexed()) {
-            let pause = waits.client_body.min(patience.until_deadline());
+            let pause = waits.client_body.min(timeout.until_deadline());
             Box::pin(gather(&mut body, runtime, pause)).await?;
             backend = upstreams.pool.again(&backend, runtime.timers.now());
         }
@@ -91,7 +91,7 @@ impl Receive<'_> {
             upload,
             tunnel,
             waits,
-            patience,
+            timeout,
         })
     }
 }

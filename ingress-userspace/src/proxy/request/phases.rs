@@ -38,7 +38,7 @@ use crate::proxy::upstream::affinity::Session;
 use crate::proxy::upstream::pool::Backend;
 use crate::proxy::upstream::request_body::Tap;
 use crate::proxy::upstream::response_source::ResponseSource;
-use crate::proxy::upstream::response_timeout::Patience;
+use crate::proxy::upstream::response_timeout::ResponseTimeout;
 
 /// Answers a request, one way or another.
 pub(crate) async fn respond(
@@ -105,7 +105,7 @@ pub(super) enum Answer {
     Response {
         response: Response<()>,
         source: ResponseSource,
-        patience: Patience,
+        timeout: ResponseTimeout,
         /// The cookie of a session that has begun or moved.
         cookie: Option<HeaderValue>,
         shape: Shape,
@@ -120,7 +120,7 @@ impl Answer {
             Self::Response {
                 response,
                 source,
-                patience,
+                timeout,
                 cookie,
                 shape,
             } => {
@@ -131,7 +131,7 @@ impl Answer {
                 }
                 let transform = shape.transform(&mut head, &source);
                 let body =
-                    ResponseBody::upstream(source, patience, transform, in_flight, downstream);
+                    ResponseBody::upstream(source, timeout, transform, in_flight, downstream);
                 Response::from_parts(head, body)
             }
             Self::Switched(head) => Response::from_parts(head, ResponseBody::text("", in_flight)),
@@ -380,7 +380,7 @@ impl Phases<'_> {
             upload,
             tunnel,
             waits,
-            mut patience,
+            mut timeout,
         } = self.receive(&entered, &head, incoming, deadline).await?;
         let session = Session::of(&backend, &head.headers, &worker.runtime);
         let wish = pick::hint(&backend, session.as_ref(), &head, client);
@@ -419,7 +419,7 @@ impl Phases<'_> {
             protocol: load.protocol,
             activity,
         };
-        let reply = exchange.run(load, request, &mut patience).await?;
+        let reply = exchange.run(load, request, &mut timeout).await?;
         let cookie = session.and_then(|session| {
             let endpoint = reply.source.endpoint().address;
             session.cookie(&exchange.backend, endpoint, SystemTime::now())
@@ -429,11 +429,11 @@ impl Phases<'_> {
             let head = upgrade.accept(response, source, connection, account, waits.tunnel)?;
             return Ok(Answer::Switched(head));
         }
-        patience.set_limit(waits.body);
+        timeout.set_limit(waits.body);
         Ok(Answer::Response {
             response,
             source,
-            patience,
+            timeout,
             cookie,
             shape,
         })

@@ -18,7 +18,7 @@ use crate::proxy::runtime::splice::Chunk;
 use crate::proxy::runtime::transport::Downstream;
 use crate::proxy::upstream::error::BodyError;
 use crate::proxy::upstream::response_source::ResponseSource;
-use crate::proxy::upstream::response_timeout::Patience;
+use crate::proxy::upstream::response_timeout::ResponseTimeout;
 
 /// The body of a response on its way to a client.
 pub(crate) struct ResponseBody {
@@ -46,7 +46,7 @@ impl ResponseBody {
     /// the client is answered.
     pub(crate) fn upstream(
         mut source: ResponseSource,
-        patience: Patience,
+        timeout: ResponseTimeout,
         transform: Option<Box<Transform>>,
         in_flight: InFlight,
         downstream: Downstream,
@@ -61,7 +61,7 @@ impl ResponseBody {
         }
         let body = UpstreamBody {
             source,
-            patience,
+            timeout,
             may_be_piped: downstream.takes_spliced_bodies() && transform.is_none(),
             transform,
             turn: Turn::default(),
@@ -113,7 +113,7 @@ impl ResponseBody {
             }
         }
         let pipes = body.pipes(self.in_flight.connection());
-        let poll = (body.source).poll_body(pipes, bytes_max, &mut body.patience, cx);
+        let poll = (body.source).poll_body(pipes, bytes_max, &mut body.timeout, cx);
         if let Poll::Ready(Some(Ok(frame))) = &poll {
             let chunk = frame.data_ref();
             let length = chunk.map_or(0, Chunk::length);
@@ -159,7 +159,7 @@ impl ResponseBody {
             if transform.is_read() {
                 return Poll::Ready(None);
             }
-            let poll = (body.source).poll_body(None, PIECE_BYTES_MAX, &mut body.patience, cx);
+            let poll = (body.source).poll_body(None, PIECE_BYTES_MAX, &mut body.timeout, cx);
             let is_last = match &poll {
                 Poll::Ready(Some(Ok(_))) => body.source.is_body_over(),
                 Poll::Ready(None) => true,
@@ -244,7 +244,7 @@ const PIECE_BYTES_MAX: usize = 32 << 10;
 
 struct UpstreamBody {
     source: ResponseSource,
-    patience: Patience,
+    timeout: ResponseTimeout,
     /// Whether its client takes what is no memory of ours.
     may_be_piped: bool,
     /// What it goes through, where there is something.

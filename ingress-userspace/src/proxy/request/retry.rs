@@ -19,7 +19,7 @@ use crate::proxy::upstream::endpoint::Load;
 use crate::proxy::upstream::error::RetryCost;
 use crate::proxy::upstream::pool::Pick;
 use crate::proxy::upstream::request_body::RequestBody;
-use crate::proxy::upstream::response_timeout::Patience;
+use crate::proxy::upstream::response_timeout::ResponseTimeout;
 
 /// Why an endpoint gave no answer, and the request if nothing has come of it.
 pub(crate) struct Miss {
@@ -51,7 +51,7 @@ impl Exchange<'_> {
     pub(crate) async fn elsewhere(
         &mut self,
         mut outcome: Result<Reply, Miss>,
-        patience: &mut Patience,
+        timeout: &mut ResponseTimeout,
     ) -> Result<Reply, ProxyError> {
         let mut address = self.first;
         let mut counted = 0;
@@ -79,11 +79,11 @@ impl Exchange<'_> {
             self.worker.runtime.counters.upstream_retries.increment();
             self.account.try_next(next.address);
             address = next.address;
-            patience.begin_again();
+            timeout.begin_again();
             outcome = if self.protocol.is_multiplexed() {
-                self.over_http2(next, request, patience).await
+                self.over_http2(next, request, timeout).await
             } else {
-                self.over_http1(next, request, patience).await
+                self.over_http1(next, request, timeout).await
             };
         }
         self.weigh(outcome).0

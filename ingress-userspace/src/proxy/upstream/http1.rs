@@ -40,7 +40,7 @@ use crate::proxy::runtime::stream::{Side, Stream as _, UpstreamStream};
 use crate::proxy::runtime::timer::Timers;
 use crate::proxy::upstream::liveness::{self, Patient};
 use crate::proxy::upstream::request_body::RequestBody;
-use crate::proxy::upstream::response_timeout::{Patience, Wait};
+use crate::proxy::upstream::response_timeout::{ResponseTimeout, Wait};
 use send::{SendFault, Sender};
 
 /// An open HTTP/1.1 connection to an endpoint.
@@ -221,13 +221,13 @@ impl Upstream {
     pub(crate) async fn send(
         &mut self,
         request: Request<RequestBody>,
-        patience: &mut Patience,
+        timeout: &mut ResponseTimeout,
     ) -> Result<Response<()>, SendError> {
         let method = self.begin(request);
         std::future::poll_fn(|cx| match self.poll_head(&method, cx) {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
             Poll::Ready(Err(fault)) => Poll::Ready(Err(self.failed(fault))),
-            Poll::Pending => match self.wait(&method, patience, cx) {
+            Poll::Pending => match self.wait(&method, timeout, cx) {
                 Wait::On => Poll::Pending,
                 Wait::Over => Poll::Ready(Err(SendError::TimedOut)),
                 Wait::Gone => Poll::Ready(Err(SendError::Broken(Fault::Gone))),
@@ -236,13 +236,13 @@ impl Upstream {
         .await
     }
 
-    fn wait(&self, method: &Method, patience: &mut Patience, cx: &Context<'_>) -> Wait {
-        let has_body = patience.has_body();
+    fn wait(&self, method: &Method, timeout: &mut ResponseTimeout, cx: &Context<'_>) -> Wait {
+        let has_body = timeout.has_body();
         let is_gone = || {
             let patient = Patient::with(method, has_body);
             liveness::is_gone(self.stream.tcp().as_fd(), patient)
         };
-        patience.wait(&self.activity, is_gone, cx)
+        timeout.wait(&self.activity, is_gone, cx)
     }
 
     fn begin(&mut self, request: Request<RequestBody>) -> Method {
@@ -442,8 +442,8 @@ impl Upstream {
     }
 
     /// Whether nothing has moved on the connection for too long.
-    pub(crate) fn is_stuck(&self, patience: &mut Patience, cx: &mut Context<'_>) -> bool {
-        patience.is_over(&self.activity, cx)
+    pub(crate) fn is_stuck(&self, timeout: &mut ResponseTimeout, cx: &mut Context<'_>) -> bool {
+        timeout.is_over(&self.activity, cx)
     }
 
     /// Reads once; zero is the end.

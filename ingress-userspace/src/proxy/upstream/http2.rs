@@ -34,7 +34,7 @@ use crate::proxy::runtime::timer::Timers;
 use crate::proxy::upstream::http1::{Fault, SendError};
 use crate::proxy::upstream::liveness::{self, Patient};
 use crate::proxy::upstream::request_body::RequestBody;
-use crate::proxy::upstream::response_timeout::{Patience, Wait};
+use crate::proxy::upstream::response_timeout::{ResponseTimeout, Wait};
 use crate::proxy::upstream::settings_wait::{Announced, Announcement};
 
 /// The open connections to one endpoint.
@@ -253,10 +253,10 @@ impl Place {
         &self,
         request: Request<RequestBody>,
         activity: &Activity,
-        patience: &mut Patience,
+        timeout: &mut ResponseTimeout,
     ) -> Result<Response<Incoming>, SendError> {
         let shared = &self.shared;
-        let patient = Patient::with(request.method(), patience.has_body());
+        let patient = Patient::with(request.method(), timeout.has_body());
         let mut sender = shared.sender.clone();
         let mut response = pin!(sender.try_send_request(request));
         self.is_over.set(false);
@@ -273,13 +273,13 @@ impl Place {
                 let socket = socket.as_ref().map(AsFd::as_fd);
                 socket.is_some_and(|socket| liveness::is_gone(socket, patient))
             };
-            let error = match patience.wait(activity, is_gone, cx) {
+            let error = match timeout.wait(activity, is_gone, cx) {
                 Wait::On => return Poll::Pending,
                 Wait::Over => SendError::TimedOut,
                 Wait::Gone => SendError::Broken(Fault::Gone),
             };
             // A deadline says nothing about the connection.
-            if !patience.is_past_deadline() {
+            if !timeout.is_past_deadline() {
                 shared.is_given_up.set(true);
             }
             Poll::Ready(Err(error))

@@ -16,7 +16,7 @@ use crate::proxy::upstream::endpoint::{Endpoint, Load};
 use crate::proxy::upstream::error::BodyError;
 use crate::proxy::upstream::http1::{Fault, Upstream};
 use crate::proxy::upstream::http2::Place;
-use crate::proxy::upstream::response_timeout::Patience;
+use crate::proxy::upstream::response_timeout::ResponseTimeout;
 
 /// What a response body comes over, and the load that it is on its endpoint.
 pub(crate) enum ResponseSource {
@@ -110,12 +110,12 @@ impl ResponseSource {
 
     /// The next piece of the body, or its trailer fields; `None` is its end. What may go through
     /// `pipes` does; what is read comes by at most `bytes_max`. An error too, when the endpoint sends
-    /// nothing for longer than `patience`.
+    /// nothing for longer than `timeout`.
     pub(crate) fn poll_body(
         &mut self,
         pipes: Option<&Rc<Pipes>>,
         bytes_max: usize,
-        patience: &mut Patience,
+        timeout: &mut ResponseTimeout,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
         match self {
@@ -124,7 +124,7 @@ impl ResponseSource {
                     return Poll::Ready(None);
                 };
                 let poll = upstream.poll_body(pipes, bytes_max, cx);
-                if poll.is_pending() && upstream.is_stuck(patience, cx) {
+                if poll.is_pending() && upstream.is_stuck(timeout, cx) {
                     return Poll::Ready(Some(Err(BodyError::TimedOut)));
                 }
                 poll.map_err(BodyError::Upstream)
@@ -136,7 +136,7 @@ impl ResponseSource {
                     if !matches!(poll, Poll::Ready(Some(Ok(_)))) {
                         shared.place.finish();
                     }
-                } else if patience.is_over(&shared.activity, cx) {
+                } else if timeout.is_over(&shared.activity, cx) {
                     return Poll::Ready(Some(Err(BodyError::TimedOut)));
                 }
                 poll.map_ok(|frame| frame.map_data(Chunk::Bytes))
@@ -220,7 +220,7 @@ mod tests {
     struct Scene {
         source: ResponseSource,
         pipes: Rc<Pipes>,
-        patience: Patience,
+        timeout: ResponseTimeout,
     }
 
     impl Scene {
@@ -229,23 +229,23 @@ mod tests {
             let timers = Timers::new();
             tokio::task::spawn_local(Rc::clone(&timers).run());
             let waits = Waits::new(&Timeouts::default(), RouteTimeouts::default());
-            let mut patience = Patience::new(&timers, &waits, None, None);
+            let mut timeout = ResponseTimeout::new(&timers, &waits, None, None);
             let stream = connect_to(begin_a_large_response).await;
             let address = stream.peer_addr().unwrap();
             let mut upstream = Upstream::new(UpstreamStream::Tcp(stream), &timers);
             let request = Request::new(RequestBody::empty(OriginalHead::default()));
-            let Ok(response) = upstream.send(request, &mut patience).await else {
+            let Ok(response) = upstream.send(request, &mut timeout).await else {
                 panic!("no response");
             };
             assert_eq!(response.status(), 200);
-            patience.set_limit(PATIENCE);
-            patience.begin_again();
+            timeout.set_limit(PATIENCE);
+            timeout.begin_again();
             let room = Rc::new(Room::default());
             let endpoint = Endpoint::new(address, UpstreamProtocol::Http1, None, &room);
             Self {
                 source: ResponseSource::own(upstream, Load::new(&endpoint)),
                 pipes: Pipes::new(&Arc::new(Counters::default())),
-                patience,
+                timeout,
             }
         }
 
@@ -253,7 +253,7 @@ mod tests {
             let pipes = Some(&self.pipes);
             let frame = ready!(
                 self.source
-                    .poll_body(pipes, usize::MAX, &mut self.patience, cx)
+                    .poll_body(pipes, usize::MAX, &mut self.timeout, cx)
             );
             Poll::Ready(frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
         }

@@ -10,7 +10,7 @@ use crate::proxy::runtime::upload::{Progress, Upload};
 use crate::proxy::upstream::timeouts::Waits;
 
 /// How long a request waits for a connection on which nothing moves.
-pub(crate) struct Patience {
+pub(crate) struct ResponseTimeout {
     timers: Rc<Timers>,
     limit: Duration,
     /// What counts in its place while the client still sends a body.
@@ -34,7 +34,7 @@ pub(crate) enum Wait {
     Gone,
 }
 
-impl Patience {
+impl ResponseTimeout {
     /// For a request that has just come; `deadline` is what its client has said.
     pub(crate) fn new(
         timers: &Rc<Timers>,

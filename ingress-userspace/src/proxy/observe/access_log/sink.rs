@@ -73,8 +73,8 @@ impl AccessLog {
 impl LogWriter {
     /// Waits until all is written, when no worker has the log any more. Not for ever: nobody may
     /// be reading what we write.
-    pub fn finish(self, patience: Duration) {
-        if self.ended.recv_timeout(patience).is_err() {
+    pub fn finish(self, timeout: Duration) {
+        if self.ended.recv_timeout(timeout).is_err() {
             tracing::warn!("the access log can't be written to its end");
         }
     }

@@ -73,8 +73,8 @@ impl Tracer {
     }
 
     /// Sends what is left, for so long at most. Blocks, and needs the runtime to go on meanwhile.
-    pub fn stop(&self, patience: Duration) {
-        if let Err(error) = self.processor.shutdown_with_timeout(patience) {
+    pub fn stop(&self, timeout: Duration) {
+        if let Err(error) = self.processor.shutdown_with_timeout(timeout) {
             tracing::warn!(%error, "the last spans did not reach the trace collector");
         }
     }
