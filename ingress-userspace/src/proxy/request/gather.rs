@@ -29,7 +29,7 @@ use crate::proxy::runtime::upload::{Pace, Progress, Upload};
 use crate::proxy::upstream::pool::Backend;
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_timeout::ResponseTimeout;
-use crate::proxy::upstream::timeouts::Waits;
+use crate::proxy::upstream::timeouts::EffectiveTimeouts;
 
 /// How the body of a request is to be received.
 pub(crate) struct Receive<'a> {
@@ -50,7 +50,7 @@ pub(crate) struct Received {
     pub(crate) body: RequestBody,
     pub(crate) upload: Option<Rc<Upload>>,
     pub(crate) tunnel: Option<Box<dyn ClientTunnel>>,
-    pub(crate) waits: Waits,
+    pub(crate) waits: EffectiveTimeouts,
     pub(crate) timeout: ResponseTimeout,
 }
 
@@ -77,7 +77,7 @@ impl Receive<'_> {
         let pace = Pace::new(&runtime.timers, limits.body_rate_min);
         let (mut body, upload) = RequestBody::new(incoming, self.bytes_max, pace);
         self.account.uploads(upload.as_ref());
-        let waits = Waits::new(upstreams.pool.timeouts(), self.timeouts);
+        let waits = EffectiveTimeouts::new(upstreams.pool.timeouts(), self.timeouts);
         let timeout = ResponseTimeout::new(&runtime.timers, &waits, self.deadline, upload.clone());
         let mut backend = self.backend;
         if may_gather && applies(head, &body, backend.is_multiplexed()) {

@@ -195,7 +195,7 @@ mod tests {
     use crate::proxy::runtime::timer::Timers;
     use crate::proxy::upstream::queue::Room;
     use crate::proxy::upstream::request_body::RequestBody;
-    use crate::proxy::upstream::timeouts::Waits;
+    use crate::proxy::upstream::timeouts::EffectiveTimeouts;
 
     const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -228,7 +228,7 @@ mod tests {
         async fn open() -> Self {
             let timers = Timers::new();
             tokio::task::spawn_local(Rc::clone(&timers).run());
-            let waits = Waits::new(&Timeouts::default(), RouteTimeouts::default());
+            let waits = EffectiveTimeouts::new(&Timeouts::default(), RouteTimeouts::default());
             let mut timeout = ResponseTimeout::new(&timers, &waits, None, None);
             let stream = connect_to(begin_a_large_response).await;
             let address = stream.peer_addr().unwrap();

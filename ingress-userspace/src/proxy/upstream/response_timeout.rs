@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::timer::{Alarm, Timers};
 use crate::proxy::runtime::upload::{Progress, Upload};
-use crate::proxy::upstream::timeouts::Waits;
+use crate::proxy::upstream::timeouts::EffectiveTimeouts;
 
 /// How long a request waits for a connection on which nothing moves.
 pub(crate) struct ResponseTimeout {
@@ -38,7 +38,7 @@ impl ResponseTimeout {
     /// For a request that has just come; `deadline` is what its client has said.
     pub(crate) fn new(
         timers: &Rc<Timers>,
-        waits: &Waits,
+        waits: &EffectiveTimeouts,
         deadline: Option<Instant>,
         upload: Option<Rc<Upload>>,
     ) -> Self {

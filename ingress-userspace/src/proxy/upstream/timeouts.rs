@@ -9,7 +9,7 @@ use crate::proxy::runtime::limits::Timeouts;
 
 /// What an Ingress says, and where it says nothing, what is usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Waits {
+pub(crate) struct EffectiveTimeouts {
     /// Between two reads of a request body before there is an endpoint.
     pub(crate) client_body: Duration,
     /// For a connection.
@@ -26,7 +26,7 @@ pub(crate) struct Waits {
     pub(crate) request: Option<Duration>,
 }
 
-impl Waits {
+impl EffectiveTimeouts {
     pub(crate) fn new(usual: &Timeouts, said: RouteTimeouts) -> Self {
         let RouteTimeouts {
             client_body,
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn what_is_said_counts_and_all_else_is_usual() {
         let usual = Timeouts::default();
-        let waits = Waits::new(&usual, RouteTimeouts::default());
+        let waits = EffectiveTimeouts::new(&usual, RouteTimeouts::default());
         assert_eq!(waits.connect, Duration::from_secs(5));
         assert_eq!(waits.request, None);
         for other in [waits.send, waits.head, waits.body, waits.tunnel] {
@@ -70,12 +70,12 @@ mod tests {
             ..RouteTimeouts::default()
         };
         let hour = Duration::from_hours(1);
-        let expected = Waits {
+        let expected = EffectiveTimeouts {
             head: hour,
             body: hour,
             tunnel: hour,
             ..waits
         };
-        assert_eq!(Waits::new(&usual, said), expected);
+        assert_eq!(EffectiveTimeouts::new(&usual, said), expected);
     }
 }
