@@ -38,7 +38,7 @@ use crate::proxy::runtime::read_buffer::ReadBuffer;
 use crate::proxy::runtime::splice::Chunk;
 use crate::proxy::runtime::stream::{Side, Stream as _, UpstreamStream};
 use crate::proxy::runtime::timer::Timers;
-use crate::proxy::upstream::liveness::{self, Patient};
+use crate::proxy::upstream::liveness::{self, Threshold};
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_timeout::{ResponseTimeout, Wait};
 use send::{SendFault, Sender};
@@ -239,8 +239,8 @@ impl Upstream {
     fn wait(&self, method: &Method, timeout: &mut ResponseTimeout, cx: &Context<'_>) -> Wait {
         let has_body = timeout.has_body();
         let is_gone = || {
-            let patient = Patient::with(method, has_body);
-            liveness::is_gone(self.stream.tcp().as_fd(), patient)
+            let threshold = Threshold::with(method, has_body);
+            liveness::is_gone(self.stream.tcp().as_fd(), threshold)
         };
         timeout.wait(&self.activity, is_gone, cx)
     }

@@ -32,7 +32,7 @@ use crate::proxy::runtime::monitored::{Activity, Monitored};
 use crate::proxy::runtime::stream::{Stream as _, UpstreamStream};
 use crate::proxy::runtime::timer::Timers;
 use crate::proxy::upstream::http1::{Fault, SendError};
-use crate::proxy::upstream::liveness::{self, Patient};
+use crate::proxy::upstream::liveness::{self, Threshold};
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_timeout::{ResponseTimeout, Wait};
 use crate::proxy::upstream::settings_wait::{Announced, Announcement};
@@ -256,7 +256,7 @@ impl Place {
         timeout: &mut ResponseTimeout,
     ) -> Result<Response<Incoming>, SendError> {
         let shared = &self.shared;
-        let patient = Patient::with(request.method(), timeout.has_body());
+        let threshold = Threshold::with(request.method(), timeout.has_body());
         let mut sender = shared.sender.clone();
         let mut response = pin!(sender.try_send_request(request));
         self.is_over.set(false);
@@ -271,7 +271,7 @@ impl Place {
             let is_gone = || {
                 let socket = shared.socket.borrow();
                 let socket = socket.as_ref().map(AsFd::as_fd);
-                socket.is_some_and(|socket| liveness::is_gone(socket, patient))
+                socket.is_some_and(|socket| liveness::is_gone(socket, threshold))
             };
             let error = match timeout.wait(activity, is_gone, cx) {
                 Wait::On => return Poll::Pending,

@@ -15,37 +15,37 @@ use http::Method;
 /// What is not acknowledged it sends again after 0.2, 0.6, 1.4, 3 and 6.2 seconds (RFC 6298 §5, with
 /// Linux's least RTO). Where all is acknowledged it asks, as it was told by keepalive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patient {
+pub(crate) enum Threshold {
     /// For a request that may be sent to another endpoint (RFC 9110 §9.2.2): a guess that is wrong
     /// costs little.
-    Little,
+    Retryable,
     /// For one that may not, and fails.
-    Much,
+    Final,
 }
 
-impl Patient {
+impl Threshold {
     /// With a request of this method.
     pub(crate) fn with(method: &Method, has_body: bool) -> Self {
         if method.is_idempotent() && !has_body {
-            Self::Little
+            Self::Retryable
         } else {
-            Self::Much
+            Self::Final
         }
     }
 
     /// Of what was sent again, and of questions.
     fn tries_max(self) -> (u8, u8) {
         match self {
-            Self::Little => (3, 2),
+            Self::Retryable => (3, 2),
             // The kernel itself ends it after so many questions.
-            Self::Much => (5, u8::MAX),
+            Self::Final => (5, u8::MAX),
         }
     }
 }
 
 /// Whether the peer of a TCP connection no longer answers at all.
-pub(crate) fn is_gone(socket: BorrowedFd<'_>, patient: Patient) -> bool {
-    let (retransmits_max, probes_max) = patient.tries_max();
+pub(crate) fn is_gone(socket: BorrowedFd<'_>, threshold: Threshold) -> bool {
+    let (retransmits_max, probes_max) = threshold.tries_max();
     info(socket).is_some_and(|info| {
         let is_awaited = info.tcpi_unacked > 0 && info.tcpi_retransmits >= retransmits_max;
         is_awaited || info.tcpi_probes >= probes_max
@@ -100,7 +100,7 @@ mod tests {
         // Until its window is closed.
         while here.write(&[0; 1 << 14]).is_ok() {}
         thread::sleep(Duration::from_secs(3));
-        assert!(!is_gone(here.as_fd(), Patient::Little));
+        assert!(!is_gone(here.as_fd(), Threshold::Retryable));
     }
 
     #[test]
@@ -111,20 +111,20 @@ mod tests {
         SockRef::from(&there).attach_filter(&[nothing]).unwrap();
         here.write_all(b"x").unwrap();
         let begun = Instant::now();
-        for patient in [Patient::Little, Patient::Much] {
-            while !is_gone(here.as_fd(), patient) {
+        for threshold in [Threshold::Retryable, Threshold::Final] {
+            while !is_gone(here.as_fd(), threshold) {
                 assert!(begun.elapsed() < PATIENCE);
                 thread::sleep(Duration::from_millis(10));
             }
-            let least = match patient {
-                Patient::Little => Duration::from_secs(1),
-                Patient::Much => Duration::from_secs(5),
+            let least = match threshold {
+                Threshold::Retryable => Duration::from_secs(1),
+                Threshold::Final => Duration::from_secs(5),
             };
-            assert!(begun.elapsed() >= least, "{patient:?}");
+            assert!(begun.elapsed() >= least, "{threshold:?}");
         }
         SockRef::from(&there).detach_filter().unwrap();
         there.read_exact(&mut [0]).unwrap();
-        while is_gone(here.as_fd(), Patient::Little) {
+        while is_gone(here.as_fd(), Threshold::Retryable) {
             assert!(begun.elapsed() < PATIENCE);
             thread::sleep(Duration::from_millis(1));
         }
@@ -134,6 +134,6 @@ mod tests {
     fn what_is_no_tcp_is_never_gone() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         assert!(info(socket.as_fd()).is_none());
-        assert!(!is_gone(socket.as_fd(), Patient::Little));
+        assert!(!is_gone(socket.as_fd(), Threshold::Retryable));
     }
 }
