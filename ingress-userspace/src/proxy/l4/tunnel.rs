@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use crate::proxy::observe::metrics::account::Tunnelled;
 use crate::proxy::runtime::context::{Runtime, Scratch};
 use crate::proxy::runtime::counters::Counters;
-use crate::proxy::runtime::fairness::Turn;
+use crate::proxy::runtime::fairness::FairnessBudget;
 use crate::proxy::runtime::limits::{BULK_BYTES_MIN, TUNNEL_READ_BYTES_MAX};
 use crate::proxy::runtime::pipe::{Pipe, Pipes};
 use crate::proxy::runtime::stream::{Joined, Side};
@@ -93,7 +93,7 @@ struct Direction<'a> {
     bytes: u64,
     /// Whether the sink may hold bytes back, as TLS does.
     unflushed: bool,
-    turn: Turn,
+    turn: FairnessBudget,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl<'a> Direction<'a> {
             moved: false,
             bytes: 0,
             unflushed: false,
-            turn: Turn::default(),
+            turn: FairnessBudget::default(),
         }
     }
 

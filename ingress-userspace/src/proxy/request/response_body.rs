@@ -12,7 +12,7 @@ use ingress_wire::http1::Spelling;
 
 use crate::proxy::request::connection::{Connection, InFlight};
 use crate::proxy::request::transform::{Piece, Transform};
-use crate::proxy::runtime::fairness::Turn;
+use crate::proxy::runtime::fairness::FairnessBudget;
 use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::splice::Chunk;
 use crate::proxy::runtime::transport::Downstream;
@@ -64,7 +64,7 @@ impl ResponseBody {
             timeout,
             may_be_piped: downstream.takes_spliced_bodies() && transform.is_none(),
             transform,
-            turn: Turn::default(),
+            turn: FairnessBudget::default(),
         };
         Self::new(Source::Upstream(body), spelling, in_flight)
     }
@@ -249,7 +249,7 @@ struct UpstreamBody {
     may_be_piped: bool,
     /// What it goes through, where there is something.
     transform: Option<Box<Transform>>,
-    turn: Turn,
+    turn: FairnessBudget,
 }
 
 impl UpstreamBody {

@@ -12,7 +12,7 @@ use crate::proxy::runtime::limits::{BULK_TURN_BYTES_MAX, COPIED_TURN_BYTES_MAX};
 
 /// What something has moved since others had their turn.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
+pub(crate) struct FairnessBudget {
     moved: usize,
     /// That of the others, once it is theirs.
     pause: Option<Arc<Pause>>,
@@ -25,7 +25,7 @@ struct Pause {
     waiting: Waker,
 }
 
-impl Turn {
+impl FairnessBudget {
     /// Notes that so many bytes were read, or moved by the kernel.
     pub(crate) fn note(&mut self, bytes: usize) {
         self.moved = self.moved.saturating_add(bytes);
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_turn_is_over_after_so_many_bytes() {
-        let mut turn = Turn::default();
+        let mut turn = FairnessBudget::default();
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..3 {
             turn.note(BULK_TURN_BYTES_MAX - 1);
@@ -118,7 +118,7 @@ mod tests {
     /// Being polled for another reason does not begin the next turn.
     #[tokio::test]
     async fn a_pause_lasts_until_others_have_had_their_turn() {
-        let mut turn = Turn::default();
+        let mut turn = FairnessBudget::default();
         turn.note(BULK_TURN_BYTES_MAX);
         let mut polls = 0;
         poll_fn(|cx| {
@@ -140,7 +140,7 @@ mod tests {
         receiver.set_nonblocking(true).expect("it has no other");
         let turns = Arc::new(AtomicU32::new(0));
         let taken = Arc::clone(&turns);
-        let mut turn = Turn::default();
+        let mut turn = FairnessBudget::default();
         runtime.spawn(async move {
             loop {
                 if taken.fetch_add(1, Ordering::Relaxed) == SENT_AT {

@@ -26,7 +26,7 @@ use crate::proxy::request::context::WorkerContext;
 use crate::proxy::runtime::bulk::BulkPermit;
 use crate::proxy::runtime::client_body::IncomingError;
 use crate::proxy::runtime::context::Runtime;
-use crate::proxy::runtime::fairness::Turn;
+use crate::proxy::runtime::fairness::FairnessBudget;
 use crate::proxy::runtime::limits::{
     BULK_BYTES_MIN, BULK_HELD_BYTES_MAX, STALLED_CONNECTION_BYTES, TLS_HELD_BYTES_MAX,
     TUNNEL_READ_BYTES_MAX,
@@ -53,7 +53,7 @@ struct Inner {
     body: BodyDecoder,
     /// What the client waits for before it sends the body.
     interim: Interim,
-    turn: Turn,
+    turn: FairnessBudget,
 }
 
 /// An interim response that tells a client to go on (RFC 9110 §10.1.1).
@@ -105,7 +105,7 @@ impl ClientIo {
                 buffer: ReadBuffer::default(),
                 body: BodyDecoder::Over,
                 interim: Interim::None,
-                turn: Turn::default(),
+                turn: FairnessBudget::default(),
             }),
         })
     }
