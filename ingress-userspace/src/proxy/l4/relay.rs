@@ -22,7 +22,7 @@ use crate::proxy::runtime::peek::{Seen, peek};
 use crate::proxy::runtime::stream::{Side, UpstreamStream};
 use crate::proxy::table::Tables;
 use crate::proxy::table::slot::BackendSlot;
-use crate::proxy::upstream::connect::{self, Aim};
+use crate::proxy::upstream::connect::{self, ConnectTarget};
 use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::pool::{Pick, Wish};
 
@@ -127,14 +127,14 @@ async fn open(
         if tried.contains(&load.address) {
             return None;
         }
-        let aim = Aim {
+        let target = ConnectTarget {
             upstreams,
             backend: &backend,
             timeout: pool.timeouts().upstream_connect,
             endpoint: &load,
             tried: (tried.len() + 1 < TRIES_MAX).then_some(&tried),
         };
-        match connect::tcp(&aim).await {
+        match connect::tcp(&target).await {
             Ok(stream) => return Some((stream, load)),
             Err(_) => tried.push(load.address),
         }

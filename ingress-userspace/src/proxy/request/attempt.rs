@@ -21,7 +21,7 @@ use crate::proxy::request::retry::Miss;
 use crate::proxy::runtime::limits::{REFUSALS_MAX, STALE_MAX};
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::upload::{Progress, Upload};
-use crate::proxy::upstream::connect::{self, Aim};
+use crate::proxy::upstream::connect::{self, ConnectTarget};
 use crate::proxy::upstream::connection_sharing;
 use crate::proxy::upstream::endpoint::Load;
 use crate::proxy::upstream::error::UpstreamError;
@@ -158,7 +158,7 @@ impl Exchange<'_> {
             }
         }
         // Boxed, as all that is rare: requests are moved, and a handshake is large.
-        let mut upstream = match Box::pin(connect::http1(&self.aim(&load))).await {
+        let mut upstream = match Box::pin(connect::http1(&self.target(&load))).await {
             Ok(upstream) => upstream,
             Err(failure) => return Err(Miss::before(failure, request)),
         };
@@ -242,7 +242,7 @@ impl Exchange<'_> {
                 Room::Place(place) => return Ok((place, request)),
                 Room::Dial(dialling) => {
                     // Boxed, as a connection is for many requests.
-                    if let Err(failure) = Box::pin(connect::http2(&self.aim(load))).await {
+                    if let Err(failure) = Box::pin(connect::http2(&self.target(load))).await {
                         // A waiting request may be of another backend, which still has the endpoint.
                         if !matches!(failure, UpstreamError::Left) {
                             dialling.fail();
@@ -291,7 +291,7 @@ impl Exchange<'_> {
     }
 
     /// What a connection for it is to be. A session does not move because a packet was lost.
-    fn aim<'b>(&'b self, load: &'b Load) -> Aim<'b> {
+    fn target<'b>(&'b self, load: &'b Load) -> ConnectTarget<'b> {
         let has_tries_left = self.tried.len() + 1 < REFUSALS_MAX;
         let Retries {
             after,
@@ -302,7 +302,7 @@ impl Exchange<'_> {
             || seconds_max.is_some()
             || after.is_some_and(|after| after.has(RetryCause::Off));
         let may_move = self.wish.endpoint.is_none() && !is_bound;
-        Aim {
+        ConnectTarget {
             upstreams: &self.worker.upstreams,
             backend: &self.backend,
             timeout: self.connect_timeout,

@@ -47,7 +47,7 @@ impl Dial for HostDial {
 }
 
 /// One connection that is wanted.
-pub(crate) struct Aim<'a> {
+pub(crate) struct ConnectTarget<'a> {
     pub(crate) upstreams: &'a Rc<Upstreams>,
     pub(crate) backend: &'a Backend,
     /// How long the connection may take.
@@ -58,33 +58,33 @@ pub(crate) struct Aim<'a> {
 }
 
 /// Opens a connection to an endpoint for one request at a time.
-pub(crate) async fn http1(aim: &Aim<'_>) -> Result<Box<Upstream>, UpstreamError> {
+pub(crate) async fn http1(target: &ConnectTarget<'_>) -> Result<Box<Upstream>, UpstreamError> {
     let opening = async {
-        let stream = aim.open().await?;
-        Ok(Upstream::new(stream, &aim.upstreams.runtime.timers))
+        let stream = target.open().await?;
+        Ok(Upstream::new(stream, &target.upstreams.runtime.timers))
     };
-    aim.judge(opening).await
+    target.judge(opening).await
 }
 
 /// Opens a connection to an endpoint for several requests at a time, which is kept there.
-pub(crate) async fn http2(aim: &Aim<'_>) -> Result<(), UpstreamError> {
+pub(crate) async fn http2(target: &ConnectTarget<'_>) -> Result<(), UpstreamError> {
     let opening = async {
-        let stream = aim.open().await?;
-        let adopting = aim
+        let stream = target.open().await?;
+        let adopting = target
             .endpoint
             .multiplexed
-            .adopt(stream, &aim.upstreams.runtime);
+            .adopt(stream, &target.upstreams.runtime);
         adopting.await.map_err(UpstreamError::Connect)
     };
-    aim.judge(opening).await
+    target.judge(opening).await
 }
 
 /// Opens a connection to an endpoint that is carried as it is.
-pub(crate) async fn tcp(aim: &Aim<'_>) -> Result<TcpStream, UpstreamError> {
-    aim.judge(aim.connect()).await
+pub(crate) async fn tcp(target: &ConnectTarget<'_>) -> Result<TcpStream, UpstreamError> {
+    target.judge(target.connect()).await
 }
 
-impl Aim<'_> {
+impl ConnectTarget<'_> {
     /// TCP, and TLS if the protocol asks for it.
     async fn open(&self) -> Result<UpstreamStream, UpstreamError> {
         let stream = self.connect().await?;
