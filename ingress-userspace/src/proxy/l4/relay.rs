@@ -24,7 +24,7 @@ use crate::proxy::table::Tables;
 use crate::proxy::table::slot::BackendSlot;
 use crate::proxy::upstream::connect::{self, ConnectTarget};
 use crate::proxy::upstream::context::Upstreams;
-use crate::proxy::upstream::pool::{Pick, Wish};
+use crate::proxy::upstream::pool::{Pick, PickHint};
 
 /// The backend that a TLS connection is passed through to, if it is.
 pub(crate) async fn passthrough(
@@ -113,15 +113,15 @@ async fn open(
     let mut tried = Vec::new();
     while tried.len() < TRIES_MAX {
         let (random, now) = (runtime.random(), runtime.timers.now());
-        let (pool, wish) = (&upstreams.pool, Wish::default());
+        let (pool, hint) = (&upstreams.pool, PickHint::default());
         let pick = if tried.is_empty() {
-            pool.admit(&backend, wish, random, now)
+            pool.admit(&backend, hint, random, now)
         } else {
-            pool.pick(&backend, wish, &tried, random, now)
+            pool.pick(&backend, hint, &tried, random, now)
         };
         let load = match pick {
             Pick::Endpoint(load) => load,
-            Pick::Full => pool.wait(&backend, wish, runtime).await.ok()?,
+            Pick::Full => pool.wait(&backend, hint, runtime).await.ok()?,
             Pick::Nobody => return None,
         };
         if tried.contains(&load.address) {

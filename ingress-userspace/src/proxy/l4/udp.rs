@@ -31,7 +31,7 @@ use crate::proxy::runtime::limits::{DATAGRAM_BATCH_MAX, DATAGRAM_BYTES_MAX};
 use crate::proxy::table::Tables;
 use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::endpoint::Load;
-use crate::proxy::upstream::pool::{Backend, Pick, Wish};
+use crate::proxy::upstream::pool::{Backend, Pick, PickHint};
 use shares::{Shares, Ticket};
 use socket::Bound;
 
@@ -211,7 +211,7 @@ impl DatagramListener {
         };
         let random = context.runtime.random();
         let pool = &context.upstreams.pool;
-        let pick = pool.pick(&backend, Wish::default(), &[], random, now);
+        let pick = pool.pick(&backend, PickHint::default(), &[], random, now);
         let Pick::Endpoint(endpoint) = pick else {
             return None;
         };

@@ -27,7 +27,7 @@ use crate::proxy::upstream::endpoint::Load;
 use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::http1::{Fault, SendError, Upstream};
 use crate::proxy::upstream::http2::{Place, Room, is_reset};
-use crate::proxy::upstream::pool::{Backend, Wish};
+use crate::proxy::upstream::pool::{Backend, PickHint};
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_source::ResponseSource;
 use crate::proxy::upstream::response_timeout::ResponseTimeout;
@@ -37,7 +37,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a Rc<WorkerContext>,
     pub(crate) account: &'a Account,
     pub(crate) backend: Rc<Backend>,
-    pub(crate) wish: Wish,
+    pub(crate) hint: PickHint,
     /// When the request is retried on another endpoint.
     pub(crate) retries: Retries,
     pub(crate) connect_timeout: Duration,
@@ -301,7 +301,7 @@ impl Exchange<'_> {
         let is_bound = tries_max.is_some()
             || seconds_max.is_some()
             || after.is_some_and(|after| after.has(RetryCause::Off));
-        let may_move = self.wish.endpoint.is_none() && !is_bound;
+        let may_move = self.hint.endpoint.is_none() && !is_bound;
         ConnectTarget {
             upstreams: &self.worker.upstreams,
             backend: &self.backend,

@@ -383,8 +383,8 @@ impl Phases<'_> {
             mut timeout,
         } = self.receive(&entered, &head, incoming, deadline).await?;
         let session = Session::of(&backend, &head.headers, &worker.runtime);
-        let wish = pick::hint(&backend, session.as_ref(), &head, client);
-        let load = pick::pick(worker, &backend, wish).await?;
+        let hint = pick::hint(&backend, session.as_ref(), &head, client);
+        let load = pick::pick(worker, &backend, hint).await?;
         backend.deposit();
         account.try_first(load.address);
         let is_multiplexed = load.protocol.is_multiplexed();
@@ -410,7 +410,7 @@ impl Phases<'_> {
             account,
             replay: Replay::new(entered.retries, &mut request, upload, upgrade.is_some()),
             backend,
-            wish,
+            hint,
             retries: entered.retries,
             connect_timeout: waits.connect,
             may_switch: upgrade.is_some(),

@@ -11,7 +11,7 @@ use crate::proxy::upstream::affinity::Session;
 use crate::proxy::upstream::endpoint::Load;
 use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::hash_key;
-use crate::proxy::upstream::pool::{Backend, Pick, Wish};
+use crate::proxy::upstream::pool::{Backend, Pick, PickHint};
 
 /// What a request asks of a pick: what it is hashed by, and where its session is.
 pub(crate) fn hint(
@@ -19,12 +19,12 @@ pub(crate) fn hint(
     session: Option<&Session>,
     head: &request::Parts,
     client: &Client,
-) -> Wish {
+) -> PickHint {
     let key = match backend.balance() {
         Balance::Hash(by) => Some(hash_key::key(by, head, &client.address)),
         Balance::LeastRequest | Balance::RoundRobin | Balance::PeakEwma => None,
     };
-    Wish {
+    PickHint {
         key,
         endpoint: session.and_then(|session| session.endpoint),
     }
@@ -39,16 +39,16 @@ pub(crate) fn hint(
 pub(crate) async fn pick(
     worker: &WorkerContext,
     backend: &Rc<Backend>,
-    wish: Wish,
+    hint: PickHint,
 ) -> Result<Load, UpstreamError> {
     let now = worker.runtime.timers.now();
     match worker
         .upstreams
         .pool
-        .admit(backend, wish, worker.runtime.random(), now)
+        .admit(backend, hint, worker.runtime.random(), now)
     {
         Pick::Endpoint(load) => Ok(load),
-        Pick::Full => Box::pin(wait(worker, backend, wish)).await,
+        Pick::Full => Box::pin(wait(worker, backend, hint)).await,
         Pick::Nobody => Err(UpstreamError::NoEndpoint),
     }
 }
@@ -56,10 +56,10 @@ pub(crate) async fn pick(
 async fn wait(
     worker: &WorkerContext,
     backend: &Rc<Backend>,
-    wish: Wish,
+    hint: PickHint,
 ) -> Result<Load, UpstreamError> {
     worker.runtime.counters.upstream_queued.increment();
-    let waiting = worker.upstreams.pool.wait(backend, wish, &worker.runtime);
+    let waiting = worker.upstreams.pool.wait(backend, hint, &worker.runtime);
     waiting.await.inspect_err(|failure| {
         if matches!(failure, UpstreamError::Full) {
             worker.runtime.counters.upstream_rejections.increment();

@@ -128,7 +128,7 @@ impl Exchange<'_> {
         let pool = &worker.upstreams.pool;
         let Pick::Endpoint(next) = pool.pick(
             &self.backend,
-            self.wish,
+            self.hint,
             tried,
             worker.runtime.random(),
             now,

@@ -75,7 +75,7 @@ pub(crate) enum Pick {
 
 /// What a request wants of a pick.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wish {
+pub(crate) struct PickHint {
     /// What it is hashed by.
     pub(crate) key: Option<u64>,
     /// Where its session is.
@@ -132,12 +132,12 @@ impl Pool {
     pub(crate) fn pick(
         &self,
         backend: &Backend,
-        wish: Wish,
+        hint: PickHint,
         tried: &[SocketAddr],
         random: u64,
         now: Instant,
     ) -> Pick {
-        match self.choose(backend, wish, tried, random, now) {
+        match self.choose(backend, hint, tried, random, now) {
             Some(endpoint) if self.is_full(&endpoint) => Pick::Full,
             Some(endpoint) => Pick::Endpoint(Load::new(&endpoint)),
             None => Pick::Nobody,
@@ -147,21 +147,21 @@ impl Pool {
     fn choose(
         &self,
         backend: &Backend,
-        wish: Wish,
+        hint: PickHint,
         tried: &[SocketAddr],
         random: u64,
         now: Instant,
     ) -> Option<Rc<Endpoint>> {
         self.follow(backend);
         let members = backend.members.borrow();
-        if let Some(endpoint) = members.wished(wish, tried, now) {
+        if let Some(endpoint) = members.wished(hint, tried, now) {
             return Some(Rc::clone(endpoint));
         }
         let turn = backend.turn.get();
         backend.turn.set(turn.wrapping_add(1));
         let standing = |index: usize| self.standing(backend, &members, index, tried, random, now);
         let draw = Draw { turn, random };
-        let policy = match (&backend.balance, wish.key, &members.ring) {
+        let policy = match (&backend.balance, hint.key, &members.ring) {
             (Balance::Hash(_), Some(key), Some(ring)) => {
                 let is_good = |index: usize| {
                     let standing = standing(index);
@@ -351,8 +351,8 @@ impl Pool {
 
 impl Members {
     /// The endpoint of a session, if it is there and there is nothing against it.
-    fn wished(&self, wish: Wish, tried: &[SocketAddr], now: Instant) -> Option<&Rc<Endpoint>> {
-        let address = wish.endpoint?;
+    fn wished(&self, hint: PickHint, tried: &[SocketAddr], now: Instant) -> Option<&Rc<Endpoint>> {
+        let address = hint.endpoint?;
         let mut endpoints = self.endpoints.iter();
         let endpoint = endpoints.find(|endpoint| endpoint.address == address)?;
         let is_good = !tried.contains(&address) && !endpoint.is_ejected(now);

@@ -14,14 +14,14 @@ use tokio::sync::{Notify, oneshot};
 use crate::proxy::runtime::context::Runtime;
 use crate::proxy::upstream::endpoint::Load;
 use crate::proxy::upstream::error::UpstreamError;
-use crate::proxy::upstream::pool::{Backend, Pick, Pool, Wish};
+use crate::proxy::upstream::pool::{Backend, Pick, Pool, PickHint};
 
 /// Who waits for one backend, in the order in which they came.
 #[derive(Default)]
 pub(crate) struct Queue(RefCell<VecDeque<Waiting>>);
 
 struct Waiting {
-    wish: Wish,
+    hint: PickHint,
     /// Taken when it is served; closed when it has gone.
     turn: Option<oneshot::Sender<Load>>,
 }
@@ -61,39 +61,39 @@ impl Queue {
 
     /// Whether somebody waits for what one who comes now wants. A session waits for its own endpoint
     /// only, and anybody else for any.
-    fn is_before(&self, wish: Wish) -> bool {
+    fn is_before(&self, hint: PickHint) -> bool {
         let queue = self.0.borrow();
         queue.iter().any(|waiting| {
-            let session = waiting.wish.endpoint;
-            session.is_none() || session == wish.endpoint
+            let session = waiting.hint.endpoint;
+            session.is_none() || session == hint.endpoint
         })
     }
 
     /// Adds one, unless `max` wait already.
-    fn join(&self, wish: Wish, max: usize) -> Option<oneshot::Receiver<Load>> {
+    fn join(&self, hint: PickHint, max: usize) -> Option<oneshot::Receiver<Load>> {
         let mut queue = self.0.borrow_mut();
         if queue.len() >= max {
             return None;
         }
         let (turn, mine) = oneshot::channel();
         let turn = Some(turn);
-        queue.push_back(Waiting { wish, turn });
+        queue.push_back(Waiting { hint, turn });
         Some(mine)
     }
 
     /// Gives each what `pick` has for it, and lets those go for whom there is nobody.
-    fn serve(&self, pick: impl Fn(Wish) -> Pick) {
+    fn serve(&self, pick: impl Fn(PickHint) -> Pick) {
         // Whoever may go anywhere finds as little as the one before. A session may find room.
         let mut are_full = false;
         self.0.borrow_mut().retain_mut(|waiting| {
-            let is_session = waiting.wish.endpoint.is_some();
+            let is_session = waiting.hint.endpoint.is_some();
             if Self::has_gone(waiting) {
                 return false;
             }
             if are_full && !is_session {
                 return true;
             }
-            match pick(waiting.wish) {
+            match pick(waiting.hint) {
                 Pick::Endpoint(load) => {
                     if let Some(turn) = waiting.turn.take() {
                         // One that has gone this moment leaves its room to the next.
@@ -134,11 +134,11 @@ impl Queues {
 
 impl Pool {
     /// The endpoint that a request goes to which has just come: after those who wait for the same.
-    pub(crate) fn admit(&self, backend: &Backend, wish: Wish, random: u64, now: Instant) -> Pick {
-        if self.queues().room.is_awaited.get() && backend.queue.is_before(wish) {
+    pub(crate) fn admit(&self, backend: &Backend, hint: PickHint, random: u64, now: Instant) -> Pick {
+        if self.queues().room.is_awaited.get() && backend.queue.is_before(hint) {
             return Pick::Full;
         }
-        self.pick(backend, wish, &[], random, now)
+        self.pick(backend, hint, &[], random, now)
     }
 
     /// Waits for an endpoint that may have one more request.
@@ -148,10 +148,10 @@ impl Pool {
     pub(crate) async fn wait(
         &self,
         backend: &Rc<Backend>,
-        wish: Wish,
+        hint: PickHint,
         runtime: &Runtime,
     ) -> Result<Load, UpstreamError> {
-        let mine = backend.queue.join(wish, self.balancing().pending_max);
+        let mine = backend.queue.join(hint, self.balancing().pending_max);
         let mine = mine.ok_or(UpstreamError::Full)?;
         let queues = self.queues();
         queues.join(backend);
@@ -173,7 +173,7 @@ impl Pool {
             let backends = queues.backends.borrow().clone();
             for backend in backends {
                 let now = runtime.timers.now();
-                let pick = |wish| self.pick(&backend, wish, &[], runtime.random(), now);
+                let pick = |hint| self.pick(&backend, hint, &[], runtime.random(), now);
                 backend.queue.serve(pick);
             }
         }
