@@ -107,7 +107,7 @@ fn wire_version(version: ProxyVersion) -> Version {
 async fn open(
     upstreams: &Rc<Upstreams>,
     slot: &Arc<BackendSlot>,
-) -> Option<(TcpStream, crate::proxy::upstream::endpoint::Load)> {
+) -> Option<(TcpStream, crate::proxy::upstream::endpoint::InFlightGuard)> {
     let runtime = &upstreams.runtime;
     let backend = upstreams.pool.backend(slot, runtime.timers.now());
     let mut tried = Vec::new();

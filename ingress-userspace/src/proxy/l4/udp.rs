@@ -30,7 +30,7 @@ use crate::proxy::runtime::limits::DatagramLimits;
 use crate::proxy::runtime::limits::{DATAGRAM_BATCH_MAX, DATAGRAM_BYTES_MAX};
 use crate::proxy::table::Tables;
 use crate::proxy::upstream::context::Upstreams;
-use crate::proxy::upstream::endpoint::Load;
+use crate::proxy::upstream::endpoint::InFlightGuard;
 use crate::proxy::upstream::pool::{Backend, Pick, PickHint};
 use shares::{Shares, Ticket};
 use socket::Bound;
@@ -63,7 +63,7 @@ struct Session {
     /// Connected, so that it hears of nobody else, and of refusals.
     socket: UdpSocket,
     backend: Rc<Backend>,
-    endpoint: Load,
+    endpoint: InFlightGuard,
     last: Cell<Instant>,
     has_answer: Cell<bool>,
     over: Notify,

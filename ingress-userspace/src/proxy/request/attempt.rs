@@ -23,7 +23,7 @@ use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::upload::{Progress, Upload};
 use crate::proxy::upstream::connect::{self, ConnectTarget};
 use crate::proxy::upstream::connection_sharing;
-use crate::proxy::upstream::endpoint::Load;
+use crate::proxy::upstream::endpoint::InFlightGuard;
 use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::http1::{Fault, SendError, Upstream};
 use crate::proxy::upstream::http2::{Place, Room, is_reset};
@@ -105,7 +105,7 @@ impl Exchange<'_> {
     /// Tries endpoints until one has answered or none is left to try.
     pub(crate) async fn run(
         &mut self,
-        load: Load,
+        load: InFlightGuard,
         request: Request<RequestBody>,
         timeout: &mut ResponseTimeout,
     ) -> Result<Reply, ProxyError> {
@@ -124,7 +124,7 @@ impl Exchange<'_> {
     /// Sends the request over an idle connection if there is one that works, else over a new one.
     pub(crate) async fn over_http1(
         &self,
-        load: Load,
+        load: InFlightGuard,
         mut request: Request<RequestBody>,
         timeout: &mut ResponseTimeout,
     ) -> Result<Reply, Miss> {
@@ -182,7 +182,7 @@ impl Exchange<'_> {
     /// Sends the request as one of several on a connection.
     pub(crate) async fn over_http2(
         &self,
-        load: Load,
+        load: InFlightGuard,
         mut request: Request<RequestBody>,
         timeout: &mut ResponseTimeout,
     ) -> Result<Reply, Miss> {
@@ -234,7 +234,7 @@ impl Exchange<'_> {
     /// A place for the request on a connection, which may have to be made first.
     async fn place(
         &self,
-        load: &Load,
+        load: &InFlightGuard,
         request: Request<RequestBody>,
     ) -> Result<(Place, Request<RequestBody>), Miss> {
         loop {
@@ -258,7 +258,7 @@ impl Exchange<'_> {
     }
 
     /// What a failed send means for the request, over either protocol.
-    fn step_after(&self, failed: Failed, load: &Load, timeout: &ResponseTimeout) -> Step {
+    fn step_after(&self, failed: Failed, load: &InFlightGuard, timeout: &ResponseTimeout) -> Step {
         let Failed {
             error,
             sent,
@@ -291,7 +291,7 @@ impl Exchange<'_> {
     }
 
     /// What a connection for it is to be. A session does not move because a packet was lost.
-    fn target<'b>(&'b self, load: &'b Load) -> ConnectTarget<'b> {
+    fn target<'b>(&'b self, load: &'b InFlightGuard) -> ConnectTarget<'b> {
         let has_tries_left = self.tried.len() + 1 < REFUSALS_MAX;
         let Retries {
             after,
@@ -312,7 +312,7 @@ impl Exchange<'_> {
     }
 
     /// An open connection of this worker, else of another one.
-    async fn open_connection(&self, load: &Load) -> Option<Box<Upstream>> {
+    async fn open_connection(&self, load: &InFlightGuard) -> Option<Box<Upstream>> {
         match self.worker.upstreams.pool.take(load) {
             Some(upstream) => Some(upstream),
             None => Box::pin(connection_sharing::borrow(&self.worker.upstreams, load)).await,
@@ -321,7 +321,7 @@ impl Exchange<'_> {
 
     /// The endpoint has gone, with the request or before it: another one may be asked if `request`
     /// is there.
-    fn gone(&self, load: &Load, request: Option<Request<RequestBody>>) -> Miss {
+    fn gone(&self, load: &InFlightGuard, request: Option<Request<RequestBody>>) -> Miss {
         let worker = self.worker;
         worker.upstreams.pool.close_idle(load);
         if load.fail(worker.runtime.timers.now()) {

@@ -8,7 +8,7 @@ use ingress_core::ir::Balance;
 use crate::proxy::request::client::Client;
 use crate::proxy::request::context::WorkerContext;
 use crate::proxy::upstream::affinity::Session;
-use crate::proxy::upstream::endpoint::Load;
+use crate::proxy::upstream::endpoint::InFlightGuard;
 use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::hash_key;
 use crate::proxy::upstream::pool::{Backend, Pick, PickHint};
@@ -40,7 +40,7 @@ pub(crate) async fn pick(
     worker: &WorkerContext,
     backend: &Rc<Backend>,
     hint: PickHint,
-) -> Result<Load, UpstreamError> {
+) -> Result<InFlightGuard, UpstreamError> {
     let now = worker.runtime.timers.now();
     match worker
         .upstreams
@@ -57,7 +57,7 @@ async fn wait(
     worker: &WorkerContext,
     backend: &Rc<Backend>,
     hint: PickHint,
-) -> Result<Load, UpstreamError> {
+) -> Result<InFlightGuard, UpstreamError> {
     worker.runtime.counters.upstream_queued.increment();
     let waiting = worker.upstreams.pool.wait(backend, hint, &worker.runtime);
     waiting.await.inspect_err(|failure| {

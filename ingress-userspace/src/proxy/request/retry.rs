@@ -15,7 +15,7 @@ use crate::proxy::request::attempt::{Exchange, Reply};
 use crate::proxy::request::error::ProxyError;
 use crate::proxy::request::outcome;
 use crate::proxy::runtime::limits::{REFUSALS_MAX, TRIES_MAX};
-use crate::proxy::upstream::endpoint::Load;
+use crate::proxy::upstream::endpoint::InFlightGuard;
 use crate::proxy::upstream::error::RetryCost;
 use crate::proxy::upstream::pool::Pick;
 use crate::proxy::upstream::request_body::RequestBody;
@@ -122,7 +122,7 @@ impl Exchange<'_> {
     }
 
     /// An endpoint that was not tried, if the backend has one and can take one more try.
-    fn next(&self, cost: RetryCost) -> Option<Load> {
+    fn next(&self, cost: RetryCost) -> Option<InFlightGuard> {
         let (worker, tried) = (self.worker, &self.tried);
         let now = worker.runtime.timers.now();
         let pool = &worker.upstreams.pool;

@@ -1,7 +1,7 @@
 //! An endpoint as one worker knows it: its connections, its load and its health.
 //!
 //! Shared by all backends of the worker that have the same address and protocol: it is the same
-//! pod. Connections in use hold their endpoint through a [`Load`] beside them and not within, so
+//! pod. Connections in use hold their endpoint through a [`InFlightGuard`] beside them and not within, so
 //! that what is idle in here never keeps itself alive.
 
 use std::cell::{Cell, RefCell};
@@ -244,16 +244,16 @@ impl Endpoint {
 }
 
 /// A request on its way to an endpoint, from the pick to the end of the response.
-pub(crate) struct Load(Rc<Endpoint>);
+pub(crate) struct InFlightGuard(Rc<Endpoint>);
 
-impl Load {
+impl InFlightGuard {
     pub(crate) fn new(endpoint: &Rc<Endpoint>) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
         Self(Rc::clone(endpoint))
     }
 }
 
-impl Deref for Load {
+impl Deref for InFlightGuard {
     type Target = Endpoint;
 
     fn deref(&self) -> &Endpoint {
@@ -261,7 +261,7 @@ impl Deref for Load {
     }
 }
 
-impl Drop for Load {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
         self.0.room.tell();

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::limits::{IDLE_MAX, Timeouts};
 use crate::proxy::table::slot::{BackendSlot, Endpoints};
-use crate::proxy::upstream::endpoint::{Endpoint, IdleCount, Load, WARM};
+use crate::proxy::upstream::endpoint::{Endpoint, IdleCount, InFlightGuard, WARM};
 use crate::proxy::upstream::hash_key::Balancing;
 use crate::proxy::upstream::http1::Upstream;
 use crate::proxy::upstream::queue::{Queue, Queues};
@@ -66,7 +66,7 @@ struct Members {
 /// What comes of a pick.
 pub(crate) enum Pick {
     /// An endpoint, on which the request counts from now on.
-    Endpoint(Load),
+    Endpoint(InFlightGuard),
     /// Every endpoint has as many requests as it may have.
     Full,
     /// There is none.
@@ -139,7 +139,7 @@ impl Pool {
     ) -> Pick {
         match self.choose(backend, hint, tried, random, now) {
             Some(endpoint) if self.is_full(&endpoint) => Pick::Full,
-            Some(endpoint) => Pick::Endpoint(Load::new(&endpoint)),
+            Some(endpoint) => Pick::Endpoint(InFlightGuard::new(&endpoint)),
             None => Pick::Nobody,
         }
     }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, oneshot};
 
 use crate::proxy::runtime::context::Runtime;
-use crate::proxy::upstream::endpoint::Load;
+use crate::proxy::upstream::endpoint::InFlightGuard;
 use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::pool::{Backend, Pick, Pool, PickHint};
 
@@ -23,7 +23,7 @@ pub(crate) struct Queue(RefCell<VecDeque<Waiting>>);
 struct Waiting {
     hint: PickHint,
     /// Taken when it is served; closed when it has gone.
-    turn: Option<oneshot::Sender<Load>>,
+    turn: Option<oneshot::Sender<InFlightGuard>>,
 }
 
 /// The backends of a worker that somebody waits for.
@@ -70,7 +70,7 @@ impl Queue {
     }
 
     /// Adds one, unless `max` wait already.
-    fn join(&self, hint: PickHint, max: usize) -> Option<oneshot::Receiver<Load>> {
+    fn join(&self, hint: PickHint, max: usize) -> Option<oneshot::Receiver<InFlightGuard>> {
         let mut queue = self.0.borrow_mut();
         if queue.len() >= max {
             return None;
@@ -150,7 +150,7 @@ impl Pool {
         backend: &Rc<Backend>,
         hint: PickHint,
         runtime: &Runtime,
-    ) -> Result<Load, UpstreamError> {
+    ) -> Result<InFlightGuard, UpstreamError> {
         let mine = backend.queue.join(hint, self.balancing().pending_max);
         let mine = mine.ok_or(UpstreamError::Full)?;
         let queues = self.queues();

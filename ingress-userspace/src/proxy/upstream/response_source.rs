@@ -12,7 +12,7 @@ use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::splice::Chunk;
 use crate::proxy::upstream::context::Upstreams;
-use crate::proxy::upstream::endpoint::{Endpoint, Load};
+use crate::proxy::upstream::endpoint::{Endpoint, InFlightGuard};
 use crate::proxy::upstream::error::BodyError;
 use crate::proxy::upstream::http1::{Fault, Upstream};
 use crate::proxy::upstream::http2::Place;
@@ -23,7 +23,7 @@ pub(crate) enum ResponseSource {
     /// A connection of its own, until the end of the body.
     Own {
         upstream: Option<Box<Upstream>>,
-        load: Load,
+        load: InFlightGuard,
     },
     /// A stream of a connection that others drive.
     Shared(Box<SharedSource>),
@@ -33,7 +33,7 @@ pub(crate) struct SharedSource {
     incoming: Incoming,
     activity: Rc<Activity>,
     place: Place,
-    load: Load,
+    load: InFlightGuard,
 }
 
 impl Drop for SharedSource {
@@ -45,7 +45,7 @@ impl Drop for SharedSource {
 }
 
 impl ResponseSource {
-    pub(crate) fn own(upstream: Box<Upstream>, load: Load) -> Self {
+    pub(crate) fn own(upstream: Box<Upstream>, load: InFlightGuard) -> Self {
         Self::Own {
             upstream: Some(upstream),
             load,
@@ -56,7 +56,7 @@ impl ResponseSource {
         incoming: Incoming,
         place: Place,
         activity: Rc<Activity>,
-        load: Load,
+        load: InFlightGuard,
     ) -> Self {
         Self::Shared(Box::new(SharedSource {
             incoming,
@@ -243,7 +243,7 @@ mod tests {
             let room = Rc::new(Room::default());
             let endpoint = Endpoint::new(address, UpstreamProtocol::Http1, None, &room);
             Self {
-                source: ResponseSource::own(upstream, Load::new(&endpoint)),
+                source: ResponseSource::own(upstream, InFlightGuard::new(&endpoint)),
                 pipes: Pipes::new(&Arc::new(Counters::default())),
                 timeout,
             }
