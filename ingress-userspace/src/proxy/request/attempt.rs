@@ -26,7 +26,7 @@ use crate::proxy::upstream::connection_sharing;
 use crate::proxy::upstream::endpoint::InFlightGuard;
 use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::http1::{Fault, SendError, Upstream};
-use crate::proxy::upstream::http2::{Place, Room, is_reset};
+use crate::proxy::upstream::http2::{StreamPermit, Room, is_reset};
 use crate::proxy::upstream::pool::{Backend, PickHint};
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_source::ResponseSource;
@@ -236,10 +236,10 @@ impl Exchange<'_> {
         &self,
         load: &InFlightGuard,
         request: Request<RequestBody>,
-    ) -> Result<(Place, Request<RequestBody>), Miss> {
+    ) -> Result<(StreamPermit, Request<RequestBody>), Miss> {
         loop {
             match load.multiplexed.room(&self.worker.runtime.timers).await {
-                Room::Place(place) => return Ok((place, request)),
+                Room::StreamPermit(place) => return Ok((place, request)),
                 Room::Dial(dialling) => {
                     // Boxed, as a connection is for many requests.
                     if let Err(failure) = Box::pin(connect::http2(&self.target(load))).await {

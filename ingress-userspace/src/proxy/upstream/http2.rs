@@ -68,9 +68,9 @@ struct Shared {
 /// What a request finds that needs a connection.
 pub(crate) enum Room<'a> {
     /// A place on one.
-    Place(Place),
+    StreamPermit(StreamPermit),
     /// The right to dial, while others wait.
-    Dial(Dialling<'a>),
+    Dial(ConnectPermit<'a>),
     /// Somebody else has dialled in vain meanwhile.
     Failed,
     /// There are as many connections as there may be.
@@ -78,10 +78,10 @@ pub(crate) enum Room<'a> {
 }
 
 /// The right to dial, given back when dropped.
-pub(crate) struct Dialling<'a>(&'a Multiplexed);
+pub(crate) struct ConnectPermit<'a>(&'a Multiplexed);
 
 /// A stream of a connection, from before its request to the end of its response.
-pub(crate) struct Place {
+pub(crate) struct StreamPermit {
     shared: Rc<Shared>,
     timers: Rc<Timers>,
     /// Whether its stream has come to its end, or was never begun.
@@ -94,7 +94,7 @@ impl Multiplexed {
         let failures = self.failures.get();
         loop {
             if let Some(place) = self.place(timers) {
-                return Room::Place(place);
+                return Room::StreamPermit(place);
             }
             if self.failures.get() != failures {
                 return Room::Failed;
@@ -103,7 +103,7 @@ impl Multiplexed {
                 return Room::Full;
             }
             if !self.is_dialling.replace(true) {
-                return Room::Dial(Dialling(self));
+                return Room::Dial(ConnectPermit(self));
             }
             self.dialled.notified().await;
         }
@@ -195,7 +195,7 @@ impl Multiplexed {
     }
 
     /// A place on the connection that has most of them left.
-    fn place(&self, timers: &Rc<Timers>) -> Option<Place> {
+    fn place(&self, timers: &Rc<Timers>) -> Option<StreamPermit> {
         let mut open = self.open.borrow_mut();
         open.retain(|shared| shared.is_usable());
         let roomy = open
@@ -203,7 +203,7 @@ impl Multiplexed {
             .filter(|shared| shared.streams.get() < shared.streams_max.get());
         let shared = roomy.min_by_key(|shared| shared.streams.get())?;
         shared.streams.set(shared.streams.get() + 1);
-        Some(Place {
+        Some(StreamPermit {
             shared: Rc::clone(shared),
             timers: Rc::clone(timers),
             is_over: Cell::new(true),
@@ -211,14 +211,14 @@ impl Multiplexed {
     }
 }
 
-impl Dialling<'_> {
+impl ConnectPermit<'_> {
     /// Has those who wait fail too, rather than have each of them wait for a failure of its own.
     pub(crate) fn fail(self) {
         self.0.failures.set(self.0.failures.get().wrapping_add(1));
     }
 }
 
-impl Drop for Dialling<'_> {
+impl Drop for ConnectPermit<'_> {
     fn drop(&mut self) {
         self.0.is_dialling.set(false);
         self.0.dialled.notify_waiters();
@@ -232,7 +232,7 @@ impl Shared {
     }
 }
 
-impl Place {
+impl StreamPermit {
     /// Whether its connection has carried a request before.
     pub(crate) fn is_reused(&self) -> bool {
         self.shared.is_reused.get()
@@ -288,7 +288,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let shared = &self.shared;
         if !self.is_over.get() {

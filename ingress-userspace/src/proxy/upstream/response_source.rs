@@ -15,7 +15,7 @@ use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::endpoint::{Endpoint, InFlightGuard};
 use crate::proxy::upstream::error::BodyError;
 use crate::proxy::upstream::http1::{Fault, Upstream};
-use crate::proxy::upstream::http2::Place;
+use crate::proxy::upstream::http2::StreamPermit;
 use crate::proxy::upstream::response_timeout::ResponseTimeout;
 
 /// What a response body comes over, and the load that it is on its endpoint.
@@ -32,7 +32,7 @@ pub(crate) enum ResponseSource {
 pub(crate) struct SharedSource {
     incoming: Incoming,
     activity: Rc<Activity>,
-    place: Place,
+    place: StreamPermit,
     load: InFlightGuard,
 }
 
@@ -54,7 +54,7 @@ impl ResponseSource {
 
     pub(crate) fn shared(
         incoming: Incoming,
-        place: Place,
+        place: StreamPermit,
         activity: Rc<Activity>,
         load: InFlightGuard,
     ) -> Self {
