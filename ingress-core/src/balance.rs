@@ -29,7 +29,7 @@ pub enum Policy {
 
 /// What a pick knows about an endpoint. The less, the better: fields are in order of weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Standing {
+pub struct Candidate {
     /// This very request has failed there.
     pub was_tried: bool,
     /// It has refused connections or answered with errors lately.
@@ -42,7 +42,7 @@ pub struct Standing {
 
 /// What distinguishes one pick from the next.
 #[derive(Clone, Copy, Debug)]
-pub struct Draw {
+pub struct PickSeed {
     /// How many picks there were before.
     pub turn: u64,
     /// A random number.
@@ -53,8 +53,8 @@ pub struct Draw {
 pub fn pick(
     policy: Policy,
     count: usize,
-    draw: Draw,
-    standing: impl Fn(usize) -> Standing,
+    draw: PickSeed,
+    standing: impl Fn(usize) -> Candidate,
 ) -> Option<usize> {
     let first = match policy {
         Policy::LeastLoad => least_load(count, draw.random, &standing)?,
@@ -67,7 +67,7 @@ pub fn pick(
     Some(first)
 }
 
-fn least_load(count: usize, random: u64, standing: &impl Fn(usize) -> Standing) -> Option<usize> {
+fn least_load(count: usize, random: u64, standing: &impl Fn(usize) -> Candidate) -> Option<usize> {
     if count < 2 {
         return count.checked_sub(1);
     }
@@ -86,7 +86,7 @@ fn search(
     policy: Policy,
     count: usize,
     start: usize,
-    standing: &impl Fn(usize) -> Standing,
+    standing: &impl Fn(usize) -> Candidate,
 ) -> usize {
     let ejected = (0..count).filter(|index| standing(*index).is_ejected);
     let is_panic = ejected.count() * 100 > count * EJECTED_PERCENT_MAX;
@@ -113,22 +113,22 @@ const EJECTED_PERCENT_MAX: usize = 50;
 mod tests {
     use super::*;
 
-    const IDLE: Standing = Standing {
+    const IDLE: Candidate = Candidate {
         was_tried: false,
         is_ejected: false,
         is_full: false,
         load: 0,
     };
 
-    fn draws() -> impl Iterator<Item = Draw> {
+    fn draws() -> impl Iterator<Item = PickSeed> {
         // Any two halves; the multiplier is that of Knuth's MMIX generator.
-        (0..1000_u64).map(|turn| Draw {
+        (0..1000_u64).map(|turn| PickSeed {
             turn,
             random: turn.wrapping_mul(6_364_136_223_846_793_005),
         })
     }
 
-    fn picks(policy: Policy, standings: &[Standing]) -> Vec<usize> {
+    fn picks(policy: Policy, standings: &[Candidate]) -> Vec<usize> {
         let mut counts = vec![0; standings.len()];
         for draw in draws() {
             let index = pick(policy, standings.len(), draw, |index| standings[index]);
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn nothing_is_found_among_none_and_everything_is_used() {
         for policy in [Policy::LeastLoad, Policy::RoundRobin] {
-            let draw = Draw { turn: 7, random: 9 };
+            let draw = PickSeed { turn: 7, random: 9 };
             assert_eq!(pick(policy, 0, draw, |_| IDLE), None);
             assert_eq!(pick(policy, 1, draw, |_| IDLE), Some(0));
             assert!(picks(policy, &[IDLE; 5]).iter().all(|count| *count > 100));

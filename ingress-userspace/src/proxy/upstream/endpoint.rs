@@ -201,7 +201,7 @@ impl Endpoint {
 
     /// How much of its share it may have, in 256ths: all of it when it has been there for
     /// `slow_start`.
-    pub(crate) fn warmth(&self, slow_start: Duration, now: Instant) -> u64 {
+    pub(crate) fn slow_start_weight(&self, slow_start: Duration, now: Instant) -> u64 {
         let Some(since) = self.warming_since.get() else {
             return WARM;
         };
@@ -210,8 +210,8 @@ impl Endpoint {
             self.warming_since.set(None);
             return WARM;
         }
-        let warmth = there.as_nanos() * u128::from(WARM) / slow_start.as_nanos();
-        u64::try_from(warmth).unwrap_or(WARM).max(WARM / 10)
+        let slow_start_weight = there.as_nanos() * u128::from(WARM) / slow_start.as_nanos();
+        u64::try_from(slow_start_weight).unwrap_or(WARM).max(WARM / 10)
     }
 
     /// It has answered. Returns whether it is left alone for a while now.
@@ -268,5 +268,5 @@ impl Drop for InFlightGuard {
     }
 }
 
-/// All of a share, as `Endpoint::warmth` has it.
+/// All of a share, as `Endpoint::slow_start_weight` has it.
 pub(crate) const WARM: u64 = 256;

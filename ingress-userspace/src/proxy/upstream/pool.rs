@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
-use ingress_core::balance::{self, Draw, Policy, RetryBudget, Ring, Standing};
+use ingress_core::balance::{self, PickSeed, Policy, RetryBudget, Ring, Candidate};
 use ingress_core::ir::{Affinity, AffinityMode, Balance, UpstreamProtocol, UpstreamTls};
 use tokio::sync::Notify;
 
@@ -160,7 +160,7 @@ impl Pool {
         let turn = backend.turn.get();
         backend.turn.set(turn.wrapping_add(1));
         let standing = |index: usize| self.standing(backend, &members, index, tried, random, now);
-        let draw = Draw { turn, random };
+        let draw = PickSeed { turn, random };
         let policy = match (&backend.balance, hint.key, &members.ring) {
             (Balance::Hash(_), Some(key), Some(ring)) => {
                 let is_good = |index: usize| {
@@ -189,7 +189,7 @@ impl Pool {
         tried: &[SocketAddr],
         random: u64,
         now: Instant,
-    ) -> Standing {
+    ) -> Candidate {
         let endpoint = &members.endpoints[index];
         let load = match backend.balance {
             Balance::PeakEwma => endpoint.cost(now),
@@ -198,9 +198,9 @@ impl Pool {
             }
         };
         // What is cold lets some of its turns pass.
-        let warmth = endpoint.warmth(self.balancing.slow_start, now);
-        let passes = warmth < WARM && lot(random, index) >= warmth;
-        Standing {
+        let slow_start_weight = endpoint.slow_start_weight(self.balancing.slow_start, now);
+        let passes = slow_start_weight < WARM && lot(random, index) >= slow_start_weight;
+        Candidate {
             was_tried: tried.contains(&endpoint.address),
             is_ejected: endpoint.is_ejected(now),
             is_full: passes || self.is_full(endpoint),
