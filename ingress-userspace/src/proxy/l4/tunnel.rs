@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
-use crate::proxy::observe::metrics::account::Tunnelled;
+use crate::proxy::observe::metrics::record::Tunnelled;
 use crate::proxy::runtime::context::{Runtime, Scratch};
 use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::fairness::FairnessBudget;

@@ -2,7 +2,7 @@
 //! somebody asks.
 //!
 //! `labels` names what a route's numbers belong to, `tally` are those numbers of one outcome,
-//! `series` finds them on one worker, and `account` is what one request adds to them when it ends.
+//! `series` finds them on one worker, and `record` is what one request adds to them when it ends.
 //! `worker/exposition.rs` puts the workers' numbers together.
 //!
 //! Invariant: labels come from the configuration and from closed sets, never from a client; a
@@ -18,7 +18,7 @@ pub enum RequestMetrics {
     Off,
 }
 
-pub(crate) mod account;
+pub(crate) mod record;
 pub(crate) mod family;
 pub(crate) mod head_bytes;
 pub(crate) mod histogram;

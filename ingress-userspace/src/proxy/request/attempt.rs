@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use ingress_core::ir::{Retries, RetryCause, UpstreamProtocol};
 
-use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::observe::metrics::record::RequestRecord;
 use crate::proxy::request::context::WorkerContext;
 use crate::proxy::request::error::ProxyError;
 use crate::proxy::request::replay::Replay;
@@ -35,7 +35,7 @@ use crate::proxy::upstream::response_timeout::ResponseTimeout;
 /// One request, apart from its head and body.
 pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a Rc<WorkerContext>,
-    pub(crate) account: &'a Account,
+    pub(crate) record: &'a RequestRecord,
     pub(crate) backend: Rc<Backend>,
     pub(crate) hint: PickHint,
     /// When the request is retried on another endpoint.
@@ -162,7 +162,7 @@ impl Exchange<'_> {
             Ok(upstream) => upstream,
             Err(failure) => return Err(Miss::before(failure, request)),
         };
-        self.account.connected();
+        self.record.connected();
         let error = match upstream.send(request, timeout).await {
             Ok(response) => {
                 let source = ResponseSource::own(upstream, load);
@@ -249,7 +249,7 @@ impl Exchange<'_> {
                         }
                         return Err(Miss::before(failure, request));
                     }
-                    self.account.connected();
+                    self.record.connected();
                 }
                 Room::Failed => return Err(Miss::before(UpstreamError::Unreached, request)),
                 Room::Full => return Err(Miss::before(UpstreamError::Full, request)),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
-use crate::proxy::observe::metrics::account::{Account, ClientInfo};
+use crate::proxy::observe::metrics::record::{RequestRecord, ClientInfo};
 use crate::proxy::request::client::Client;
 use crate::proxy::request::context::WorkerContext;
 use crate::proxy::request::upgrade::Switched;
@@ -106,14 +106,14 @@ impl Connection {
     }
 
     /// Begins a request; it ends when the guard is dropped.
-    pub(crate) fn begin(self: &Rc<Self>, account: Account) -> InFlight {
+    pub(crate) fn begin(self: &Rc<Self>, record: RequestRecord) -> InFlight {
         self.worker.runtime.counters.requests_open.increment();
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
         self.waiting.set(self.waiting.get() + 1);
         InFlight {
             connection: Rc::clone(self),
-            account,
+            record,
             is_waiting: Cell::new(true),
         }
     }
@@ -226,7 +226,7 @@ const HTTPS_PORT: u16 = 443;
 /// A request that has not been answered to its end.
 pub(crate) struct InFlight {
     connection: Rc<Connection>,
-    account: Account,
+    record: RequestRecord,
     /// Whether it is the endpoint's turn.
     is_waiting: Cell<bool>,
 }
@@ -236,8 +236,8 @@ impl InFlight {
         &self.connection
     }
 
-    pub(crate) fn account(&self) -> &Account {
-        &self.account
+    pub(crate) fn record(&self) -> &RequestRecord {
+        &self.record
     }
 
     /// Notes whose turn it is.

@@ -13,7 +13,7 @@ use ingress_core::filter::{self, Check, Context, Decision, RequestHead};
 use ingress_core::ir::Filter;
 use ingress_wire::http1::RawTarget;
 
-use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::observe::metrics::record::RequestRecord;
 use crate::proxy::request::authenticate::{self, Checked, Granted};
 use crate::proxy::request::client::Client;
 use crate::proxy::request::connection::Connection;
@@ -188,11 +188,11 @@ impl Filtered {
         filters: &Arc<[Filter]>,
         input: FilterInput<'_>,
         response_filters: &ResponseFilters,
-        account: &Account,
+        record: &RequestRecord,
     ) -> Result<(), ProxyError> {
         let target = input.incoming.original().target(&input.head.uri);
         let context = input.context(&target);
-        let request_id = self.request_id(input.head, account);
+        let request_id = self.request_id(input.head, record);
         while let Some((check, resume)) = self.check.take() {
             let checked = Checked {
                 worker: &input.connection.worker,
@@ -214,7 +214,7 @@ impl Filtered {
             }
             response_filters.cookies.borrow_mut().extend(cookies);
             if let Some(open) = open {
-                account.hold(Box::new(open));
+                record.hold(Box::new(open));
             }
             self.run(filters, resume, &context)?;
         }
@@ -222,11 +222,11 @@ impl Filtered {
     }
 
     /// The id of the request, which the endpoint gets as well.
-    fn request_id(&mut self, head: &request::Parts, account: &Account) -> HeaderValue {
+    fn request_id(&mut self, head: &request::Parts, record: &RequestRecord) -> HeaderValue {
         if let Some(id) = head.headers.get(X_REQUEST_ID) {
             return id.clone();
         }
-        let id = HeaderValue::from_bytes(&account.request_id());
+        let id = HeaderValue::from_bytes(&record.request_id());
         let id = id.unwrap_or(HeaderValue::from_static(""));
         self.headers.insert(X_REQUEST_ID, id.clone());
         id

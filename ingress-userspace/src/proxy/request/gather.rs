@@ -16,7 +16,7 @@ use http::request;
 use http_body::Body as _;
 use ingress_core::ir::{RequestBuffering, RouteTimeouts};
 
-use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::observe::metrics::record::RequestRecord;
 use crate::proxy::request::context::WorkerContext;
 use crate::proxy::request::error::ProxyError;
 use crate::proxy::runtime::client_body::Incoming;
@@ -34,7 +34,7 @@ use crate::proxy::upstream::timeouts::EffectiveTimeouts;
 /// How the body of a request is to be received.
 pub(crate) struct Receive<'a> {
     pub(crate) worker: &'a WorkerContext,
-    pub(crate) account: &'a Account,
+    pub(crate) record: &'a RequestRecord,
     pub(crate) backend: Rc<Backend>,
     pub(crate) timeouts: RouteTimeouts,
     /// Bytes that it may have.
@@ -76,7 +76,7 @@ impl Receive<'_> {
             self.buffering == RequestBuffering::On && tunnel.is_none() && !incoming.asks_upgrade();
         let pace = Pace::new(&runtime.timers, limits.body_rate_min);
         let (mut body, upload) = RequestBody::new(incoming, self.bytes_max, pace);
-        self.account.uploads(upload.as_ref());
+        self.record.uploads(upload.as_ref());
         let waits = EffectiveTimeouts::new(upstreams.pool.timeouts(), self.timeouts);
         let timeout = ResponseTimeout::new(&runtime.timers, &waits, self.deadline, upload.clone());
         let mut backend = self.backend;

@@ -13,7 +13,7 @@ use hyper::ext::Protocol;
 use ingress_core::ir::UpstreamProtocol;
 use memchr::memchr;
 
-use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::observe::metrics::record::RequestRecord;
 use crate::proxy::request::client::{Client, forwarded_element, forwarded_list};
 use crate::proxy::request::connection::Connection;
 use crate::proxy::request::error::BadRequest;
@@ -97,7 +97,7 @@ pub(crate) fn rewrite(
     head: &mut request::Parts,
     connection: &Connection,
     client: &Client,
-    account: &Account,
+    record: &RequestRecord,
     protocol: UpstreamProtocol,
 ) -> Rewritten {
     let (host, is_there) = if let Some(authority) = head.uri.authority() {
@@ -133,14 +133,14 @@ pub(crate) fn rewrite(
             connection: connection.lines(),
             host: (!is_there).then(|| host.clone()),
             forwarded_host: host,
-            request_id: (!has_id).then(|| account.request_id()),
+            request_id: (!has_id).then(|| record.request_id()),
         });
     } else {
         // One allocation at most for all that follows.
         headers.reserve(ADDED_FIELDS);
         let host = introduce(headers, host, connection, client);
         if let Entry::Vacant(place) = headers.entry(X_REQUEST_ID) {
-            let id = HeaderValue::from_bytes(&account.request_id());
+            let id = HeaderValue::from_bytes(&record.request_id());
             place.insert(id.unwrap_or(HeaderValue::from_static("")));
         }
         if !is_there || is_special || client.claims.is_some() {
@@ -153,7 +153,7 @@ pub(crate) fn rewrite(
     if let Some(original) = taken.forwarded_host {
         headers.insert(X_ORIGINAL_FORWARDED_HOST, original);
     }
-    if let Some(span) = account.span() {
+    if let Some(span) = record.span() {
         span.write(headers);
     }
     if taken.accepts_trailers {

@@ -12,7 +12,7 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request, response};
 use ingress_core::ir::{Filter, RequestBuffering, Retries, RouteTimeouts};
 
-use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::observe::metrics::record::RequestRecord;
 use crate::proxy::request::attempt::{Exchange, Reply};
 use crate::proxy::request::client::Client;
 use crate::proxy::request::connection::{Connection, InFlight};
@@ -51,12 +51,12 @@ pub(crate) async fn respond(
         .prefetch(&worker.tables.recent_routes.borrow(), host);
     let client = client::identify(&connection, request.headers());
     let downstream = request.body().downstream();
-    let account = Account::open(
+    let record = RequestRecord::open(
         &worker.observers,
         &connection.info(&client, downstream),
         &request,
     );
-    let in_flight = connection.begin(account.clone());
+    let in_flight = connection.begin(record.clone());
     let counters = connection
         .worker
         .runtime
@@ -69,14 +69,14 @@ pub(crate) async fn respond(
     let phases = Phases {
         connection: &connection,
         client: &client,
-        account: &account,
+        record: &record,
         response_filters: &filters,
     };
     let mut response = match phases.run(request).await {
         Ok(answer) => answer.into_response(in_flight, downstream),
         Err(failure) => {
             if failure.side() == Side::Upstream {
-                account.log_upstream_error(&failure);
+                record.log_upstream_error(&failure);
             } else {
                 tracing::debug!(error = &failure as &dyn std::error::Error, "request failed");
             }
@@ -95,7 +95,7 @@ pub(crate) async fn respond(
         // What follows the request may not be meant as HTTP.
         answer::close(&mut response);
     }
-    account.respond(&response);
+    record.respond(&response);
     response
 }
 
@@ -226,7 +226,7 @@ impl Decided {
 pub(super) struct Phases<'a> {
     pub(super) connection: &'a Rc<Connection>,
     client: &'a Client,
-    account: &'a Account,
+    record: &'a RequestRecord,
     response_filters: &'a ResponseFilters,
 }
 
@@ -271,7 +271,7 @@ impl Phases<'_> {
             retries,
             body_bytes_max,
             request_buffering,
-        } = route::route(connection, head, incoming, self.account)?;
+        } = route::route(connection, head, incoming, self.record)?;
         let policy = client_auth.as_ref();
         let shown = policy.map(|policy| {
             let counters = &connection.worker.runtime.counters;
@@ -320,7 +320,7 @@ impl Phases<'_> {
             decided,
         } = *checking;
         let input = self.input(head, incoming, &authority, &path);
-        let finishing = filtered.finish(&filters, input, self.response_filters, self.account);
+        let finishing = filtered.finish(&filters, input, self.response_filters, self.record);
         finishing.await?;
         let tap = decided.mirror(input);
         decided.admit(filtered, tap, head, incoming)
@@ -353,7 +353,7 @@ impl Phases<'_> {
     ) -> Result<Received, ProxyError> {
         let receive = Receive {
             worker: &self.connection.worker,
-            account: self.account,
+            record: self.record,
             backend: Rc::clone(&entered.backend),
             timeouts: entered.timeouts,
             bytes_max: entered.body_bytes_max,
@@ -371,7 +371,7 @@ impl Phases<'_> {
         incoming: Incoming,
         deadline: Option<Instant>,
     ) -> Result<Answer, ProxyError> {
-        let (connection, client, account) = (self.connection, self.client, self.account);
+        let (connection, client, record) = (self.connection, self.client, self.record);
         let worker = &connection.worker;
         let downstream = incoming.downstream();
         let Received {
@@ -386,7 +386,7 @@ impl Phases<'_> {
         let hint = pick::hint(&backend, session.as_ref(), &head, client);
         let load = pick::pick(worker, &backend, hint).await?;
         backend.deposit();
-        account.try_first(load.address);
+        record.try_first(load.address);
         let is_multiplexed = load.protocol.is_multiplexed();
         let activity = is_multiplexed.then(|| Activity::new(Rc::clone(&worker.runtime.timers)));
         body.watch(activity.as_ref());
@@ -394,7 +394,7 @@ impl Phases<'_> {
         let prepare = Prepare {
             connection,
             client,
-            account,
+            record,
             downstream,
             is_bodyless: upload.is_none(),
             shown: entered.shown,
@@ -407,7 +407,7 @@ impl Phases<'_> {
         let mut request = Request::from_parts(head, body);
         let mut exchange = Exchange {
             worker,
-            account,
+            record,
             replay: Replay::new(entered.retries, &mut request, upload, upgrade.is_some()),
             backend,
             hint,
@@ -426,7 +426,7 @@ impl Phases<'_> {
         });
         let Reply { response, source } = self.record(&exchange.backend, reply);
         if let Some(upgrade) = Upgrade::agreed(upgrade, response.status())? {
-            let head = upgrade.accept(response, source, connection, account, waits.tunnel)?;
+            let head = upgrade.accept(response, source, connection, record, waits.tunnel)?;
             return Ok(Answer::Switched(head));
         }
         timeout.set_limit(waits.body);
@@ -442,7 +442,7 @@ impl Phases<'_> {
     /// Notes what an endpoint has answered, and how soon.
     fn record(&self, backend: &Backend, reply: Reply) -> Reply {
         let status = reply.response.status();
-        let took = self.account.answered(status);
+        let took = self.record.answered(status);
         let worker = &self.connection.worker;
         outcome::record(
             &worker.runtime,

@@ -6,7 +6,7 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method, request};
 use ingress_core::ir::UpstreamProtocol;
 
-use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::observe::metrics::record::RequestRecord;
 use crate::proxy::request::client::Client;
 use crate::proxy::request::connection::Connection;
 use crate::proxy::request::error::{BadRequest, ProxyError};
@@ -22,7 +22,7 @@ use crate::proxy::upstream::forwarded::Lines;
 pub(crate) struct Prepare<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) client: &'a Client,
-    pub(crate) account: &'a Account,
+    pub(crate) record: &'a RequestRecord,
     pub(crate) downstream: Downstream,
     pub(crate) is_bodyless: bool,
     /// What the client has shown, where that matters.
@@ -57,7 +57,7 @@ impl Prepare<'_> {
         let Rewritten {
             protocols,
             mut lines,
-        } = head::rewrite(head, connection, client, self.account, protocol);
+        } = head::rewrite(head, connection, client, self.record, protocol);
         let protocols = protocols.filter(|_| self.downstream.can_upgrade());
         if let Some(host) = self.host {
             // It is written once: in the head, or beside it.

@@ -98,7 +98,7 @@ impl ResponseBody {
         let body = match &mut self.source {
             Source::Text(text) => {
                 let text = std::mem::take(text);
-                self.in_flight.account().add_response_body(text.len());
+                self.in_flight.record().add_response_body(text.len());
                 let chunk = Chunk::Bytes(Bytes::from_static(text.as_bytes()));
                 let frame = (!text.is_empty()).then(|| Ok(Frame::data(chunk)));
                 return Poll::Ready(frame);
@@ -117,7 +117,7 @@ impl ResponseBody {
         if let Poll::Ready(Some(Ok(frame))) = &poll {
             let chunk = frame.data_ref();
             let length = chunk.map_or(0, Chunk::length);
-            self.in_flight.account().add_response_body(length);
+            self.in_flight.record().add_response_body(length);
             if let Some(transform) = &mut body.transform {
                 transform.note(length);
             }
@@ -150,7 +150,7 @@ impl ResponseBody {
         loop {
             if let Some(frame) = transform.take(bytes_max) {
                 let length = frame.data_ref().map_or(0, Chunk::length);
-                self.in_flight.account().add_response_body(length);
+                self.in_flight.record().add_response_body(length);
                 transform.note(length);
                 body.turn.note_copied(length);
                 self.in_flight.wait(false);
@@ -192,7 +192,7 @@ impl ResponseBody {
                 let flushed = transform.take(bytes_max);
                 return flushed.map_or(Poll::Pending, |frame| {
                     let length = frame.data_ref().map_or(0, Chunk::length);
-                    self.in_flight.account().add_response_body(length);
+                    self.in_flight.record().add_response_body(length);
                     transform.note(length);
                     Poll::Ready(Some(Ok(frame)))
                 });

@@ -77,7 +77,7 @@ impl Exchange<'_> {
             };
             self.dismiss(ended);
             self.worker.runtime.counters.upstream_retries.increment();
-            self.account.try_next(next.address);
+            self.record.try_next(next.address);
             address = next.address;
             timeout.begin_again();
             outcome = if self.protocol.is_multiplexed() {
@@ -117,7 +117,7 @@ impl Exchange<'_> {
         };
         let is_off = after.is_some_and(|after| after.has(RetryCause::Off));
         let is_late = seconds_max
-            .is_some_and(|seconds| self.account.age() >= Duration::from_secs(seconds.get().into()));
+            .is_some_and(|seconds| self.record.age() >= Duration::from_secs(seconds.get().into()));
         !is_off && !is_late && tries < tries_max
     }
 
@@ -150,7 +150,7 @@ impl Exchange<'_> {
             return;
         };
         let status = response.status();
-        let took = self.account.answered(status);
+        let took = self.record.answered(status);
         outcome::record(
             &self.worker.runtime,
             &self.backend,

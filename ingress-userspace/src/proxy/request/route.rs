@@ -13,7 +13,7 @@ use ingress_core::ir::{
 };
 use ingress_core::route::normalise;
 
-use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::observe::metrics::record::RequestRecord;
 use crate::proxy::request::connection::Connection;
 use crate::proxy::request::error::{BadRequest, ProxyError};
 use crate::proxy::request::head;
@@ -61,7 +61,7 @@ pub(crate) fn route<'a>(
     connection: &Connection,
     head: &'a request::Parts,
     incoming: &'a Incoming,
-    account: &Account,
+    record: &RequestRecord,
 ) -> Result<RouteDecision<'a>, ProxyError> {
     let worker = &connection.worker;
     let authority = head::authority(head, incoming.downstream())?;
@@ -83,10 +83,10 @@ pub(crate) fn route<'a>(
         labels,
         slot,
     } = &route.payload;
-    account.routed(labels, *slot);
+    record.routed(labels, *slot);
     let policy = &route.rule.policy;
     if extras.as_ref().is_some_and(|extras| extras.is_unlogged) {
-        account.leave_out_of_log();
+        record.leave_out_of_log();
     }
     let body_bytes_max = body_bytes_max(connection, policy.body_bytes_max, incoming)?;
     Ok(RouteDecision {

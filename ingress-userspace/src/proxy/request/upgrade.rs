@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use ingress_wire::websocket::{self, Accept};
 
 use crate::proxy::l4::tunnel;
-use crate::proxy::observe::metrics::account::Account;
+use crate::proxy::observe::metrics::record::RequestRecord;
 use crate::proxy::request::connection::Connection;
 use crate::proxy::request::error::ProxyError;
 use crate::proxy::request::response::rewrite;
@@ -150,7 +150,7 @@ impl Upgrade {
         agreed: Response<()>,
         source: ResponseSource,
         connection: &Rc<Connection>,
-        account: &Account,
+        record: &RequestRecord,
         limit: Duration,
     ) -> Result<response::Parts, ProxyError> {
         let (mut head, ()) = agreed.into_parts();
@@ -163,7 +163,7 @@ impl Upgrade {
         let chosen = chosen.ok_or(UpstreamError::Switched)?;
         let endpoint = FarEnd::of(source, &mut head).ok_or(UpstreamError::Switched)?;
         rewrite(&mut head);
-        let account = account.clone();
+        let record = record.clone();
         match self.asked {
             Asked::Http1 { proof } => {
                 let upgrade = HeaderValue::from_static("upgrade");
@@ -176,7 +176,7 @@ impl Upgrade {
                 // Taken up when the head has been written.
                 connection.switch(Switched {
                     endpoint,
-                    account,
+                    record,
                     limit,
                 });
             }
@@ -188,7 +188,7 @@ impl Upgrade {
                 head.status = StatusCode::OK;
                 let switched = Switched {
                     endpoint,
-                    account,
+                    record,
                     limit,
                 };
                 let connection = Rc::clone(connection);
@@ -222,7 +222,7 @@ impl Upgrade {
 pub(crate) struct Switched {
     endpoint: FarEnd,
     /// The request that asked for it.
-    account: Account,
+    record: RequestRecord,
     /// Without a byte in either direction.
     limit: Duration,
 }
@@ -252,7 +252,7 @@ impl Switched {
     where
         S: Joined,
     {
-        let in_flight = connection.begin(self.account);
+        let in_flight = connection.begin(self.record);
         let runtime = &connection.worker.runtime;
         let limit = self.limit;
         let tunnelled = match self.endpoint {
@@ -264,7 +264,7 @@ impl Switched {
                 tunnel::run(client, endpoint, limit, runtime).await
             }
         };
-        in_flight.account().add_tunnelled(tunnelled);
+        in_flight.record().add_tunnelled(tunnelled);
     }
 }
 

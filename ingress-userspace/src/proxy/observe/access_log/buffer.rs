@@ -17,7 +17,7 @@ use super::line;
 use super::sink::{AccessLog, BLOCK_BYTES, Lines};
 use super::template::Template;
 use super::time::Clock;
-use crate::proxy::observe::metrics::account::{Outcome, Record};
+use crate::proxy::observe::metrics::record::{Outcome, RecordFields};
 use crate::proxy::runtime::counters::Counters;
 
 /// What a worker logs to.
@@ -25,7 +25,7 @@ pub(crate) struct LogBuffer {
     log: AccessLog,
     counters: Arc<Counters>,
     /// Requests without their lines yet, which are written many at a time.
-    ended: RefCell<Vec<Rc<Record>>>,
+    ended: RefCell<Vec<Rc<RecordFields>>>,
     page: RefCell<Page>,
     /// Blank ones, for requests to come.
     #[expect(clippy::vec_box, reason = "they move in and out by their pointers")]
@@ -74,7 +74,7 @@ impl LogBuffer {
     }
 
     /// Adds a request that has just ended.
-    pub(crate) fn push(&self, record: Rc<Record>) {
+    pub(crate) fn push(&self, record: Rc<RecordFields>) {
         if self.ended.borrow().len() >= RECORDS_MAX {
             self.write();
         }
@@ -117,7 +117,7 @@ impl LogBuffer {
         }
         drop(page);
         for record in ended.drain(..) {
-            if let Some(mut entry) = Record::into_entry(record)
+            if let Some(mut entry) = RecordFields::into_entry(record)
                 && entry.wipe()
             {
                 let mut blank = self.blank.borrow_mut();

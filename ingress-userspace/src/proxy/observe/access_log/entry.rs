@@ -6,7 +6,7 @@ use ingress_core::prefetch::prefetch;
 
 use super::buffer::LogBuffer;
 use super::template::Template;
-use crate::proxy::observe::metrics::account::ClientInfo;
+use crate::proxy::observe::metrics::record::ClientInfo;
 use crate::proxy::observe::metrics::head_bytes::Fields;
 use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::field::X_REQUEST_ID;

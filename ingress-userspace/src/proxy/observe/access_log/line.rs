@@ -12,7 +12,7 @@ use super::entry::Entry;
 use super::escape;
 use super::template::{Escape, Template, Variable};
 use super::time::Clock;
-use crate::proxy::observe::metrics::account::{AttemptOutcome, NO_STATUS, Outcome};
+use crate::proxy::observe::metrics::record::{AttemptOutcome, NO_STATUS, Outcome};
 use crate::proxy::runtime::transport::{Downstream, Scheme};
 
 /// Writes the line of a request that has just ended to the beginning of a block. Returns its

@@ -13,7 +13,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::Tracer;
-use crate::proxy::observe::metrics::account::ClientInfo;
+use crate::proxy::observe::metrics::record::ClientInfo;
 use crate::proxy::observe::metrics::labels::Labels;
 use crate::proxy::runtime::transport::{Downstream, Scheme};
 

@@ -31,10 +31,10 @@ use crate::proxy::runtime::upload::Upload;
 
 /// A part in one request, which has ended when nobody has one any more.
 #[derive(Clone)]
-pub(crate) struct Account(Rc<Record>);
+pub(crate) struct RequestRecord(Rc<RecordFields>);
 
 /// What is noted of one request.
-pub(crate) struct Record {
+pub(crate) struct RecordFields {
     observers: Rc<Observers>,
     begun: Instant,
     /// When it began, until it has.
@@ -93,7 +93,7 @@ pub(crate) struct Tunnelled {
     pub(crate) down: u64,
 }
 
-impl Account {
+impl RequestRecord {
     pub(crate) fn open<B>(
         observers: &Rc<Observers>,
         client: &ClientInfo<'_>,
@@ -110,7 +110,7 @@ impl Account {
             None => (None, 0),
         };
         let begun = Instant::now();
-        Self(Rc::new(Record {
+        Self(Rc::new(RecordFields {
             observers: Rc::clone(observers),
             begun,
             ended: Cell::new(begun),
@@ -137,15 +137,15 @@ impl Account {
     }
 }
 
-impl Deref for Account {
-    type Target = Record;
+impl Deref for RequestRecord {
+    type Target = RecordFields;
 
-    fn deref(&self) -> &Record {
+    fn deref(&self) -> &RecordFields {
         &self.0
     }
 }
 
-impl Drop for Account {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
         if Rc::strong_count(&self.0) == 1 {
             self.0.end();
@@ -153,7 +153,7 @@ impl Drop for Account {
     }
 }
 
-impl Record {
+impl RecordFields {
     /// The id that it goes by where the client has given none.
     pub(crate) fn request_id(&self) -> RequestId {
         let noted = self
