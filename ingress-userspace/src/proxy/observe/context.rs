@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::proxy::observe::access_log::LogBuffer;
 use crate::proxy::observe::metrics::labels::LabelSet;
-use crate::proxy::observe::metrics::series::Shelf;
+use crate::proxy::observe::metrics::series::SeriesMap;
 use crate::proxy::observe::trace::Tracer;
 use crate::proxy::observe::upstream_errors::UpstreamErrorLog;
 use crate::proxy::runtime::context::Runtime;
@@ -15,7 +15,7 @@ pub(crate) struct Observers {
     pub(crate) runtime: Rc<Runtime>,
     /// The labels of all routes; every table of a daemon has the same set.
     pub(crate) labels: Arc<LabelSet>,
-    pub(crate) shelf: Shelf,
+    pub(crate) shelf: SeriesMap,
     pub(crate) log: Option<LogBuffer>,
     pub(crate) tracer: Option<Tracer>,
     pub(crate) upstream_errors: UpstreamErrorLog,

@@ -9,7 +9,7 @@ use crate::proxy::downstream::context::{AcceptContext, ConnectionGauge};
 use crate::proxy::l4::udp::{DatagramContext, UdpShares};
 use crate::proxy::observe::access_log::LogBuffer;
 use crate::proxy::observe::context::Observers;
-use crate::proxy::observe::metrics::series::Shelf;
+use crate::proxy::observe::metrics::series::SeriesMap;
 use crate::proxy::observe::upstream_errors::UpstreamErrorLog;
 use crate::proxy::request::authenticate::KnownClients;
 use crate::proxy::request::context::WorkerContext;
@@ -66,7 +66,7 @@ impl Contexts {
         let observers = Rc::new(Observers {
             runtime: Rc::clone(&runtime),
             labels: Arc::clone(table.current().labels()),
-            shelf: Shelf::new(Arc::clone(&reader.series), options.request_metrics),
+            shelf: SeriesMap::new(Arc::clone(&reader.series), options.request_metrics),
             log: log.map(|log| LogBuffer::new(log, Arc::clone(counters))),
             tracer: options.tracer,
             upstream_errors: UpstreamErrorLog::default(),

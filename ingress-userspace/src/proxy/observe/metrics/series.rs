@@ -37,7 +37,7 @@ pub(crate) struct RouteSeries {
 }
 
 /// All series of one worker, as the worker finds them.
-pub(crate) struct Shelf {
+pub(crate) struct SeriesMap {
     /// By the indices of keys, those that were asked for.
     slots: RefCell<Slots>,
     count: Cell<usize>,
@@ -82,7 +82,7 @@ impl Series {
     }
 }
 
-impl Shelf {
+impl SeriesMap {
     pub(crate) fn new(shared: Arc<SharedSeries>, metrics: RequestMetrics) -> Self {
         let shelf = Self {
             slots: RefCell::default(),
@@ -277,7 +277,7 @@ mod tests {
     fn series_of_a_route_that_left_are_gone_and_begin_anew_when_it_comes_back() {
         let set = LabelSet::default();
         let shared = Arc::new(SharedSeries::default());
-        let shelf = Shelf::new(Arc::clone(&shared), RequestMetrics::On);
+        let shelf = SeriesMap::new(Arc::clone(&shared), RequestMetrics::On);
         let count = |path| {
             let labels = set.intern(key(path));
             let slot = labels.slot;
@@ -326,7 +326,7 @@ mod tests {
     fn a_slot_that_changes_hands_before_its_worker_looks_is_the_new_ones() {
         let set = LabelSet::default();
         let shared = Arc::new(SharedSeries::default());
-        let shelf = Shelf::new(Arc::clone(&shared), RequestMetrics::On);
+        let shelf = SeriesMap::new(Arc::clone(&shared), RequestMetrics::On);
         for path in ["/a", "/b"] {
             let labels = set.intern(key(path));
             let slot = labels.slot;
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn endpoints_and_clients_cannot_make_series_without_end() {
         let shared = Arc::new(SharedSeries::default());
-        let shelf = Shelf::new(Arc::clone(&shared), RequestMetrics::On);
+        let shelf = SeriesMap::new(Arc::clone(&shared), RequestMetrics::On);
         for status in 100..600 {
             for method in ["GET", "MADE", "UP"] {
                 let method = Method::from_bytes(method.as_bytes()).unwrap();
