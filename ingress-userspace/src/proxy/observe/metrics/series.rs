@@ -17,13 +17,13 @@ use http::Method;
 
 use super::RequestMetrics;
 use super::labels::{Labels, SlotKey};
-use super::tally::{Ended, Tally};
+use super::tally::{Ended, SeriesStats};
 use crate::proxy::runtime::counters::Counter;
 
 /// What the requests of one route with one method that ended with one status come to.
 #[derive(Debug)]
 pub(crate) struct Series {
-    pub(crate) tally: Tally,
+    pub(crate) tally: SeriesStats,
     pub(crate) labels: Arc<Labels>,
     pub(crate) status: u16,
     pub(crate) method: MethodLabel,
@@ -74,7 +74,7 @@ pub(crate) struct SharedSeries {
 impl Series {
     fn new(labels: Arc<Labels>, status: u16, method: MethodLabel) -> Self {
         Self {
-            tally: Tally::default(),
+            tally: SeriesStats::default(),
             labels,
             status,
             method,

@@ -38,7 +38,7 @@ pub(crate) struct Ended {
 
 /// Requests, and histograms of what they took.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct SeriesStats {
     near: Near,
     /// Of each [`Measure`] in its order, its buckets and one more for requests that have no value.
     /// Those of the first request stay empty, and nothing is here while every request falls there.
@@ -59,7 +59,7 @@ struct Near {
 
 const _: () = assert!(size_of::<Near>() == LINE);
 
-impl Tally {
+impl SeriesStats {
     /// Counts a request. Only the owning worker's thread calls this.
     pub(crate) fn count(&self, ended: &Ended) {
         let took = micros(ended.took);
@@ -223,7 +223,7 @@ fn unpack(buckets: u64) -> [usize; HISTOGRAMS] {
 const HISTOGRAMS: usize = 7;
 /// How many buckets each has: one more than there are bounds, for what is above all of them.
 const BUCKETS: [usize; HISTOGRAMS] = [12, 12, 12, 12, 11, 11, 8];
-/// Where its buckets begin in [`Tally::others`].
+/// Where its buckets begin in [`SeriesStats::others`].
 const FIRSTS: [usize; HISTOGRAMS] = [0, 13, 26, 39, 52, 64, 76];
 const OTHERS: usize = 85;
 const _: () = {
@@ -305,7 +305,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_counts_as_one_by_one(all in proptest::collection::vec(ended(), 0..20)) {
-            let tally = Tally::default();
+            let tally = SeriesStats::default();
             for ended in &all {
                 tally.count(ended);
             }
@@ -317,7 +317,7 @@ mod tests {
             let (these, those) = all.split_at(cut.min(all.len()));
             let mut sum = Totals::default();
             for part in [these, those] {
-                let tally = Tally::default();
+                let tally = SeriesStats::default();
                 for ended in part {
                     tally.count(ended);
                 }
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_reader_sees_whole_requests_and_no_bucket_shrink() {
-        let tally = Tally::default();
+        let tally = SeriesStats::default();
         let is_over = AtomicBool::new(false);
         let fast = Ended {
             took: Duration::from_micros(1),
