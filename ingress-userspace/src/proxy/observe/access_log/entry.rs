@@ -29,7 +29,7 @@ pub(crate) struct Entry {
 }
 
 /// Has an entry keep fields of a head.
-pub(crate) struct Keeper<'e, 'a> {
+pub(crate) struct FieldCapture<'e, 'a> {
     template: &'e Template,
     entry: &'e mut Entry,
     /// The client's id of the request.
@@ -69,7 +69,7 @@ impl Entry {
         entry.push(Part::Port, port.unwrap_or_default());
         entry.push(Part::Host, uri.host().unwrap_or_default().as_bytes());
         entry.push(Part::Target, target.as_bytes());
-        let mut keeper = Keeper {
+        let mut keeper = FieldCapture {
             template: log.template(),
             entry: &mut entry,
             id: None,
@@ -181,7 +181,7 @@ impl Entry {
     }
 }
 
-impl<'a> Keeper<'_, 'a> {
+impl<'a> FieldCapture<'_, 'a> {
     /// Keeps a field, if the log's template asks for it.
     #[inline]
     pub(crate) fn look(&mut self, name: &HeaderName, value: &'a HeaderValue) {

@@ -3,7 +3,7 @@
 use http::header::DATE;
 use http::{HeaderMap, Request};
 
-use crate::proxy::observe::access_log::entry::Keeper;
+use crate::proxy::observe::access_log::entry::FieldCapture;
 
 /// As HTTP/1.1 spells it.
 pub(super) fn request_line_bytes<B>(request: &Request<B>) -> u64 {
@@ -24,7 +24,7 @@ impl Fields {
     /// function for all heads, not inlined: what a request runs through once costs as much as it is
     /// long.
     #[inline(never)]
-    pub(crate) fn of<'a>(headers: &'a HeaderMap, mut keeper: Option<&mut Keeper<'_, 'a>>) -> Self {
+    pub(crate) fn of<'a>(headers: &'a HeaderMap, mut keeper: Option<&mut FieldCapture<'_, 'a>>) -> Self {
         let mut bytes = 2;
         let mut have_date = false;
         for (name, value) in headers {
