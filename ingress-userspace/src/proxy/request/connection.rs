@@ -16,7 +16,7 @@ use crate::proxy::runtime::field::address_value;
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::transport::{Datapath, Downstream, Scheme};
-use crate::proxy::tls::client_auth::Presented;
+use crate::proxy::tls::client_auth::PeerCertificate;
 use crate::proxy::upstream::forwarded::Lines;
 
 /// A connection from a client.
@@ -43,7 +43,7 @@ pub(crate) struct Connection {
     /// What endpoints are told about it.
     lines: OnceCell<Rc<[u8]>>,
     /// What the client has shown, if it was asked.
-    presented: OnceCell<Box<Presented>>,
+    presented: OnceCell<Box<PeerCertificate>>,
     /// A tunnel that begins when the response in flight is written.
     switched: RefCell<Option<Box<Switched>>>,
 }
@@ -119,12 +119,12 @@ impl Connection {
     }
 
     /// Keeps what the client has shown in its handshake, which happens once.
-    pub(crate) fn present(&self, presented: Presented) {
+    pub(crate) fn present(&self, presented: PeerCertificate) {
         let _ = self.presented.set(Box::new(presented));
     }
 
     /// What the client has shown; `None` if it was not asked.
-    pub(crate) fn presented(&self) -> Option<&Presented> {
+    pub(crate) fn presented(&self) -> Option<&PeerCertificate> {
         self.presented.get().map(|presented| &**presented)
     }
 

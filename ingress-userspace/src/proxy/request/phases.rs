@@ -33,7 +33,7 @@ use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::transport::Downstream;
 use crate::proxy::table::slot::RouteExtras;
-use crate::proxy::tls::client_auth::{self, Judgement};
+use crate::proxy::tls::client_auth::{self, ClientCertVerdict};
 use crate::proxy::upstream::affinity::Session;
 use crate::proxy::upstream::pool::Backend;
 use crate::proxy::upstream::request_body::Tap;
@@ -143,7 +143,7 @@ impl Answer {
 pub(super) struct Entered {
     pub(super) backend: Rc<Backend>,
     /// What the client has shown, where that matters.
-    pub(super) shown: Option<Rc<Judgement>>,
+    pub(super) shown: Option<Rc<ClientCertVerdict>>,
     /// The host that the endpoint is told in place of the client's.
     pub(super) host: Option<HeaderValue>,
     /// Fields that the endpoint gets, whatever the client says.
@@ -179,7 +179,7 @@ struct Checking {
 /// What is known of a request before its filters have run.
 struct Decided {
     destination: Routed,
-    shown: Option<Rc<Judgement>>,
+    shown: Option<Rc<ClientCertVerdict>>,
     extras: Option<Arc<RouteExtras>>,
     timeouts: RouteTimeouts,
     retries: Retries,

@@ -15,7 +15,7 @@ use crate::proxy::request::upgrade::Upgrade;
 use crate::proxy::runtime::field::X_REQUEST_ID;
 use crate::proxy::runtime::stream::ClientTunnel;
 use crate::proxy::runtime::transport::Downstream;
-use crate::proxy::tls::client_auth::Judgement;
+use crate::proxy::tls::client_auth::ClientCertVerdict;
 use crate::proxy::upstream::forwarded::Lines;
 
 /// A request, apart from its head.
@@ -26,7 +26,7 @@ pub(crate) struct Prepare<'a> {
     pub(crate) downstream: Downstream,
     pub(crate) is_bodyless: bool,
     /// What the client has shown, where that matters.
-    pub(crate) shown: Option<Rc<Judgement>>,
+    pub(crate) shown: Option<Rc<ClientCertVerdict>>,
     /// The host that the endpoint is told in place of the client's.
     pub(crate) host: Option<HeaderValue>,
     /// Fields that the endpoint gets, whatever the client says.

@@ -30,14 +30,14 @@ pub(crate) use store::{ClientAuthStore, Policy};
 use trust::Verdict;
 
 /// What a client has shown in its handshake, because it was asked.
-pub(crate) struct Presented {
+pub(crate) struct PeerCertificate {
     /// Leaf first; empty if it has none.
     chain: Vec<CertificateDer<'static>>,
-    judgement: RefCell<Rc<Judgement>>,
+    judgement: RefCell<Rc<ClientCertVerdict>>,
 }
 
 /// What a host makes of it.
-pub(crate) struct Judgement {
+pub(crate) struct ClientCertVerdict {
     policy: Arc<Policy>,
     verdict: Verdict,
     /// Whether its name is one of those that get in.
@@ -45,26 +45,26 @@ pub(crate) struct Judgement {
     fields: Fields,
 }
 
-impl Presented {
+impl PeerCertificate {
     pub(crate) fn new(chain: Vec<CertificateDer<'static>>, policy: &Arc<Policy>) -> Self {
-        let judgement = RefCell::new(Judgement::of(&chain, policy));
+        let judgement = RefCell::new(ClientCertVerdict::of(&chain, policy));
         Self { chain, judgement }
     }
 
     /// What a host makes of it; `None` if it asks for something else than the client was asked.
-    fn judge(&self, policy: &Arc<Policy>) -> Option<Rc<Judgement>> {
+    fn judge(&self, policy: &Arc<Policy>) -> Option<Rc<ClientCertVerdict>> {
         let mut judgement = self.judgement.borrow_mut();
         if !judgement.policy.asks_the_same(policy) {
             if !judgement.policy.is_succeeded_by(policy) {
                 return None;
             }
-            *judgement = Judgement::of(&self.chain, policy);
+            *judgement = ClientCertVerdict::of(&self.chain, policy);
         }
         Some(Rc::clone(&judgement))
     }
 }
 
-impl Judgement {
+impl ClientCertVerdict {
     fn of(chain: &[CertificateDer<'static>], policy: &Arc<Policy>) -> Rc<Self> {
         let verdict = policy.judge(chain);
         let leaf = chain.first().map(|leaf| &**leaf);
@@ -103,10 +103,10 @@ pub(crate) enum Refusal {
 /// Lets a request in, or says why not. `presented` is what its client has shown, if it was asked.
 pub(crate) fn admit(
     scheme: Scheme,
-    presented: Option<&Presented>,
+    presented: Option<&PeerCertificate>,
     policy: &Arc<Policy>,
     counters: &Counters,
-) -> Result<Rc<Judgement>, Refusal> {
+) -> Result<Rc<ClientCertVerdict>, Refusal> {
     let outcome = judge(scheme, presented, policy);
     match &outcome {
         Ok(_) => {}
@@ -118,15 +118,15 @@ pub(crate) fn admit(
 
 fn judge(
     scheme: Scheme,
-    presented: Option<&Presented>,
+    presented: Option<&PeerCertificate>,
     policy: &Arc<Policy>,
-) -> Result<Rc<Judgement>, Refusal> {
+) -> Result<Rc<ClientCertVerdict>, Refusal> {
     if !policy.is_usable() {
         return Err(Refusal::NobodyTrusted);
     }
     let judgement = match (scheme, presented) {
         // Without TLS nobody can show anything.
-        (Scheme::Http, _) => Judgement::of(&[], policy),
+        (Scheme::Http, _) => ClientCertVerdict::of(&[], policy),
         (Scheme::Https, None) => return Err(Refusal::Misdirected),
         (Scheme::Https, Some(presented)) => presented.judge(policy).ok_or(Refusal::Misdirected)?,
     };

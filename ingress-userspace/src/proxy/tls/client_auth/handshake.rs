@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{Policy, Presented};
+use super::{Policy, PeerCertificate};
 use crate::proxy::tls::ServerTls;
 
 /// Ends TLS, and asks for a certificate if `policy_of` has a policy for the server name. Returns
@@ -26,7 +26,7 @@ pub(crate) async fn accept(
     stream: TcpStream,
     tls: &ServerTls,
     policy_of: impl FnOnce(Option<&str>) -> Option<Arc<Policy>>,
-) -> io::Result<(TlsStream<TcpStream>, Option<Presented>)> {
+) -> io::Result<(TlsStream<TcpStream>, Option<PeerCertificate>)> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let policy = policy_of(start.client_hello().server_name());
     let asking = policy.and_then(|policy| {
@@ -39,7 +39,7 @@ pub(crate) async fn accept(
     let stream = start.into_stream(config).await?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let chain = chain.iter().map(|one| one.clone().into_owned()).collect();
-    Ok((stream, Some(Presented::new(chain, &policy))))
+    Ok((stream, Some(PeerCertificate::new(chain, &policy))))
 }
 
 /// Asks for a certificate and takes any.
