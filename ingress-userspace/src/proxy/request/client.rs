@@ -24,7 +24,7 @@ pub(crate) struct Client {
     /// Its address, as a header has it.
     pub(crate) address: HeaderValue,
     /// What a peer that is believed says besides.
-    pub(crate) claims: Option<Box<Claims>>,
+    pub(crate) forwarded_info: Option<Box<ForwardedInfo>>,
 }
 
 impl Client {
@@ -36,7 +36,7 @@ impl Client {
 
 /// What a proxy in front of us says about its own client's connection.
 #[derive(Default)]
-pub(crate) struct Claims {
+pub(crate) struct ForwardedInfo {
     pub(crate) scheme: Option<Scheme>,
     pub(crate) port: Option<HeaderValue>,
     pub(crate) host: Option<HeaderValue>,
@@ -50,10 +50,10 @@ pub(crate) struct Claims {
 pub(crate) fn identify(connection: &Connection, headers: &HeaderMap) -> Client {
     let policy = &*connection.worker.clients;
     let peer = connection.client.clone();
-    if !connection.is_believed {
+    if !connection.is_trusted {
         return Client {
             address: peer,
-            claims: None,
+            forwarded_info: None,
         };
     }
     let listed = lines_in_one(headers, &policy.forwarded_for);
@@ -64,7 +64,7 @@ pub(crate) fn identify(connection: &Connection, headers: &HeaderMap) -> Client {
         None => peer.clone(),
     });
     let forwarded = is_full && policy.add_forwarded;
-    let claims = Claims {
+    let forwarded_info = ForwardedInfo {
         scheme: headers.get(X_FORWARDED_PROTO).and_then(scheme),
         port: headers.get(X_FORWARDED_PORT).and_then(port),
         host: headers.get(X_FORWARDED_HOST).and_then(host),
@@ -75,7 +75,7 @@ pub(crate) fn identify(connection: &Connection, headers: &HeaderMap) -> Client {
     };
     Client {
         address: address.map_or(peer, address_value),
-        claims: Some(Box::new(claims)),
+        forwarded_info: Some(Box::new(forwarded_info)),
     }
 }
 

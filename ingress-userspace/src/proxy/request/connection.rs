@@ -30,7 +30,7 @@ pub(crate) struct Connection {
     /// The client's address as a header has it; an IPv4 client is never shown as IPv6.
     pub(crate) client: HeaderValue,
     /// Whether what its requests say about the client is believed.
-    pub(crate) is_believed: bool,
+    pub(crate) is_trusted: bool,
     /// The port that the client dialled.
     pub(crate) port: HeaderValue,
     pub(crate) activity: Rc<Activity>,
@@ -65,7 +65,7 @@ impl Connection {
             datapath,
             peer,
             client: address_value(peer.ip().to_canonical()),
-            is_believed: worker.clients.believes(peer),
+            is_trusted: worker.clients.trusts_headers_of(peer),
             port: HeaderValue::from(port),
             activity,
             in_flight: Cell::new(0),

@@ -116,11 +116,11 @@ pub(crate) fn rewrite(
     let taken = is_special.then(|| Taken::out_of(headers));
     let taken = taken.unwrap_or_default();
     let policy = &connection.worker.clients;
-    if policy.forwarded_for != X_FORWARDED_FOR && client.claims.is_none() {
+    if policy.forwarded_for != X_FORWARDED_FOR && client.forwarded_info.is_none() {
         headers.remove(&policy.forwarded_for);
     }
     let takes_lines =
-        !protocol.is_multiplexed() && client.claims.is_none() && !policy.add_forwarded;
+        !protocol.is_multiplexed() && client.forwarded_info.is_none() && !policy.add_forwarded;
     let mut lines = None;
     if takes_lines {
         let has_id = headers.contains_key(X_REQUEST_ID);
@@ -143,7 +143,7 @@ pub(crate) fn rewrite(
             let id = HeaderValue::from_bytes(&record.request_id());
             place.insert(id.unwrap_or(HeaderValue::from_static("")));
         }
-        if !is_there || is_special || client.claims.is_some() {
+        if !is_there || is_special || client.forwarded_info.is_some() {
             headers.insert(HOST, host);
         }
     }
@@ -199,16 +199,16 @@ fn introduce(
     connection: &Connection,
     client: &Client,
 ) -> HeaderValue {
-    let claims = client.claims.as_deref();
-    let scheme = claims.and_then(|claims| claims.scheme);
+    let forwarded_info = client.forwarded_info.as_deref();
+    let scheme = forwarded_info.and_then(|forwarded_info| forwarded_info.scheme);
     let scheme = scheme.unwrap_or(connection.forwarded_scheme);
-    let host = claims
-        .and_then(|claims| claims.host.clone())
+    let host = forwarded_info
+        .and_then(|forwarded_info| forwarded_info.host.clone())
         .unwrap_or(host);
-    let port = claims.and_then(|claims| claims.port.clone());
-    let chain = claims.and_then(|claims| claims.chain.clone());
+    let port = forwarded_info.and_then(|forwarded_info| forwarded_info.port.clone());
+    let chain = forwarded_info.and_then(|forwarded_info| forwarded_info.chain.clone());
     if connection.worker.clients.add_forwarded {
-        let list = claims.and_then(|claims| claims.forwarded.as_ref());
+        let list = forwarded_info.and_then(|forwarded_info| forwarded_info.forwarded.as_ref());
         let node = list.map_or(&client.address, |_| &connection.client);
         let element = forwarded_element(node, &host, scheme);
         headers.insert(FORWARDED, forwarded_list(list, &element));

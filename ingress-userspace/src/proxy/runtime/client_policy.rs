@@ -65,7 +65,7 @@ impl ClientPolicy {
     }
 
     /// Whether what a peer's requests say is believed.
-    pub(crate) fn believes(&self, peer: SocketAddr) -> bool {
+    pub(crate) fn trusts_headers_of(&self, peer: SocketAddr) -> bool {
         self.use_forwarded_headers && self.trusts(peer.ip())
     }
 
