@@ -17,7 +17,7 @@ use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::transport::{Datapath, Downstream, Scheme};
 use crate::proxy::tls::client_auth::PeerCertificate;
-use crate::proxy::upstream::forwarded::Lines;
+use crate::proxy::upstream::forwarded::ForwardedHeaders;
 
 /// A connection from a client.
 pub(crate) struct Connection {
@@ -95,7 +95,7 @@ impl Connection {
 
     /// What endpoints are told about it, as it is written.
     pub(crate) fn lines(&self) -> Rc<[u8]> {
-        let make = || Lines::of_connection(&self.client, &self.port, self.forwarded_scheme);
+        let make = || ForwardedHeaders::of_connection(&self.client, &self.port, self.forwarded_scheme);
         Rc::clone(self.lines.get_or_init(make))
     }
 

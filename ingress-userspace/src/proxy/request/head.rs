@@ -24,7 +24,7 @@ use crate::proxy::runtime::field::{
 };
 use crate::proxy::runtime::transport::Downstream;
 use crate::proxy::tls::client_auth;
-use crate::proxy::upstream::forwarded::Lines;
+use crate::proxy::upstream::forwarded::ForwardedHeaders;
 
 /// The authority that a request is for, to route by. Empty if an HTTP/1.0 client named none, or
 /// an HTTP/1.1 client an empty one.
@@ -89,7 +89,7 @@ pub(crate) struct Rewritten {
     /// The protocols that an HTTP/1.1 client asks to switch to.
     pub(crate) protocols: Option<HeaderValue>,
     /// What is written beside the head; only towards HTTP/1.1.
-    pub(crate) lines: Option<Lines>,
+    pub(crate) lines: Option<ForwardedHeaders>,
 }
 
 /// Rewrites a head that came from a client to the one for an endpoint.
@@ -129,7 +129,7 @@ pub(crate) fn rewrite(
         } else if is_special {
             headers.insert(HOST, host.clone());
         }
-        lines = Some(Lines {
+        lines = Some(ForwardedHeaders {
             connection: connection.lines(),
             host: (!is_there).then(|| host.clone()),
             forwarded_host: host,

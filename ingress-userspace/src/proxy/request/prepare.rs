@@ -16,7 +16,7 @@ use crate::proxy::runtime::field::X_REQUEST_ID;
 use crate::proxy::runtime::stream::ClientTunnel;
 use crate::proxy::runtime::transport::Downstream;
 use crate::proxy::tls::client_auth::ClientCertVerdict;
-use crate::proxy::upstream::forwarded::Lines;
+use crate::proxy::upstream::forwarded::ForwardedHeaders;
 
 /// A request, apart from its head.
 pub(crate) struct Prepare<'a> {
@@ -46,7 +46,7 @@ impl Prepare<'_> {
         head: &mut request::Parts,
         protocol: UpstreamProtocol,
         tunnel: Option<Box<dyn ClientTunnel>>,
-    ) -> Result<(Option<Upgrade>, Option<Lines>), ProxyError> {
+    ) -> Result<(Option<Upgrade>, Option<ForwardedHeaders>), ProxyError> {
         let mut upgrade = None;
         if head.method == Method::CONNECT {
             let nonce = self.connection.worker.runtime.nonce();

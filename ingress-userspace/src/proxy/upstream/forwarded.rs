@@ -18,7 +18,7 @@ use crate::proxy::runtime::transport::Scheme;
 /// Fields that tell an endpoint who asks and how, as they are written after those of a head. Most of
 /// them are the same for all requests of a connection, and none has to pass through a map.
 #[derive(Clone)]
-pub(crate) struct Lines {
+pub(crate) struct ForwardedHeaders {
     /// [`of_connection`](Self::of_connection).
     pub(crate) connection: Rc<[u8]>,
     /// Where the head has no `Host`.
@@ -29,7 +29,7 @@ pub(crate) struct Lines {
     pub(crate) request_id: Option<RequestId>,
 }
 
-impl FieldLines for Lines {
+impl FieldLines for ForwardedHeaders {
     fn write(&self, text: &mut Vec<u8>) {
         let own = [
             ("host: ", self.host.as_ref().map(HeaderValue::as_bytes)),
@@ -55,7 +55,7 @@ impl FieldLines for Lines {
     }
 }
 
-impl Lines {
+impl ForwardedHeaders {
     /// Those of them that all requests of a connection have.
     pub(crate) fn of_connection(
         client: &HeaderValue,
@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn a_line_is_written_for_each_that_is_there() {
         let value = HeaderValue::from_static;
-        let mut lines = Lines {
-            connection: Lines::of_connection(&value("192.0.2.7"), &value("443"), Scheme::Https),
+        let mut lines = ForwardedHeaders {
+            connection: ForwardedHeaders::of_connection(&value("192.0.2.7"), &value("443"), Scheme::Https),
             host: None,
             forwarded_host: value("one.test"),
             request_id: None,

@@ -18,7 +18,7 @@ use crate::proxy::runtime::monitored::Activity;
 use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::runtime::pipe::Pipe;
 use crate::proxy::runtime::upload::{Pace, Progress, Upload};
-use crate::proxy::upstream::forwarded::Lines;
+use crate::proxy::upstream::forwarded::ForwardedHeaders;
 use crate::proxy::upstream::replay_buffer::ReplayBody;
 use crate::proxy::upstream::replay_buffer::ReplayBuffer;
 
@@ -26,7 +26,7 @@ use crate::proxy::upstream::replay_buffer::ReplayBuffer;
 #[derive(Default)]
 pub(crate) struct RequestBody {
     source: RequestSource,
-    lines: Option<Lines>,
+    lines: Option<ForwardedHeaders>,
     original: OriginalHead,
 }
 
@@ -123,7 +123,7 @@ impl RequestBody {
     }
 
     /// Has lines written after the fields of the head.
-    pub(crate) fn introduce(&mut self, lines: Option<Lines>) {
+    pub(crate) fn introduce(&mut self, lines: Option<ForwardedHeaders>) {
         self.lines = lines;
     }
 
@@ -153,7 +153,7 @@ impl RequestBody {
     }
 
     /// What is written after the fields of the head.
-    pub(crate) fn lines(&self) -> Option<&Lines> {
+    pub(crate) fn lines(&self) -> Option<&ForwardedHeaders> {
         self.lines.as_ref()
     }
 
