@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request};
 
-use crate::proxy::request::response::Dialect;
+use crate::proxy::request::response::ErrorFormat;
 
 /// When a call has to be over, if its client says so.
 pub(crate) fn of<B>(request: &Request<B>, now: Instant) -> Option<Instant> {
     // Says no at once to what is no POST, as nearly everything is.
-    if Dialect::of(request) != Dialect::Grpc {
+    if ErrorFormat::of(request) != ErrorFormat::Grpc {
         return None;
     }
     let timeout = request.headers().get("grpc-timeout")?;

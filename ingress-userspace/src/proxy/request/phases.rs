@@ -21,7 +21,7 @@ use crate::proxy::request::filter::{self, FilterInput, Filtered, ResponseFilters
 use crate::proxy::request::gather::{Receive, Received};
 use crate::proxy::request::prepare::Prepare;
 use crate::proxy::request::replay::Replay;
-use crate::proxy::request::response::Dialect;
+use crate::proxy::request::response::ErrorFormat;
 use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::request::route::{RouteDecision, Routed};
 use crate::proxy::request::shape::Shape;
@@ -63,7 +63,7 @@ pub(crate) async fn respond(
         .counters
         .datapath(connection.datapath);
     counters.requests.increment();
-    let dialect = Dialect::of(&request);
+    let error_format = ErrorFormat::of(&request);
     let mut is_last = request.body().asks_upgrade();
     let filters = ResponseFilters::default();
     let phases = Phases {
@@ -83,7 +83,7 @@ pub(crate) async fn respond(
             // A client that sends one malformed request is not trusted with a second.
             is_last |=
                 downstream.ends_after_bad_request() && matches!(failure, ProxyError::BadRequest(_));
-            answer::failure(&failure, dialect, in_flight)
+            answer::failure(&failure, error_format, in_flight)
         }
     };
     counters.respond(response.status());

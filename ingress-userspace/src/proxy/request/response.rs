@@ -27,10 +27,10 @@ pub(crate) fn rewrite(head: &mut response::Parts) {
 /// The answer to a request that no endpoint answers.
 pub(crate) fn failure(
     failure: &ProxyError,
-    dialect: Dialect,
+    error_format: ErrorFormat,
     in_flight: InFlight,
 ) -> Response<ResponseBody> {
-    if dialect == Dialect::Grpc {
+    if error_format == ErrorFormat::Grpc {
         return grpc_failure(failure, in_flight);
     }
     let mut response = Response::new(ResponseBody::text(failure.text(), in_flight));
@@ -92,12 +92,12 @@ fn grpc_failure(failure: &ProxyError, in_flight: InFlight) -> Response<ResponseB
 
 /// What a client understands as a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
+pub(crate) enum ErrorFormat {
     Http,
     Grpc,
 }
 
-impl Dialect {
+impl ErrorFormat {
     /// gRPC is always POST, so that nothing else costs a look at a field.
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let content_type = |headers: &HeaderMap| {
