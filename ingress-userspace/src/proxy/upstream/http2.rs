@@ -35,7 +35,7 @@ use crate::proxy::upstream::http1::{Fault, SendError};
 use crate::proxy::upstream::liveness::{self, Threshold};
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_timeout::{ResponseTimeout, Wait};
-use crate::proxy::upstream::settings_wait::{Announced, Announcement};
+use crate::proxy::upstream::settings_wait::{ReadNotify, SettingsNotify};
 
 /// The open connections to one endpoint.
 #[derive(Default)]
@@ -117,8 +117,8 @@ impl Multiplexed {
     ) -> io::Result<()> {
         let activity = Activity::new(Rc::clone(&runtime.timers));
         let socket = stream.tcp().as_fd().try_clone_to_owned()?;
-        let announcement = Announcement::default();
-        let io = Announced::new(Monitored::new(stream, activity), announcement.clone());
+        let announcement = SettingsNotify::default();
+        let io = ReadNotify::new(Monitored::new(stream, activity), announcement.clone());
         let executor = LocalExecutor::new(&runtime.counters);
         let handshake = http2::Builder::new(executor.clone())
             .initial_stream_window_size(HTTP2_STREAM_BYTES_MAX)

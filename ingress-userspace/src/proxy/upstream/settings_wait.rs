@@ -15,27 +15,27 @@ use crate::proxy::runtime::monitored::write_through;
 
 /// Who is to be woken by the next read.
 #[derive(Clone, Default)]
-pub(crate) struct Announcement(Rc<Cell<Option<Waker>>>);
+pub(crate) struct SettingsNotify(Rc<Cell<Option<Waker>>>);
 
-impl Announcement {
+impl SettingsNotify {
     pub(crate) fn wake(&self, waker: &Waker) {
         self.0.set(Some(waker.clone()));
     }
 }
 
-/// A connection with an [`Announcement`].
-pub(crate) struct Announced<T> {
+/// A connection with an [`SettingsNotify`].
+pub(crate) struct ReadNotify<T> {
     io: T,
-    announcement: Announcement,
+    announcement: SettingsNotify,
 }
 
-impl<T> Announced<T> {
-    pub(crate) fn new(io: T, announcement: Announcement) -> Self {
+impl<T> ReadNotify<T> {
+    pub(crate) fn new(io: T, announcement: SettingsNotify) -> Self {
         Self { io, announcement }
     }
 }
 
-impl<T: Read + Unpin> Read for Announced<T> {
+impl<T: Read + Unpin> Read for ReadNotify<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -52,4 +52,4 @@ impl<T: Read + Unpin> Read for Announced<T> {
     }
 }
 
-write_through!(Announced);
+write_through!(ReadNotify);
