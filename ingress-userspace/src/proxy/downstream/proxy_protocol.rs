@@ -10,13 +10,13 @@ use ingress_wire::proxy_protocol::{HEADER_BYTES_MAX, Origin, Parsed, parse};
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
 
-use crate::proxy::runtime::peek::{Seen, peek};
+use crate::proxy::runtime::peek::{Peeked, peek};
 
 /// Waits for a header and takes it out of the socket.
 pub(crate) async fn read(stream: &TcpStream) -> io::Result<Origin> {
     let looking = peek::<HEADER_BYTES_MAX, _>(stream, |bytes| match parse(bytes) {
-        Parsed::Complete { length, origin } => Ok(Seen::Enough((length, origin))),
-        Parsed::Incomplete => Ok(Seen::TooLittle),
+        Parsed::Complete { length, origin } => Ok(Peeked::Complete((length, origin))),
+        Parsed::Incomplete => Ok(Peeked::Incomplete),
         Parsed::Malformed => Err(io::ErrorKind::InvalidData.into()),
     });
     let (length, origin) = looking.await?;

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use crate::proxy::l4::tunnel;
 use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::limits::{CLIENT_HELLO_BYTES_MAX, TRIES_MAX};
-use crate::proxy::runtime::peek::{Seen, peek};
+use crate::proxy::runtime::peek::{Peeked, peek};
 use crate::proxy::runtime::stream::{Side, UpstreamStream};
 use crate::proxy::table::Tables;
 use crate::proxy::table::slot::BackendSlot;
@@ -44,7 +44,7 @@ pub(crate) async fn passthrough(
 }
 
 /// The server name of a `ClientHello`, when all of it is there.
-fn server_name(bytes: &[u8]) -> io::Result<Seen<Option<String>>> {
+fn server_name(bytes: &[u8]) -> io::Result<Peeked<Option<String>>> {
     let mut acceptor = Acceptor::default();
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -52,13 +52,13 @@ fn server_name(bytes: &[u8]) -> io::Result<Seen<Option<String>>> {
         match acceptor.accept() {
             Ok(Some(accepted)) => {
                 let name = accepted.client_hello().server_name().map(str::to_owned);
-                return Ok(Seen::Enough(name));
+                return Ok(Peeked::Complete(name));
             }
             Ok(None) => {}
-            Err(_) => return Ok(Seen::Enough(None)),
+            Err(_) => return Ok(Peeked::Complete(None)),
         }
     }
-    Ok(Seen::TooLittle)
+    Ok(Peeked::Incomplete)
 }
 
 /// One connection of a client that is to be carried.

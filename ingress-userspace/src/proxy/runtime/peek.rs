@@ -9,11 +9,11 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// What the bytes so far tell.
-pub(crate) enum Seen<T> {
+pub(crate) enum Peeked<T> {
     /// All that was asked.
-    Enough(T),
+    Complete(T),
     /// Too little.
-    TooLittle,
+    Incomplete,
 }
 
 /// Looks at up to N bytes until `look` has seen enough.
@@ -21,7 +21,7 @@ pub(crate) enum Seen<T> {
 /// No byte is taken. An error if the peer ends before that.
 pub(crate) async fn peek<const N: usize, T>(
     stream: &TcpStream,
-    mut look: impl FnMut(&[u8]) -> io::Result<Seen<T>>,
+    mut look: impl FnMut(&[u8]) -> io::Result<Peeked<T>>,
 ) -> io::Result<T> {
     loop {
         let ready = stream.ready(Interest::READABLE).await?;
@@ -30,12 +30,12 @@ pub(crate) async fn peek<const N: usize, T>(
         let outcome = stream.try_io(Interest::READABLE, || {
             let (_, count) = recv(stream.as_fd(), &mut buffer, RecvFlags::PEEK)?;
             match look(&buffer[..count])? {
-                Seen::Enough(seen) => Ok(seen),
+                Peeked::Complete(seen) => Ok(seen),
                 // Nothing can follow: waiting for it would be a loop that never waits.
-                Seen::TooLittle if ready.is_read_closed() || count == N => {
+                Peeked::Incomplete if ready.is_read_closed() || count == N => {
                     Err(io::ErrorKind::UnexpectedEof.into())
                 }
-                Seen::TooLittle => Err(io::ErrorKind::WouldBlock.into()),
+                Peeked::Incomplete => Err(io::ErrorKind::WouldBlock.into()),
             }
         });
         match outcome {
