@@ -19,7 +19,7 @@ use ingress_core::ir::{BackendKey, Config, Host, HostPattern, TcpService};
 use ingress_core::route::{Recent, RouteTable};
 
 use crate::proxy::observe::metrics::labels::{LabelKey, LabelSet};
-use crate::proxy::table::slot::{BackendSlot, Endpoints, RouteAction};
+use crate::proxy::table::slot::{BackendHandle, Endpoints, RouteAction};
 use crate::proxy::tls::certificate::{
     CertificateProblem, CertificateStore, DefaultCertificate, Facts,
 };
@@ -41,7 +41,7 @@ pub struct Table {
     client_auth: Arc<ClientAuthStore>,
     labels: Arc<LabelSet>,
     labels_left: u64,
-    passthrough: Arc<HashMap<HostPattern, Arc<BackendSlot>>>,
+    passthrough: Arc<HashMap<HostPattern, Arc<BackendHandle>>>,
     changes: Changes,
 }
 
@@ -76,15 +76,15 @@ impl Tables {
 /// so that building one has no effect.
 #[derive(Debug, Default)]
 struct Changes {
-    endpoints: Vec<(Arc<BackendSlot>, Arc<Endpoints>)>,
-    retired: Vec<Arc<BackendSlot>>,
+    endpoints: Vec<(Arc<BackendHandle>, Arc<Endpoints>)>,
+    retired: Vec<Arc<BackendHandle>>,
     /// Labels that no route has any more.
     unlabelled: HashSet<LabelKey>,
 }
 
 #[derive(Debug, Default)]
 struct Backends {
-    slots: BTreeMap<Arc<BackendKey>, Arc<BackendSlot>>,
+    slots: BTreeMap<Arc<BackendKey>, Arc<BackendHandle>>,
     /// The id of the next new slot; ids are never used again.
     next_id: u64,
 }
@@ -167,7 +167,7 @@ impl Table {
 
     /// The backend that TLS connections for a server name are passed through to. The most specific
     /// host has the say, also where it says no.
-    pub(crate) fn passthrough(&self, server_name: &str) -> Option<&Arc<BackendSlot>> {
+    pub(crate) fn passthrough(&self, server_name: &str) -> Option<&Arc<BackendHandle>> {
         let mut patterns = patterns(server_name);
         let pattern = patterns.find(|pattern| self.config.hosts.contains_key(pattern))?;
         self.passthrough.get(&pattern)
@@ -187,14 +187,14 @@ impl Table {
     }
 
     /// The TCP service of a port, and its backend.
-    pub(crate) fn tcp_service(&self, port: u16) -> Option<(Arc<BackendSlot>, TcpService)> {
+    pub(crate) fn tcp_service(&self, port: u16) -> Option<(Arc<BackendHandle>, TcpService)> {
         let service = self.config.tcp_services.get(&port)?;
         let slot = self.backends.slots.get(&service.backend)?;
         Some((Arc::clone(slot), service.clone()))
     }
 
     /// The backend of the UDP service of a port.
-    pub(crate) fn udp_service(&self, port: u16) -> Option<&Arc<BackendSlot>> {
+    pub(crate) fn udp_service(&self, port: u16) -> Option<&Arc<BackendHandle>> {
         let service = self.config.udp_services.get(&port)?;
         self.backends.slots.get(&service.backend)
     }

@@ -21,7 +21,7 @@ use crate::proxy::runtime::limits::{CLIENT_HELLO_BYTES_MAX, TRIES_MAX};
 use crate::proxy::runtime::peek::{Peeked, peek};
 use crate::proxy::runtime::stream::{Side, UpstreamStream};
 use crate::proxy::table::Tables;
-use crate::proxy::table::slot::BackendSlot;
+use crate::proxy::table::slot::BackendHandle;
 use crate::proxy::upstream::connect::{self, ConnectTarget};
 use crate::proxy::upstream::context::Upstreams;
 use crate::proxy::upstream::pool::{Pick, PickHint};
@@ -31,7 +31,7 @@ pub(crate) async fn passthrough(
     stream: &TcpStream,
     runtime: &Runtime,
     tables: &Tables,
-) -> Option<Arc<BackendSlot>> {
+) -> Option<Arc<BackendHandle>> {
     if !tables.current.borrow_mut().load().passes_through() {
         return None;
     }
@@ -73,7 +73,7 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Carries bytes between the client and an endpoint until both have ended.
-    pub(crate) async fn run(self, upstreams: &Rc<Upstreams>, slot: &Arc<BackendSlot>) {
+    pub(crate) async fn run(self, upstreams: &Rc<Upstreams>, slot: &Arc<BackendHandle>) {
         let runtime = &upstreams.runtime;
         let Some((endpoint, _load)) = open(upstreams, slot).await else {
             // The client sees its connection end.
@@ -106,7 +106,7 @@ fn wire_version(version: ProxyVersion) -> Version {
 /// A connection to an endpoint: to another one, where the first can't be reached.
 async fn open(
     upstreams: &Rc<Upstreams>,
-    slot: &Arc<BackendSlot>,
+    slot: &Arc<BackendHandle>,
 ) -> Option<(TcpStream, crate::proxy::upstream::endpoint::InFlightGuard)> {
     let runtime = &upstreams.runtime;
     let backend = upstreams.pool.backend(slot, runtime.timers.now());

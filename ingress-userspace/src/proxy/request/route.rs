@@ -19,7 +19,7 @@ use crate::proxy::request::error::{BadRequest, ProxyError};
 use crate::proxy::request::head;
 use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::original_head::OriginalHead;
-use crate::proxy::table::slot::{BackendSlot, CanaryRoute, Destination, RouteAction, RouteExtras};
+use crate::proxy::table::slot::{BackendHandle, CanaryRoute, Destination, RouteAction, RouteExtras};
 use crate::proxy::tls::client_auth::Policy;
 use crate::proxy::upstream::pool::Backend;
 
@@ -131,7 +131,7 @@ pub(crate) fn route<'a>(
 }
 
 /// The backend of a request among a main one and its canaries.
-fn canary<'a>(route: &'a CanaryRoute, headers: &HeaderMap, random: u64) -> &'a Arc<BackendSlot> {
+fn canary<'a>(route: &'a CanaryRoute, headers: &HeaderMap, random: u64) -> &'a Arc<BackendHandle> {
     let canaries: Vec<&Canary> = route.canaries.iter().map(|(canary, _)| &**canary).collect();
     let vote = |index: usize| {
         let canary = canaries[index];

@@ -14,7 +14,7 @@ use ingress_core::sorted::Difference;
 use super::{Backends, Changes, Table};
 use crate::proxy::observe::metrics::labels::{LabelKey, LabelSet};
 use crate::proxy::table::slot::{
-    BackendSlot, CanaryRoute, Destination, Endpoints, ErrorOrigin, ErrorRoute, RouteAction,
+    BackendHandle, CanaryRoute, Destination, Endpoints, ErrorOrigin, ErrorRoute, RouteAction,
     RouteExtras, Split,
 };
 use crate::proxy::tls::certificate::{CertificateStore, DefaultCertificate};
@@ -69,7 +69,7 @@ pub(crate) fn build_backends(
     for (key, backend) in config.backends.iter() {
         let slot = before.slots.get(key).cloned().unwrap_or_else(|| {
             next_id += 1;
-            Arc::new(BackendSlot::new(next_id, key.policy.clone()))
+            Arc::new(BackendHandle::new(next_id, key.policy.clone()))
         });
         let known = previous.and_then(|table| table.config.backends.get(key));
         if known.is_none_or(|known| !same_endpoints(known, backend)) {
@@ -112,7 +112,7 @@ pub(crate) fn build_passthrough(
     previous: Option<&Table>,
     config: &Config,
     backends: &Arc<Backends>,
-) -> Arc<HashMap<HostPattern, Arc<BackendSlot>>> {
+) -> Arc<HashMap<HostPattern, Arc<BackendHandle>>> {
     if let Some(table) = previous
         && table.config.hosts.is(&config.hosts)
         && Arc::ptr_eq(&table.backends, backends)

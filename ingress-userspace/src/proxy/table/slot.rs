@@ -38,7 +38,7 @@ pub(crate) struct RouteAction {
 #[derive(Clone, Debug)]
 pub(crate) enum Destination {
     /// To an endpoint of this backend.
-    Backend(Arc<BackendSlot>),
+    Backend(Arc<BackendHandle>),
     /// To an endpoint of one of several backends.
     Split(Arc<Split>),
     /// To an endpoint of a backend or of its canaries.
@@ -52,8 +52,8 @@ pub(crate) enum Destination {
 /// A backend and its canaries.
 #[derive(Debug)]
 pub(crate) struct CanaryRoute {
-    pub(crate) main: Arc<BackendSlot>,
-    pub(crate) canaries: Box<[(Arc<Canary>, Arc<BackendSlot>)]>,
+    pub(crate) main: Arc<BackendHandle>,
+    pub(crate) canaries: Box<[(Arc<Canary>, Arc<BackendHandle>)]>,
 }
 
 /// What few routes have.
@@ -78,7 +78,7 @@ pub(crate) struct ErrorRoute {
     pub(crate) statuses: Box<[u16]>,
     /// Whether a backend without a ready endpoint is replaced, too.
     pub(crate) replaces_unavailable: bool,
-    pub(crate) backend: Arc<BackendSlot>,
+    pub(crate) backend: Arc<BackendHandle>,
     /// The rule and its backend, as the other backend is told.
     pub(crate) origin: ErrorOrigin,
 }
@@ -96,12 +96,12 @@ pub(crate) struct ErrorOrigin {
 #[derive(Debug)]
 pub(crate) struct Split {
     /// With the sum of the weights up to and with each; never empty, and the last sum is not zero.
-    backends: Box<[(u64, Arc<BackendSlot>)]>,
+    backends: Box<[(u64, Arc<BackendHandle>)]>,
 }
 
 impl Split {
     /// `None` where no backend has a share.
-    pub(crate) fn new(shares: impl IntoIterator<Item = (u32, Arc<BackendSlot>)>) -> Option<Self> {
+    pub(crate) fn new(shares: impl IntoIterator<Item = (u32, Arc<BackendHandle>)>) -> Option<Self> {
         let mut sum = 0;
         let shares = shares.into_iter().filter(|(weight, _)| *weight > 0);
         let backends: Box<[_]> = shares
@@ -114,7 +114,7 @@ impl Split {
     }
 
     /// The backend of a request, by a random number.
-    pub(crate) fn pick(&self, random: u64) -> &Arc<BackendSlot> {
+    pub(crate) fn pick(&self, random: u64) -> &Arc<BackendHandle> {
         let total = self.backends.last().map_or(1, |(sum, _)| *sum);
         let share = random % total;
         let index = self.backends.partition_point(|(sum, _)| *sum <= share);
@@ -124,7 +124,7 @@ impl Split {
 
 /// One backend and the endpoints that it has now.
 #[derive(Debug)]
-pub(crate) struct BackendSlot {
+pub(crate) struct BackendHandle {
     /// Tells slots apart where a worker keeps something by slot.
     pub(crate) id: u64,
     pub(crate) policy: BackendPolicy,
@@ -142,7 +142,7 @@ pub(crate) struct Endpoints {
     pub(crate) protocol: UpstreamProtocol,
 }
 
-impl BackendSlot {
+impl BackendHandle {
     /// A slot without endpoints; they come when its table is published.
     pub(crate) fn new(id: u64, policy: BackendPolicy) -> Self {
         Self {

@@ -58,7 +58,7 @@ fn config(services: &[(&str, &[u8])]) -> Arc<Config> {
     Arc::new(config)
 }
 
-fn slot(table: &Table, service: &str) -> Arc<BackendSlot> {
+fn slot(table: &Table, service: &str) -> Arc<BackendHandle> {
     Arc::clone(&table.backends.slots[&key(service)])
 }
 

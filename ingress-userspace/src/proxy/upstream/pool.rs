@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::limits::{IDLE_MAX, Timeouts};
-use crate::proxy::table::slot::{BackendSlot, Endpoints};
+use crate::proxy::table::slot::{BackendHandle, Endpoints};
 use crate::proxy::upstream::endpoint::{Endpoint, IdleCount, InFlightGuard, WARM};
 use crate::proxy::upstream::hash_key::Balancing;
 use crate::proxy::upstream::http1::Upstream;
@@ -39,7 +39,7 @@ type EndpointKey = (SocketAddr, UpstreamProtocol);
 
 /// One backend.
 pub(crate) struct Backend {
-    slot: Arc<BackendSlot>,
+    slot: Arc<BackendHandle>,
     members: RefCell<Members>,
     balance: Balance,
     affinity: Option<Arc<Affinity>>,
@@ -105,7 +105,7 @@ impl Pool {
     /// The backend of a slot, with the endpoints that it has now.
     ///
     /// The slot is shared by all workers: its reference count stays untouched in the usual case.
-    pub(crate) fn backend(&self, slot: &Arc<BackendSlot>, now: Instant) -> Rc<Backend> {
+    pub(crate) fn backend(&self, slot: &Arc<BackendHandle>, now: Instant) -> Rc<Backend> {
         let mut backends = self.backends.borrow_mut();
         let usual = || self.balancing.balance.clone();
         let backend = backends.entry(slot.id).or_insert_with(|| {
