@@ -32,7 +32,7 @@ use thiserror::Error;
 pub(crate) use ingress_wire::http2::Reason;
 
 use self::frames::Frames;
-use self::session::Session;
+use self::session::SharedState;
 use crate::proxy::downstream::driver::{ConnectionDriver, Next};
 use crate::proxy::downstream::lingering_close;
 use crate::proxy::request::connection::Connection;
@@ -48,7 +48,7 @@ pub(crate) struct Http2<I> {
     io: I,
     input: FrameReader,
     frames: Frames,
-    session: Ending,
+    session: SessionGuard,
     is_over: bool,
     /// Whether the frames that were read last took more work than their bytes say.
     is_costly: bool,
@@ -68,12 +68,12 @@ pub(crate) enum ConnectionError {
 impl<I: Read + Write + Unpin> Http2<I> {
     /// Nothing of what the client has sent may have been read.
     pub(crate) fn new(io: I, connection: &Rc<Connection>) -> Self {
-        let session = Session::new();
+        let session = SharedState::new();
         Self {
             io,
             input: FrameReader::default(),
             frames: Frames::new(&session, connection),
-            session: Ending(session),
+            session: SessionGuard(session),
             is_over: false,
             is_costly: false,
         }
@@ -197,7 +197,7 @@ where
 
     fn graceful_shutdown(&mut self) {
         if self.input.has_preface() {
-            self.frames.say_goodbye();
+            self.frames.send_goaway();
         } else {
             self.is_over = true;
         }
@@ -228,9 +228,9 @@ fn handle(input: &mut FrameReader, frames: &mut Frames, mut bytes: &[u8]) -> Res
 }
 
 /// Ends all streams with their connection.
-struct Ending(Rc<Session>);
+struct SessionGuard(Rc<SharedState>);
 
-impl Drop for Ending {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.0.end();
     }

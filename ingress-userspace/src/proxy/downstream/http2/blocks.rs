@@ -11,7 +11,7 @@ use super::body::Http2Stream;
 use super::data::unpadded;
 use super::frames::{Frames, depends_on_itself};
 use super::head::Fields;
-use super::respond::Answering;
+use super::respond::Responder;
 use super::stream::Stream;
 use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::executor::LocalExecutor;
@@ -121,7 +121,7 @@ impl Frames {
                     };
                     incoming.with_original(OriginalHead::of(raw_target, None))
                 });
-                let answering = Answering::new(stream, Rc::clone(session));
+                let answering = Responder::new(stream, Rc::clone(session));
                 let connection = Rc::clone(&self.connection);
                 LocalExecutor::new(&self.worker().runtime.counters)
                     .execute(answering.run(connection, request));

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::Frame;
 
-use super::session::Session;
+use super::session::SharedState;
 use super::stream::{Part, Stream};
 use super::tunnel::Tunnel;
 use crate::proxy::runtime::client_body::{IncomingError, RequestStream};
@@ -15,13 +15,13 @@ use crate::proxy::runtime::stream::ClientTunnel;
 /// A request body. Dropping it tells the connection that nobody reads the rest.
 pub(crate) struct Http2Stream {
     stream: Rc<Stream>,
-    session: Rc<Session>,
+    session: Rc<SharedState>,
     /// Whether a tunnel reads it in its place.
     is_taken: bool,
 }
 
 impl Http2Stream {
-    pub(crate) fn new(stream: &Rc<Stream>, session: &Rc<Session>) -> Self {
+    pub(crate) fn new(stream: &Rc<Stream>, session: &Rc<SharedState>) -> Self {
         Self {
             stream: Rc::clone(stream),
             session: Rc::clone(session),
@@ -37,7 +37,7 @@ impl RequestStream for Http2Stream {
     ) -> Poll<Option<Result<Frame<Bytes>, IncomingError>>> {
         let part = self.stream.poll_part(cx);
         if part.is_pending() {
-            self.session.tell_to_go_on(&self.stream);
+            self.session.send_continue(&self.stream);
         }
         Poll::Ready(match ready!(part)? {
             Part::Data(bytes) => {

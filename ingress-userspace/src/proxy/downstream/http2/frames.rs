@@ -15,7 +15,7 @@ use ingress_wire::http2::frame::{
 
 use super::blocks::Block;
 use super::reset_budget::{ResetBudget, Spent};
-use super::session::Session;
+use super::session::SharedState;
 use super::stream::Stream;
 use crate::proxy::downstream::driver::GOODBYE_GRACE;
 use crate::proxy::request::connection::Connection;
@@ -24,7 +24,7 @@ use crate::proxy::runtime::limits::{HTTP2_CONNECTION_BYTES_MAX, HTTP2_STREAM_BYT
 
 /// What a connection knows about the frames that have come.
 pub(crate) struct Frames {
-    pub(crate) session: Rc<Session>,
+    pub(crate) session: Rc<SharedState>,
     pub(crate) connection: Rc<Connection>,
     pub(crate) decoder: Decoder,
     /// A field block that has not come to its end.
@@ -70,7 +70,7 @@ enum GoAwayState {
 }
 
 impl Frames {
-    pub(crate) fn new(session: &Rc<Session>, connection: &Rc<Connection>) -> Self {
+    pub(crate) fn new(session: &Rc<SharedState>, connection: &Rc<Connection>) -> Self {
         let limit = &connection.worker.limits;
         let mut output = session.output.borrow_mut();
         output.settings(&[
@@ -104,7 +104,7 @@ impl Frames {
 
     /// Tells the client to begin nothing more. What it has begun by then is answered
     /// (RFC 9113 §6.8).
-    pub(crate) fn say_goodbye(&mut self) {
+    pub(crate) fn send_goaway(&mut self) {
         if self.departure == GoAwayState::Unknown {
             self.departure = GoAwayState::Announced {
                 at: self.worker().runtime.timers.now(),
@@ -339,7 +339,7 @@ impl Frames {
             if bytes == 0 {
                 return Err(Reason::PROTOCOL_ERROR);
             }
-            return self.session.widen(bytes);
+            return self.session.increase_window(bytes);
         }
         let Some(stream) = self.session.stream(head.stream) else {
             let is_idle = head.stream > self.last || head.stream.is_multiple_of(2);
@@ -351,7 +351,7 @@ impl Frames {
         if bytes == 0 {
             return self.fault(head.stream, Reason::PROTOCOL_ERROR);
         }
-        match stream.widen(i64::from(bytes)) {
+        match stream.increase_window(i64::from(bytes)) {
             Ok(()) => Ok(()),
             Err(reason) => self.fault(head.stream, reason),
         }

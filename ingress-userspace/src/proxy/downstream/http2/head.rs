@@ -14,7 +14,7 @@ use ingress_wire::hpack::{Field, Pseudo};
 use ingress_wire::http1::{RawTarget, is_method, remove_forbidden_trailers};
 use ingress_wire::http2::frame::Reason;
 
-use super::stream::Beginning;
+use super::stream::RequestMeta;
 
 /// Fields as they are decoded.
 #[derive(Debug, Default)]
@@ -106,7 +106,7 @@ impl Fields {
         let scheme = self.scheme.as_deref();
         let (uri, raw_target) = target(&method, scheme, self.authority, self.path)?;
         *request.uri_mut() = uri;
-        let mut beginning = Beginning {
+        let mut beginning = RequestMeta {
             is_connect: false,
             expects_continue: self.headers.get(EXPECT).is_some_and(expects_continue),
             is_complete,
@@ -128,7 +128,7 @@ impl Fields {
 }
 
 /// A request, what it says about its stream, and its target where the URI is an encoded form of it.
-pub(crate) type RequestParts = (Request<()>, Beginning, Option<RawTarget>);
+pub(crate) type RequestParts = (Request<()>, RequestMeta, Option<RawTarget>);
 
 fn target(
     method: &Method,

@@ -16,7 +16,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderValue};
 use http::{Request, Response, response};
 use ingress_wire::http2::frame::Reason;
 
-use super::session::Session;
+use super::session::SharedState;
 use super::stream::Stream;
 use crate::proxy::request::connection::Connection;
 use crate::proxy::request::context::WorkerContext;
@@ -34,15 +34,15 @@ use crate::proxy::upstream::error::BodyError;
 
 /// A stream that is being answered. One that is dropped before it was is reset: its task has ended
 /// by a panic.
-pub(crate) struct Answering {
+pub(crate) struct Responder {
     stream: Rc<Stream>,
-    session: Rc<Session>,
+    session: Rc<SharedState>,
     /// Whether others see to its end.
     is_over: bool,
 }
 
-impl Answering {
-    pub(crate) fn new(stream: Rc<Stream>, session: Rc<Session>) -> Self {
+impl Responder {
+    pub(crate) fn new(stream: Rc<Stream>, session: Rc<SharedState>) -> Self {
         Self {
             stream,
             session,
@@ -292,7 +292,7 @@ fn added(
     added
 }
 
-impl Drop for Answering {
+impl Drop for Responder {
     fn drop(&mut self) {
         if !self.is_over && self.stream.is_reset().is_none() && !self.stream.is_answered() {
             self.session.reset(self.stream.id, Reason::INTERNAL_ERROR);

@@ -20,7 +20,7 @@ use crate::proxy::runtime::limits::{
 };
 
 /// The shared part of a connection.
-pub(crate) struct Session {
+pub(crate) struct SharedState {
     pub(crate) output: RefCell<SendQueue>,
     /// In the order of their identifiers, which is that of their beginnings.
     streams: RefCell<Vec<Rc<Stream>>>,
@@ -42,7 +42,7 @@ pub(crate) struct Session {
     is_woken: Cell<bool>,
 }
 
-impl Session {
+impl SharedState {
     pub(crate) fn new() -> Rc<Self> {
         Rc::new(Self {
             output: RefCell::default(),
@@ -253,7 +253,7 @@ impl Session {
     }
 
     /// Tells a client that it may send its body (RFC 9110 §15.2.1).
-    pub(crate) fn tell_to_go_on(&self, stream: &Stream) {
+    pub(crate) fn send_continue(&self, stream: &Stream) {
         if stream.expects_continue.take() {
             self.block(stream.id, false, |block| {
                 hpack::encode_status(StatusCode::CONTINUE, block);
@@ -299,7 +299,7 @@ impl Session {
     }
 
     /// The client takes so many bytes more of all streams.
-    pub(crate) fn widen(&self, bytes: u32) -> Result<(), Reason> {
+    pub(crate) fn increase_window(&self, bytes: u32) -> Result<(), Reason> {
         let window = self.send_window.get().checked_add(bytes);
         let window = window.filter(|window| *window <= WINDOW_MAX);
         self.send_window
@@ -312,7 +312,7 @@ impl Session {
         let before = self.stream_send_window.replace(bytes);
         let streams = self.streams.borrow();
         let mut open = streams.iter();
-        open.try_for_each(|stream| stream.widen(i64::from(bytes) - i64::from(before)))
+        open.try_for_each(|stream| stream.increase_window(i64::from(bytes) - i64::from(before)))
     }
 
     pub(crate) fn stream_window(&self) -> i64 {

@@ -65,7 +65,7 @@ pub(crate) enum Part {
 }
 
 impl Stream {
-    pub(crate) fn new(id: u32, head: &Beginning, send_window: i64, receive_window: u32) -> Self {
+    pub(crate) fn new(id: u32, head: &RequestMeta, send_window: i64, receive_window: u32) -> Self {
         Self {
             id,
             is_connect: head.is_connect,
@@ -153,7 +153,7 @@ impl Stream {
     }
 
     /// Makes the window larger or smaller. An error if it becomes larger than one may be.
-    pub(crate) fn widen(&self, bytes: i64) -> Result<(), Reason> {
+    pub(crate) fn increase_window(&self, bytes: i64) -> Result<(), Reason> {
         let window = self.send_window.get() + bytes;
         if window > i64::from(WINDOW_MAX) {
             return Err(Reason::FLOW_CONTROL_ERROR);
@@ -299,7 +299,7 @@ impl Stream {
 
 /// What the head of a request says about its stream.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Beginning {
+pub(crate) struct RequestMeta {
     pub(crate) is_connect: bool,
     pub(crate) expects_continue: bool,
     /// Whether there is no body.
@@ -316,9 +316,9 @@ mod tests {
     use super::*;
 
     fn stream(length: Option<u64>) -> Stream {
-        let head = Beginning {
+        let head = RequestMeta {
             length,
-            ..Beginning::default()
+            ..RequestMeta::default()
         };
         Stream::new(1, &head, 10, 100)
     }
@@ -374,12 +374,12 @@ mod tests {
     fn a_window_may_be_less_than_nothing_and_not_more_than_there_is() {
         let stream = stream(None);
         stream.sent(10);
-        stream.widen(-5).unwrap();
+        stream.increase_window(-5).unwrap();
         assert_eq!(stream.send_window(), 0);
-        stream.widen(6).unwrap();
+        stream.increase_window(6).unwrap();
         assert_eq!(stream.send_window(), 1);
         let max = i64::from(WINDOW_MAX);
-        assert_eq!(stream.widen(max), Err(Reason::FLOW_CONTROL_ERROR));
+        assert_eq!(stream.increase_window(max), Err(Reason::FLOW_CONTROL_ERROR));
     }
 
     #[test]

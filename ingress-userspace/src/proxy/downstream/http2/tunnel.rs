@@ -10,20 +10,20 @@ use ingress_wire::http2::frame::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::session::Session;
+use super::session::SharedState;
 use super::stream::{Part, Stream};
 use crate::proxy::runtime::stream::{ClientTunnel, Joined};
 
 /// A stream as a connection. Dropping it ends what of it has not ended.
 pub(crate) struct Tunnel {
     stream: Rc<Stream>,
-    session: Rc<Session>,
+    session: Rc<SharedState>,
     /// Of what the client has sent, what has not been read.
     unread: Bytes,
 }
 
 impl Tunnel {
-    pub(crate) fn new(stream: &Rc<Stream>, session: &Rc<Session>) -> Self {
+    pub(crate) fn new(stream: &Rc<Stream>, session: &Rc<SharedState>) -> Self {
         Self {
             stream: Rc::clone(stream),
             session: Rc::clone(session),

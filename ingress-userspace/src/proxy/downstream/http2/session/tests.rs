@@ -1,23 +1,23 @@
 //! Streams that share a connection.
 
-use super::super::stream::Beginning;
+use super::super::stream::RequestMeta;
 use super::*;
 
-fn open(session: &Session, id: u32) -> Rc<Stream> {
+fn open(session: &SharedState, id: u32) -> Rc<Stream> {
     let window = session.stream_window();
-    let stream = Stream::new(id, &Beginning::default(), window, HTTP2_STREAM_BYTES_MAX);
+    let stream = Stream::new(id, &RequestMeta::default(), window, HTTP2_STREAM_BYTES_MAX);
     let stream = Rc::new(stream);
     session.add(Rc::clone(&stream));
     stream
 }
 
-fn window(session: &Session, stream: &Rc<Stream>) -> Poll<Result<usize, Reason>> {
+fn window(session: &SharedState, stream: &Rc<Stream>) -> Poll<Result<usize, Reason>> {
     session.poll_window(stream, &Context::from_waker(Waker::noop()))
 }
 
 #[test]
 fn streams_share_the_window_of_the_connection() {
-    let session = Session::new();
+    let session = SharedState::new();
     let (one, two) = (open(&session, 1), open(&session, 3));
     let mut left = WINDOW_DEFAULT as usize;
     while left > 0 {
@@ -31,17 +31,17 @@ fn streams_share_the_window_of_the_connection() {
     }
     assert!(window(&session, &one).is_pending());
     assert!(window(&session, &two).is_pending());
-    session.widen(5).unwrap();
+    session.increase_window(5).unwrap();
     assert!(window(&session, &one).is_pending(), "its own is empty");
     assert_eq!(window(&session, &two), Poll::Ready(Ok(5)));
-    assert_eq!(session.widen(WINDOW_MAX), Err(Reason::FLOW_CONTROL_ERROR));
+    assert_eq!(session.increase_window(WINDOW_MAX), Err(Reason::FLOW_CONTROL_ERROR));
 }
 
 #[test]
 fn who_finds_no_room_has_a_turn_when_there_is_some() {
-    let session = Session::new();
+    let session = SharedState::new();
     let (one, two) = (open(&session, 1), open(&session, 3));
-    session.widen(1 << 20).unwrap();
+    session.increase_window(1 << 20).unwrap();
     session.output.borrow_mut().ping([0; 8]);
     let full = vec![0; HTTP2_OUTPUT_BYTES_MAX];
     session.output.borrow_mut().data(9, full.into(), false);
@@ -59,7 +59,7 @@ fn who_finds_no_room_has_a_turn_when_there_is_some() {
 
 #[test]
 fn the_room_of_what_was_read_is_given_back_in_large_pieces() {
-    let session = Session::new();
+    let session = SharedState::new();
     let stream = open(&session, 1);
     let half = HTTP2_STREAM_BYTES_MAX as usize / 2;
     session.release(Some(&stream), half - 1);
@@ -72,7 +72,7 @@ fn the_room_of_what_was_read_is_given_back_in_large_pieces() {
 
 #[test]
 fn streams_that_were_reset_are_remembered_and_not_for_ever() {
-    let session = Session::new();
+    let session = SharedState::new();
     for id in 0..1000 {
         session.reset(2 * id + 1, Reason::CANCEL);
     }
@@ -82,7 +82,7 @@ fn streams_that_were_reset_are_remembered_and_not_for_ever() {
 
 #[test]
 fn who_has_ended_does_not_wait() {
-    let session = Session::new();
+    let session = SharedState::new();
     let stream = open(&session, 1);
     session.send(&stream, vec![0; WINDOW_DEFAULT as usize].into(), false);
     let waiting = open(&session, 3);
