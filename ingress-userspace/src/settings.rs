@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingress_core::translate::Options;
 pub use inspect::{Check, Explain, Ready, ReportFormat};
 pub use kubernetes::{ApiServer, Kubernetes};
-pub use meaning::Meaning;
+pub use meaning::IngressSelection;
 pub use memory::Machine;
 
 use self::clients::Clients;
@@ -153,7 +153,7 @@ pub struct Run {
 
     /// Which Ingresses are ours.
     #[command(flatten)]
-    pub meaning: Meaning,
+    pub meaning: IngressSelection,
 
     /// Seconds after SIGTERM in which all goes on but /readyz says no, so that load balancers can
     /// take notice; a second SIGTERM cuts them short.
@@ -217,13 +217,13 @@ pub struct Run {
 
     /// Where things are kept.
     #[command(flatten)]
-    pub places: Places,
+    pub places: Paths,
 }
 
 /// Names of what a daemon keeps outside its process; another daemon on the same machine needs
 /// others.
 #[derive(Clone, Debug, Args)]
-pub struct Places {
+pub struct Paths {
     /// Directory for the lock and the admin socket.
     #[command(flatten)]
     pub run_dir: RunDir,

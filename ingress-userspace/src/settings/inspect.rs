@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use http::Uri;
 
-use super::{ApiServer, Meaning, Output, RunDir};
+use super::{ApiServer, IngressSelection, Output, RunDir};
 
 /// Where the objects come from.
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub struct Check {
 
     /// Which Ingresses are ours.
     #[command(flatten)]
-    pub meaning: Meaning,
+    pub meaning: IngressSelection,
 
     /// How to reach the API server.
     #[command(flatten)]
@@ -94,7 +94,7 @@ pub struct Explain {
 
     /// Which Ingresses are ours, for objects that no daemon serves.
     #[command(flatten)]
-    pub meaning: Meaning,
+    pub meaning: IngressSelection,
 
     /// How to reach the API server.
     #[command(flatten)]

@@ -9,7 +9,7 @@ use ingress_core::translate::{self, Options, Unclassed};
 
 /// Which Ingresses are ours, and what they mean.
 #[derive(Clone, Debug, Args)]
-pub struct Meaning {
+pub struct IngressSelection {
     /// Value of the annotation kubernetes.io/ingress.class that is ours, and the class name that
     /// is ours where no IngressClass object has it.
     #[arg(
@@ -107,7 +107,7 @@ fn parse_secret(text: &str) -> Result<ObjectRef, String> {
     })
 }
 
-impl Meaning {
+impl IngressSelection {
     /// What the translation has to know.
     pub fn options(&self, is_unclassed_ours: bool, hints_for_node: Option<String>) -> Options {
         Options {
@@ -174,10 +174,10 @@ mod tests {
     #[derive(clap::Parser)]
     struct Flags {
         #[command(flatten)]
-        meaning: Meaning,
+        meaning: IngressSelection,
     }
 
-    fn parse(flags: &[&str]) -> Result<Meaning, clap::Error> {
+    fn parse(flags: &[&str]) -> Result<IngressSelection, clap::Error> {
         let flags = ["sluice"].into_iter().chain(flags.iter().copied());
         <Flags as clap::Parser>::try_parse_from(flags).map(|flags| flags.meaning)
     }
