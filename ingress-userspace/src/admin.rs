@@ -28,7 +28,7 @@ pub use self::status::{DatapathStatus, Status};
 
 /// A question for the app's loop, and where the answer goes.
 #[derive(Debug)]
-pub enum Question {
+pub enum AdminRequest {
     /// How it is.
     Status(oneshot::Sender<Status>),
     /// Who serves a request, `None` before anything is served.
@@ -71,7 +71,7 @@ impl Admin {
     pub fn new(
         readiness: Readiness,
         metrics: MetricsSlot,
-        questions: mpsc::Sender<Question>,
+        questions: mpsc::Sender<AdminRequest>,
     ) -> Self {
         Self(Routes::new(readiness, metrics, questions))
     }

@@ -35,7 +35,7 @@ use self::names::Names;
 use self::ports::Ports;
 use self::publish::Publisher;
 use crate::admin::webhook::{self, Served};
-use crate::admin::{self, Admin, DatapathStatus, MetricsSlot, Question, Readiness, Status};
+use crate::admin::{self, Admin, DatapathStatus, MetricsSlot, AdminRequest, Readiness, Status};
 use crate::control::{Reconciler, Reporter};
 use crate::datapath::Datapath;
 use crate::proxy::{AccessLog, LogWriter, TableHandle, Tracer, WorkerHandle};
@@ -68,7 +68,7 @@ struct App {
     /// What was observed last, to be read again with other addresses of external names.
     last: Option<Observation>,
     names: Names,
-    questions: mpsc::Receiver<Question>,
+    questions: mpsc::Receiver<AdminRequest>,
     readiness: Readiness,
     metrics: MetricsSlot,
     telemetry: Telemetry,

@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::readiness::{MetricsSlot, Readiness, State};
 use super::scrape::{Progress, Scrapes, Unavailable};
-use super::{EXPLAIN_HOST, EXPLAIN_PATH, Question};
+use super::{EXPLAIN_HOST, EXPLAIN_PATH, AdminRequest};
 
 /// Who asks, by the socket that the question came over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Audience {
 pub(super) struct Routes {
     readiness: Readiness,
     /// Asks the app's loop.
-    questions: mpsc::Sender<Question>,
+    questions: mpsc::Sender<AdminRequest>,
     scrapes: Scrapes,
     health: LastHealth,
 }
@@ -43,7 +43,7 @@ impl Routes {
     pub(super) fn new(
         readiness: Readiness,
         metrics: MetricsSlot,
-        questions: mpsc::Sender<Question>,
+        questions: mpsc::Sender<AdminRequest>,
     ) -> Self {
         Self {
             readiness,
@@ -91,7 +91,7 @@ impl Routes {
     async fn ask_health(&self) -> (StatusCode, &'static str) {
         let (question, answer) = oneshot::channel();
         let asked = async {
-            self.questions.send(Question::Status(question)).await.ok()?;
+            self.questions.send(AdminRequest::Status(question)).await.ok()?;
             answer.await.ok()
         };
         match tokio::time::timeout(LOOP_TIME_MAX, asked).await {
@@ -133,16 +133,16 @@ fn text(status: StatusCode, text: &'static str) -> Response<Answer> {
     response
 }
 
-async fn status_response(questions: &mpsc::Sender<Question>) -> Option<Response<Answer>> {
+async fn status_response(questions: &mpsc::Sender<AdminRequest>) -> Option<Response<Answer>> {
     let (question, answer) = oneshot::channel();
-    questions.send(Question::Status(question)).await.ok()?;
+    questions.send(AdminRequest::Status(question)).await.ok()?;
     json(&answer.await.ok()?)
 }
 
 /// Host and path of the request to explain are headers: they need no escaping there.
 async fn explain_response(
     request: &Request<Incoming>,
-    questions: &mpsc::Sender<Question>,
+    questions: &mpsc::Sender<AdminRequest>,
 ) -> Option<Response<Answer>> {
     let header = |name| {
         request
@@ -153,7 +153,7 @@ async fn explain_response(
             .map(str::to_owned)
     };
     let (answer, explanation) = oneshot::channel();
-    let question = Question::Explain {
+    let question = AdminRequest::Explain {
         authority: header(EXPLAIN_HOST)?,
         path: header(EXPLAIN_PATH)?,
         answer,

@@ -16,7 +16,7 @@ use tracing::{error, warn};
 
 use super::last_known_good::{self, LastKnownGood};
 use super::{App, trim, wake};
-use crate::admin::Question;
+use crate::admin::AdminRequest;
 use crate::control::{Problem, Report};
 use crate::datapath::Datapath;
 use crate::source::Observation;
@@ -145,12 +145,12 @@ impl App {
     }
 
     /// Whoever asked may have gone.
-    fn answer(&self, question: Question) {
+    fn answer(&self, question: AdminRequest) {
         match question {
-            Question::Status(answer) => {
+            AdminRequest::Status(answer) => {
                 let _ = answer.send(self.status());
             }
-            Question::Explain {
+            AdminRequest::Explain {
                 authority,
                 path,
                 answer,

@@ -36,7 +36,7 @@ pub(super) fn start(
             steered.push((scheme, port, inside(&datapath.ingress(), port, count)?));
         }
     }
-    let surroundings = Surroundings::new(datapath.as_deref(), options);
+    let surroundings = WorkerTemplate::new(datapath.as_deref(), options);
     let mut workers = Vec::new();
     for index in 0..count {
         let mut listeners = Vec::new();
@@ -85,7 +85,7 @@ pub(super) fn inside(ingress: &Namespace, port: u16, workers: usize) -> Result<V
 }
 
 /// What all workers have in common.
-struct Surroundings {
+struct WorkerTemplate {
     ingress: Option<Arc<Namespace>>,
     dial: Arc<dyn Dial>,
     gauge: Arc<dyn ConnectionGauge>,
@@ -93,7 +93,7 @@ struct Surroundings {
     peers: Peers,
 }
 
-impl Surroundings {
+impl WorkerTemplate {
     fn new(datapath: Option<&Datapath>, options: WorkerOptions) -> Self {
         match datapath {
             Some(datapath) => Self {
