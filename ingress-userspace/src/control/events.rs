@@ -63,7 +63,7 @@ impl About {
 
 /// What there is to tell: a Warning for each diagnostic, and Synced for each Ingress of ours that
 /// has none.
-pub(super) fn notices(
+pub(super) fn events(
     accepted: &[Arc<Ingress>],
     diagnostics: &[Diagnostic],
     snapshot: &Snapshot,
@@ -101,7 +101,7 @@ pub(super) fn notices(
 }
 
 /// Tells what was not told yet, at a bounded rate.
-pub(super) struct Teller {
+pub(super) struct EventRecorder {
     client: Client,
     reporter: String,
     instance: String,
@@ -109,7 +109,7 @@ pub(super) struct Teller {
     told: HashSet<u64>,
 }
 
-impl Teller {
+impl EventRecorder {
     /// One that speaks as `instance` (the pod) of `reporter` (the controller).
     pub(super) fn new(client: Client, reporter: String, instance: String) -> Self {
         Self {
@@ -120,14 +120,14 @@ impl Teller {
         }
     }
 
-    /// Tells what is new of `notices`, at most [`RATE`] a second; gives how many could not be
-    /// told and have to be tried again. What is no longer in `notices` is forgotten.
-    pub(super) async fn tell(&mut self, notices: &[Notice]) -> usize {
-        let current: HashSet<u64> = notices.iter().map(hash).collect();
+    /// Tells what is new of `events`, at most [`RATE`] a second; gives how many could not be
+    /// told and have to be tried again. What is no longer in `events` is forgotten.
+    pub(super) async fn tell(&mut self, events: &[Notice]) -> usize {
+        let current: HashSet<u64> = events.iter().map(hash).collect();
         self.told.retain(|told| current.contains(told));
         drop(current);
         let mut failed = 0;
-        for notice in notices {
+        for notice in events {
             let hash = hash(notice);
             if self.told.contains(&hash) {
                 continue;

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::events::{Teller, notices};
+use super::events::{EventRecorder, events};
 use super::leader::{Candidate, campaign, resign};
 use super::status::{self, Addresses};
 
@@ -64,7 +64,7 @@ impl Reporter {
             leading: leading.clone(),
         };
         let identity = settings.candidate.identity.clone();
-        let teller = Teller::new(client.clone(), settings.controller.clone(), identity);
+        let teller = EventRecorder::new(client.clone(), settings.controller.clone(), identity);
         let tasks = vec![
             tokio::spawn(campaign(
                 client.clone(),
@@ -165,7 +165,7 @@ async fn write_statuses(client: Client, which: Addresses, inbox: Inbox) {
     inbox.each(write).await;
 }
 
-async fn tell_events(teller: Teller, inbox: Inbox) {
+async fn tell_events(teller: EventRecorder, inbox: Inbox) {
     let teller = Arc::new(tokio::sync::Mutex::new(teller));
     let write = |report: Arc<Report>| {
         let teller = Arc::clone(&teller);
@@ -175,8 +175,8 @@ async fn tell_events(teller: Teller, inbox: Inbox) {
                 diagnostics,
                 snapshot,
             } = &*report;
-            let notices = notices(accepted, diagnostics, snapshot);
-            teller.lock().await.tell(&notices).await
+            let events = events(accepted, diagnostics, snapshot);
+            teller.lock().await.tell(&events).await
         }
     };
     inbox.each(write).await;
