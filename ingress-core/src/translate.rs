@@ -61,7 +61,7 @@ use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use memos::Memos;
 pub(crate) use review::review;
-use slices::Last;
+use slices::Previous;
 use stream::Services;
 
 /// What the controller's operator decides.
@@ -178,7 +178,7 @@ pub fn translate(snapshot: &Snapshot, options: &Options) -> Translation {
 pub struct Translator {
     options: Options,
     memos: Memos,
-    last: Option<Last>,
+    last: Option<Previous>,
 }
 
 impl Translator {
@@ -198,7 +198,7 @@ impl Translator {
             last.and_then(|last| slices::follow(&last, snapshot, &mut self.memos.backends));
         let translation =
             followed.unwrap_or_else(|| translate_with(snapshot, &self.options, &mut self.memos));
-        self.last = Some(Last {
+        self.last = Some(Previous {
             snapshot: snapshot.clone(),
             translation: translation.clone(),
         });

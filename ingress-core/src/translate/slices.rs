@@ -18,14 +18,14 @@ use crate::snapshot::Snapshot;
 use crate::sorted::SortedMap;
 
 /// A snapshot and what it means.
-pub(super) struct Last {
+pub(super) struct Previous {
     pub(super) snapshot: Snapshot,
     pub(super) translation: Translation,
 }
 
 /// What `snapshot` means, if the short way leads there from the last one.
 pub(super) fn follow(
-    last: &Last,
+    last: &Previous,
     snapshot: &Snapshot,
     memo: &mut BackendMemo,
 ) -> Option<Translation> {
