@@ -14,7 +14,7 @@ use crate::maps::{self, KernelFrontends};
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> Reason {
     let reason = decide::guard(&XdpPacket(ctx), &KernelFrontends);
-    if reason.verdict() == Verdict::Drop && maps::is_worth_words(Program::Guard, reason) {
+    if reason.verdict() == Verdict::Drop && maps::should_log(Program::Guard, reason) {
         info!(
             ctx,
             "guard: dropped a malformed packet, reason {}", reason as u32

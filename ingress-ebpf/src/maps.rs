@@ -86,10 +86,10 @@ pub(crate) fn count(program: Program, reason: Reason) {
 /// Whether an event is worth words: the first of its reason on this CPU, and every 1024th after
 /// it, so that a flood of packets is no flood of words. Asked before the event is counted.
 #[inline(always)]
-pub(crate) fn is_worth_words(program: Program, reason: Reason) -> bool {
+pub(crate) fn should_log(program: Program, reason: Reason) -> bool {
     COUNTERS
         .get(counter_index(program, reason))
-        .is_some_and(|count| count % WORDS_EVERY == 0)
+        .is_some_and(|count| count % LOG_EVERY == 0)
 }
 
 /// The settings, once user space has written them.
@@ -230,6 +230,6 @@ impl Tables for KernelTables<'_> {
 }
 
 const ADDRESS_BITS: u32 = 128;
-const WORDS_EVERY: u64 = 1024;
+const LOG_EVERY: u64 = 1024;
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;

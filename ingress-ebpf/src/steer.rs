@@ -104,7 +104,7 @@ fn act(ctx: &TcContext, settings: &Settings, headers: &Headers, reason: Reason) 
 #[inline(always)]
 fn leave_to_host(ctx: &TcContext) {
     maps::mark_left_to_host();
-    if maps::is_worth_words(Program::Steer, Reason::NoListener) {
+    if maps::should_log(Program::Steer, Reason::NoListener) {
         info!(
             ctx,
             "steer: nobody listens, a new connection is left to the host"
