@@ -35,7 +35,7 @@ use self::names::Names;
 use self::ports::Ports;
 use self::publish::Publisher;
 use crate::admin::webhook::{self, Served};
-use crate::admin::{self, Admin, DatapathStatus, MetricsSlot, AdminRequest, Readiness, Status};
+use crate::admin::{self, Admin, AdminRequest, DatapathStatus, MetricsSlot, Readiness, Status};
 use crate::control::{Reconciler, Reporter};
 use crate::datapath::Datapath;
 use crate::proxy::{AccessLog, LogWriter, TableHandle, Tracer, WorkerHandle};

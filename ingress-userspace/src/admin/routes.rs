@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::readiness::{MetricsSlot, Readiness, State};
 use super::scrape::{Progress, Scrapes, Unavailable};
-use super::{EXPLAIN_HOST, EXPLAIN_PATH, AdminRequest};
+use super::{AdminRequest, EXPLAIN_HOST, EXPLAIN_PATH};
 
 /// Who asks, by the socket that the question came over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,10 @@ impl Routes {
     async fn ask_health(&self) -> (StatusCode, &'static str) {
         let (question, answer) = oneshot::channel();
         let asked = async {
-            self.questions.send(AdminRequest::Status(question)).await.ok()?;
+            self.questions
+                .send(AdminRequest::Status(question))
+                .await
+                .ok()?;
             answer.await.ok()
         };
         match tokio::time::timeout(LOOP_TIME_MAX, asked).await {

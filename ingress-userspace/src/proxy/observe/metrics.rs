@@ -18,12 +18,12 @@ pub enum RequestMetrics {
     Off,
 }
 
-pub(crate) mod record;
 pub(crate) mod family;
 pub(crate) mod head_bytes;
 pub(crate) mod histogram;
 pub(crate) mod labels;
 pub(crate) mod process;
+pub(crate) mod record;
 pub(crate) mod requests;
 pub(crate) mod series;
 pub(crate) mod tally;

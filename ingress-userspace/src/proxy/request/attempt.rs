@@ -26,7 +26,7 @@ use crate::proxy::upstream::connection_sharing;
 use crate::proxy::upstream::endpoint::InFlightGuard;
 use crate::proxy::upstream::error::UpstreamError;
 use crate::proxy::upstream::http1::{Fault, SendError, Upstream};
-use crate::proxy::upstream::http2::{StreamPermit, Room, is_reset};
+use crate::proxy::upstream::http2::{Room, StreamPermit, is_reset};
 use crate::proxy::upstream::pool::{Backend, PickHint};
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::response_source::ResponseSource;

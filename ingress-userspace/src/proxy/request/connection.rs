@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
-use crate::proxy::observe::metrics::record::{RequestRecord, ClientInfo};
+use crate::proxy::observe::metrics::record::{ClientInfo, RequestRecord};
 use crate::proxy::request::client::Client;
 use crate::proxy::request::context::WorkerContext;
 use crate::proxy::request::upgrade::Switched;
@@ -95,7 +95,8 @@ impl Connection {
 
     /// What endpoints are told about it, as it is written.
     pub(crate) fn lines(&self) -> Rc<[u8]> {
-        let make = || ForwardedHeaders::of_connection(&self.client, &self.port, self.forwarded_scheme);
+        let make =
+            || ForwardedHeaders::of_connection(&self.client, &self.port, self.forwarded_scheme);
         Rc::clone(self.lines.get_or_init(make))
     }
 

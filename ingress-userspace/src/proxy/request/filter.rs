@@ -294,6 +294,9 @@ impl Filtered {
 
 /// Whether the client speaks HTTPS, as far as is known: to us, or to a proxy that is trusted.
 pub(crate) fn is_https(connection: &Connection, client: &Client) -> bool {
-    let forwarded = client.forwarded_info.as_ref().and_then(|forwarded_info| forwarded_info.scheme);
+    let forwarded = client
+        .forwarded_info
+        .as_ref()
+        .and_then(|forwarded_info| forwarded_info.scheme);
     forwarded.unwrap_or(connection.forwarded_scheme) == Scheme::Https
 }

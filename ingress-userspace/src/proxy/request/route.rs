@@ -19,7 +19,9 @@ use crate::proxy::request::error::{BadRequest, ProxyError};
 use crate::proxy::request::head;
 use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::runtime::original_head::OriginalHead;
-use crate::proxy::table::slot::{BackendHandle, CanaryRoute, Destination, RouteAction, RouteExtras};
+use crate::proxy::table::slot::{
+    BackendHandle, CanaryRoute, Destination, RouteAction, RouteExtras,
+};
 use crate::proxy::tls::client_auth::Policy;
 use crate::proxy::upstream::pool::Backend;
 

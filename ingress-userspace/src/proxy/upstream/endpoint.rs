@@ -211,7 +211,9 @@ impl Endpoint {
             return WARM;
         }
         let slow_start_weight = there.as_nanos() * u128::from(WARM) / slow_start.as_nanos();
-        u64::try_from(slow_start_weight).unwrap_or(WARM).max(WARM / 10)
+        u64::try_from(slow_start_weight)
+            .unwrap_or(WARM)
+            .max(WARM / 10)
     }
 
     /// It has answered. Returns whether it is left alone for a while now.

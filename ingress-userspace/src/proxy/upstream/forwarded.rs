@@ -92,7 +92,11 @@ mod tests {
     fn a_line_is_written_for_each_that_is_there() {
         let value = HeaderValue::from_static;
         let mut lines = ForwardedHeaders {
-            connection: ForwardedHeaders::of_connection(&value("192.0.2.7"), &value("443"), Scheme::Https),
+            connection: ForwardedHeaders::of_connection(
+                &value("192.0.2.7"),
+                &value("443"),
+                Scheme::Https,
+            ),
             host: None,
             forwarded_host: value("one.test"),
             request_id: None,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
-use ingress_core::balance::{self, PickSeed, Policy, RetryBudget, Ring, Candidate};
+use ingress_core::balance::{self, Candidate, PickSeed, Policy, RetryBudget, Ring};
 use ingress_core::ir::{Affinity, AffinityMode, Balance, UpstreamProtocol, UpstreamTls};
 use tokio::sync::Notify;
 

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::proxy::runtime::context::Runtime;
 use crate::proxy::upstream::endpoint::InFlightGuard;
 use crate::proxy::upstream::error::UpstreamError;
-use crate::proxy::upstream::pool::{Backend, Pick, Pool, PickHint};
+use crate::proxy::upstream::pool::{Backend, Pick, PickHint, Pool};
 
 /// Who waits for one backend, in the order in which they came.
 #[derive(Default)]
@@ -134,7 +134,13 @@ impl Queues {
 
 impl Pool {
     /// The endpoint that a request goes to which has just come: after those who wait for the same.
-    pub(crate) fn admit(&self, backend: &Backend, hint: PickHint, random: u64, now: Instant) -> Pick {
+    pub(crate) fn admit(
+        &self,
+        backend: &Backend,
+        hint: PickHint,
+        random: u64,
+        now: Instant,
+    ) -> Pick {
         if self.queues().room.is_awaited.get() && backend.queue.is_before(hint) {
             return Pick::Full;
         }

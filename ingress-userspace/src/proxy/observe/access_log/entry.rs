@@ -6,8 +6,8 @@ use ingress_core::prefetch::prefetch;
 
 use super::buffer::LogBuffer;
 use super::template::Template;
-use crate::proxy::observe::metrics::record::ClientInfo;
 use crate::proxy::observe::metrics::head_bytes::Fields;
+use crate::proxy::observe::metrics::record::ClientInfo;
 use crate::proxy::runtime::context::Runtime;
 use crate::proxy::runtime::field::X_REQUEST_ID;
 use crate::proxy::runtime::random::RequestId;

@@ -24,7 +24,10 @@ impl Fields {
     /// function for all heads, not inlined: what a request runs through once costs as much as it is
     /// long.
     #[inline(never)]
-    pub(crate) fn of<'a>(headers: &'a HeaderMap, mut keeper: Option<&mut FieldCapture<'_, 'a>>) -> Self {
+    pub(crate) fn of<'a>(
+        headers: &'a HeaderMap,
+        mut keeper: Option<&mut FieldCapture<'_, 'a>>,
+    ) -> Self {
         let mut bytes = 2;
         let mut have_date = false;
         for (name, value) in headers {

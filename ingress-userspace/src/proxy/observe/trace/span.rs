@@ -13,8 +13,8 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::Tracer;
-use crate::proxy::observe::metrics::record::ClientInfo;
 use crate::proxy::observe::metrics::labels::Labels;
+use crate::proxy::observe::metrics::record::ClientInfo;
 use crate::proxy::runtime::transport::{Downstream, Scheme};
 
 /// A request's place in a trace, from its head to its end.

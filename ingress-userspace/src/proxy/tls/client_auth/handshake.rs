@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{Policy, PeerCertificate};
+use super::{PeerCertificate, Policy};
 use crate::proxy::tls::ServerTls;
 
 /// Ends TLS, and asks for a certificate if `policy_of` has a policy for the server name. Returns

@@ -34,7 +34,10 @@ fn streams_share_the_window_of_the_connection() {
     session.increase_window(5).unwrap();
     assert!(window(&session, &one).is_pending(), "its own is empty");
     assert_eq!(window(&session, &two), Poll::Ready(Ok(5)));
-    assert_eq!(session.increase_window(WINDOW_MAX), Err(Reason::FLOW_CONTROL_ERROR));
+    assert_eq!(
+        session.increase_window(WINDOW_MAX),
+        Err(Reason::FLOW_CONTROL_ERROR)
+    );
 }
 
 #[test]
