@@ -11,6 +11,7 @@
 mod access;
 mod balance;
 pub(crate) mod basic_auth;
+mod block;
 mod canary;
 pub mod client_auth;
 mod compression;
@@ -40,7 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ir::{
-    AccessList, BackendPolicy, Canary, Cors, Filter, HeaderFields, HostPattern, RateLimit,
+    AccessList, BackendPolicy, Block, Canary, Cors, Filter, HeaderFields, HostPattern, RateLimit,
     Redirect, RequestBuffering, ResponseRewrite, Retries, RoutePolicy, RouteTimeouts,
     UpstreamProtocol,
 };
@@ -112,6 +113,7 @@ pub struct Settings {
     pub(crate) external_auth: external_auth::ExternalAuthSettings,
     pub(crate) error_pages: error_pages::ErrorPageSettings,
     pub(crate) upstream_tls: upstream_tls::UpstreamTlsSettings,
+    block: Block,
     canary: canary::CanarySettings,
     compression: compression::CompressionSettings,
     cors: cors::CorsSettings,
@@ -133,6 +135,11 @@ impl Settings {
     /// Which requests its backends get, if the Ingress is a canary.
     pub fn canary(&self) -> Option<Arc<Canary>> {
         self.canary.canary()
+    }
+
+    /// Clients that get nothing.
+    pub fn block(&self) -> Option<Arc<Block>> {
+        block::block(self)
     }
 
     /// What browsers are told about other origins.

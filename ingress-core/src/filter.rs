@@ -9,6 +9,7 @@
 
 mod access;
 mod app_root;
+mod block;
 pub mod compression;
 mod cors;
 mod headers;
@@ -135,6 +136,7 @@ pub fn on_request(
         };
         let decision = match filter {
             Filter::Access(list) => access::on_request(list, context),
+            Filter::Block(block) => block::on_request(block, context),
             Filter::AppRoot(root) => app_root::on_request(root, context),
             Filter::Authenticate(asked) => check(Check::Authenticate(Arc::clone(asked))),
             Filter::RateLimit(limit) if limit.is_exempt(context.client) => Decision::Continue,
@@ -185,6 +187,7 @@ pub fn on_response(filters: &[Filter], fields: &mut HeaderMap, context: &Context
             Filter::Hsts(hsts) if context.is_https => tls_redirect::set_hsts(hsts, fields),
             Filter::Hsts(_)
             | Filter::Access(_)
+            | Filter::Block(_)
             | Filter::AppRoot(_)
             | Filter::Authenticate(_)
             | Filter::HostRedirect(_)

@@ -8,6 +8,7 @@ mod authentication;
 mod backend;
 mod balance;
 mod bandwidth;
+mod block;
 mod canary;
 mod certificate;
 mod client_auth;
@@ -41,6 +42,7 @@ pub use backend::{
 };
 pub use balance::{Affinity, AffinityMode, Balance, HashBy};
 pub use bandwidth::Bandwidth;
+pub use block::{Block, BlockPattern};
 pub use canary::{
     Canary, CanaryHeader, CanaryPattern, CanaryValue, CanaryVote, choose as choose_canary,
 };

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::Settings;
+use super::template::template;
 use crate::ir::{Affinity, AffinityMode, Balance, HashBy};
 
 /// What is said about sessions, piece by piece.
@@ -75,12 +76,14 @@ pub(super) fn load_balance(value: &str, settings: &mut Settings) -> Result<(), S
         "round_robin" => Balance::RoundRobin,
         "ewma" => Balance::PeakEwma,
         "least_request" => Balance::LeastRequest,
+        // What ingress-nginx calls its own choices for other annotations.
+        "chash" | "chashsubset" | "sticky_balanced" | "sticky_persistent" => return Ok(()),
         _ => return wrong(value, "round_robin, ewma, least_request"),
     });
     Ok(())
 }
 
-/// One of nginx's variables; texts of several are not understood.
+/// One of nginx's variables, or a text with several.
 pub(super) fn upstream_hash_by(value: &str, settings: &mut Settings) -> Result<(), String> {
     let name = value.trim();
     let field = name.strip_prefix("$http_").filter(|field| is_token(field));
@@ -91,7 +94,11 @@ pub(super) fn upstream_hash_by(value: &str, settings: &mut Settings) -> Result<(
         ("$remote_addr" | "$binary_remote_addr" | "$the_real_ip", _) => HashBy::ClientAddress,
         (_, Some(field)) => HashBy::Field(field.replace('_', "-").to_ascii_lowercase().into()),
         (_, None) => {
-            return wrong(value, "$request_uri, $uri, $host, $remote_addr, $http_NAME");
+            let template = template(name)?;
+            if template.as_text().is_some() {
+                return Err(format!("`{value}` has no variable; ignored"));
+            }
+            HashBy::Text(Arc::new(template))
         }
     };
     settings.backend.balance = Some(Balance::Hash(by));
@@ -235,7 +242,9 @@ mod tests {
         assert_eq!(balance(&both), Some(Balance::Hash(HashBy::Uri)));
         let field = balance(&[("upstream-hash-by", "$http_x_User")]);
         assert_eq!(field, Some(Balance::Hash(HashBy::Field("x-user".into()))));
-        for wrong in ["$request_uri$host", "text", "$http_", "$http_a b"] {
+        let text = balance(&[("upstream-hash-by", "$request_uri$host")]);
+        assert!(matches!(text, Some(Balance::Hash(HashBy::Text(_)))));
+        for wrong in ["text", "$http_", "$nothing", "a$"] {
             let (settings, mistakes) = read(&[("upstream-hash-by", wrong)]);
             assert_eq!(
                 (settings.backend.balance, mistakes.len()),

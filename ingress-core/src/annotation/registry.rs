@@ -167,6 +167,8 @@ const HARMLESS: &[&str] = &[
     "proxy-busy-buffers-size",
     "proxy-http-version",
     "proxy-max-temp-file-size",
+    "relative-redirects",
+    "ssl-prefer-server-ciphers",
     "websocket-services",
 ];
 
@@ -191,12 +193,10 @@ const UNSUPPORTED: &[&str] = &[
     "opentelemetry-trust-incoming-span",
     "opentracing-trust-incoming-span",
     "proxy-ssl-ciphers",
-    "relative-redirects",
     "secure-backends",
     "secure-verify-ca-secret",
     "session-cookie-conditional-samesite-none",
     "ssl-ciphers",
-    "ssl-prefer-server-ciphers",
     "stream-snippet",
     "upstream-hash-by-subset",
     "upstream-hash-by-subset-size",

@@ -78,7 +78,8 @@ fn restrictions_of_a_class_that_cannot_be_honoured_close_its_routes() {
     };
     assert!(closed("global-auth-url", "auth.test"));
     assert!(closed("whitelist-source-range", "office"));
-    assert!(closed("block-cidrs", "10.0.0.0/8"));
+    assert!(closed("block-cidrs", "office"));
+    assert!(!closed("block-cidrs", "10.0.0.0/8"));
     assert!(!closed("whitelist-source-range", "10.0.0.0/8"));
     assert!(!closed("limit-req-status-code", "429"));
     assert!(!closed("global-auth-url", ""));

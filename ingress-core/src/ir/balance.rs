@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::template::Template;
+
 /// Which endpoint a request goes to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Balance {
@@ -28,6 +30,8 @@ pub enum HashBy {
     Host,
     /// A field, by its name in lower case.
     Field(Arc<str>),
+    /// A text with variables.
+    Text(Arc<Template>),
 }
 
 /// Sessions that stay with an endpoint, by a cookie of ours.

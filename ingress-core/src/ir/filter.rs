@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::authentication::Authentication;
+use super::block::Block;
 use super::cors::Cors;
 use super::matches::PathRegex;
 use super::rate_limit::RateLimit;
@@ -19,6 +20,8 @@ use super::tls_redirect::{Hsts, TlsRedirect};
 /// One thing that is done with requests or responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
+    /// Gives some clients nothing.
+    Block(Arc<Block>),
     /// Lets only clients of some networks in.
     Access(AccessList),
     /// Lets only clients in that show something.

@@ -2,7 +2,7 @@
 
 use super::Scope::{Both, Class, Ingress};
 use super::{Row, row};
-use crate::annotation::{canary, mirror, rate_limit, service_upstream};
+use crate::annotation::{block, canary, mirror, rate_limit, service_upstream};
 
 /// In the order in which they are read.
 pub(super) const READ: &[Row] = &[
@@ -191,5 +191,35 @@ pub(super) const READ: &[Row] = &[
             "Sends requests to the address of the Service in place of its endpoints.",
         ],
         service_upstream,
+    ),
+    row(
+        "block-cidrs",
+        Class,
+        [
+            "list of networks",
+            "none",
+            "Clients that are answered with 403.",
+        ],
+        block::cidrs,
+    ),
+    row(
+        "block-user-agents",
+        Class,
+        [
+            "list of texts and `~`expressions",
+            "none",
+            "Clients with this `User-Agent` are answered with 403.",
+        ],
+        block::user_agents,
+    ),
+    row(
+        "block-referers",
+        Class,
+        [
+            "list of texts and `~`expressions",
+            "none",
+            "Requests with this `Referer` are answered with 403.",
+        ],
+        block::referers,
     ),
 ];

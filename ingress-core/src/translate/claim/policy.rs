@@ -13,7 +13,7 @@ impl Reader {
     /// them: a redirect of the Ingress comes before everything that restricts access.
     pub(super) fn policy(&self, path: &str) -> Arc<RoutePolicy> {
         let settings = &self.settings;
-        let mut filters = Vec::new();
+        let mut filters: Vec<Filter> = settings.block().map(Filter::Block).into_iter().collect();
         if let Some(root) = &settings.app_root {
             filters.push(Filter::AppRoot(Arc::clone(root)));
         }

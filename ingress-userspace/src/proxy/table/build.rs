@@ -335,7 +335,7 @@ fn filters(policy: &RoutePolicy, redirects: bool, has_tls: bool) -> Option<Arc<[
     let is_first = |filter: &&Filter| {
         matches!(
             filter,
-            Filter::AppRoot(_) | Filter::Cors(_) | Filter::HostRedirect(_)
+            Filter::Block(_) | Filter::AppRoot(_) | Filter::Cors(_) | Filter::HostRedirect(_)
         )
     };
     let first = policy.filters.iter().filter(is_first).cloned();
