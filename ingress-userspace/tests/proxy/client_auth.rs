@@ -15,8 +15,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-pub(crate) use self::authority::Authority;
-use self::authority::{Files, SERIAL};
+use self::authority::SERIAL;
+pub(crate) use self::authority::{Authority, Files};
 use crate::rig::{Head, Origin, PATIENCE, Proxy, config};
 use crate::tls::secret;
 
@@ -56,7 +56,7 @@ pub(crate) fn one_host(origin: &Origin, auth: &ClientAuth) -> Config {
 }
 
 /// curl's answers to these hosts over as few connections as it takes: status and body of each.
-fn curl(proxy: &Proxy, client: Option<&Files>, options: &[&str]) -> (String, String) {
+pub(crate) fn curl(proxy: &Proxy, client: Option<&Files>, options: &[&str]) -> (String, String) {
     let connect = format!("::{}:{}", proxy.https.ip(), proxy.https.port());
     let mut command = Command::new("curl");
     command.args(["-skS", "--max-time", "20", "--connect-to", &connect]);

@@ -9,6 +9,7 @@ mod bodies;
 mod body_size;
 mod client;
 mod client_auth;
+mod client_auth_version1;
 mod client_limit;
 mod client_names;
 mod compression;

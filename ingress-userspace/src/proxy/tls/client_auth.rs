@@ -12,6 +12,7 @@ mod handshake;
 mod name;
 mod store;
 mod trust;
+mod version1;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -92,7 +92,7 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    fn new(chain: &str, key: &str) -> Self {
+    pub(crate) fn new(chain: &str, key: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str, text: &str| {
             let path = directory.path().join(name);

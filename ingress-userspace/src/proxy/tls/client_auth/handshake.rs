@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::version1::{self, Version1};
 use super::{PeerCertificate, Policy};
 use crate::proxy::tls::ServerTls;
 
@@ -82,6 +83,10 @@ impl ClientCertVerifier for Asking {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if let Some(first) = Version1::read(certificate) {
+            version1::verify_tls12(message, &first.key(), signed, &self.algorithms)?;
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
 
@@ -91,6 +96,11 @@ impl ClientCertVerifier for Asking {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if let Some(first) = Version1::read(certificate) {
+            let algorithms = &self.algorithms;
+            let key = first.key();
+            return crypto::verify_tls13_signature_with_raw_key(message, &key, signed, algorithms);
+        }
         crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
     }
 

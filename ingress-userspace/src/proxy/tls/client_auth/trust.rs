@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::version1::Version1;
 use ingress_core::ir::Authorities;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
@@ -18,6 +19,9 @@ pub(crate) struct Trust {
     roots: RootCertStore,
     /// As with nginx, where there are some, every certificate needs one of its issuer.
     revoked: Vec<CertRevocationList<'static>>,
+    /// Both again, for certificates that webpki does not read.
+    authorities: Vec<CertificateDer<'static>>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
     /// How clients of these authorities are asked.
     pub(crate) config: OnceLock<Option<Arc<ServerConfig>>>,
 }
@@ -55,8 +59,10 @@ pub(crate) enum TrustError {
 impl Trust {
     pub(crate) fn read(authorities: &Authorities) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
+        let (mut anchors, mut revocations) = (Vec::new(), Vec::new());
         for certificate in CertificateDer::pem_slice_iter(&authorities.ca_pem) {
             let certificate = certificate.map_err(TrustError::Certificates)?;
+            anchors.push(certificate.clone());
             roots.add(certificate).map_err(TrustError::Anchor)?;
         }
         if roots.is_empty() {
@@ -66,6 +72,7 @@ impl Trust {
         if let Some(lists) = &authorities.crl_pem {
             for list in CertificateRevocationListDer::pem_slice_iter(lists) {
                 let list = list.map_err(TrustError::Lists)?;
+                revocations.push(list.clone());
                 let list = OwnedCertRevocationList::from_der(&list).map_err(TrustError::List)?;
                 revoked.push(list.into());
             }
@@ -76,6 +83,8 @@ impl Trust {
         Ok(Self {
             roots,
             revoked,
+            authorities: anchors,
+            lists: revocations,
             config: OnceLock::new(),
         })
     }
@@ -90,6 +99,11 @@ impl Trust {
         let Some((leaf, intermediates)) = chain.split_first() else {
             return Verdict::None;
         };
+        if let Some(first) = Version1::read(leaf) {
+            let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+            let now = UnixTime::now();
+            return first.judge(&self.authorities, &self.lists, &algorithms, now);
+        }
         match self.verify(leaf, intermediates, depth) {
             Ok(()) => Verdict::Good,
             Err(error) => verdict(&error),
