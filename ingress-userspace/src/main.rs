@@ -4,16 +4,15 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::Parser as _;
 use ingress_userspace::allocator::Allocator;
-use ingress_userspace::settings::{Command, CommandLine};
+use ingress_userspace::settings::{self, Command};
 use ingress_userspace::{app, cli, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
-    match run(CommandLine::parse().command) {
+    match run(settings::help::parse().command) {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "sluice: {error:#}");

@@ -1,6 +1,7 @@
 //! Command line and environment → validated settings: the only reader of either.
 
 pub mod clients;
+pub mod help;
 mod inspect;
 mod kubernetes;
 mod meaning;

@@ -280,7 +280,9 @@ impl Ready {
         let ports = threads.spawn_local(serving);
         threads.spawn_local(Rc::clone(&runtime.timers).run());
         threads.spawn_local(lender.run(Rc::clone(&upstreams)));
-        threads.spawn_local(upstreams.run());
+        threads.spawn_local(Rc::clone(&upstreams).run_write_batch());
+        threads.spawn_local(Rc::clone(&upstreams).run_queues());
+        threads.spawn_local(upstreams.run_sweep());
         threads.spawn_local(async move {
             while generations.changed().await.is_ok() {
                 let generation = *generations.borrow_and_update();

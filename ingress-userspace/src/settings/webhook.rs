@@ -9,7 +9,6 @@ use crate::admin::webhook::CertificateFiles;
 
 /// The validating webhook.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Validating webhook")]
 pub struct Webhook {
     /// Address at which the API server asks whether an Ingress would be served [default: none].
     #[arg(

@@ -30,20 +30,25 @@ impl Upstreams {
         self.pool.put(endpoint, upstream, self.runtime.timers.now());
     }
 
-    /// Does what has to be done beside requests, for as long as the worker lives: writes that were
-    /// put off, queues, and the end of idle connections and of clients that stall for too long.
-    pub(crate) async fn run(self: Rc<Self>) {
-        let sweeping = async {
-            loop {
-                tokio::time::sleep(SWEEP_INTERVAL).await;
-                let runtime = &self.runtime;
-                let now = runtime.timers.now();
-                self.pool.sweep(now, runtime.timeouts.upstream_idle);
-                runtime.memory.stalls.make_room(now);
-            }
-        };
-        let queues = self.pool.serve_queues(&self.runtime);
-        tokio::join!(self.write_batch.run(), queues, sweeping);
+    /// Writes what requests have put off, for as long as the worker lives. A task of its own: it is
+    /// woken for every request.
+    pub(crate) async fn run_write_batch(self: Rc<Self>) {
+        self.write_batch.run().await;
+    }
+
+    /// Serves the queues of backends, for as long as the worker lives.
+    pub(crate) async fn run_queues(self: Rc<Self>) {
+        self.pool.serve_queues(&self.runtime).await;
+    }
+
+    /// Closes connections that have been idle for too long, for as long as the worker lives.
+    pub(crate) async fn run_sweep(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            let runtime = &self.runtime;
+            let now = runtime.timers.now();
+            self.pool.sweep(now, runtime.timeouts.upstream_idle);
+        }
     }
 }
 
