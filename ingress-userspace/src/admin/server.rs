@@ -3,6 +3,7 @@
 //! What a stranger can hold of it is bounded in number and time.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,15 +56,21 @@ impl Listen for TcpListener {
 /// Answers until it is dropped.
 pub(super) async fn serve<L: Listen>(listener: L, routes: Routes) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut spare = spare_descriptor();
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
             return;
         };
         let Ok(stream) = listener.accept_one().await else {
-            // Out of descriptors: the admin socket can wait.
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+            // Out of descriptors, which clients may hold: probes get the spare one.
+            if spare.take().is_none() {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
             continue;
         };
+        if spare.is_none() {
+            spare = spare_descriptor();
+        }
         let routes = routes.clone();
         tokio::spawn(async move {
             let _permit = permit;
@@ -83,6 +90,11 @@ pub(super) async fn serve<L: Listen>(listener: L, routes: Routes) {
             }
         });
     }
+}
+
+/// A descriptor that is given back when there are none for a connection.
+fn spare_descriptor() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 /// How long no connection is accepted after a failure.

@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod context;
 pub(crate) mod driver;
+pub(crate) mod evictions;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod lingering_close;

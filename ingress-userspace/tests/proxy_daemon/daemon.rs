@@ -20,6 +20,8 @@ pub(crate) struct Place {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) http: u16,
     pub(crate) https: u16,
+    /// File descriptors that a daemon may have, where that matters.
+    pub(crate) descriptors: Option<u32>,
 }
 
 /// An answer in HTTP/1.1.
@@ -45,6 +47,7 @@ impl Place {
             directory,
             http: free_port(),
             https: free_port(),
+            descriptors: None,
         }
     }
 
@@ -83,7 +86,14 @@ impl Place {
         let path = |part: &str| self.directory.path().join(part);
         let log = path(&format!("{name}.log"));
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let process = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        let limit = match self.descriptors {
+            Some(descriptors) => format!("ulimit -n {descriptors} && "),
+            None => String::new(),
+        };
+        let process = Command::new("sh")
+            .arg("-c")
+            .arg(format!("{limit}exec \"$0\" \"$@\""))
+            .arg(env!("CARGO_BIN_EXE_sluice"))
             .args(["run", "--datapath=host"])
             .arg(format!("--manifests={}", path("manifests").display()))
             .arg(format!("--run-dir={}", path(name).display()))

@@ -121,16 +121,17 @@ fn annotate(place: &Place, annotations: &str) {
 fn bodies_are_as_large_as_a_flag_or_an_annotation_says() {
     let place = Place::new(origin());
     let post = |daemon: &Daemon, length: usize| {
-        get(daemon, &format!("Content-Length: {length}\r\n")).status
+        let fields = format!("Content-Length: {length}\r\nExpect: 100-continue\r\n");
+        get(daemon, &fields).status
     };
-    // The origin answers a head, and nothing of the body is sent.
+    // Nothing of the body is sent: the client is told whether to.
     let usual = place.start("a", &[]);
-    assert_eq!(post(&usual, 1 << 20), 200);
+    assert_eq!(post(&usual, 1 << 20), 100);
     assert_eq!(post(&usual, (1 << 20) + 1), 413);
     drop(usual);
     annotate(&place, "{nginx.ingress.kubernetes.io/proxy-body-size: 2m}");
     let annotated = place.start("b", &["--proxy-body-size=8k"]);
-    assert_eq!(post(&annotated, 2 << 20), 200);
+    assert_eq!(post(&annotated, 2 << 20), 100);
     assert_eq!(post(&annotated, (2 << 20) + 1), 413);
 }
 

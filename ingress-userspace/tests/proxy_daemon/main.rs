@@ -4,6 +4,7 @@
 
 mod daemon;
 mod ending;
+mod exhausted;
 mod flags;
 #[expect(dead_code, reason = "shared with the other tests, which use all of it")]
 #[path = "../proxy/frames.rs"]

@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 use crate::proxy::downstream::admission::Admitted;
 use crate::proxy::downstream::context::AcceptContext;
 use crate::proxy::downstream::driver::drive;
+use crate::proxy::downstream::evictions::{self, Enlisted};
 use crate::proxy::downstream::http1::Http1;
 use crate::proxy::downstream::http2::Http2;
 use crate::proxy::downstream::proxy_protocol;
@@ -36,10 +37,23 @@ pub(crate) fn spawn(stream: TcpStream, context: Rc<AcceptContext>, connection: R
     let Some(admitted) = admitted else {
         return;
     };
-    let open = (open, admitted);
+    serve(stream, context, connection, (open, admitted));
+}
+
+/// Serves a connection that is counted by `counted`.
+fn serve(
+    stream: TcpStream,
+    context: Rc<AcceptContext>,
+    connection: Rc<Connection>,
+    counted: (Open, Admitted),
+) {
+    let enlisted = Enlisted::new(&context, &connection);
+    let index = enlisted.index();
+    let accepting = Rc::clone(&context);
+    let open = (counted, enlisted);
     // Two tasks and not one that can do both: a task is copied when it is spawned, and what TLS
     // needs is several kilobytes.
-    match connection.scheme {
+    let task = match connection.scheme {
         Scheme::Http => tokio::task::spawn_local(async move {
             let _open = open;
             serve_http1(ClientStream::Tcp(stream), &connection).await;
@@ -49,13 +63,13 @@ pub(crate) fn spawn(stream: TcpStream, context: Rc<AcceptContext>, connection: R
             serve_tls(stream, &context, &connection).await;
         }),
     };
+    evictions::begin(&accepting, index, task.abort_handle());
 }
 
 /// Begins to serve a connection whose first bytes say who it is from.
 pub(crate) fn spawn_proxied(stream: TcpStream, place: Place) {
     let open = Open::of(&place.context, place.datapath);
     tokio::task::spawn_local(async move {
-        let _open = open;
         let worker = &place.context.worker;
         let header = proxy_protocol::read(&stream);
         let limit = worker.runtime.timeouts.proxy_header;
@@ -71,13 +85,14 @@ pub(crate) fn spawn_proxied(stream: TcpStream, place: Place) {
             Origin::Own => place.connection(place.peer, Dialled::Own(place.port)),
         };
         let client = connection.peer.ip();
-        let Some(_admitted) = Admitted::admit(&place.context, &stream, place.datapath, client)
-        else {
-            return;
-        };
-        match place.scheme {
-            Scheme::Http => serve_http1(ClientStream::Tcp(stream), &connection).await,
-            Scheme::Https => Box::pin(serve_tls(stream, &place.context, &connection)).await,
+        let admitted = Admitted::admit(&place.context, &stream, place.datapath, client);
+        if let Some(admitted) = admitted {
+            serve(
+                stream,
+                Rc::clone(&place.context),
+                connection,
+                (open, admitted),
+            );
         }
     });
 }

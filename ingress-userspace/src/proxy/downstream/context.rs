@@ -3,12 +3,13 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::proxy::downstream::admission::ClientLimit;
+use crate::proxy::downstream::evictions::Evictions;
 use crate::proxy::request::context::WorkerContext;
-use crate::proxy::runtime::limits::CONNECTIONS_MAX;
 use crate::proxy::runtime::transport::Datapath;
 use crate::proxy::tls::ServerTls;
 
@@ -18,6 +19,8 @@ pub(crate) struct AcceptContext {
     pub(crate) worker: Rc<WorkerContext>,
     pub(crate) tls: Arc<ServerTls>,
     pub(crate) client_limit: ClientLimit,
+    pub(crate) evictions: Evictions,
+    connections_max: u64,
     gauge: Arc<dyn ConnectionGauge>,
     open: Cell<u64>,
     closed: Notify,
@@ -45,10 +48,13 @@ impl AcceptContext {
         worker: Rc<WorkerContext>,
         tls: Arc<ServerTls>,
         gauge: Arc<dyn ConnectionGauge>,
+        connections_max: u64,
     ) -> Rc<Self> {
         Rc::new(Self {
             tls,
             client_limit: ClientLimit::new(worker.limits.connections_max),
+            evictions: Evictions::default(),
+            connections_max,
             worker,
             gauge,
             open: Cell::new(0),
@@ -77,10 +83,13 @@ impl AcceptContext {
         self.closed.notify_waiters();
     }
 
-    /// Returns when one more connection may be taken.
+    /// Returns when one more connection may be taken: those that have been idle longest give way.
     pub(crate) async fn wait_for_room(&self) {
-        while self.open.get() >= CONNECTIONS_MAX {
-            self.closed.notified().await;
+        while self.open.get() >= self.connections_max {
+            let closed = self.closed.notified();
+            self.evictions.evict();
+            // None may be idle now, and one a moment later.
+            self.worker.runtime.timers.timeout(IDLE_PAUSE, closed).await;
         }
     }
 
@@ -91,3 +100,6 @@ impl AcceptContext {
         }
     }
 }
+
+/// After how long connections are looked at again while none of them is idle.
+const IDLE_PAUSE: Duration = Duration::from_millis(50);

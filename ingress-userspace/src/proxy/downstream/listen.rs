@@ -200,6 +200,8 @@ impl Acceptor {
                 // The connection's own fault: the next one may be fine.
                 if error.kind() != io::ErrorKind::ConnectionAborted {
                     tracing::debug!(error = &error as &dyn std::error::Error, "accept failed");
+                    // Of descriptors there may be one more then.
+                    self.context.evictions.evict();
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             }

@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     /// Requests that wait for an endpoint, and not for the client.
     waiting: Cell<usize>,
     idle_since: Cell<Instant>,
+    /// Whether it is a tunnel, or is to become one.
+    has_switched: Cell<bool>,
     /// What endpoints are told about it.
     lines: OnceCell<Rc<[u8]>>,
     /// What the client has shown, if it was asked.
@@ -74,6 +76,7 @@ impl Connection {
             idle_since: Cell::new(worker.runtime.timers.now()),
             lines: OnceCell::new(),
             presented: OnceCell::new(),
+            has_switched: Cell::new(false),
             switched: RefCell::default(),
         })
     }
@@ -139,8 +142,15 @@ impl Connection {
         self.in_flight.get() > 0
     }
 
+    /// Since when the connection has had nothing to do, if it may be ended for that.
+    pub(crate) fn evictable_since(&self) -> Option<Instant> {
+        let is_idle = !self.is_in_flight() && !self.is_blocked() && !self.has_switched.get();
+        is_idle.then(|| self.idle_since.get())
+    }
+
     /// Has the connection turn into a tunnel when the response in flight is written.
     pub(crate) fn switch(&self, switched: Switched) {
+        self.has_switched.set(true);
         self.switched.replace(Some(Box::new(switched)));
     }
 

@@ -220,6 +220,8 @@ counters! {
         "Connections without a valid PROXY protocol header where one is required";
     client_limit_refusals: Counter, "sluice_client_limit_refusals_total",
         "Connections reset because their client had reached its connection limit";
+    connections_evicted: Counter, "sluice_connections_evicted_total",
+        "Idle client connections closed to make room for others";
     source_refusals: Counter, "sluice_source_refusals_total",
         "Connections reset because their source network is not allowed";
     malformed: Counter, "sluice_malformed_requests_total",

@@ -89,18 +89,22 @@ impl Default for ClientLimits {
     }
 }
 
-/// How much memory one worker may hold for clients.
+/// How much of the machine one worker may hold for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryLimits {
     /// Bytes for clients that do not read what there is for them; beyond it those that have not
     /// read for longest are ended.
     pub stalled_bytes_max: usize,
+    /// Connections of clients; beyond it those that have been idle longest are closed, and further
+    /// ones wait in the listen backlog while none is idle.
+    pub connections_max: u64,
 }
 
 impl Default for MemoryLimits {
     fn default() -> Self {
         Self {
             stalled_bytes_max: 256 * 1024 * 1024,
+            connections_max: CONNECTIONS_MAX,
         }
     }
 }
@@ -210,7 +214,7 @@ pub(crate) const TURN_BYTES_MAX: usize = 8 * 1024;
 /// Bytes that all streams of one HTTP/2 connection buffer in the direction of the endpoints.
 pub(crate) const HTTP2_CONNECTION_BYTES_MAX: u32 = 1024 * 1024;
 
-/// Connections that clients hold open on one worker; further ones wait in the listen backlog.
+/// Connections that clients hold open on one worker, whatever the machine has.
 pub(crate) const CONNECTIONS_MAX: u64 = 100_000;
 
 /// How long a client may take to close its side of a connection whose other side is closed.

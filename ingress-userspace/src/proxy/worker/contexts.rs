@@ -90,7 +90,12 @@ impl Contexts {
             limits: options.client_limits,
             known_clients: KnownClients::new(options.checks)?,
         });
-        let accepting = AcceptContext::new(worker, Arc::clone(table.tls()), gauge);
+        let accepting = AcceptContext::new(
+            worker,
+            Arc::clone(table.tls()),
+            gauge,
+            options.memory.connections_max,
+        );
         Ok(Self {
             runtime,
             observers,
