@@ -134,7 +134,7 @@ fn those_stalled_longest_are_reset_when_memory_is_short() {
 }
 
 /// Connections over TLS, and what each may hold.
-const TLS_CONNECTIONS: usize = 400;
+const TLS_CONNECTIONS: usize = 800;
 const TLS_KIB_MAX: usize = 64;
 
 /// Asks for a large response over TLS, reads its beginning, and no more.

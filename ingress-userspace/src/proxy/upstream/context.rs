@@ -48,6 +48,7 @@ impl Upstreams {
             let runtime = &self.runtime;
             let now = runtime.timers.now();
             self.pool.sweep(now, runtime.timeouts.upstream_idle);
+            runtime.memory.stalls.make_room(now);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::client_io::ClientIo;
 use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::runtime::bulk::BulkPermit;
 use crate::proxy::runtime::limits::{
-    CONNECTION_BUFFER_BYTES_MAX, HELD_BYTES_MAX, STALLED_CONNECTION_BYTES, TLS_HELD_BYTES_MAX,
+    CONNECTION_BUFFER_BYTES_MAX, HELD_BYTES_MAX, STALLED_CONNECTION_BYTES,
 };
 use crate::proxy::runtime::pipe::Pipe;
 use crate::proxy::runtime::splice::Chunk;
@@ -135,14 +135,15 @@ impl ResponseWriter {
         if self.permit.is_some() {
             CONNECTION_BUFFER_BYTES_MAX
         } else {
-            TLS_HELD_BYTES_MAX
+            // As much again may be held back by TLS.
+            HELD_BYTES_MAX / 2
         }
     }
 
     /// Asks for a permit for larger pieces, if this one is as large as it may be without.
     fn ask_for_bulk(&mut self, frame: &Frame<Chunk>, io: &ClientIo) {
         if let Some(Chunk::Bytes(bytes)) = frame.data_ref()
-            && bytes.len() >= HELD_BYTES_MAX / 2
+            && bytes.len() >= HELD_BYTES_MAX / 4
             && self.permit.is_none()
         {
             self.permit = io.take_bulk();
