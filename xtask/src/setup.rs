@@ -38,6 +38,8 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             ("nft", "nftables"),
             ("conntrack", "conntrack"),
             ("curl", "curl"),
+            // Rules and rewrites are compared with the real one.
+            ("nginx", "nginx-light"),
             ("dnsmasq", "dnsmasq-base"),
             ("tc", "iproute2"),
             ("bpftool", "bpftool"),
