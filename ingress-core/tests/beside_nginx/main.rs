@@ -3,6 +3,8 @@
 //!
 //! Needs `nginx` on the path (`cargo xtask setup` installs Debian's).
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod cors;
 mod nginx;
 mod paths;

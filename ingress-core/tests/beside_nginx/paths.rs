@@ -69,7 +69,7 @@ fn rules(random: &mut Random) -> BTreeMap<(String, bool), usize> {
     let mut rules = BTreeMap::new();
     for number in 0..6 {
         let mut path = String::new();
-        for _ in 0..1 + random.below(3) {
+        for _ in 0..=random.below(3) {
             let _ = write!(
                 path,
                 "/{}",
@@ -88,7 +88,7 @@ fn path(random: &mut Random) -> String {
         "/%2e", "/%2e%2e", "/a%2fb", "/%41", "/x", "/a%20b", "/c%2ed", "/...", "/..a", "/a.",
     ];
     let mut path = String::new();
-    for _ in 0..1 + random.below(5) {
+    for _ in 0..=random.below(5) {
         path.push_str(random.pick(PIECES));
     }
     if random.below(8) == 0 {

@@ -85,7 +85,7 @@ fn request_target(random: &mut Random) -> String {
         "/;y",
     ];
     let mut target = String::new();
-    for _ in 0..1 + random.below(4) {
+    for _ in 0..=random.below(4) {
         target.push_str(random.pick(PIECES));
     }
     if random.below(3) == 0 {
