@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod explain;
+pub mod manual;
 mod objects;
 pub mod probe;
 pub mod ready;

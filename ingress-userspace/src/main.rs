@@ -42,6 +42,15 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Ready(flags) => verdict(runtime.block_on(cli::ready::run(&flags))?),
         Command::Check(flags) => verdict(runtime.block_on(cli::check::run(&flags))?),
         Command::Probe(flags) => verdict(cli::probe::run(&flags)),
+        Command::Completion { shell } => {
+            std::io::stdout().write_all(&cli::manual::completion(shell))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { verb } => {
+            let page = cli::manual::page(verb.as_deref())?;
+            std::io::stdout().write_all(&page)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -66,6 +66,16 @@ pub enum Command {
     Check(Box<Check>),
     /// Look at kernel, capabilities and bpffs, and say what is missing.
     Probe(Probe),
+    /// Print completions for a shell, to be sourced by it.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of the command, or of one verb.
+    Man {
+        /// The verb.
+        verb: Option<String>,
+    },
 }
 
 /// How packets reach the workers.
