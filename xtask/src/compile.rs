@@ -1,11 +1,14 @@
 //! Compiles what runs: `sluice` in release, the rig's programs around it.
 
+pub(crate) mod output;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 
+use self::output::build_step;
 use crate::shell::{cargo, root, step};
 
 /// What a binary tells of its source.
@@ -34,7 +37,7 @@ pub(crate) fn strip(binary: &Path) -> Result<()> {
 
 /// Builds `sluice` in release, and gives its path.
 pub(crate) fn sluice() -> Result<PathBuf> {
-    step("build sluice in release", cargo().args(SLUICE))?;
+    build_step("build sluice in release", cargo().args(SLUICE))?;
     Ok(target().join("release/sluice"))
 }
 
@@ -72,7 +75,7 @@ impl Rig {
                 "rig"
             }
         };
-        step(what, &mut build)?;
+        build_step(what, &mut build)?;
         Ok(target().join(directory))
     }
 }
@@ -82,7 +85,7 @@ pub(crate) fn sluice_optimised() -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--profile", "rig"]);
     build.args(["-p", "ingress-userspace", "--bin", "sluice"]);
-    step("build sluice, optimised", &mut build)?;
+    build_step("build sluice, optimised", &mut build)?;
     Ok(target().join("rig/sluice"))
 }
 
@@ -91,7 +94,7 @@ pub(crate) fn work() -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--profile", "rig"]);
     build.args(["-p", "ingress-core", "--example", "work"]);
-    step("build the core's work, optimised", &mut build)?;
+    build_step("build the core's work, optimised", &mut build)?;
     Ok(target().join("rig/examples/work"))
 }
 

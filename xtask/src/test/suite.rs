@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::compile::output;
 use crate::shell::{cargo, say};
 
 /// One test binary.
@@ -72,10 +74,18 @@ pub(super) fn build_suites() -> Result<Vec<Suite>> {
 fn build_and_list(what: &str, mut command: Command) -> Result<Vec<Suite>> {
     say(&format!("==> {what}"));
     command.args(["--message-format", "json-render-diagnostics"]);
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .context("failed to start cargo")?;
+    // Beside this thread, which reads the messages: a pipe that nobody reads holds cargo up.
+    let stderr = child.stderr.take();
+    let showing = thread::spawn(move || stderr.map(output::show));
+    let output = child
+        .wait_with_output()
+        .context("failed to wait for cargo")?;
+    let _ = showing.join();
     if !output.status.success() {
         bail!("{what} failed");
     }
