@@ -3,6 +3,8 @@
 //! Nothing here does I/O, reads a clock, draws a random number or looks at the environment.
 //! The userspace crate feeds observations in and carries decisions out.
 
+#![warn(clippy::missing_errors_doc)]
+
 pub mod admission;
 pub mod annotation;
 pub mod balance;

@@ -5,6 +5,8 @@
 //!
 //! Invariant: no input makes a function panic, loop without an end or keep more than a named bound.
 
+#![warn(clippy::missing_errors_doc)]
+
 #[cfg(any(test, feature = "testing"))]
 pub mod corpus;
 pub mod hpack;

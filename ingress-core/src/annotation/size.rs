@@ -6,6 +6,10 @@ use crate::ir::RequestBuffering;
 /// Reads a number of bytes, of `k` (1,024 of them), `m` or `g`, in either case.
 ///
 /// Source: nginx, "Configuration file measurement units".
+///
+/// # Errors
+///
+/// Returns a message for its author if the text is not a number with such a unit, or too large.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let (digits, unit) = match text.char_indices().next_back() {

@@ -51,7 +51,7 @@ impl Eq for CommonName {}
 
 /// A text is no pattern of common names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("is no regular expression that begins with `CN=`")]
+#[error("is not a regular expression that begins with `CN=`")]
 pub struct CommonNameError;
 
 impl FromStr for CommonName {

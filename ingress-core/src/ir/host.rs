@@ -13,6 +13,10 @@ pub struct Host(Arc<str>);
 
 impl Host {
     /// Reads a host name; upper case and one trailing dot are accepted and normalised.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`HostError`] for an empty or too long name, an invalid label or an invalid character.
     pub fn parse(text: &str) -> Result<Self, HostError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         if text.is_empty() {
@@ -60,6 +64,10 @@ impl HostPattern {
     /// Reads the `host` of an Ingress rule or TLS section; an empty text is `Any`.
     ///
     /// Source: the Kubernetes Ingress documentation, "Hostname wildcards".
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`HostError`] if the text is neither a host name nor one after `*.`.
     pub fn parse(text: &str) -> Result<Self, HostError> {
         if text.is_empty() {
             return Ok(Self::Any);
@@ -71,6 +79,10 @@ impl HostPattern {
     }
 
     /// What [`parse`](Self::parse) gives; shares the text where that is in its normal form already.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`parse`](Self::parse).
     pub fn sharing(text: &Arc<str>) -> Result<Self, HostError> {
         Ok(match Self::parse(text)? {
             Self::Exact(host) if host.0 == *text => Self::Exact(Host(Arc::clone(text))),

@@ -174,10 +174,14 @@ pub struct PathRegex {
 }
 
 impl PathRegex {
-    /// Compiles an expression. An error says why that cannot be done: it is malformed, too large,
-    /// or has lookaround or backreferences, which take more than linear time.
+    /// Compiles an expression.
     ///
     /// Source: ingress-nginx writes `location ~* "^PATH"` and `rewrite "(?i)PATH" TARGET`.
+    ///
+    /// # Errors
+    ///
+    /// Returns a message for its author if the expression is malformed, too large, or has lookaround or
+    /// backreferences, which take more than linear time.
     pub fn new(text: &Arc<str>) -> Result<Self, String> {
         let build = |pattern: &str| {
             RegexBuilder::new(pattern)

@@ -36,6 +36,10 @@ impl Decoder {
     /// each is that of name and value and 32 bytes (RFC 9113 §6.5.2), add up to more than
     /// `list_bytes_max`: from there on the block is decoded for the table's sake alone, and `true`
     /// is returned. One that goes on and on is an error, so that what a block takes is bounded.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`DecodeError`] for a malformed block, after which the connection's tables are out of step.
     pub fn decode(
         &mut self,
         block: &[u8],

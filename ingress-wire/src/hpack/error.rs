@@ -27,10 +27,10 @@ pub enum DecodeError {
     #[error("table size changes after a field")]
     LateTableSize,
     /// A string contains the end of a string.
-    #[error("string in Huffman code has the end-of-string symbol")]
+    #[error("Huffman string contains the end-of-string symbol")]
     EndOfString,
     /// A string ends with bits that are not padding.
-    #[error("string in Huffman code ends in a wrong padding")]
+    #[error("Huffman string has invalid padding")]
     Padding,
     /// No mistake but an attack: some bytes that become very many.
     #[error("fields of a block are far too large")]

@@ -38,19 +38,19 @@ pub enum ResponseError {
     #[error("response head is malformed")]
     Malformed(#[source] httparse::Error),
     /// It has a part that has no place in it.
-    #[error("response head has a field that is none")]
+    #[error("response head has an invalid field")]
     Field,
     /// It has no end within bounds.
     #[error("response head is longer than {HEAD_BYTES_MAX} bytes")]
     TooLong,
     /// Its status is none.
-    #[error("response status is none")]
+    #[error("invalid response status")]
     Status,
     /// Lengths that differ, or are none.
-    #[error("response says in several ways how long it is")]
+    #[error("response has conflicting lengths")]
     Length,
     /// A coding that HTTP/1.0 does not have.
-    #[error("response has a transfer coding, and is of HTTP/1.0")]
+    #[error("HTTP/1.0 response has a Transfer-Encoding")]
     Coding,
     /// Interim responses, and never a final one.
     #[error("more than {INTERIM_RESPONSES_MAX} interim responses")]
@@ -77,6 +77,11 @@ impl HeadReader {
 
     /// Takes the head out of `buffer`, if all of it is there. Its fields go to `headers`, which has
     /// to be empty: a map that was used before has room.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ResponseError`] for a head that is malformed or too long; the connection is of no use
+    /// then.
     pub fn read(
         &mut self,
         buffer: &mut BytesMut,

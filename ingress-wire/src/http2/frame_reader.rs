@@ -32,6 +32,11 @@ pub enum Piece<'a> {
 
 impl FrameReader {
     /// The next piece of what is in `bytes`, which is shortened by it. `None`: nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Reason`] to end the connection for: a frame that is larger than allowed or has an
+    /// invalid length.
     pub fn next<'a, 'b: 'a>(
         &'a mut self,
         bytes: &mut &'b [u8],
