@@ -58,7 +58,7 @@ pub(super) async fn choose_datapath(flags: &Run) -> Result<DatapathChoice> {
     match netns_way(flags, &report).await {
         Ok(way) => Ok(way),
         Err(error) if flags.datapath == DatapathMode::Netns => {
-            Err(error).context("there can be no netns datapath, which --datapath netns asks for")
+            Err(error).context("--datapath netns is set, but the netns datapath is unavailable")
         }
         Err(error) => {
             let reason = format!("{error:#}");

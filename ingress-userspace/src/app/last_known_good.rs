@@ -64,7 +64,7 @@ impl LastKnownGood {
                 let write = tokio::task::spawn_blocking(move || write(&target, snapshot));
                 match write.await {
                     Ok(Ok(())) => debug!("the last known good state is written"),
-                    Ok(Err(error)) => warn!(%error, "the last known good state can't be written"),
+                    Ok(Err(error)) => warn!(%error, "failed to write the last known good state"),
                     Err(error) => warn!(%error, "writing the last known good state failed"),
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -129,7 +129,7 @@ fn read(path: &Path) -> Result<Option<Observation>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).context("it cannot be read"),
+        Err(error) => return Err(error).context("file cannot be read"),
     };
     let stored: Stored = serde_json::from_slice(&bytes).context("it is broken")?;
     let snapshot = Snapshot {

@@ -118,7 +118,10 @@ fn open_tcp(port: u16, workers: &[WorkerHandle], datapath: Option<&mut Datapath>
             Ok(sockets) => steered = sockets,
             Err(error) => {
                 let error = format!("{error:#}");
-                warn!(port, error, "a port goes through the host's stack");
+                warn!(
+                    port,
+                    error, "port is not steered by eBPF; serving from a host socket"
+                );
             }
         }
     }

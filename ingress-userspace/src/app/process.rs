@@ -35,7 +35,7 @@ pub(super) fn raise_descriptors() {
         ..limit
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!(%error, "the number of file descriptors stays as it was");
+        warn!(%error, "failed to raise the limit of file descriptors");
     }
 }
 

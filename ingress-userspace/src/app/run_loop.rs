@@ -53,7 +53,7 @@ impl App {
                     is_patient = false;
                     let stored = self.last_known_good.as_ref().and_then(LastKnownGood::load);
                     if let Some(observation) = stored {
-                        warn!("the API server is away: serving what was known last");
+                        warn!("API server is unreachable; serving the last known configuration");
                         self.observe(observation).await?;
                     }
                 }
@@ -67,7 +67,7 @@ impl App {
                 _ = standby.tick(), if self.choice.is_standby && !self.workers.is_empty() => {
                     if let Err(error) = self.take_over().await {
                         let reason = format!("{error:#}");
-                        error!(reason, "the datapath can't be taken over: ordinary sockets serve");
+                        error!(reason, "failed to take over the datapath; serving from ordinary sockets");
                         self.choice.reason = Some(reason);
                         self.choice.is_standby = false;
                     }
@@ -138,7 +138,7 @@ impl App {
         if let Some(datapath) = &mut self.choice.datapath
             && let Err(error) = datapath.forget_drained()
         {
-            error!(%error, "closed ports can't be looked at");
+            error!(%error, "failed to inspect closed ports");
         }
         self.follow_ports();
         self.follow_node_or_log().await;
@@ -181,7 +181,7 @@ impl App {
         if let Err(error) = self.follow_node().await {
             error!(
                 error = format!("{error:#}"),
-                "the datapath can't follow the node"
+                "failed to update the datapath"
             );
         }
     }

@@ -38,7 +38,7 @@ impl App {
         };
         let (joined, ()) = tokio::join!(joined, told);
         if joined.unwrap_or(1) > 0 {
-            error!("a worker had died");
+            error!("a worker thread had panicked");
         }
         drop(migration);
         // Workers are gone, and with this nobody has it: the writer writes what it was given.

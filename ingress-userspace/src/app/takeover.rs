@@ -62,7 +62,7 @@ impl App {
         tokio::task::spawn_blocking(move || {
             let died = before.into_iter().filter_map(|worker| worker.join().err());
             if died.count() > 0 {
-                error!("a worker had died");
+                error!("a worker thread had panicked");
             }
             drop(migration);
         });

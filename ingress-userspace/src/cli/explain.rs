@@ -61,7 +61,7 @@ async fn of_daemon(flags: &settings::Explain) -> Result<Explanation> {
         .header(EXPLAIN_PATH, &flags.path);
     let json = socket::fetch(&flags.run_dir.path(), question).await?;
     let explanation: Option<Explanation> =
-        serde_json::from_slice(&json).context("the daemon's answer is not understood")?;
+        serde_json::from_slice(&json).context("daemon returned an unexpected answer")?;
     explanation.context("the daemon serves nothing yet: it has not read all objects")
 }
 

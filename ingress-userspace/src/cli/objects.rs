@@ -42,7 +42,7 @@ pub(super) async fn of_cluster(flags: &ApiServer, options: &Options) -> Result<O
     let version = tokio::time::timeout(ANSWER_MAX, client.apiserver_version()).await;
     version
         .context("the API server does not answer")?
-        .context("the API server can't be asked")?;
+        .context("request to the API server failed")?;
     let selection = Selection {
         namespaces: flags.watch_namespaces.clone(),
         namespace_selector: flags.watch_namespace_selector.clone(),

@@ -17,7 +17,7 @@ pub async fn run(flags: &Ready) -> Result<(String, bool)> {
     let asked = socket::fetch(&run_dir, Request::get("/status"));
     let json = tokio::time::timeout(ANSWER_MAX, asked);
     let json = json.await.context("the daemon does not answer in time")??;
-    let status: Value = serde_json::from_slice(&json).context("the daemon's answer is no JSON")?;
+    let status: Value = serde_json::from_slice(&json).context("daemon returned invalid JSON")?;
     let state = status["state"].as_str().unwrap_or_default();
     let generation = &status["generation"];
     let workers = status["workers"].as_array().map_or(&[][..], Vec::as_slice);

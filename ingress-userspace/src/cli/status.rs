@@ -12,7 +12,7 @@ use crate::settings::{Output, Status};
 /// Gives the status in the form that was asked for.
 pub async fn run(flags: &Status) -> Result<String> {
     let json = socket::fetch(&flags.run_dir.path(), Request::get("/status")).await?;
-    let value: Value = serde_json::from_slice(&json).context("the daemon's answer is no JSON")?;
+    let value: Value = serde_json::from_slice(&json).context("daemon returned invalid JSON")?;
     match flags.output {
         Output::Json => Ok(serde_json::to_string_pretty(&value)? + "\n"),
         Output::Text => Ok(render(&value)),

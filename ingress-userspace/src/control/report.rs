@@ -101,19 +101,19 @@ impl Reporter {
         }
         let patience = grace.max(PATIENCE_MIN);
         if was_leading && timeout(patience, self.hand_over()).await.is_err() {
-            warn!("the API server did not take this pod's farewell in time");
+            warn!("timed out releasing the leader lease and clearing Ingress status");
         }
     }
 
     async fn hand_over(&self) {
         let report = self.reports.borrow().clone();
         if let Some(report) = report.filter(|report| self.is_last(report)) {
-            info!("the last pod ends: Ingresses lose their addresses");
+            info!("last pod is shutting down; clearing the addresses of Ingresses");
             let addresses = status::addresses(&self.settings.addresses, &report.snapshot);
             status::take_back(&self.client, &report.accepted, !addresses.is_empty()).await;
         }
         if let Err(error) = resign(self.client.clone(), &self.settings.candidate).await {
-            warn!(%error, "the Lease can't be given up; others wait for its end");
+            warn!(%error, "failed to release the Lease; other pods wait until it expires");
         }
     }
 

@@ -234,7 +234,7 @@ impl Devices {
                 Some(mode)
             }
             Err(error) => {
-                warn!(device = link.name, %error, "not steered, its clients are served by the host");
+                warn!(device = link.name, %error, "device is not steered; the host serves its clients");
                 reason = Some(error.to_string());
                 None
             }
@@ -276,7 +276,7 @@ impl Devices {
         self.attached.retain(|index, device| {
             let stays = present.contains(index);
             if !stays {
-                info!(device = device.status.name, "device is gone");
+                info!(device = device.status.name, "device no longer exists");
             }
             stays
         });

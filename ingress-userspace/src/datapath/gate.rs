@@ -31,7 +31,7 @@ pub enum GateError {
         source: io::Error,
     },
     /// A device vanished while it was set up.
-    #[error("device `{0}` is not there")]
+    #[error("device `{0}` does not exist")]
     NoDevice(String),
     /// The kernel does not say where a device leads to.
     #[error("device `{0}` leads to no other network namespace")]

@@ -43,7 +43,7 @@ pub struct Upstream {
     pub proxy_read_timeout: u32,
 
     /// Seconds from a request's head to the end of its response, whatever moves; the annotation
-    /// request-timeout counts before it [default: any number].
+    /// request-timeout counts before it [default: unlimited].
     #[arg(long, env = "SLUICE_REQUEST_TIMEOUT", value_name = "SECONDS",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub request_timeout: Option<u32>,

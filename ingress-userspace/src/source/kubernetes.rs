@@ -164,7 +164,7 @@ impl Kubernetes {
                     self.news_since = None;
                     let Some(observation) = self.observe() else { continue };
                     if !std::mem::replace(&mut was_complete, true) {
-                        info!(snapshot = ?observation.snapshot, "all first lists are complete");
+                        info!(snapshot = ?observation.snapshot, "initial lists are complete");
                     }
                     permit.send(observation);
                 }
@@ -181,14 +181,14 @@ impl Kubernetes {
         match error {
             None => {
                 if self.failing.remove(&watch).is_some() {
-                    info!(%watch, "the watch has recovered");
+                    info!(%watch, "watch recovered");
                 }
             }
             Some(error) => {
                 let failure = (error.clone(), Instant::now());
                 let before = self.failing.insert(Arc::clone(&watch), failure);
                 if before.is_none() {
-                    warn!(%watch, error, "the watch fails; what it told stays in force");
+                    warn!(%watch, error, "watch failed; the last known objects stay in force");
                 } else {
                     debug!(%watch, error, "the watch still fails");
                 }
@@ -203,7 +203,7 @@ impl Kubernetes {
         self.failing.retain(|watch, (_, since)| {
             let is_recent = since.elapsed() < SILENCE;
             if !is_recent {
-                info!(%watch, "the watch has recovered");
+                info!(%watch, "watch recovered");
             }
             is_recent
         });

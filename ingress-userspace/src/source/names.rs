@@ -26,7 +26,7 @@ pub async fn run(wanted: watch::Receiver<BTreeSet<Arc<str>>>, found: watch::Send
         .and_then(hickory_resolver::ResolverBuilder::build);
     match resolver {
         Ok(resolver) => Names::new(resolver).run(wanted, found).await,
-        Err(error) => warn!(%error, "external names can't be looked up: no resolver configuration"),
+        Err(error) => warn!(%error, "cannot resolve external names: no resolver configuration"),
     }
 }
 

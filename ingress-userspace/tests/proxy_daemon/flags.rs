@@ -50,7 +50,7 @@ fn flags_that_mean_nothing_are_told() {
             "--access-log-format=$nothing",
             "variable `$nothing` is unknown",
         ),
-        ("--tls-ciphers=RC4-MD5", "cipher suite `RC4-MD5` is unknown"),
+        ("--tls-ciphers=RC4-MD5", "unknown cipher suite `RC4-MD5`"),
         ("--tls-ticket-keys=/nowhere", "failed to read ticket keys"),
         ("--tcp-service=70000=db/mysql:3306", "1 to 65535"),
         ("--tcp-service=3306=mysql", "namespace/service:port"),

@@ -27,22 +27,22 @@ pub(crate) enum ProxyError {
     #[error("request body came too slowly")]
     RequestTimedOut,
     /// Downstream: the host wants a client certificate and there is none.
-    #[error("client has shown no certificate")]
+    #[error("client presented no certificate")]
     NoCertificate,
     /// Downstream: the host does not take the client's certificate.
-    #[error("client has shown a certificate that is not good")]
+    #[error("client presented an invalid certificate")]
     BadCertificate,
     /// Downstream: the host does not take clients of this name.
-    #[error("client is not one that the host takes")]
+    #[error("client certificate has a name that the host does not allow")]
     OtherClient,
     /// Downstream: as one of these two, for a host that has a page about it.
-    #[error("client has not shown a good certificate")]
+    #[error("client presented no valid certificate")]
     ErrorPage(HeaderValue),
     /// Downstream: the connection was made for a host that asks for something else.
     #[error("request is for another host than its connection")]
     Misdirected,
     /// The host wants client certificates and its authorities can't be read.
-    #[error("host trusts nobody")]
+    #[error("client CA could not be loaded")]
     NobodyTrusted,
     /// A filter of the route has answered.
     #[error("route answered with {}", .0.status)]
@@ -57,7 +57,7 @@ pub(crate) enum ProxyError {
     #[error("route has a target that cannot be served")]
     Unavailable,
     /// The client, or the Ingress, has said how long the request may take, and that is over.
-    #[error("deadline of the request is over")]
+    #[error("request deadline exceeded")]
     DeadlineExceeded,
     /// No endpoint has answered it.
     #[error(transparent)]

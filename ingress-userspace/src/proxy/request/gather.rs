@@ -99,10 +99,14 @@ impl Receive<'_> {
 /// Whether the body of a request is one that is gathered where its route asks for that: messages of
 /// gRPC answer each other, and so may what is streamed to an endpoint over HTTP/2.
 fn applies(head: &request::Parts, body: &RequestBody, is_multiplexed: bool) -> bool {
+    // Most requests have no body, and none of them pays for a look at its fields.
+    if body.is_end_stream() {
+        return false;
+    }
     let content_type = head.headers.get(CONTENT_TYPE);
     let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(GRPC));
     let is_stream = is_multiplexed && body.size_hint().exact().is_none();
-    !body.is_end_stream() && !is_grpc && !is_stream
+    !is_grpc && !is_stream
 }
 
 /// Waits for the first part of a body, with at most `pause` between two reads.

@@ -55,7 +55,7 @@ pub(crate) trait RequestStream {
 #[derive(Debug, Error)]
 pub(crate) enum IncomingError {
     /// The connection broke.
-    #[error("connection of the client broke")]
+    #[error("client connection failed")]
     Io(#[from] io::Error),
     /// The connection carried something that is not a body.
     #[error("request body is malformed")]

@@ -49,10 +49,10 @@ pub struct CipherSuites(Vec<SupportedCipherSuite>);
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CipherError {
     /// A name that means nothing to us.
-    #[error("cipher suite `{0}` is unknown; there are {known}", known = known())]
+    #[error("unknown cipher suite `{0}`; supported are {known}", known = known())]
     Unknown(String),
     /// Nothing that could be used.
-    #[error("no cipher suite that is supported is named; there are {known}", known = known())]
+    #[error("no supported cipher suite is named; supported are {known}", known = known())]
     Empty,
 }
 

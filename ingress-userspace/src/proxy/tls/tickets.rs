@@ -23,13 +23,13 @@ pub struct TicketKeys(ArcSwap<Vec<Key>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TicketKeyError {
     /// No key at all.
-    #[error("there is no key: one a line is expected, in base64")]
+    #[error("no key found; expected one key per line in base64")]
     Empty,
     /// A line that is none.
-    #[error("line {0} is no key of at least 32 bytes in base64")]
+    #[error("line {0} is not a key of at least 32 bytes in base64")]
     Malformed(usize),
     /// More than anybody needs.
-    #[error("there are more than {KEYS_MAX} keys")]
+    #[error("more than {KEYS_MAX} keys")]
     TooMany,
 }
 

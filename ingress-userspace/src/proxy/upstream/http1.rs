@@ -92,16 +92,16 @@ pub(crate) enum Fault {
     #[error("connection was closed before a response")]
     Closed,
     /// The endpoint, or its node or the way to it, which has gone.
-    #[error("endpoint has stopped to acknowledge what is sent to it")]
+    #[error("endpoint stopped acknowledging data")]
     Gone,
     /// What the client sent, or did not send.
     #[error("request body has another length than its head says, or broke off")]
     RequestBody,
     /// The head of its answer.
-    #[error("response head is no good")]
+    #[error("invalid response head")]
     Head(#[from] ResponseError),
     /// The body of its answer.
-    #[error("response body is no good")]
+    #[error("invalid response body")]
     Body(#[from] BodyError),
     /// Anything over HTTP/2.
     #[error("HTTP/2 stream or connection broke")]

@@ -46,7 +46,7 @@ pub(crate) enum ServiceError {
     #[error("service did not answer in time")]
     TimedOut,
     /// No connection, or one that broke.
-    #[error("service could not be asked")]
+    #[error("request to the service failed")]
     Failed(#[source] hyper_util::client::legacy::Error),
 }
 

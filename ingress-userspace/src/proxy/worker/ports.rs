@@ -87,7 +87,7 @@ impl Ports {
             Order::Open(listeners, datagrams) => {
                 match Sockets::new(listeners, datagrams, &self.contexts) {
                     Ok(sockets) => self.open(sockets),
-                    Err(error) => tracing::error!(%error, "a port can't be served"),
+                    Err(error) => tracing::error!(%error, "failed to serve a port"),
                 }
             }
             Order::Close(Transport::Tcp, port) => {

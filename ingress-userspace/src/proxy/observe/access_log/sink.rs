@@ -75,7 +75,7 @@ impl LogWriter {
     /// be reading what we write.
     pub fn finish(self, timeout: Duration) {
         if self.ended.recv_timeout(timeout).is_err() {
-            tracing::warn!("the access log can't be written to its end");
+            tracing::warn!("failed to write the last lines of the access log");
         }
     }
 }
@@ -114,7 +114,7 @@ impl Output {
         if let Err(error) = &outcome
             && !self.has_failed
         {
-            tracing::warn!(%error, "the access log can't be written");
+            tracing::warn!(%error, "failed to write the access log");
         }
         self.has_failed = outcome.is_err();
     }

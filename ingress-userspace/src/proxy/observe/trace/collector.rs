@@ -75,7 +75,7 @@ impl Tracer {
     /// Sends what is left, for so long at most. Blocks, and needs the runtime to go on meanwhile.
     pub fn stop(&self, timeout: Duration) {
         if let Err(error) = self.processor.shutdown_with_timeout(timeout) {
-            tracing::warn!(%error, "the last spans did not reach the trace collector");
+            tracing::warn!(%error, "timed out sending the last spans to the trace collector");
         }
     }
 
