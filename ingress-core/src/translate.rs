@@ -40,6 +40,7 @@ mod external;
 mod host;
 mod memo;
 mod memos;
+mod name_shares;
 mod references;
 mod regex;
 mod review;
@@ -165,7 +166,8 @@ pub struct Translation {
     pub diagnostics: Shared<Vec<Diagnostic>>,
     /// The Ingresses that are ours, oldest first.
     pub accepted: Shared<Vec<Arc<Ingress>>>,
-    /// External names of Services whose addresses are needed, in lower case.
+    /// External names of Services whose addresses are needed, in lower case; of more than 4,096, each
+    /// namespace has an equal share.
     pub external_names: BTreeSet<Arc<str>>,
 }
 

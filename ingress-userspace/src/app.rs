@@ -8,6 +8,7 @@
 pub(crate) mod api_server;
 mod build;
 mod claim;
+mod dialer;
 mod last_known_good;
 mod migrate;
 mod names;
@@ -36,6 +37,7 @@ use self::ports::Ports;
 use self::publish::Publisher;
 use crate::admin::webhook::{self, Served};
 use crate::admin::{self, Admin, AdminRequest, DatapathStatus, MetricsSlot, Readiness, Status};
+use crate::confine;
 use crate::control::{Reconciler, Reporter};
 use crate::datapath::Datapath;
 use crate::proxy::{AccessLog, LogWriter, TableHandle, Tracer, WorkerHandle};
@@ -44,6 +46,9 @@ use crate::source::Observation;
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(flags: Run) -> Result<()> {
+    if let Err(error) = confine::keep_privileges_from_growing() {
+        tracing::warn!(%error, "a program that this process starts may gain privileges");
+    }
     let _lock = process::lock(&flags.places.run_dir.path())?;
     process::raise_descriptors();
     let mut app = App::start(flags).await?;
@@ -170,6 +175,7 @@ impl App {
                     .unwrap_or_default(),
             },
             workers: self.workers.iter().map(WorkerHandle::snapshot).collect(),
+            ignored_annotations: self.flags.meaning.ignored_annotations.clone(),
             problems: self.reconciler.problems(),
         }
     }

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod allocator;
 pub mod app;
 pub mod cli;
+pub mod confine;
 pub mod control;
 pub mod datapath;
 pub mod proxy;

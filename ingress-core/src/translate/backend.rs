@@ -14,6 +14,7 @@ use super::conflict::{BackendUse, Place, Winners};
 use super::endpoint::{self, Chosen};
 use super::external::{self, External};
 use super::memo::Memo;
+use super::name_shares::NameShares;
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{Backend, BackendKey, Endpoint, ObjectRef, ServicePort, UpstreamProtocol};
 use crate::object::{EndpointSlice, PortRef, Service, ServicePort as PortObject};
@@ -64,7 +65,7 @@ pub(super) fn resolve(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Resolution {
     let index = Index::new(snapshot, options, winners);
-    let mut external_names = BTreeSet::new();
+    let mut external_names = NameShares::default();
     let mut resolved: HashMap<&Arc<BackendKey>, Arc<Resolved>> =
         HashMap::with_capacity(winners.uses.len());
     for BackendUse { key, place } in &winners.uses {
@@ -83,9 +84,12 @@ pub(super) fn resolve(
         .collect();
     Resolution {
         backends,
-        external_names,
+        external_names: external_names.fair(EXTERNAL_NAMES_MAX),
     }
 }
+
+/// Names that are looked up; further ones have no endpoints.
+const EXTERNAL_NAMES_MAX: usize = 4096;
 
 /// What became of a backend.
 pub(super) struct Resolved {
@@ -207,7 +211,7 @@ impl<'a> Index<'a> {
         &self,
         key: &Arc<BackendKey>,
         memo: &mut BackendMemo,
-        external_names: &mut BTreeSet<Arc<str>>,
+        external_names: &mut NameShares,
     ) -> Arc<Resolved> {
         let empty = || Backend::without_endpoints(key);
         let name = (&*key.namespace, &*key.service);
@@ -215,7 +219,8 @@ impl<'a> Index<'a> {
             return Resolved::of(empty(), Some(Problem::NoService));
         };
         if let Some(name) = &service.external_name {
-            let found = (self.externals).resolve(name, &service.ports, &key.port, external_names);
+            let names = external_names.of(&key.namespace);
+            let found = (self.externals).resolve(name, &service.ports, &key.port, names);
             return match found {
                 Ok(endpoints) => Resolved::of(
                     Backend {

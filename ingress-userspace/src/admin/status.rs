@@ -25,6 +25,8 @@ pub struct Status {
     pub datapath: DatapathStatus,
     /// The workers.
     pub workers: Vec<WorkerSnapshot>,
+    /// Keys that restrict access and are ignored all the same, as `--ignore-annotation` says.
+    pub ignored_annotations: Vec<String>,
     /// What users can mend.
     pub problems: Vec<Problem>,
 }

@@ -48,6 +48,7 @@ pub(super) fn metrics(flags: &Run, workers: &[WorkerHandle], table: &TableHandle
         class: flags.meaning.controller_class.clone(),
         namespace: flags.kubernetes.pod_namespace.clone().unwrap_or_default(),
         pod: flags.kubernetes.pod_name.clone().unwrap_or_default(),
+        ignored_annotations: flags.meaning.ignored_annotations.clone(),
     };
     Metrics::new(identity, workers, table.clone())
 }

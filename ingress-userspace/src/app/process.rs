@@ -1,6 +1,8 @@
 //! What the process has of the machine: its run directory, its file descriptors and its memory.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -12,11 +14,15 @@ use crate::settings::Machine;
 
 /// One daemon for each run directory: two would fight over the same names.
 pub(super) fn lock(run_dir: &Path) -> Result<File> {
-    fs::create_dir_all(run_dir)
+    own_directory(run_dir)
         .with_context(|| format!("failed to make `{}` (see --run-dir)", run_dir.display()))?;
     let path = run_dir.join("lock");
-    let file =
-        File::create(&path).with_context(|| format!("failed to open `{}`", path.display()))?;
+    let mut options = OpenOptions::new();
+    // Others may write to the directory above it: a link of theirs would name another file.
+    let options = options.write(true).create(true).truncate(false);
+    let options = options.custom_flags(libc::O_NOFOLLOW);
+    let file = (options.mode(0o600).open(&path))
+        .with_context(|| format!("failed to open `{}`", path.display()))?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(|| {
         format!(
             "another sluice runs with the run directory `{}`",
@@ -24,6 +30,19 @@ pub(super) fn lock(run_dir: &Path) -> Result<File> {
         )
     })?;
     Ok(file)
+}
+
+/// Makes a directory, or takes one that this user has: whoever else had it could put other files in
+/// place of ours.
+fn own_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let found = fs::symlink_metadata(path)?;
+    let is_own = found.uid() == rustix::process::geteuid().as_raw();
+    if found.is_dir() && is_own {
+        return Ok(());
+    }
+    let problem = "it is not a directory of the user that runs this process";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, problem))
 }
 
 /// Allows the process as many file descriptors as it may allow itself. A container is often given
@@ -79,6 +98,22 @@ fn machine_memory(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lock_is_no_link_of_somebody_else() {
+        let place = tempfile::tempdir().unwrap();
+        let run_dir = place.path().join("run");
+        drop(lock(&run_dir).unwrap());
+        let target = place.path().join("target");
+        fs::write(&target, "precious").unwrap();
+        fs::remove_file(run_dir.join("lock")).unwrap();
+        std::os::unix::fs::symlink(&target, run_dir.join("lock")).unwrap();
+        assert!(lock(&run_dir).is_err());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink(&run_dir, &link).unwrap();
+        assert!(lock(&link).is_err());
+    }
 
     #[test]
     fn memory_is_bounded_by_the_least_limit_of_all_cgroups() {

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 
-use crate::datapath::{Connections, Datapath, IngressDial, Namespace, make_transparent};
+use super::dialer::Dialer;
+use crate::confine::confine_thread;
+use crate::datapath::{Connections, Datapath, Namespace, make_transparent};
 use crate::proxy::{
     self, ConnectionGauge, Dial, HostDial, Listener, NoGauge, Peers, Scheme, TableHandle, Worker,
     WorkerHandle, WorkerOptions, WorkerSpec, listen,
@@ -36,7 +38,8 @@ pub(super) fn start(
             steered.push((scheme, port, inside(&datapath.ingress(), port, count)?));
         }
     }
-    let surroundings = WorkerTemplate::new(datapath.as_deref(), options);
+    let surroundings = WorkerTemplate::new(datapath.as_deref(), options)
+        .context("failed to start the thread that makes sockets")?;
     let mut workers = Vec::new();
     for index in 0..count {
         let mut listeners = Vec::new();
@@ -94,11 +97,11 @@ struct WorkerTemplate {
 }
 
 impl WorkerTemplate {
-    fn new(datapath: Option<&Datapath>, options: WorkerOptions) -> Self {
-        match datapath {
+    fn new(datapath: Option<&Datapath>, options: WorkerOptions) -> io::Result<Self> {
+        Ok(match datapath {
             Some(datapath) => Self {
                 ingress: Some(datapath.ingress()),
-                dial: Arc::new(SteeredDial(datapath.dial())),
+                dial: Arc::new(Dialer::start(datapath.dial())?),
                 gauge: Arc::new(KernelGauge(datapath.connections())),
                 options,
                 peers: Peers::default(),
@@ -110,7 +113,7 @@ impl WorkerTemplate {
                 options,
                 peers: Peers::default(),
             },
-        }
+        })
     }
 
     fn spec(&self, index: usize, listeners: Vec<Listener>, table: &TableHandle) -> WorkerSpec {
@@ -125,23 +128,11 @@ impl WorkerTemplate {
             dial: Arc::clone(&self.dial),
             gauge: Arc::clone(&self.gauge),
             options: self.options.clone(),
-            prepare: ingress.map(|namespace| -> Box<dyn FnOnce() -> _ + Send> {
-                Box::new(move || namespace.enter())
-            }),
+            prepare: Some(Box::new(move || {
+                ingress.map_or(Ok(()), |namespace| namespace.enter())?;
+                confine_thread()
+            })),
         }
-    }
-}
-
-/// The datapath's sockets, as the proxy asks for them.
-struct SteeredDial(IngressDial);
-
-impl Dial for SteeredDial {
-    fn socket(&self, endpoint: SocketAddr) -> io::Result<socket2::Socket> {
-        self.0.socket(endpoint)
-    }
-
-    fn datagram_socket(&self, endpoint: SocketAddr) -> io::Result<socket2::Socket> {
-        self.0.datagram_socket(endpoint)
     }
 }
 

@@ -60,6 +60,12 @@ fn render(status: &Value) -> String {
     render_devices(&mut out, rows(&datapath["devices"]));
     render_counters(&mut out, rows(&datapath["counters"]));
     render_workers(&mut out, rows(&status["workers"]));
+    let ignored = rows(&status["ignored_annotations"]).iter().map(text);
+    let ignored: Vec<_> = ignored.collect();
+    if !ignored.is_empty() {
+        let keys = ignored.join(", ");
+        let _ = writeln!(out, "\nignored although they restrict access: {keys}");
+    }
     let problems = rows(&status["problems"]);
     if !problems.is_empty() {
         out.push_str("\nproblems\n");

@@ -1,6 +1,8 @@
 //! Addresses of external names: looked up when a Service asks for one, and again when their time
 //! to live is over.
 //!
+//! There are as many as the translation asks for, which bounds them.
+//!
 //! A name server that does not answer takes nothing away: addresses stay until it says otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,7 +97,7 @@ impl Names {
 
     fn keep(&mut self, wanted: &BTreeSet<Arc<str>>) {
         self.known.retain(|name, _| wanted.contains(name));
-        for name in wanted.iter().take(NAMES_MAX) {
+        for name in wanted {
             let known = self.known.entry(Arc::clone(name)).or_default();
             known.due.get_or_insert_with(Instant::now);
         }
@@ -162,8 +164,6 @@ async fn look_up(resolver: TokioResolver, name: Arc<str>) -> (Arc<str>, Outcome)
     (name, outcome)
 }
 
-/// Names that are looked up; further ones, in order of the alphabet, have no endpoints.
-const NAMES_MAX: usize = 4096;
 /// Lookups at one time.
 const LOOKUPS_MAX: usize = 16;
 /// A shorter time to live would be a load for the name server.

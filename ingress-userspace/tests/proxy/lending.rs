@@ -117,6 +117,7 @@ fn under_steady_load_nearly_every_request_uses_a_connection_again() {
         class: String::new(),
         namespace: String::new(),
         pod: String::new(),
+        ignored_annotations: Vec::new(),
     };
     let workers = [proxy.worker, second];
     let text = Metrics::new(identity, &workers, proxy.table.clone())

@@ -150,6 +150,7 @@ impl Proxy {
             class: "class".to_owned(),
             namespace: "namespace".to_owned(),
             pod: "pod".to_owned(),
+            ignored_annotations: Vec::new(),
         };
         let workers = std::slice::from_ref(&self.worker);
         Metrics::new(identity, workers, self.table.clone())

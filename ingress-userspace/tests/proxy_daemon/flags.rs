@@ -65,6 +65,25 @@ fn flags_that_mean_nothing_are_told() {
 }
 
 #[test]
+fn restrictions_that_are_ignored_are_shown() {
+    let place = Place::new(origin());
+    let daemon = place.start("a", &["--ignore-annotation=auth-url,limit-rps"]);
+    let metrics = daemon.get(daemon.admin, "/metrics").body;
+    for key in ["auth-url", "limit-rps"] {
+        let line = format!("sluice_ignored_annotation_info{{key=\"{key}\"}} 1");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+    let run_dir = format!("--run-dir={}", place.directory.path().join("a").display());
+    let status = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(["status", &run_dir])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(status.stdout).unwrap();
+    let shown = "ignored although they restrict access: auth-url, limit-rps\n";
+    assert!(text.contains(shown), "{text}");
+}
+
+#[test]
 fn a_client_has_as_many_connections_as_it_may_have() {
     let place = Place::new(origin());
     let daemon = place.start("a", &["--client-connections-max=2", "--workers=1"]);

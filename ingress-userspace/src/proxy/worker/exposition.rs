@@ -28,6 +28,8 @@ pub struct Identity {
     pub namespace: String,
     /// `controller_pod`.
     pub pod: String,
+    /// Keys that restrict access and are ignored all the same, as `--ignore-annotation` says.
+    pub ignored_annotations: Vec<String>,
 }
 
 /// Reads what the workers count.
@@ -132,6 +134,14 @@ impl Metrics {
                 "nginx_ingress_controller_success",
                 "Configurations that were published",
                 one(float(table.generation())),
+            ),
+            gauge(
+                "sluice_ignored_annotation_info",
+                "Keys that are ignored although they restrict access: --ignore-annotation",
+                self.identity.ignored_annotations.iter().map(|key| {
+                    let key = labels([("key", &**key)]);
+                    (key, 1.0)
+                }),
             ),
         ]
     }
