@@ -43,11 +43,11 @@ use std::sync::Arc;
 use crate::ir::{
     AccessList, BackendPolicy, Block, Canary, Cors, Filter, HeaderFields, HostPattern, RateLimit,
     Redirect, RequestBuffering, ResponseRewrite, Retries, RoutePolicy, RouteTimeouts,
-    UpstreamProtocol,
+    TemplateFields, UpstreamProtocol,
 };
 use client_auth::ClientAuthSettings;
 pub use headers::{HeadersError, response_headers};
-pub(crate) use headers::{header_fields, referenced};
+pub(crate) use headers::{header_fields, referenced, template_fields};
 pub use registry::{Support, known_keys, reference, support};
 pub use restriction::restricts_access;
 pub(crate) use rewrite::rewrite_template;
@@ -108,7 +108,7 @@ pub struct Settings {
     /// The ConfigMap of fields for all requests, as `namespace/name`.
     pub set_headers: Option<Arc<str>>,
     /// What it holds.
-    pub request_fields: HeaderFields,
+    pub request_fields: TemplateFields,
     pub(crate) basic_auth: basic_auth::BasicAuthSettings,
     pub(crate) external_auth: external_auth::ExternalAuthSettings,
     pub(crate) error_pages: error_pages::ErrorPageSettings,

@@ -147,7 +147,7 @@ pub fn on_request(
             Filter::TlsRedirect(redirect) => tls_redirect::on_request(*redirect, context),
             Filter::Rewrite(rewrite) => rewrite::on_request(rewrite, head, context),
             Filter::RequestHeaders(fields) => {
-                headers::set(fields, head.headers);
+                headers::render(fields, head.headers, context);
                 Decision::Continue
             }
             Filter::UpstreamHost(host) => {

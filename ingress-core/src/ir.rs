@@ -51,7 +51,9 @@ pub use client_auth::{Authorities, ClientAuth, CommonName, CommonNameError, Veri
 pub use compression::{Coding, Compression, CompressionMethod};
 pub use cors::{Cors, CorsOrigins, OriginPattern};
 pub use error_pages::ErrorPages;
-pub use filter::{AccessList, Filter, HeaderFields, HostRedirect, Respond, Rewrite, TemplatePart};
+pub use filter::{
+    AccessList, Filter, HeaderFields, HostRedirect, Respond, Rewrite, TemplateFields, TemplatePart,
+};
 pub use host::{Host, HostError, HostPattern};
 pub use matches::{Conditions, PathPattern, PathRegex, RouteMatch, ValueMatch};
 pub use mirror::Mirror;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use thiserror::Error;
 
+use super::template::template;
 use super::{PREFIXES, Settings};
-use crate::ir::HeaderFields;
+use crate::ir::{HeaderFields, TemplateFields};
 
 /// Source: ingress-nginx, annotation `custom-headers`: `namespace/name` of a ConfigMap.
 pub(super) fn custom_headers(value: &str, settings: &mut Settings) -> Result<(), String> {
@@ -78,6 +79,9 @@ pub enum HeadersError {
     /// A value has a byte that the value of a field may not have.
     #[error("the value of `{0}` has a byte that a field may not have")]
     Value(String),
+    /// A value has a variable that is not known.
+    #[error("the value of `{0}` has an unknown variable")]
+    Variable(String),
     /// The class does not allow the field.
     #[error("`{0}` is not in global-allowed-response-headers of the class")]
     NotAllowed(String),
@@ -97,6 +101,22 @@ pub(crate) fn header_fields(data: &BTreeMap<String, String>) -> Result<HeaderFie
         Ok((name.as_str().into(), value.into()))
     };
     data.iter().map(field).collect()
+}
+
+/// The fields in the `data` of a ConfigMap, whose values may have variables.
+///
+/// # Errors
+///
+/// [`HeadersError`] for the first entry that is invalid.
+pub(crate) fn template_fields(
+    data: &BTreeMap<String, String>,
+) -> Result<TemplateFields, HeadersError> {
+    let fields = header_fields(data)?;
+    let field = |(name, value): &(Box<str>, Box<str>)| {
+        let value = template(value).map_err(|_| HeadersError::Variable(name.to_string()))?;
+        Ok((name.clone(), value))
+    };
+    fields.iter().map(field).collect()
 }
 
 /// The fields in the `data` of a ConfigMap that a tenant may set on responses.

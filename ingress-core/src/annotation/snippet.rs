@@ -12,7 +12,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use super::Settings;
-use crate::ir::{Filter, HeaderFields, Respond};
+use crate::ir::{Filter, HeaderFields, Respond, TemplateFields};
 use syntax::{Directive, parse};
 
 /// What a snippet asks for.
@@ -82,7 +82,7 @@ fn filter(directive: &Directive) -> Result<Filter, String> {
             let names: Result<Arc<[Box<str>]>, String> = names.collect();
             Ok(Filter::HideHeaders(names?))
         }
-        ("proxy_set_header", [name, value]) => Ok(Filter::RequestHeaders(field(name, value)?)),
+        ("proxy_set_header", [name, value]) => Ok(Filter::RequestHeaders(templated(name, value)?)),
         ("return", [code]) => respond(code, None).ok_or(()).or_else(|()| refused()),
         ("return", [code, url]) => respond(code, Some(url)).ok_or(()).or_else(|()| refused()),
         _ => refused(),
@@ -109,6 +109,15 @@ fn respond(code: &str, url: Option<&str>) -> Option<Filter> {
 
 fn field(name: &str, value: &str) -> Result<HeaderFields, String> {
     Ok([pair(name, value)?].into())
+}
+
+fn templated(name: &str, value: &str) -> Result<TemplateFields, String> {
+    let name = HeaderName::from_bytes(name.as_bytes());
+    let name = name.map_err(|_| format!("`{value}` is set on something that is not a field"))?;
+    HeaderValue::from_str(value).map_err(|_| format!("`{name}` has an invalid value"))?;
+    let value = super::template::template(value)
+        .map_err(|message| message.trim_end_matches("; ignored").to_owned())?;
+    Ok([(name.as_str().into(), value)].into())
 }
 
 fn pair(name: &str, value: &str) -> Result<(Box<str>, Box<str>), String> {
@@ -165,6 +174,7 @@ const ADVICE: &[(&str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ir::Template;
 
     fn honoured(snippet: &str) -> Result<Vec<Filter>, String> {
         let mut settings = Settings::default();
@@ -195,7 +205,8 @@ mod tests {
         assert_eq!(*second, Filter::ResponseHeaders(fields("x-a", "b; c")));
         let hidden = ["server".into(), "x-powered-by".into()].into();
         assert_eq!(*third, Filter::HideHeaders(hidden));
-        assert_eq!(*fourth, Filter::RequestHeaders(fields("x-tenant", "shop")));
+        let tenant = ("x-tenant".into(), Template::text("shop"));
+        assert_eq!(*fourth, Filter::RequestHeaders([tenant].into()));
         assert_eq!(respond.status, 301);
     }
 

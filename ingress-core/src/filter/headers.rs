@@ -4,7 +4,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::ir::HeaderFields;
+use super::{Context, template};
+use crate::ir::{HeaderFields, TemplateFields};
 
 pub(super) fn set(fields: &HeaderFields, headers: &mut HeaderMap) {
     for (name, value) in &**fields {
@@ -17,6 +18,18 @@ pub(super) fn set(fields: &HeaderFields, headers: &mut HeaderMap) {
         if let (Ok(name), Ok(value)) = (name, value) {
             headers.insert(name, value);
         }
+    }
+}
+
+/// Sets fields whose values have variables of the request. A value that a field may not have, as of a
+/// path with control characters, is empty: the endpoint never gets the client's in its place.
+pub(super) fn render(fields: &TemplateFields, headers: &mut HeaderMap, context: &Context<'_>) {
+    for (name, value) in &**fields {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            continue;
+        };
+        let value = HeaderValue::from_bytes(&template::render(value, context));
+        headers.insert(name, value.unwrap_or(HeaderValue::from_static("")));
     }
 }
 

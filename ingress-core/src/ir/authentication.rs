@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::filter::{AccessList, HeaderFields};
+use super::filter::{AccessList, TemplateFields};
 use super::template::Template;
 
 /// What clients have to show before a request goes on.
@@ -70,7 +70,7 @@ pub struct ExternalAuth {
     /// Fields of its answer that the endpoint gets, in lower case.
     pub response_headers: Box<[Box<str>]>,
     /// Fields that it gets besides those of the request.
-    pub request_headers: HeaderFields,
+    pub request_headers: TemplateFields,
     /// The value of X-Auth-Request-Redirect.
     pub request_redirect: Template,
     /// How long answers are kept, and by what.

@@ -43,7 +43,7 @@ pub enum Filter {
     /// Tells endpoints another host than the client's.
     UpstreamHost(Arc<str>),
     /// Sets fields of the request.
-    RequestHeaders(HeaderFields),
+    RequestHeaders(TemplateFields),
     /// Sets fields of the response.
     ResponseHeaders(HeaderFields),
     /// Removes fields of the response, by their names in lower case.
@@ -117,3 +117,7 @@ pub enum TemplatePart {
 /// Names and values of fields, which replace fields of the same name. Names are lower-case tokens,
 /// values hold no control character.
 pub type HeaderFields = Arc<[(Box<str>, Box<str>)]>;
+
+/// Names of fields and the templates of their values, which replace fields of the same name. Names are
+/// lower-case tokens.
+pub type TemplateFields = Arc<[(Box<str>, Template)]>;

@@ -10,9 +10,9 @@ use k8s_openapi::api::networking::v1::{
 };
 
 use super::{Options, Unclassed, name, namespace};
-use crate::annotation::{self, CLASS_ANNOTATION, MistakeKind, Settings};
+use crate::annotation::{self, CLASS_ANNOTATION, HeadersError, MistakeKind, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
-use crate::ir::{HeaderFields, ObjectRef};
+use crate::ir::ObjectRef;
 use crate::list::List;
 use crate::object::Ingress;
 
@@ -271,26 +271,34 @@ fn with_fields(
     parameters: &ObjectRef,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Settings {
-    let mut read = |key: &str, wanted: Option<&Arc<str>>| {
-        let fields = wanted.map(|wanted| fields(wanted, config_maps))?;
-        let fields = fields.map_err(|message| {
-            diagnostics.push(Diagnostic {
-                object: parameters.clone(),
-                field: format!("data[{key}]"),
-                reason: Reason::InvalidHeaders,
-                message: format!("{message}; ignored"),
-            });
+    let mut report = |key: &str, message: String| {
+        diagnostics.push(Diagnostic {
+            object: parameters.clone(),
+            field: format!("data[{key}]"),
+            reason: Reason::InvalidHeaders,
+            message: format!("{message}; ignored"),
         });
-        fields.ok()
     };
-    let response = read("add-headers", settings.add_headers.as_ref());
-    let request = read("proxy-set-headers", settings.set_headers.as_ref());
-    settings.response_fields = response.unwrap_or_default();
-    settings.request_fields = request.unwrap_or_default();
+    if let Some(wanted) = &settings.add_headers {
+        match fields(wanted, config_maps, annotation::header_fields) {
+            Ok(fields) => settings.response_fields = fields,
+            Err(message) => report("add-headers", message),
+        }
+    }
+    if let Some(wanted) = &settings.set_headers {
+        match fields(wanted, config_maps, annotation::template_fields) {
+            Ok(fields) => settings.request_fields = fields,
+            Err(message) => report("proxy-set-headers", message),
+        }
+    }
     settings
 }
 
-fn fields(wanted: &str, config_maps: &List<ConfigMap>) -> Result<HeaderFields, String> {
+fn fields<T>(
+    wanted: &str,
+    config_maps: &List<ConfigMap>,
+    read: fn(&std::collections::BTreeMap<String, String>) -> Result<T, HeadersError>,
+) -> Result<T, String> {
     let found = object_ref(wanted).ok_or_else(|| format!("`{wanted}` is not `namespace/name`"))?;
     let mut all = config_maps.iter();
     let object = all.find(|object| {
@@ -299,7 +307,7 @@ fn fields(wanted: &str, config_maps: &List<ConfigMap>) -> Result<HeaderFields, S
     let object = object.ok_or_else(|| format!("ConfigMap `{wanted}` does not exist"))?;
     let empty = std::collections::BTreeMap::new();
     let data = object.data.as_ref().unwrap_or(&empty);
-    annotation::header_fields(data).map_err(|error| format!("ConfigMap `{wanted}`: {error}"))
+    read(data).map_err(|error| format!("ConfigMap `{wanted}`: {error}"))
 }
 
 fn parameters(class: &IngressClass) -> Option<&Parameters> {

@@ -21,7 +21,7 @@ use crate::annotation::{self, response_headers};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{
     BackendKey, BackendPolicy, ClientIdentity, ErrorPages, Filter, HeaderFields, ObjectRef,
-    RoutePolicy, Rule, ServicePort, Target, UpstreamTls, Users, WeightedBackend,
+    RoutePolicy, Rule, ServicePort, Target, TemplateFields, UpstreamTls, Users, WeightedBackend,
 };
 use crate::object::Ingress;
 use crate::snapshot::Snapshot;
@@ -73,7 +73,7 @@ fn split<'a>(value: &'a str, own: &'a str) -> (&'a str, &'a str) {
 struct Found {
     response_fields: Option<Result<HeaderFields, Closed>>,
     users: Option<Result<Arc<Users>, Closed>>,
-    auth_fields: Option<Result<HeaderFields, Closed>>,
+    auth_fields: Option<Result<TemplateFields, Closed>>,
     tls: Option<Result<Arc<UpstreamTls>, Closed>>,
     error_backend: Option<Arc<BackendKey>>,
 }
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         let auth_headers = references.auth_headers.as_ref();
         let auth_fields = auth_headers.map(|wanted| {
             let fields = self.config_map(wanted).and_then(|(name, data)| {
-                annotation::header_fields(data)
+                annotation::template_fields(data)
                     .map_err(|error| format!("ConfigMap `{name}`: {error}"))
             });
             self.closing("auth-proxy-set-headers", Reason::InvalidHeaders, fields)
@@ -366,7 +366,7 @@ fn set_users(filters: &mut [Filter], users: &Arc<Users>) {
     }
 }
 
-fn set_auth_fields(filters: &mut [Filter], fields: &HeaderFields) {
+fn set_auth_fields(filters: &mut [Filter], fields: &TemplateFields) {
     for filter in filters {
         if let Filter::Authenticate(asked) = filter
             && let Some(external) = &asked.external

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ingress_core::ir::{
     AccessList, Config, Filter, HostPattern, Hsts, PathPattern, PathRegex, Redirect, Rewrite,
-    Target, TemplatePart, TlsRedirect, TlsRedirectMode,
+    Target, Template, TemplatePart, TlsRedirect, TlsRedirectMode,
 };
 
 use crate::rig::{Origin, Proxy, config, with_policy};
@@ -74,7 +74,7 @@ fn rewritten_path_replaces_a_raw_one_and_its_raw_query_stays() {
 fn fields_are_set_on_requests_and_responses() {
     let fields = |name: &str, value: &str| [(name.into(), value.into())].into();
     let (proxy, _origin) = start(vec![
-        Filter::RequestHeaders(fields("x-asked", "yes")),
+        Filter::RequestHeaders([("x-asked".into(), Template::text("yes"))].into()),
         Filter::ResponseHeaders(fields("x-answered", "yes")),
         Filter::UpstreamHost("inner.test".into()),
     ]);

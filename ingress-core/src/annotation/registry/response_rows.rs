@@ -137,7 +137,7 @@ pub(super) const READ: &[Row] = &[
         [
             "`namespace/name`",
             "none",
-            "ConfigMap with fields that endpoints get with all requests. Values with nginx variables are sent as they stand.",
+            "ConfigMap with fields that endpoints get with all requests; values may have variables.",
         ],
         response_rewrite::set_headers,
     ),

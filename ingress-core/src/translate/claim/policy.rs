@@ -6,6 +6,7 @@ use super::Reader;
 use crate::annotation;
 use crate::ir::{
     AccessList, Authentication, BasicAuth, ErrorPages, Filter, PathPattern, Rewrite, RoutePolicy,
+    Template,
 };
 
 impl Reader {
@@ -110,7 +111,7 @@ impl Reader {
             template,
         }));
         if let Some(prefix) = &settings.forwarded_prefix {
-            let field = ("x-forwarded-prefix".into(), (&**prefix).into());
+            let field = ("x-forwarded-prefix".into(), Template::text(prefix));
             filters.push(Filter::RequestHeaders([field].into()));
         }
         Arc::new(RoutePolicy {

@@ -106,7 +106,8 @@ fn request(
     set("x-forwarded-for", client.as_bytes());
     for (name, value) in &*auth.request_headers {
         let name = HeaderName::from_bytes(name.as_bytes());
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+        let value = HeaderValue::from_bytes(&render(value, context));
+        if let (Ok(name), Ok(value)) = (name, value) {
             headers.insert(name, value);
         }
     }
