@@ -51,7 +51,7 @@ async fn follow(path: PathBuf, mut known: String, keys: Arc<TicketKeys>) {
         match keys.replace(&text) {
             Ok(()) => info!(path = %path.display(), "ticket keys have changed"),
             Err(error) => {
-                warn!(path = %path.display(), %error, "keeping the previous session ticket keys")
+                warn!(path = %path.display(), %error, "keeping the previous session ticket keys");
             }
         }
         known = text;

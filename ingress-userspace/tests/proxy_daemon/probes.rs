@@ -1,7 +1,7 @@
 //! The admin port.
 
-use std::io::Write as _;
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 
 use crate::daemon::{Daemon, Place, origin, wait_for};
 
@@ -40,6 +40,38 @@ fn a_daemon_tells_what_it_serves_and_whether_it_does() {
             metrics.body
         );
     }
+}
+
+/// The status of such a response says nothing of it: it was sent before.
+#[test]
+fn response_bodies_that_break_off_are_logged() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if stream.read_line(&mut head).unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbroken";
+            let _ = stream.get_mut().write_all(answer);
+        }
+    });
+    let place = Place::new(endpoint);
+    let daemon = place.start("a", &[]);
+    let mut client = TcpStream::connect(daemon.http).unwrap();
+    let head = "GET / HTTP/1.1\r\nHost: one.test\r\n\r\n";
+    client.write_all(head.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let _ = client.read_to_end(&mut answer);
+    assert!(answer.ends_with(b"broken"));
+    wait_for("the log to name the endpoint and the reason", || {
+        let log = daemon.log();
+        log.contains("response body broke off") && log.contains(&endpoint.to_string())
+    });
 }
 
 #[test]

@@ -95,6 +95,18 @@ impl ResponseBody {
         bytes_max: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
+        let poll = self.poll_next(bytes_max, cx);
+        if let Poll::Ready(Some(Err(error))) = &poll {
+            self.in_flight.record().log_upstream_error(error);
+        }
+        poll
+    }
+
+    fn poll_next(
+        &mut self,
+        bytes_max: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
         let body = match &mut self.source {
             Source::Text(text) => {
                 let text = std::mem::take(text);
