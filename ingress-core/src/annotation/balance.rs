@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_writes_more_into_a_cookie_than_its_own_piece() {
+    fn cookie_attributes_cannot_be_injected() {
         for (key, value) in [
             ("session-cookie-name", "a=b"),
             ("session-cookie-name", ""),

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_told() {
+    fn invalid_sizes_are_reported() {
         let large = format!("{}g", u64::MAX >> 20);
         for text in ["", "m", "-1", "+1", "1.5m", "1 m", "1t", "1mb", "é", &large] {
             assert!(bytes(text).is_err(), "{text}");

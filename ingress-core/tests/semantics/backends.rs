@@ -173,7 +173,7 @@ fn the_target_port_is_accepted_with_a_warning() {
 }
 
 #[test]
-fn what_slices_cannot_say_is_reported_on_them() {
+fn unusable_slices_are_reported_on_the_slice() {
     let slice = |kind: &str, port: i32, address: &str| {
         json!({
             "kind": "EndpointSlice",

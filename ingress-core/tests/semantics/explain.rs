@@ -80,7 +80,7 @@ fn losers_are_told_best_first_and_why() {
 }
 
 #[test]
-fn nobody_is_an_answer() {
+fn unknown_host_is_explained_as_404() {
     let only_shop = Fixture::new().service("web").ingress(
         "it",
         json!({"rules": [rule("a.test", &[("Exact", "/shop", "web")])]}),

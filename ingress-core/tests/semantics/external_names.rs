@@ -61,7 +61,7 @@ fn a_service_without_ports_takes_the_number_of_the_ingress() {
 }
 
 #[test]
-fn what_is_not_served_says_why() {
+fn unserved_external_names_are_explained() {
     let mut off = resolved("web.example", &["192.0.2.1"]);
     off.options.external_names = false;
     let pod = json!({"kind": "Pod", "metadata": {"name": "p"}, "status": {"hostIP": "192.0.2.9"}});

@@ -157,7 +157,7 @@ fn only_a_syn_without_ack_opens_a_connection() {
 }
 
 #[test]
-fn who_may_not_connect_opens_nothing_and_keeps_what_is_open() {
+fn forbidden_source_opens_no_connection_and_keeps_open_ones() {
     let open = Some(Socket::Open);
     for is_listening in [true, false] {
         let node = Node {

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_at_a_time() {
+    fn datapath_is_claimed_by_one_daemon_at_a_time() {
         let parent = tempfile::tempdir().unwrap();
         let pins = parent.path().join("pins");
         let first = Claim::take(&pins).unwrap();
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_may_open_what_is_locked() {
+    fn lock_directory_is_private() {
         let parent = tempfile::tempdir().unwrap();
         let pins = parent.path().join("pins");
         fs::create_dir(&pins).unwrap();

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_saved_is_there_after_a_restart_and_for_its_owner_only() {
+    async fn saved_objects_survive_a_restart_and_are_private() {
         let directory = tempfile::tempdir_in("/dev/shm").unwrap();
         let path = directory.path().join("state.json");
         let first = LastKnownGood::open(path.clone()).unwrap();

@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_use_stays() {
+    fn memory_in_use_is_not_trimmed() {
         let kept: Vec<Vec<usize>> = (0..1000).map(|number| vec![number; 100]).collect();
         drop(
             (0..1000)

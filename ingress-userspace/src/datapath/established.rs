@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_has_no_connection() {
+    fn malformed_tables_have_no_connections() {
         assert!(!has_connection("", &[80]));
         assert!(!has_connection("header\nnonsense\n", &[80]));
     }

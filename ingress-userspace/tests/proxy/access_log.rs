@@ -241,7 +241,7 @@ impl std::fmt::Debug for Shown<'_> {
 
 /// It is counted with its line, of which some are begun twice.
 #[test]
-fn what_has_a_line_is_counted_once() {
+fn logged_requests_are_counted_once() {
     let origin = Origin::echo("origin");
     let template = Template::parse("$http_user_agent", Escape::Text).unwrap();
     let logged = Logged::start(template, &[origin.address]);

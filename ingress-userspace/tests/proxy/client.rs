@@ -70,7 +70,7 @@ fn a_proxy_that_is_believed_says_who_asks() {
 }
 
 #[test]
-fn nobody_is_believed_who_is_not_named() {
+fn untrusted_peers_cannot_set_the_client_address() {
     let other = ClientPolicy {
         trusted: vec!["10.0.0.0/8".parse().unwrap()],
         passed_on: ForwardedFor::All,

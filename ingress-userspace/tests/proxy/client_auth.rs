@@ -201,7 +201,7 @@ fn optional_modes_let_in_and_say_so() {
 }
 
 #[test]
-fn what_is_revoked_is_refused_and_so_is_what_no_list_speaks_of() {
+fn revoked_and_unlisted_certificates_are_refused() {
     let authority = Authority::root("authority");
     let ada = authority.client(|_| {}, &[]);
     let origin = Origin::echo("origin");
@@ -234,7 +234,7 @@ fn chains_may_be_as_deep_as_the_host_says() {
 }
 
 #[test]
-fn who_is_refused_is_sent_to_the_error_page() {
+fn refused_clients_are_redirected_to_the_error_page() {
     let authority = Authority::root("authority");
     let origin = Origin::echo("origin");
     let mut auth = asking(VerifyMode::Required, &authority.pem, None);

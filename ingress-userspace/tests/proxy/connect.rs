@@ -110,7 +110,7 @@ fn another_protocol_needs_no_proof() {
 }
 
 #[test]
-fn what_does_not_open_a_tunnel_is_no_success() {
+fn connect_without_a_tunnel_is_not_a_success() {
     let wrong = echo(|_| "Sec-WebSocket-Accept: wrong\r\n".to_owned());
     let ordinary = Origin::fixed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     let refusing = Origin::fixed("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");

@@ -83,7 +83,7 @@ fn start(way: &Way, origin: &Origin) -> Proxy {
 }
 
 #[test]
-fn what_may_be_asked_twice_is_asked_elsewhere() {
+fn idempotent_request_moves_from_a_dead_endpoint() {
     let (far, near) = (Origin::echo("far"), Origin::echo("near"));
     let way = Way::to(far.address);
     let proxy = start(&way, &near);
@@ -102,7 +102,7 @@ fn what_may_be_asked_twice_is_asked_elsewhere() {
 }
 
 #[test]
-fn who_has_taken_a_request_and_gone_is_asked_whether_he_is_there() {
+fn endpoint_that_took_a_request_and_vanished_is_probed() {
     let (taken, is_taken) = mpsc::channel();
     let taken = Mutex::new(taken);
     let far = Origin::start(move |mut connection| {
@@ -123,7 +123,7 @@ fn who_has_taken_a_request_and_gone_is_asked_whether_he_is_there() {
 }
 
 #[test]
-fn what_may_not_fails_and_nobody_else_is_asked() {
+fn non_idempotent_request_to_a_dead_endpoint_fails() {
     let (far, near) = (Origin::echo("far"), Origin::echo("near"));
     let way = Way::to(far.address);
     let proxy = start(&way, &near);
@@ -140,7 +140,7 @@ fn what_may_not_fails_and_nobody_else_is_asked() {
 }
 
 #[test]
-fn who_takes_his_time_has_it() {
+fn slow_but_acking_endpoint_is_not_retried() {
     let slow = Origin::start(|mut connection| {
         while connection.read_head().is_some() {
             thread::sleep(Duration::from_secs(5));
@@ -161,7 +161,7 @@ fn who_takes_his_time_has_it() {
 /// A response, a tunnel and a TCP connection have nobody else to go on with: they end, and their
 /// clients are told.
 #[test]
-fn what_has_begun_ends() {
+fn response_from_a_dead_endpoint_ends() {
     let far = Origin::start(|mut connection| {
         let head = connection.read_head().unwrap();
         connection.write(if head.text.starts_with("GET /tunnel") {

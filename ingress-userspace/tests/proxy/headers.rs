@@ -65,7 +65,7 @@ fn a_request_id_of_the_client_is_kept() {
 }
 
 #[test]
-fn what_the_client_says_about_itself_does_not_survive() {
+fn client_supplied_forwarding_fields_are_replaced() {
     let (_, reply) = echoed(
         "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7\r\nX-Real-IP: 6.6.6.6\r\n\
          X-Forwarded-Host: evil.test\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 1\r\n\

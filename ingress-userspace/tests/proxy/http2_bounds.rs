@@ -18,7 +18,7 @@ use crate::rig::{Options, Origin, PATIENCE, Proxy, config, wait_until};
 
 /// A download that its client does not read holds up no upload beside it.
 #[test]
-fn who_reads_nothing_may_go_on_to_send() {
+fn client_that_reads_nothing_may_go_on_sending() {
     let (lengths, received) = mpsc::channel();
     let origin = Origin::start(move |mut connection| {
         let head = connection.read_head().unwrap();
@@ -54,7 +54,7 @@ fn who_reads_nothing_may_go_on_to_send() {
 
 /// However busy its connection is otherwise.
 #[test]
-fn who_opens_no_window_loses_its_stream() {
+fn client_that_opens_no_window_loses_its_stream() {
     let origin = Origin::repeating();
     let timeouts = Timeouts {
         downstream_write: Duration::from_millis(500),

@@ -51,7 +51,7 @@ fn an_http_1_client_that_is_sending_reads_why_it_is_refused() {
 }
 
 #[test]
-fn who_goes_on_sending_is_cut_off() {
+fn lingering_close_is_bounded() {
     let proxy = Proxy::start(config(&[]));
     let mut client = Raw::connect(proxy.http);
     client.send(SETTINGS, 0, 1, &[]);

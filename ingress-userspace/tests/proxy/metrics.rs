@@ -310,7 +310,7 @@ fn certificates_and_configurations_are_told() {
 }
 
 #[test]
-fn what_is_no_request_is_counted_as_such() {
+fn malformed_requests_are_counted() {
     let proxy = Proxy::start(config(&[]));
     let mut client = proxy.client();
     client.write("GET / HTTP/1.1\r\nHost: one.test\r\nno field\r\n\r\n");

@@ -72,7 +72,7 @@ fn an_endpoint_that_is_slow_twice_is_ejected() {
 }
 
 #[test]
-fn who_is_alone_has_all_the_time() {
+fn single_endpoint_gets_the_full_connect_timeout() {
     let gone = Vanished::new();
     let (proxy, _dialled) = start(config(&[("one.test", "/", &[gone.address])]));
     let mut client = proxy.client();

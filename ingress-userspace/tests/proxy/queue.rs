@@ -76,7 +76,7 @@ fn requests_wait_for_a_busy_endpoint_within_bounds() {
 }
 
 #[test]
-fn who_waits_goes_to_an_endpoint_that_comes_and_ends_when_none_is_left() {
+fn queued_request_goes_to_a_new_endpoint_and_fails_without_one() {
     let (origin, is_asked, _go) = holding();
     let proxy = start(config(&[("one.test", "/", &[origin.address])]), patient());
     let mut clients: [Client; 2] = std::array::from_fn(|_| proxy.client());
@@ -126,7 +126,7 @@ fn a_request_waits_only_so_long_and_one_that_is_cancelled_not_at_all() {
 }
 
 #[test]
-fn who_came_first_goes_first() {
+fn queue_is_first_come_first_served() {
     const COUNT: usize = 6;
     let (origin, is_asked, go) = holding();
     let proxy = start(config(&[("one.test", "/", &[origin.address])]), patient());
@@ -148,7 +148,7 @@ fn who_came_first_goes_first() {
 
 /// Its next request is there before anybody has been told that there is room.
 #[test]
-fn who_has_just_been_served_waits_behind_the_others() {
+fn served_client_queues_behind_the_others() {
     let (origin, is_asked, go) = holding();
     let proxy = start(config(&[("one.test", "/", &[origin.address])]), patient());
     let [mut busy, mut waiting] = std::array::from_fn(|_| proxy.client());
@@ -198,7 +198,7 @@ fn each_backend_has_a_bound_of_its_own() {
 }
 
 #[test]
-fn nobody_waits_behind_a_session_for_what_is_free() {
+fn queued_session_does_not_block_other_requests() {
     let (busy, is_asked, _go) = holding();
     let free = Origin::echo("free");
     let endpoints = [busy.address, free.address];

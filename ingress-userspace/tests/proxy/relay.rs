@@ -75,7 +75,7 @@ fn tls_is_passed_through_by_server_name_and_ended_for_others() {
 }
 
 #[test]
-fn what_is_no_tls_or_ends_early_is_closed() {
+fn malformed_or_short_client_hello_is_closed() {
     let behind = Proxy::start(config(&[]));
     let front = Proxy::start(passing(&["one.test"], behind.https));
     let mut client = Client::connect(front.https);

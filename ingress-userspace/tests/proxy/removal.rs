@@ -100,7 +100,7 @@ fn requests_go_on_to_another_endpoint_at_once() {
 }
 
 #[test]
-fn nobody_waits_for_an_endpoint_that_drains() {
+fn draining_endpoint_gets_no_queued_request() {
     let gone = Vanished::new();
     let origin = Origin::echo("origin");
     let (proxy, dialled) = start(config(&[("one.test", "/", &[gone.address])]));

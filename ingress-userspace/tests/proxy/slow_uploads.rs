@@ -100,7 +100,7 @@ fn a_route_may_stream_its_bodies() {
 }
 
 #[test]
-fn who_waits_to_be_told_is_told_before_there_is_an_endpoint() {
+fn expecting_client_gets_100_before_an_endpoint_is_chosen() {
     let origin = Origin::repeating();
     let proxy = start(&origin, Options::default());
     let mut client = proxy.client();
@@ -114,7 +114,7 @@ fn who_waits_to_be_told_is_told_before_there_is_an_endpoint() {
 }
 
 #[test]
-fn who_pauses_for_too_long_is_told_so() {
+fn paused_upload_is_answered_with_408() {
     let origin = Origin::repeating();
     let timeouts = Timeouts {
         client_body: Duration::from_millis(1),

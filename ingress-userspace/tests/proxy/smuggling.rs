@@ -180,7 +180,7 @@ fn a_refused_request_is_the_last_of_its_connection() {
 }
 
 #[test]
-fn what_comes_after_good_requests_is_looked_at_too() {
+fn pipelined_requests_are_checked_too() {
     let (proxy, origin) = proxy();
     let bad = "GET /smuggled HTTP/1.1\r\nHost: one.test\r\nX: y\n\r\n";
     for (name, good) in [

@@ -105,7 +105,7 @@ fn answers_to_requests_sent_together_keep_their_order() {
 }
 
 #[test]
-fn who_breaks_off_leaves_nothing_to_others() {
+fn aborted_splice_leaves_no_bytes_in_the_pipe() {
     let origin = origin();
     let proxy = proxy(&origin);
     for length in [BYTES_MAX, BYTES_MAX - 1] {
@@ -215,7 +215,7 @@ fn curl(proxy: &Proxy, arguments: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn what_has_frames_or_records_is_not_spliced() {
+fn http2_and_tls_are_not_spliced() {
     let origin = origin();
     let proxy = proxy(&origin);
     let expected = bytes(LARGE);

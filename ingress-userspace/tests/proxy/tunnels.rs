@@ -181,7 +181,7 @@ fn an_endpoint_whose_settings_allow_no_tunnel_gets_none() {
 }
 
 #[test]
-fn what_does_not_open_a_tunnel_is_no_success() {
+fn refused_tunnel_is_not_a_success() {
     for (answer, expected) in [(204, 502), (403, 403)] {
         let origin = allowing(move |asked: Asked| async move {
             let mut respond = asked.respond;

@@ -109,7 +109,7 @@ fn both_directions_carry_more_than_any_buffer() {
 }
 
 #[test]
-fn who_does_not_read_stops_the_other_side() {
+fn unread_tunnel_direction_applies_back_pressure() {
     let (stuck, is_stuck) = std::sync::mpsc::channel();
     let stuck = std::sync::Mutex::new(stuck);
     let origin = Origin::start(move |mut connection| {
@@ -164,7 +164,7 @@ fn a_refused_upgrade_is_an_ordinary_answer() {
 }
 
 #[test]
-fn what_is_no_upgrade_is_not_passed_on_as_one() {
+fn invalid_upgrades_are_not_passed_on() {
     let origin = Origin::echo("origin");
     let proxy = Proxy::start(config(&[("one.test", "/", &[origin.address])]));
     for request in [

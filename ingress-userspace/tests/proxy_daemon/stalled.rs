@@ -113,7 +113,7 @@ fn stalled_streams_hold_little_memory() {
 }
 
 #[test]
-fn those_stalled_longest_are_reset_when_memory_is_short() {
+fn longest_stalled_responses_are_reset_when_memory_is_short() {
     let place = Place::new(large_origin());
     // A quarter of it is for stalled streams: one connection's.
     let daemon = place.start("a", &["--memory-limit=8m"]);

@@ -253,7 +253,7 @@ fn an_entry_may_have_the_name_of_one_that_goes() {
 }
 
 #[test]
-fn what_is_no_field_is_malformed() {
+fn invalid_fields_are_malformed() {
     for (name, value) in [
         ("", "a"),
         ("Host", "a"),
@@ -344,7 +344,7 @@ fn a_list_ends_before_the_field_that_is_too_much() {
 }
 
 #[test]
-fn what_is_never_indexed_stays_so() {
+fn never_indexed_fields_stay_never_indexed() {
     let is_sensitive = |block: &[u8]| match &first(block).unwrap()[..] {
         [Field::Header(_, value)] => value.is_sensitive(),
         other => panic!("{other:?}"),

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_preface_is_known_at_once() {
+    fn invalid_preface_is_recognised_at_once() {
         assert_eq!(frames(&[b"PRI * HTTP/2.0\r\n\r\nSM\r"]), Ok(vec![]));
         assert_eq!(frames(&[b"PRI * HTTP/1"]), Err(Reason::PROTOCOL_ERROR));
         assert_eq!(frames(&[b"P", b"U"]), Err(Reason::PROTOCOL_ERROR));

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_small_is_one_write() {
+    fn small_frames_are_coalesced() {
         let mut output = SendQueue::default();
         output.ping([7; 8]);
         output.data(1, Bytes::from(vec![1; COPIED_BYTES_MAX]), true);

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_is_malformed() {
+    fn invalid_proxy_lines_are_malformed() {
         for wrong in [
             "GET / HTTP/1.1\r\n",
             "PROXY TCP4 192.0.2.1 192.0.2.2 5\r\n",

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_wrk_counts_is_read() -> Result<()> {
+    fn wrk_output_is_parsed() -> Result<()> {
         let good = "  47 requests in 2.00s, 1MB read\n";
         let bad = format!(
             "{good}  Socket errors: connect 1, read 20, write 0, timeout 3\n  \

@@ -120,7 +120,7 @@ fn with_addresses(plane: &ControlPlane, addresses: &[&str]) -> Result<usize> {
 
 #[test]
 #[ignore = "needs root: network namespaces"]
-fn what_was_told_is_not_told_again_after_a_restart_or_for_an_unchanged_object() -> Result<()> {
+fn events_are_not_repeated_after_a_restart() -> Result<()> {
     let plane = plane("told")?;
     let faulty =
         ingress("default", "faulty", "faulty.test").replace("name: web, port", "name: none, port");

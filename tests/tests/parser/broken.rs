@@ -103,7 +103,7 @@ fn six_extension_headers_are_looked_behind_and_seven_are_too_many() {
 }
 
 #[test]
-fn what_is_not_ip_says_so() {
+fn frames_other_than_ip_are_classified() {
     let (client, node) = PAIRS[0];
     let mut frame = Packet::new(client, node, Tcp::syn(1, 2)).bytes();
     // ARP, PPPoE, MPLS, LLDP, and a length instead of a type.

@@ -162,7 +162,7 @@ fn fragments_are_never_taken_for_malformed_headers() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
-fn what_is_not_understood_is_passed() -> Result<()> {
+fn unparsable_packet_is_passed() -> Result<()> {
     let mut programs = Programs::load_and_fill()?;
     let v4 = || inbound(PAIRS[0], Tcp::with_flags(40_000, TCP_PORT, 0));
     let three_tags = v4().vlan(1).vlan(2).vlan(3);

@@ -73,7 +73,7 @@ fn nothing_is_forwarded_before_user_space_has_spoken() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
-fn what_would_leave_through_an_unsteered_device_is_passed() -> Result<()> {
+fn packet_for_an_unsteered_device_is_passed() -> Result<()> {
     let mut programs = Programs::load_and_fill()?;
     for packet in [
         Packet::new(NODE_V4, OTHER_V4, answer(10)),
@@ -87,7 +87,7 @@ fn what_would_leave_through_an_unsteered_device_is_passed() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
-fn what_no_route_reaches_is_passed() -> Result<()> {
+fn packet_without_a_route_is_passed() -> Result<()> {
     let mut programs = Programs::load_and_fill()?;
     for packet in [
         Packet::new(NODE_V4, NOWHERE_V4, answer(10)),
@@ -153,7 +153,7 @@ fn larger_than_the_device_is_passed(programs: &mut Programs) -> Result<()> {
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
-fn what_is_not_ip_is_passed() -> Result<()> {
+fn frames_other_than_ip_are_passed() -> Result<()> {
     let mut programs = Programs::load_and_fill()?;
     let mut arp = outbound(PAIRS[0], answer(0)).bytes();
     arp[12..14].copy_from_slice(&0x0806_u16.to_be_bytes());

@@ -186,7 +186,7 @@ fn replies_are_steered_where_there_is_an_upstream_connection_for_them() -> Resul
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
-fn what_is_addressed_to_others_is_passed() -> Result<()> {
+fn packet_for_another_address_is_passed() -> Result<()> {
     let mut programs = listening()?;
     for (client, node) in PAIRS {
         let other: IpAddr = if client.is_ipv4() {
@@ -258,7 +258,7 @@ fn icmp_that_is_no_error_is_passed() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
-fn what_is_not_understood_is_passed() -> Result<()> {
+fn unparsable_packet_is_passed() -> Result<()> {
     let mut programs = listening()?;
     let syn = || Tcp::syn(40_000, TCP_PORT);
     let sctp = inbound(PAIRS[0], Transport::Other(132, vec![0; 12]));

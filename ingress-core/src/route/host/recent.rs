@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_asked_for_in_turn_are_copied_if_there_is_room() {
+    fn hosts_asked_for_in_turn_are_copied_if_there_is_room() {
         let (map, mut recent) = (map(MANY), Recent::default());
         ask(&map, &mut recent, 1000);
         assert!(recent.len() > 950, "{}", recent.len());
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_come_to_be_asked_for_take_the_places_of_others() {
+    fn newly_requested_hosts_replace_others() {
         let (map, mut recent) = (map(MANY), Recent::default());
         ask(&map, &mut recent, MANY);
         for _ in 0..3 {

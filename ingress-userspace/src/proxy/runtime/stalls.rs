@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_ends_who_has_just_begun_to_wait() {
+    fn new_stalls_are_not_ended_first() {
         let stalls = Stalls::new(100, &Arc::default());
         let now = Instant::now();
         let all: Vec<_> = (0..10)

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_keys_is_told() {
+    fn invalid_ticket_keys_are_reported() {
         let error = |text: &str| TicketKeys::parse(text).unwrap_err();
         assert_eq!(error("\n#\n"), TicketKeyError::Empty);
         assert_eq!(error(&(line(1) + "?")), TicketKeyError::Malformed(2));

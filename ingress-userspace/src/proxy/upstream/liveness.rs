@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn who_acknowledges_is_there_whatever_its_process_does() {
+    fn acknowledging_peer_is_alive_whatever_its_process_does() {
         let (mut here, _there) = pair();
         here.set_nonblocking(true).unwrap();
         // Until its window is closed.
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_is_gone_by_and_by_and_there_again_when_it_does() {
+    fn silent_peer_is_gone_after_retransmits_and_recovers() {
         let (mut here, mut there) = pair();
         // A filter that takes nothing of any packet.
         let nothing = SockFilter::new(BPF_RETURN, 0, 0, 0);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tcp_is_never_gone() {
+    fn sockets_other_than_tcp_are_never_gone() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         assert!(info(socket.as_fd()).is_none());
         assert!(!is_gone(socket.as_fd(), Threshold::Retryable));

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_counts_and_all_else_is_usual() {
+    fn configured_timeouts_override_defaults() {
         let usual = Timeouts::default();
         let waits = EffectiveTimeouts::new(&usual, RouteTimeouts::default());
         assert_eq!(waits.connect, Duration::from_secs(5));

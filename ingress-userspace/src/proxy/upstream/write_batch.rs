@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_where_nobody_runs() {
+    fn barrier_is_free_when_no_other_task_runs() {
         let runtime = Builder::new_current_thread().build_local(LocalOptions::default());
         runtime.unwrap().block_on(WriteBatch::default().wait());
     }

@@ -119,7 +119,7 @@ fn a_length_beside_chunks_goes_no_further() {
 }
 
 #[test]
-fn what_can_be_read_in_two_ways_is_not_passed_on() {
+fn ambiguous_responses_are_refused() {
     for length in ["3, 4", "+3", "-1", "0x3", "3 3", "", "99999999999999999999"] {
         let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
         assert!(matches!(refused(&text), ResponseError::Length), "{length}");

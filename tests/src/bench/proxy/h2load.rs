@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_h2load_counts_is_read() -> Result<()> {
+    fn h2load_output_is_parsed() -> Result<()> {
         let text = |failed| {
             format!(
                 "requests: 90 total, 95 started, 90 done, {} succeeded, {failed} failed, 0 errored, \

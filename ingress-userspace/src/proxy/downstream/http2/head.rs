@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_no_request() {
+    fn malformed_heads_are_refused() {
         for bad in [
             (":path", "/again"),
             (":status", "200"),

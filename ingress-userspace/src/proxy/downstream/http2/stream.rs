@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_is_not_kept() {
+    fn unread_data_is_dropped() {
         let stream = stream(None);
         assert!(stream.add(b"abcd"));
         assert_eq!(stream.abandon(), 4);

@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_format_is_told() {
+    fn invalid_formats_are_reported() {
         for (format, error) in [
             ("a $", TemplateError::NoName(2)),
             ("$$status", TemplateError::NoName(0)),

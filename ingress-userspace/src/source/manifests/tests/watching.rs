@@ -183,7 +183,7 @@ fn a_file_that_is_touched_but_not_changed_is_not_reported() {
 }
 
 #[test]
-fn what_is_written_before_the_files_are_followed_is_reported() {
+fn changes_before_watching_begins_are_reported() {
     let dir = Directory::new("watch-early");
     let target = Directory::new("watch-early-target");
     dir.write("a.yaml", &service("a"));

@@ -41,7 +41,7 @@ fn streams_share_the_window_of_the_connection() {
 }
 
 #[test]
-fn who_finds_no_room_has_a_turn_when_there_is_some() {
+fn blocked_stream_is_woken_when_output_has_room() {
     let session = SharedState::new();
     let (one, two) = (open(&session, 1), open(&session, 3));
     session.increase_window(1 << 20).unwrap();
@@ -84,7 +84,7 @@ fn streams_that_were_reset_are_remembered_and_not_for_ever() {
 }
 
 #[test]
-fn who_has_ended_does_not_wait() {
+fn ended_stream_does_not_wait() {
     let session = SharedState::new();
     let stream = open(&session, 1);
     session.send(&stream, vec![0; WINDOW_DEFAULT as usize].into(), false);
