@@ -62,8 +62,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Whether what is left, if anything is, is no more than the end of the last byte should be:
-    /// ones (RFC 7541 §5.2).
+    /// Returns true if only valid padding remains: fewer than 8 bits, all of them ones (RFC 7541 §5.2).
     fn are_padding(&self) -> bool {
         self.count < u8::BITS && self.window == !(u64::MAX >> self.count)
     }

@@ -34,7 +34,7 @@ pub trait ConnectionGauge: Send + Sync + 'static {
     fn closed(&self, worker: usize, datapath: Datapath);
 }
 
-/// Tells nobody.
+/// A gauge that reports nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoGauge;
 

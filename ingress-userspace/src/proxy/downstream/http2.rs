@@ -219,7 +219,7 @@ where
     }
 }
 
-/// What has come does what it is there for.
+/// Applies the frames in `bytes`.
 fn handle(input: &mut FrameReader, frames: &mut Frames, mut bytes: &[u8]) -> Result<(), Reason> {
     while let Some(piece) = input.next(&mut bytes)? {
         frames.handle(piece)?;

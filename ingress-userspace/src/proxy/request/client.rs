@@ -1,10 +1,10 @@
-//! Who a request is from, as far as we believe it.
+//! The client of a request, as far as it can be trusted.
 //!
-//! By default it is the peer of the connection, whatever a head says. Peers in named networks are
-//! believed what they say about the client before them: as in nginx's realip module, the client is
-//! the last address of the list that is not itself one of those networks.
+//! By default the client is the peer of the connection, whatever a head says. Peers in trusted networks
+//! may name the client before them: as in nginx's realip module, the client is the last address of the
+//! list that is not itself in a trusted network.
 //!
-//! Invariant: nobody is believed who is not named, so that a spoofed field changes nothing.
+//! Invariant: fields of an untrusted peer change nothing, so that spoofing is useless.
 
 use std::net::{IpAddr, SocketAddr};
 

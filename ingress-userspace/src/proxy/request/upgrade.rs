@@ -1,9 +1,9 @@
 //! Requests that ask to leave HTTP: what they ask for, and what an endpoint's consent means.
 //!
-//! A client asks with an Upgrade over HTTP/1.1 (RFC 9110 §7.8), or with an extended CONNECT over
-//! HTTP/2 (RFC 8441), and is asked for in the way of its endpoint: each is translated to the other.
-//! Of upgrades only WebSocket is, which a client means; others may be ignored, and a CONNECT may
-//! not. What an HTTP/2 endpoint's settings do not allow is answered with 501.
+//! A client asks by an Upgrade over HTTP/1.1 (RFC 9110 §7.8) or by an extended CONNECT over HTTP/2
+//! (RFC 8441); the endpoint is asked in its own protocol, so each form is translated to the other.
+//! Towards HTTP/2 endpoints only WebSocket is translated: other upgrades may be ignored, but a CONNECT
+//! may not. A tunnel that an HTTP/2 endpoint's settings do not allow is answered with 501.
 //!
 //! Invariant: bytes leave HTTP only if the client has asked for a protocol by name and the endpoint
 //! has agreed to that one. `h2c` is never passed on: it would let a client speak HTTP/2 past us.

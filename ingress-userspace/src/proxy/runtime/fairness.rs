@@ -18,7 +18,8 @@ pub(crate) struct FairnessBudget {
     pause: Option<Arc<Pause>>,
 }
 
-/// The turn of others. Whoever is polled meanwhile, as who has woken itself, waits for its end.
+/// A yield in progress. If the task is polled again before other tasks have run (for example because
+/// it woke itself), it stays pending.
 #[derive(Debug)]
 struct Pause {
     is_over: AtomicBool,

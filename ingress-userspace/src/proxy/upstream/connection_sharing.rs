@@ -1,9 +1,10 @@
-//! Connections to endpoints that one worker has and does not use, for another that would dial.
+//! Sharing of idle connections between workers: a worker that would dial takes over a connection that
+//! another worker does not use.
 //!
-//! Only a request that finds no idle connection asks, by a message to the worker that has most of
-//! them idle; whoever finds one pays nothing. What moves is the socket below HTTP: a connection
-//! belongs to the runtime that drives it. A lender gives what has been idle for a while, so that
-//! workers don't take from each other what they need a moment later.
+//! Only a request that finds no idle connection asks, by a message to the worker with the most idle
+//! connections; every other request pays nothing. The socket below HTTP moves, because a connection
+//! belongs to the runtime that drives it. A worker gives away only connections that have been idle for a
+//! while, so that workers do not take from each other what they need a moment later.
 
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
@@ -115,7 +116,7 @@ pub(crate) async fn borrow(upstreams: &Upstreams, endpoint: &Endpoint) -> Option
         endpoint: endpoint.address,
         answer,
     };
-    // A mailbox that is full belongs to somebody who has no time.
+    // A worker with a full mailbox is too busy to answer.
     peer.asks.try_send(ask).ok()?;
     let lent = runtime.timers.timeout(ANSWER_MAX, lent).await;
     let Some(Ok(stream)) = lent else {

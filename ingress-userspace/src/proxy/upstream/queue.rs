@@ -1,8 +1,8 @@
-//! Requests that wait because every endpoint of their backend has as many as it may have.
+//! Requests that wait because every endpoint of their backend is at its limit.
 //!
-//! Who came first is served first: what becomes free is handed over by the worker, and nobody who
-//! comes meanwhile takes it. Each backend has a queue and a bound of its own, and the end of a
-//! request wakes no more of those who wait than can go on.
+//! First come, first served: the worker hands a free endpoint to the request at the head of the queue,
+//! and a request that arrives meanwhile cannot take it. Each backend has a queue and a bound of its
+//! own. The end of a request wakes only as many queued requests as can go on.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -59,8 +59,8 @@ impl Queue {
         self.0.borrow().is_empty()
     }
 
-    /// Whether somebody waits for what one who comes now wants. A session waits for its own endpoint
-    /// only, and anybody else for any.
+    /// Returns true if a queued request competes for the same endpoint as this new one: a session
+    /// waits for its own endpoint only, any other request for every endpoint.
     fn is_before(&self, hint: PickHint) -> bool {
         let queue = self.0.borrow();
         queue.iter().any(|waiting| {

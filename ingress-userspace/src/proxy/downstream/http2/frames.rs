@@ -177,7 +177,7 @@ impl Frames {
         is_last && self.session.streams_open() == 0
     }
 
-    /// What has come does what it is there for.
+    /// Applies one parsed frame.
     pub(crate) fn handle(&mut self, piece: Piece<'_>) -> Result<(), Reason> {
         match piece {
             Piece::Data(bytes, is_last) => {

@@ -351,8 +351,8 @@ impl SharedState {
     }
 }
 
-/// Streams that we have reset of which we know it: as many as may be open at a time by default,
-/// twice.
+/// How many identifiers of reset streams are remembered, so that late frames for them are ignored:
+/// twice the default limit of concurrent streams.
 const FORGOTTEN_MAX: usize = 256;
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ impl Stream {
         window.set(window.get() - i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// Has who answers wait.
+    /// Registers the responder task's waker.
     pub(crate) fn wait(&self, cx: &Context<'_>) {
         let mut answers = self.answers.borrow_mut();
         match &mut *answers {

@@ -1,5 +1,4 @@
-//! Addresses of endpoints as text: of those that were written lately, as spelling one takes as long
-//! as a third of a line.
+//! A cache of formatted endpoint addresses: formatting one costs a third of a log line.
 
 use std::net::SocketAddrV4;
 

@@ -48,7 +48,7 @@ impl AccessLog {
                 for lines in received {
                     output.write(&lines.block[..lines.length]);
                     if lines.block.len() == BLOCK_BYTES {
-                        // Who has enough of them needs no other.
+                        // A worker whose channel is full has enough spare blocks.
                         let _ = lines.returns.try_send(lines.block);
                     }
                 }

@@ -1,10 +1,9 @@
-//! What one request comes to: kept from its head to its end, counted when it is dropped.
+//! The record of one request: kept from its head to its end, counted when it is dropped.
 //!
-//! However a request ends (answered, cancelled by the client, as a tunnel), whoever has its account
-//! last lets go of it then, so that every request is counted exactly once. What was noted until then
-//! is the access log's, which has it as it is: what is moved once costs each request the code that
-//! moves it. Where there is a log, it has the request counted, too, when it writes its line: what
-//! many requests run through one after the other is in the caches for all but the first of them.
+//! However a request ends (answered, cancelled by the client, as a tunnel), its record is dropped by
+//! the last task that holds it, so that every request is counted exactly once. The record is handed to
+//! the access log by pointer, because copying it would cost every request. With a log, metrics are
+//! updated in the same batch as log lines, so that the code stays in the instruction cache.
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, Ref, RefCell};

@@ -1,12 +1,11 @@
-//! What the requests of a series come to, written by one worker and read by anybody, without a lock.
+//! The numbers of one series, written by one worker and read by any thread without a lock.
 //!
-//! Among many routes counting costs the lines of the cache that it touches, so that a request nearly
-//! always touches one: its values are added to sums, and which buckets of the histograms they fall
-//! into is compared at once with where those of the first request fell. Only a value that fell
-//! elsewhere is counted in a bucket; all others are those of the first.
+//! With many routes, the cost of counting is the cache lines that it touches. To touch one line for
+//! nearly every request, values are added to sums, and histogram buckets are stored as deviations from
+//! the buckets of the first request: only a value in another bucket touches a second line.
 //!
-//! A reader takes the numbers of one moment, or tries again (a sequence lock): a bucket that is a
-//! difference would else seem to shrink, which Prometheus takes for a restart.
+//! A reader retries until it has seen one consistent state (a sequence lock). Otherwise a bucket that is
+//! computed as a difference could seem to shrink, which Prometheus takes for a restart.
 
 use std::array;
 use std::hint;
