@@ -229,19 +229,21 @@ pub fn of_ingress(
     if annotations.is_empty() {
         return (settings, mistakes);
     }
+    let given = by_name(annotations);
     for row in registry::readable() {
+        let first = given.partition_point(|one| one.name < row.key);
+        let all = given[first..].iter().take_while(|one| one.name == row.key);
         if row.scope == registry::Scope::Class || ignored.contains(row.key) {
             continue;
         }
         // The first that is usable counts.
-        for prefix in PREFIXES {
-            let key = format!("{prefix}{}", row.key);
-            let Some(value) = annotations.get(&key) else {
-                continue;
-            };
+        for Given { key, value, .. } in all {
             match (row.read)(value, &mut settings) {
                 Ok(()) => break,
-                Err(message) => mistakes.push(invalid(key, row.key, message, &mut settings)),
+                Err(message) => {
+                    let key = (*key).to_owned();
+                    mistakes.push(invalid(key, row.key, message, &mut settings));
+                }
             }
         }
     }
@@ -253,6 +255,34 @@ pub fn of_ingress(
         }
     }
     (settings, mistakes)
+}
+
+/// An annotation under one of the prefixes.
+struct Given<'a> {
+    /// Its key without the prefix.
+    name: &'a str,
+    /// The place of its prefix: ours counts first.
+    rank: usize,
+    key: &'a str,
+    value: &'a str,
+}
+
+/// The annotations under the prefixes, by name: an Ingress has few, and the registry has many keys.
+fn by_name(annotations: &BTreeMap<String, String>) -> Vec<Given<'_>> {
+    let given = annotations.iter().filter_map(|(key, value)| {
+        let mut prefixes = PREFIXES.iter().enumerate();
+        let (rank, name) =
+            prefixes.find_map(|(rank, prefix)| Some((rank, key.strip_prefix(prefix)?)))?;
+        Some(Given {
+            name,
+            rank,
+            key,
+            value,
+        })
+    });
+    let mut given: Vec<_> = given.collect();
+    given.sort_unstable_by_key(|one| (one.name, one.rank));
+    given
 }
 
 /// An invalid value of a key that is read.
