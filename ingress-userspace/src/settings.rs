@@ -126,6 +126,12 @@ pub struct Run {
     #[arg(long, env = "SLUICE_WORKERS", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: Option<u32>,
 
+    /// Whether workers give up all capabilities and the system calls that serve no client. Tools that
+    /// work from inside the process, such as valgrind, need false.
+    #[arg(long, env = "SLUICE_CONFINE_WORKERS", value_name = "BOOL",
+          default_value_t = true, action = clap::ArgAction::Set)]
+    pub confine_workers: bool,
+
     /// Device through which clients come; may be given more than once [default: the devices of
     /// the default routes].
     #[arg(

@@ -104,6 +104,8 @@ fn carried(fields: &str) -> Result<u64> {
         format!("--run-dir={}", directory.path().join("run").display()),
         "--datapath=host".to_owned(),
         "--workers=1".to_owned(),
+        // callgrind opens files from every thread.
+        "--confine-workers=false".to_owned(),
         "--access-log=off".to_owned(),
         format!("--http-port={http}"),
         format!("--https-port={https}"),

@@ -38,7 +38,7 @@ pub(super) fn start(
             steered.push((scheme, port, inside(&datapath.ingress(), port, count)?));
         }
     }
-    let surroundings = WorkerTemplate::new(datapath.as_deref(), options)
+    let surroundings = WorkerTemplate::new(datapath.as_deref(), options, flags.confine_workers)
         .context("failed to start the thread that makes sockets")?;
     let mut workers = Vec::new();
     for index in 0..count {
@@ -94,12 +94,19 @@ struct WorkerTemplate {
     gauge: Arc<dyn ConnectionGauge>,
     options: WorkerOptions,
     peers: Peers,
+    /// Whether workers give up what serves no client.
+    is_confined: bool,
 }
 
 impl WorkerTemplate {
-    fn new(datapath: Option<&Datapath>, options: WorkerOptions) -> io::Result<Self> {
+    fn new(
+        datapath: Option<&Datapath>,
+        options: WorkerOptions,
+        is_confined: bool,
+    ) -> io::Result<Self> {
         Ok(match datapath {
             Some(datapath) => Self {
+                is_confined,
                 ingress: Some(datapath.ingress()),
                 dial: Arc::new(Dialer::start(datapath.dial())?),
                 gauge: Arc::new(KernelGauge(datapath.connections())),
@@ -107,6 +114,7 @@ impl WorkerTemplate {
                 peers: Peers::default(),
             },
             None => Self {
+                is_confined,
                 ingress: None,
                 dial: Arc::new(HostDial),
                 gauge: Arc::new(NoGauge),
@@ -118,6 +126,7 @@ impl WorkerTemplate {
 
     fn spec(&self, index: usize, listeners: Vec<Listener>, table: &TableHandle) -> WorkerSpec {
         let ingress = self.ingress.clone();
+        let is_confined = self.is_confined;
         WorkerSpec {
             index,
             cpu: None,
@@ -130,7 +139,11 @@ impl WorkerTemplate {
             options: self.options.clone(),
             prepare: Some(Box::new(move || {
                 ingress.map_or(Ok(()), |namespace| namespace.enter())?;
-                confine_thread()
+                if is_confined {
+                    confine_thread()
+                } else {
+                    Ok(())
+                }
             })),
         }
     }
