@@ -129,6 +129,7 @@ const HEADINGS: &[(&str, &[&str])] = &[
             "http-port",
             "https-port",
             "workers",
+            "confine-workers",
             "uplink",
             "frontend-address",
             "frontend-source-cidr",
