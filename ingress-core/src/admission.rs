@@ -10,12 +10,12 @@ use crate::object::Ingress;
 use crate::snapshot::Snapshot;
 use crate::translate::{self, Options};
 
-/// What is to be said about an object.
+/// The findings of a review: why an object is refused, and what its owner is warned of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Review {
-    /// Why it is refused; empty: it is not.
+    /// Why the object is refused; empty if it is accepted.
     pub refusals: Vec<Diagnostic>,
-    /// What its owner should know.
+    /// Mistakes that do not refuse the object.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -23,7 +23,7 @@ pub struct Review {
 /// rules whose host and path another Ingress has (a canary is to have them). Objects of other classes
 /// are not judged.
 ///
-/// What is missing, such as a Secret that may come after the Ingress, is no reason to refuse it.
+/// A missing Secret, Service or ConfigMap is no reason to refuse an Ingress: it may be created after it.
 pub fn review(
     ingress: &Ingress,
     snapshot: &Snapshot,

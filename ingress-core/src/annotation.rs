@@ -103,11 +103,11 @@ pub struct Settings {
     pub hidden_headers: Arc<[Box<str>]>,
     /// The ConfigMap of fields for all responses, as `namespace/name`.
     pub add_headers: Option<Arc<str>>,
-    /// What it holds.
+    /// The fields of that ConfigMap.
     pub response_fields: HeaderFields,
     /// The ConfigMap of fields for all requests, as `namespace/name`.
     pub set_headers: Option<Arc<str>>,
-    /// What it holds.
+    /// The fields of that ConfigMap.
     pub request_fields: TemplateFields,
     pub(crate) basic_auth: basic_auth::BasicAuthSettings,
     pub(crate) external_auth: external_auth::ExternalAuthSettings,
@@ -137,12 +137,12 @@ impl Settings {
         self.canary.canary()
     }
 
-    /// Clients that get nothing.
+    /// Clients whose requests are refused.
     pub fn block(&self) -> Option<Arc<Block>> {
         block::block(self)
     }
 
-    /// What browsers are told about other origins.
+    /// Which other origins browsers may send requests from.
     pub fn cors(&self) -> Option<Arc<Cors>> {
         self.cors.cors()
     }
@@ -152,12 +152,12 @@ impl Settings {
         self.rate_limit.limit(ingress)
     }
 
-    /// What snippets do that the class allows.
+    /// The filters made from the snippets that the class allows.
     pub fn snippets(&self) -> &[Filter] {
         self.snippets.filters()
     }
 
-    /// What is changed in fields of responses.
+    /// The replacements in `Set-Cookie`, `Location` and `Refresh` of responses.
     pub fn response_rewrite(&self) -> Option<Arc<ResponseRewrite>> {
         self.response_rewrite.rewrite()
     }

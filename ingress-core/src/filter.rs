@@ -29,7 +29,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use crate::ir::{Authentication, Filter, RateLimit};
 pub use template::{cookie_value, escape, render};
 
-/// What is known of a request, beside what filters may change.
+/// The parts of a request that filters read and do not change.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// Whether the client speaks HTTPS, as far as is known.
@@ -48,7 +48,7 @@ pub struct Context<'a> {
     pub client: IpAddr,
 }
 
-/// What filters may change of a request.
+/// The parts of a request that filters may change.
 #[derive(Debug)]
 pub struct RequestHead<'a> {
     /// Fields that are set in it.
@@ -59,29 +59,30 @@ pub struct RequestHead<'a> {
     pub host: Option<HeaderValue>,
 }
 
-/// What comes of a request.
+/// The result of running filters over a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Decision {
-    /// It goes on.
+    /// The request goes on.
     Continue,
-    /// It is answered here.
+    /// The proxy answers the request.
     Respond(Answer),
-    /// It goes on if this says so, which takes more than what is known of the request.
+    /// The request goes on if this check passes. The check needs more than the request, such as a
+    /// password check or a call to a service.
     Check {
-        /// What has to agree.
+        /// The check.
         check: Check,
         /// The index of the filter after it.
         resume: usize,
     },
 }
 
-/// What decides about a request beside the request itself.
+/// A check that needs more than the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
     /// Passwords, or a service elsewhere.
     Authenticate(Arc<Authentication>),
-    /// What the client has sent before.
+    /// The rate of the client's earlier requests.
     RateLimit(Arc<RateLimit>),
 }
 

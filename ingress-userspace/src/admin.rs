@@ -62,7 +62,7 @@ pub fn socket_path(run_dir: &Path) -> PathBuf {
     run_dir.join(SOCKET)
 }
 
-/// What both sockets answer by.
+/// The routes of both admin sockets.
 #[derive(Clone)]
 pub struct Admin(Routes);
 

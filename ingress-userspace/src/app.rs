@@ -77,11 +77,11 @@ struct App {
     readiness: Readiness,
     metrics: MetricsSlot,
     telemetry: Telemetry,
-    /// What the webhook judges objects beside.
+    /// The configuration that the webhook reviews objects against.
     judged_beside: watch::Sender<Served>,
 }
 
-/// What is told to others about requests: the access log and traces.
+/// Reports about requests: the access log and traces.
 struct Telemetry {
     access_log: Option<AccessLog>,
     log_writer: Option<LogWriter>,

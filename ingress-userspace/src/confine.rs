@@ -1,10 +1,9 @@
-//! What threads that read what strangers send are left with: no capability, no way to gain one, and
-//! the system calls of `confine/filter.rs`.
+//! Confines the threads that read network input: they keep no capability, cannot gain one, and may
+//! call only the system calls of `confine/filter.rs`.
 //!
-//! Workers share an address space with the threads that hold the API token and the datapath, so that
-//! this is no wall against who runs code of their own in a worker. It is one against every fault that
-//! makes a worker ask the kernel for something: opening a file, loading a program, leaving its
-//! namespace.
+//! Workers share an address space with the threads that hold the API token and the datapath, so this
+//! does not stop an attacker who runs code in a worker and writes into memory. It stops every fault
+//! that makes a worker call the kernel: to open a file, load a program or leave its namespace.
 
 mod filter;
 
@@ -51,7 +50,7 @@ mod tests {
 
     use super::*;
 
-    /// What a thread finds out that is confined.
+    /// Runs `act` in a confined thread and returns its result.
     fn confined<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
         let confine_and_act = || {
             confine_thread().unwrap();

@@ -29,7 +29,7 @@ pub use read_request::{Asks, HeadBounds, RequestError, RequestHead, RequestReade
 pub use read_response::{HeadReader, ResponseError, ResponseHead};
 pub use request_line::{is_preface, may_become_preface};
 pub use spelling::Spelling;
-pub use syntax::is_method;
+pub use syntax::{is_authority, is_method};
 pub use target::RawTarget;
 pub use trailers::{
     is_forbidden_trailer, remove_forbidden_trailers, trailer_names, write_trailers,

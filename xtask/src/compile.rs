@@ -11,7 +11,7 @@ use anyhow::Result;
 use self::output::build_step;
 use crate::shell::{cargo, root, step};
 
-/// What a binary tells of its source.
+/// The debug information of a binary.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Debug {
     /// Names of functions, and lines.
@@ -103,7 +103,7 @@ pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// What cargo is told to build `sluice` in release.
+/// The cargo arguments that build `sluice` in release.
 pub(crate) const SLUICE: [&str; 6] = [
     "build",
     "--release",

@@ -8,7 +8,7 @@ use super::Settings;
 use super::template::template;
 use crate::ir::{Affinity, AffinityMode, Balance, HashBy};
 
-/// What is said about sessions, piece by piece.
+/// The settings for session affinity, as the keys give them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Session {
     is_on: bool,
@@ -76,7 +76,7 @@ pub(super) fn load_balance(value: &str, settings: &mut Settings) -> Result<(), S
         "round_robin" => Balance::RoundRobin,
         "ewma" => Balance::PeakEwma,
         "least_request" => Balance::LeastRequest,
-        // What ingress-nginx calls its own choices for other annotations.
+        // ingress-nginx's names for balancers that other annotations choose.
         "chash" | "chashsubset" | "sticky_balanced" | "sticky_persistent" => return Ok(()),
         _ => return wrong(value, "round_robin, ewma, least_request"),
     });

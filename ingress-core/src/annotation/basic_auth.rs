@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Settings;
 use crate::ir::Satisfy;
 
-/// What is said about them, piece by piece.
+/// The settings for HTTP authentication, as the keys give them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BasicAuthSettings {
     pub(crate) is_on: bool,

@@ -1,4 +1,4 @@
-//! Clients that get nothing, by ingress-nginx's keys: `block-cidrs`, `block-user-agents`,
+//! Clients whose requests are refused, by ingress-nginx's keys: `block-cidrs`, `block-user-agents`,
 //! `block-referers`.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) fn referers(value: &str, settings: &mut Settings) -> Result<(), Strin
     Ok(())
 }
 
-/// What is blocked, if something is.
+/// The clients to refuse; `None` if no key names any.
 pub(super) fn block(settings: &Settings) -> Option<Arc<Block>> {
     (settings.block != Block::default()).then(|| Arc::new(settings.block.clone()))
 }

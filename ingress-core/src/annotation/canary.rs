@@ -7,7 +7,7 @@ use http::HeaderName;
 use super::{Settings, boolean};
 use crate::ir::{Canary, CanaryHeader, CanaryPattern, CanaryValue};
 
-/// What is said about them, piece by piece.
+/// The settings for canaries, as the keys give them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct CanarySettings {
     is_on: bool,

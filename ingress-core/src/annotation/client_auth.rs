@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{PREFIXES, Settings, boolean};
 use crate::ir::{CommonName, VerifyMode};
 
-/// What is said about client certificates, piece by piece.
+/// The settings for client certificates, as the annotations give them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientAuthSettings {
     /// The Secret with the authorities, if certificates are asked for.

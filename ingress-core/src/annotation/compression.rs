@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Settings, boolean};
 use crate::ir::{Compression, CompressionMethod};
 
-/// What is said about it, piece by piece.
+/// The settings for compression, as the keys give them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CompressionSettings {
     gzip: MethodSettings,

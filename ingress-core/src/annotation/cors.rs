@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Settings, boolean};
 use crate::ir::{Cors, CorsOrigins, OriginPattern};
 
-/// What is said about them, piece by piece.
+/// The settings for CORS, as the keys give them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CorsSettings {
     is_on: bool,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Settings, boolean};
 
-/// What is said about them, piece by piece.
+/// The settings for error pages, as the keys give them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ErrorPageSettings {
     statuses: Box<[u16]>,

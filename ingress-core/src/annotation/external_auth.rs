@@ -12,7 +12,7 @@ use super::template::template;
 use super::{Settings, boolean};
 use crate::ir::{AuthCache, ExternalAuth, Template};
 
-/// What is said about it, piece by piece.
+/// The settings for external authentication, as the keys give them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExternalAuthSettings {
     /// Of the Ingress.

@@ -7,7 +7,7 @@ use super::Settings;
 use super::template::template;
 use crate::ir::{Mirror, Template};
 
-/// What is said about them, piece by piece.
+/// The settings for mirroring, as the keys give them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct MirrorSettings {
     target: Option<Template>,

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::{Settings, access};
 use crate::ir::{Bandwidth, Rate, RateLimit};
 
-/// What is said about them, piece by piece.
+/// The settings for rate limits, as the keys give them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RateLimitSettings {
     per_second: u32,

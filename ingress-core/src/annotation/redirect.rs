@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Settings;
 use crate::ir::Redirect;
 
-/// What is said about them, piece by piece.
+/// The settings for redirects, as the keys give them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RedirectSettings {
     permanent: Option<Arc<str>>,

@@ -11,7 +11,7 @@ use super::headers::reference;
 use super::template::template;
 use crate::ir::{Replacement, ResponseRewrite, Template};
 
-/// What is said about them, piece by piece.
+/// The settings for rewriting fields of responses, as the keys give them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ResponseRewriteSettings {
     cookie_domain: Option<Replacement>,

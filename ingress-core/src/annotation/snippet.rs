@@ -15,7 +15,7 @@ use super::Settings;
 use crate::ir::{Filter, HeaderFields, Respond, TemplateFields};
 use syntax::{Directive, parse};
 
-/// What a snippet asks for.
+/// The settings that snippets make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SnippetSettings {
     /// Whether the class allows snippets.
@@ -24,7 +24,7 @@ pub(super) struct SnippetSettings {
 }
 
 impl SnippetSettings {
-    /// What snippets do, in their order.
+    /// The filters of all snippets, in their order.
     pub(super) fn filters(&self) -> &[Filter] {
         &self.filters
     }
@@ -54,7 +54,7 @@ pub(super) fn read(value: &str, settings: &mut Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// What a directive does.
+/// The filter for a directive.
 fn filter(directive: &Directive) -> Result<Filter, String> {
     let arguments: Vec<&str> = directive.arguments.iter().map(String::as_str).collect();
     let refused = || Err(format!("{} cannot be honoured", advice(directive)));

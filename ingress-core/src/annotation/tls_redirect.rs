@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Settings, boolean};
 use crate::ir::{Hsts, TlsRedirect, TlsRedirectMode};
 
-/// What is said about them, piece by piece.
+/// The settings for redirects to HTTPS and HSTS, as the keys give them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TlsRedirectSettings {
     is_on: bool,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Settings;
 
-/// What is said about it, piece by piece.
+/// The settings for TLS to endpoints, as the keys give them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UpstreamTlsSettings {
     /// `namespace/name`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::filter::{AccessList, TemplateFields};
 use super::template::Template;
 
-/// What clients have to show before a request goes on.
+/// The checks that a client has to pass: addresses, a password, a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authentication {
     /// How many of the parts have to agree.
@@ -35,7 +35,7 @@ pub enum Satisfy {
 /// Users with passwords (RFC 7617).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BasicAuth {
-    /// What browsers show: visible ASCII and spaces without quotes.
+    /// The realm that browsers show: visible ASCII and spaces without quotes.
     pub realm: Arc<str>,
     /// The users and hashes of their passwords.
     pub users: Arc<Users>,

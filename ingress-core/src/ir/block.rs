@@ -29,7 +29,7 @@ pub enum BlockPattern {
 impl BlockPattern {
     /// # Errors
     ///
-    /// What is wrong with the expression, in words.
+    /// A message that says what is wrong with the expression.
     pub fn expression(text: &str) -> Result<Self, String> {
         CanaryPattern::new(text).map(Self::Expression)
     }

@@ -15,7 +15,7 @@ pub struct Canary {
     pub cookie: Option<Arc<str>>,
     /// Its share of the others, of [`total`](Self::total).
     pub weight: u32,
-    /// What shares add up to; never 0.
+    /// The sum of all shares; never 0.
     pub total: u32,
 }
 
@@ -56,8 +56,8 @@ impl CanaryPattern {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, in words; also for what this linear-time engine does not have, such as
-    /// look-around and back-references, and for an expression that is too large.
+    /// A message that says what is wrong with the expression. The linear-time engine also refuses
+    /// look-around, back-references, and expressions that are too large.
     pub fn new(text: &str) -> Result<Self, String> {
         let regex = regex::bytes::RegexBuilder::new(text)
             .size_limit(PATTERN_BYTES_MAX)
@@ -72,7 +72,7 @@ impl CanaryPattern {
     }
 }
 
-/// What a canary says about a request.
+/// Whether a request goes to a canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CanaryVote {
     /// It goes there.
@@ -84,7 +84,7 @@ pub enum CanaryVote {
 }
 
 impl Canary {
-    /// What it says about a request with these values of its field and cookie.
+    /// The vote on a request with these values of the canary's field and cookie.
     pub fn vote(&self, field: Option<&[u8]>, cookie: Option<&[u8]>) -> CanaryVote {
         if let (Some(header), Some(value)) = (&self.header, field) {
             match &header.value {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// What responses say to browsers about requests of other origins.
+/// The CORS fields of responses: which other origins may send which requests.
 ///
 /// Source: ingress-nginx, annotations `enable-cors` and `cors-*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +33,9 @@ pub enum CorsOrigins {
 /// One origin, or all with one label more: `https://*.a.test`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginPattern {
-    /// What stands before the label, in lower case; all of it without one.
+    /// The text before the wildcard label, in lower case; the whole origin if there is no wildcard.
     pub before: Box<str>,
-    /// What stands after the label.
+    /// The text after the wildcard label.
     pub after: Option<Box<str>>,
 }
 

@@ -14,6 +14,7 @@ pub struct ErrorPages {
     pub statuses: Box<[u16]>,
     /// Whether a backend without a ready endpoint is replaced, too.
     pub replaces_unavailable: bool,
-    /// What gives the answers; `None`: the statuses stay as they are.
+    /// The backend that serves the error pages; `None`: the default backend of the operator, if there
+    /// is one.
     pub backend: Option<Arc<BackendKey>>,
 }

@@ -19,8 +19,8 @@ pub struct ResponseRewrite {
 /// A text and what stands in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replacement {
-    /// What is replaced.
+    /// The text to replace.
     pub from: Template,
-    /// By what.
+    /// The replacement.
     pub to: Template,
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// `proxy-ssl-verify-depth`, `proxy-ssl-name` and `proxy-ssl-server-name`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpstreamTls {
-    /// What endpoints are shown.
+    /// The client certificate and key for endpoints.
     pub identity: Option<ClientIdentity>,
     /// The authorities that certificates of endpoints are verified against, in PEM; `None`: they
     /// are not verified.

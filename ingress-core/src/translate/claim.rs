@@ -39,7 +39,7 @@ pub(super) struct Claims {
     pub(super) tls_hosts: Box<[HostPattern]>,
     /// Whether TLS connections to its hosts are to be passed through.
     pub(super) passthrough: bool,
-    /// What its annotations refer to.
+    /// The objects that its annotations name.
     pub(super) references: Option<Box<References>>,
     /// Which requests its backends get, if it is a canary.
     pub(super) canary: Option<Arc<Canary>>,

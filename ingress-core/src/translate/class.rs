@@ -188,7 +188,7 @@ impl<'a> ClassSettings<'a> {
     }
 }
 
-/// What holds for all classes: the ConfigMap that the operator names.
+/// The settings of all classes, from the ConfigMap that the operator names.
 fn common(
     options: &Options,
     config_maps: &List<ConfigMap>,

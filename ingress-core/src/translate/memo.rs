@@ -64,7 +64,7 @@ impl<K: Eq + Hash, S, R> Memo<K, S, R> {
         Some(&known.result)
     }
 
-    /// What a result was made from last, and the result.
+    /// The source of the last result, and that result.
     pub(super) fn last<Q>(&self, key: &Q) -> Option<(&S, &R)>
     where
         K: Borrow<Q>,

@@ -10,7 +10,7 @@ use super::memo::Memo;
 use crate::annotation::Settings;
 use crate::object::Ingress;
 
-/// What earlier translations have found out.
+/// Results of earlier translations.
 #[derive(Default)]
 pub(super) struct Memos {
     claims: ClaimsMemo,
@@ -37,7 +37,7 @@ impl Memos {
         self.backends.end();
     }
 
-    /// What an Ingress of a class with these settings claims.
+    /// The claims of an Ingress whose class has these settings.
     pub(super) fn claims(
         &mut self,
         ingress: &Arc<Ingress>,

@@ -69,7 +69,7 @@ fn split<'a>(value: &'a str, own: &'a str) -> (&'a str, &'a str) {
     value.split_once('/').unwrap_or((own, value))
 }
 
-/// What references lead to. `Err` in a field: its routes are closed.
+/// The contents of referenced objects. `Err` in a field closes the Ingress's routes.
 struct Found {
     response_fields: Option<Result<HeaderFields, Closed>>,
     users: Option<Result<Arc<Users>, Closed>>,
@@ -78,7 +78,7 @@ struct Found {
     error_backend: Option<Arc<BackendKey>>,
 }
 
-/// A reference leads nowhere, as a diagnostic says.
+/// The referenced object is missing or invalid; a diagnostic tells why.
 struct Closed;
 
 struct Reader<'a> {
@@ -236,7 +236,7 @@ impl<'a> Reader<'a> {
 
 static EMPTY: BTreeMap<String, String> = BTreeMap::new();
 
-/// What a Secret says about TLS to endpoints.
+/// Reads the certificates for TLS to endpoints from a Secret.
 fn upstream_tls(secret: &Secret, wanted: &UpstreamTlsSettings) -> Result<UpstreamTls, String> {
     let entry = |key: &str| {
         let value = secret.data.as_ref().and_then(|data| data.get(key));

@@ -1,4 +1,4 @@
-//! What is wrong with one Ingress, beside a configuration that is served.
+//! Finds the mistakes of one Ingress, given the configuration that is served.
 
 use super::claim::{self, Claims};
 use super::class::{ClassSettings, Classes};
@@ -8,7 +8,7 @@ use crate::ir::{Config, HostRules, Rule};
 use crate::object::Ingress;
 use crate::snapshot::Snapshot;
 
-/// What is wrong with an Ingress; `None` for one that is not ours.
+/// The mistakes of an Ingress; `None` if its class is not ours.
 pub(crate) fn review(
     ingress: &Ingress,
     snapshot: &Snapshot,

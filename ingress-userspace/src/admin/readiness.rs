@@ -1,4 +1,4 @@
-//! What the admin sockets are told by others: whether clients should come, and where the metrics are.
+//! State that the daemon reports to the admin sockets: readiness, and the source of metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,7 +11,7 @@ use crate::proxy::Metrics;
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicU8>);
 
-/// What a daemon does.
+/// The phase of the daemon's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// It has no configuration yet.
@@ -33,7 +33,7 @@ impl Readiness {
         self.0.store(State::Draining as u8, Ordering::Relaxed);
     }
 
-    /// What it is, in one word: `starting`, `ready` or `draining`.
+    /// The name of the phase: `starting`, `ready` or `draining`.
     pub fn name(&self) -> &'static str {
         match self.state() {
             State::Starting => "starting",

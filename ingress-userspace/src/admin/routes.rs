@@ -1,7 +1,7 @@
-//! What the admin sockets answer: one table of paths.
+//! The paths of the admin sockets, in one table.
 //!
-//! Everything only reads. Whoever reaches the TCP socket may read what it tells: names of objects and
-//! nothing of their contents. What is for the node's administrator alone is asked over the Unix socket.
+//! All paths only read. Every client that reaches the TCP socket may read names of objects, and nothing
+//! of their contents. Paths for the node's administrator are on the Unix socket alone.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use super::{AdminRequest, EXPLAIN_HOST, EXPLAIN_PATH};
 /// Who asks, by the socket that the question came over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Whoever may open the Unix socket: root.
+    /// Clients of the Unix socket: root.
     Root,
-    /// Whoever reaches the TCP socket.
+    /// Clients of the TCP socket.
     Network,
 }
 

@@ -1,6 +1,6 @@
 //! One HTTP server for both admin sockets.
 //!
-//! What a stranger can hold of it is bounded in number and time.
+//! The number and the age of its connections are bounded.
 
 use std::convert::Infallible;
 use std::fs::File;

@@ -36,7 +36,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-/// What objects are judged beside; `None` before the first configuration.
+/// The configuration that objects are reviewed against; `None` before the first one.
 pub type Served = Option<Arc<(Snapshot, Arc<Config>, Options)>>;
 
 /// Where the certificate of the webhook is.

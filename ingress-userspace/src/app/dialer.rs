@@ -16,7 +16,7 @@ use crate::proxy::Dial;
 /// Asks the thread for sockets. The thread ends with it.
 pub(super) struct Dialer(Sender<Order>);
 
-/// What a socket is to be for.
+/// The purpose of a socket.
 #[derive(Clone, Copy)]
 enum Kind {
     Connection,
@@ -75,7 +75,7 @@ fn serve(dial: &IngressDial, ordered: &Receiver<Order>) {
             Kind::Connection => dial.socket(order.endpoint),
             Kind::Datagrams => dial.datagram_socket(order.endpoint),
         };
-        // Whoever asked may have gone.
+        // The requester may have stopped waiting.
         let _ = order.answer.send(socket);
     }
 }

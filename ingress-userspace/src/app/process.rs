@@ -1,4 +1,4 @@
-//! What the process has of the machine: its run directory, its file descriptors and its memory.
+//! The resources of the process: its run directory, its file descriptors and its memory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -58,7 +58,7 @@ pub(super) fn raise_descriptors() {
     }
 }
 
-/// What the process may have.
+/// The limits of file descriptors and memory for this process.
 pub(super) fn machine() -> Machine {
     Machine {
         descriptors: descriptors(),

@@ -144,7 +144,7 @@ impl App {
         self.follow_node_or_log().await;
     }
 
-    /// Whoever asked may have gone.
+    /// Answers an admin request; its client may have stopped waiting.
     fn answer(&self, question: AdminRequest) {
         match question {
             AdminRequest::Status(answer) => {

@@ -132,7 +132,7 @@ impl<P: Publish> Reconciler<P> {
         &self.config
     }
 
-    /// What is published, to be kept.
+    /// The published configuration, as a shared pointer.
     pub fn shared_config(&self) -> Arc<Config> {
         Arc::clone(&self.config)
     }

@@ -82,7 +82,7 @@ pub struct WorkerOptions {
     pub access_log: Option<AccessLog>,
     /// Where its requests are told as spans, if they are.
     pub tracer: Option<Tracer>,
-    /// What all workers share to check clients.
+    /// The state of client checks that all workers share.
     pub checks: Checks,
 }
 

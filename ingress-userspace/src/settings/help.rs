@@ -68,7 +68,7 @@ fn brief(option: Arg) -> Arg {
     }
 }
 
-/// What separates the subject of a help text from its details.
+/// The separators between the subject of a help text and its details.
 const DETAILS: [&str; 8] = [
     "; ",
     " [",

@@ -17,7 +17,7 @@ pub struct Memory {
     pub memory_limit: Option<u64>,
 }
 
-/// What the machine lets the process have.
+/// The limits that the machine sets for the process.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
     /// File descriptors.
@@ -27,7 +27,7 @@ pub struct Machine {
 }
 
 impl Memory {
-    /// What each of so many workers may hold.
+    /// The memory limits of each of `workers` workers.
     pub fn limits(&self, workers: u32, machine: Machine) -> MemoryLimits {
         let limit = self.memory_limit.unwrap_or(machine.memory);
         let stalled = limit / STALLED_PART / u64::from(workers.max(1));

@@ -87,7 +87,7 @@ pub fn is_method(bytes: &[u8]) -> bool {
 
 /// Returns true if `bytes` may be the authority of a target or the value of `Host`: the characters
 /// of `uri-host [":" port]` (RFC 3986 §3.2.2). `@` would be user information.
-pub(super) fn is_authority(bytes: &[u8]) -> bool {
+pub fn is_authority(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| AUTHORITY[usize::from(*byte)])
 }
 

@@ -1,4 +1,4 @@
-//! What cargo prints while it builds, without what is no warning.
+//! Filters cargo's output: removes the build script's progress lines, which are no warnings.
 //!
 //! The build script of `ingress-userspace` builds the eBPF object with a cargo of its own, whose
 //! lines it can only hand on as warnings; cargo repeats them at each build, also when nothing is

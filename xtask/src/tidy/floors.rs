@@ -18,7 +18,7 @@ const FLOORS: [&str; 9] = [
     "worker",
 ];
 
-/// What user space is made of beside `app`, which builds and connects it.
+/// The parts of user space, except `app`, which builds and connects them.
 const NEIGHBOURS: [&str; 4] = ["source", "control", "datapath", "proxy"];
 
 const USERSPACE: &str = "ingress-userspace";

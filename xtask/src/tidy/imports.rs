@@ -1,4 +1,4 @@
-//! What each file of a crate imports from which other file of it.
+//! Lists the imports between the files of a crate.
 //!
 //! Reads `use` items and paths in code that begin with `crate`, `super`, `self` or a child module. A
 //! path belongs to the file of its longest prefix that is a module; declarations (`mod`) are no

@@ -1,6 +1,6 @@
 //! Keys of ingress-nginx's ConfigMap that are about the process: flags of ours, or nothing.
 
-/// What becomes of a key of the ConfigMap that no route reads.
+/// How a ConfigMap key that applies to the whole process is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::annotation) enum ProcessKey {
     /// This flag says the same.
@@ -9,7 +9,7 @@ pub(in crate::annotation) enum ProcessKey {
     Harmless,
 }
 
-/// What becomes of a key, if it is one of these.
+/// The treatment of a key; `None` if it does not apply to the whole process.
 pub(in crate::annotation) fn process_key(key: &str) -> Option<ProcessKey> {
     let flag = FLAGS.iter().find(|(known, _)| *known == key);
     let flag = flag.map(|(_, flag)| ProcessKey::Flag(flag));

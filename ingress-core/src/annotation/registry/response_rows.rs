@@ -1,4 +1,4 @@
-//! What responses say, and which hosts are answered.
+//! The rows of annotations for response fields and for hosts.
 
 use super::Scope::{Both, Class, Ingress};
 use super::{Row, row};

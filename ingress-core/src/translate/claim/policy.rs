@@ -53,7 +53,7 @@ impl Reader {
         })
     }
 
-    /// What clients have to show, beside certificates.
+    /// The filter that restricts access, except by client certificates.
     fn access(&self, path: &str) -> Option<Filter> {
         let settings = &self.settings;
         let restricts = settings.access != AccessList::default();

@@ -31,7 +31,7 @@ pub(super) fn read(secret: &Secret, layout: SecretLayout) -> Result<(Users, Vec<
                     continue;
                 }
                 let (user, rest) = line.split_once(':').unwrap_or((line, ""));
-                // What follows a further colon is a comment.
+                // Text after a second colon is a comment.
                 let hash = rest.split(':').next().unwrap_or_default();
                 add(user, hash);
             }

@@ -1,4 +1,4 @@
-//! What every Ingress would become: served as it was, differently, or not at all.
+//! The report of `check`: which Ingresses would be served as before, differently, or not at all.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use ingress_core::snapshot::Snapshot;
 use ingress_core::translate::{Compat, Options, translate};
 use serde_json::{Value, json};
 
-/// What an Ingress would become.
+/// How Sluice would serve an Ingress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
     /// Everything that it asks for.

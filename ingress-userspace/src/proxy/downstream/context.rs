@@ -1,4 +1,4 @@
-//! What the connections of a worker share before they have a request: TLS, admission, their count.
+//! The context of a worker's client connections: TLS, admission, their count.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use crate::proxy::tls::ServerTls;
 
 /// The accepting side of one worker.
 pub(crate) struct AcceptContext {
-    /// What the connections' requests need.
+    /// The context of their requests.
     pub(crate) worker: Rc<WorkerContext>,
     pub(crate) tls: Arc<ServerTls>,
     pub(crate) client_limit: ClientLimit,

@@ -35,7 +35,7 @@ use crate::proxy::upstream::pool::{Backend, Pick, PickHint};
 use shares::{Shares, Ticket};
 use socket::Bound;
 
-/// What the UDP services of a worker share.
+/// The context of a worker's UDP services.
 pub(crate) struct DatagramContext {
     pub(crate) runtime: Rc<Runtime>,
     pub(crate) tables: Rc<Tables>,

@@ -1,4 +1,4 @@
-//! What the requests of a worker are recorded in: series, access log, traces, log of errors.
+//! Where a worker's requests are recorded: series, access log, traces, error log.
 
 use std::rc::Rc;
 use std::sync::Arc;

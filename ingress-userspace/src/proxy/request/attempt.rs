@@ -71,7 +71,7 @@ struct Failed {
     is_clogged: bool,
 }
 
-/// What a connection was used for before.
+/// The earlier use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
     /// Nothing.
@@ -80,7 +80,7 @@ enum Use {
     Again,
 }
 
-/// What comes after a send that has failed.
+/// The next step after a send that failed.
 enum Step {
     /// Another connection: nothing of the request was sent.
     Unsent(Request<RequestBody>),
@@ -257,7 +257,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// What a failed send means for the request, over either protocol.
+    /// Decides the next step after a failed send, over either protocol.
     fn step_after(&self, failed: Failed, load: &InFlightGuard, timeout: &ResponseTimeout) -> Step {
         let Failed {
             error,

@@ -25,10 +25,10 @@ use crate::proxy::upstream::service_client::ServiceClient;
 use answer_cache::AnswerCache;
 use password_cache::PasswordCache;
 
-/// What all workers share to check clients.
+/// The state of client checks that all workers share.
 #[derive(Clone, Debug)]
 pub struct Checks {
-    /// What clients have sent before.
+    /// The rate limits' table of clients.
     pub(crate) rates: RateTable,
     /// Asks services that decide.
     pub(crate) services: ServiceClient,
@@ -57,7 +57,7 @@ impl Checks {
     }
 }
 
-/// What one worker knows of clients that were checked before.
+/// One worker's caches of earlier checks.
 pub(crate) struct KnownClients {
     shared: Checks,
     passwords: PasswordCache,
@@ -79,7 +79,7 @@ impl KnownClients {
     }
 }
 
-/// What a client that may pass brings along.
+/// The effects of a passed check on the request.
 #[derive(Default)]
 pub(crate) struct Granted {
     /// Fields of the request for the endpoint; `None` removes one.
@@ -92,7 +92,7 @@ pub(crate) struct Granted {
     pub(crate) open: Option<OpenRequest>,
 }
 
-/// What a check needs of a request.
+/// The input of a check.
 #[derive(Clone, Copy)]
 pub(crate) struct Checked<'a> {
     pub(crate) worker: &'a WorkerContext,

@@ -9,13 +9,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{HeaderMap, HeaderValue};
+use ingress_wire::http1::is_authority;
 
 use crate::proxy::request::connection::Connection;
 use crate::proxy::runtime::client_policy::ClientPolicy;
 use crate::proxy::runtime::client_policy::ForwardedFor;
 use crate::proxy::runtime::field::{
     FORWARDED, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, address_value, header_value,
-    is_authority, lines_in_one,
+    lines_in_one,
 };
 use crate::proxy::runtime::transport::Scheme;
 

@@ -81,7 +81,7 @@ impl Connection {
         })
     }
 
-    /// What is recorded of a client of one of its requests.
+    /// The recorded facts about the client of one of its requests.
     pub(crate) fn info<'a>(&'a self, client: &'a Client, downstream: Downstream) -> ClientInfo<'a> {
         ClientInfo {
             downstream,

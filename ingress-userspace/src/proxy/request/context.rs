@@ -1,4 +1,4 @@
-//! What the requests of a worker share, of this floor and of those below.
+//! The context of a worker's requests, for this floor and those below.
 
 use std::rc::Rc;
 

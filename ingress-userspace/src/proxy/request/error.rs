@@ -155,7 +155,7 @@ impl ProxyError {
         }
     }
 
-    /// What it says about another attempt.
+    /// Whether another attempt may follow this error, and at what cost.
     pub(crate) fn retry(&self) -> Retry {
         match self {
             Self::Upstream(error) => error.retry(),

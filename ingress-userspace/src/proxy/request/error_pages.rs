@@ -18,7 +18,7 @@ use crate::proxy::runtime::client_body::Incoming;
 use crate::proxy::table::slot::ErrorRoute;
 use crate::proxy::upstream::error::UpstreamError;
 
-/// What is kept of a request, to ask the default backend.
+/// The parts of a request that the request for an error page needs.
 struct KeptHead {
     headers: HeaderMap,
     uri: Uri,

@@ -23,7 +23,7 @@ use crate::proxy::runtime::field::X_REQUEST_ID;
 use crate::proxy::runtime::original_head::OriginalHead;
 use crate::proxy::runtime::transport::Scheme;
 
-/// What the response of a request has to go through, once the request's route is known.
+/// The filters for the response of a request; empty until the request's route is known.
 #[derive(Default)]
 pub(crate) struct ResponseFilters {
     filters: OnceCell<Arc<[Filter]>>,
@@ -32,7 +32,7 @@ pub(crate) struct ResponseFilters {
     cookies: RefCell<Vec<HeaderValue>>,
 }
 
-/// A copy of what filters of a response may ask about its request.
+/// A copy of the parts of a request that its response filters read.
 struct KeptRequest {
     method: Method,
     headers: HeaderMap,
@@ -88,7 +88,7 @@ impl KeptRequest {
         }
     }
 
-    /// For filters that ask for nothing but the scheme.
+    /// For filters that read nothing but the scheme.
     fn none(is_https: bool) -> Self {
         Self {
             method: Method::GET,
@@ -114,7 +114,7 @@ impl KeptRequest {
     }
 }
 
-/// What is known of a request before its filters run.
+/// The input of the request filters.
 #[derive(Clone, Copy)]
 pub(crate) struct FilterInput<'a> {
     pub(crate) connection: &'a Connection,
@@ -126,7 +126,7 @@ pub(crate) struct FilterInput<'a> {
     pub(crate) path: &'a [u8],
 }
 
-/// What filters have made of a request head, to be applied to it.
+/// The changes that filters make in a request head.
 #[derive(Default)]
 pub(crate) struct Filtered {
     path: Option<String>,
@@ -135,7 +135,7 @@ pub(crate) struct Filtered {
     removed: Vec<HeaderName>,
     /// The host that the endpoint is told.
     pub(crate) host: Option<HeaderValue>,
-    /// What has to agree before the filters behind it run, and the first of those.
+    /// A check that has to pass before the next filter runs, and the index of that filter.
     check: Option<(Box<Check>, usize)>,
 }
 
@@ -172,16 +172,16 @@ impl<'a> FilterInput<'a> {
 }
 
 impl Filtered {
-    /// Whether something has to agree before the request goes on.
+    /// Whether a check has to pass before the request goes on.
     pub(crate) fn is_checked(&self) -> bool {
         self.check.is_some()
     }
 
-    /// Runs what is left, with everything that has to agree.
+    /// Runs the checks and the filters after them.
     ///
     /// # Errors
     ///
-    /// [`ProxyError::Answered`] where a filter answers the request itself or something does not agree,
+    /// [`ProxyError::Answered`] where a filter answers the request itself or a check fails,
     /// [`ProxyError::AuthService`] where a service could not decide.
     pub(crate) async fn finish(
         &mut self,

@@ -43,7 +43,7 @@ pub(crate) struct Receive<'a> {
     pub(crate) deadline: Option<Instant>,
 }
 
-/// A request of whose body has come what is waited for.
+/// A request with the gathered part of its body.
 pub(crate) struct Received {
     /// With the endpoints that it has now.
     pub(crate) backend: Rc<Backend>,
@@ -133,7 +133,7 @@ async fn gather(
     poll_fn(|cx| wait.poll(body, cx)).await
 }
 
-/// What limits the time that a client has for its body.
+/// The timeouts for a client to send its body.
 struct Wait<'a> {
     runtime: &'a Runtime,
     pause: Duration,

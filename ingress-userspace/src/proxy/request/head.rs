@@ -11,6 +11,7 @@ use http::uri::Authority;
 use http::{Method, Request, Uri, Version, request, uri};
 use hyper::ext::Protocol;
 use ingress_core::ir::UpstreamProtocol;
+use ingress_wire::http1::is_authority;
 use memchr::memchr;
 
 use crate::proxy::observe::metrics::record::RequestRecord;
@@ -20,7 +21,7 @@ use crate::proxy::request::error::BadRequest;
 use crate::proxy::runtime::field::{
     FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO,
     X_FORWARDED_SCHEME, X_ORIGINAL_FORWARDED_FOR, X_ORIGINAL_FORWARDED_HOST, X_REAL_IP,
-    X_REQUEST_ID, X_SCHEME, is_authority, lines_in_one, remove_connection_fields, scheme_value,
+    X_REQUEST_ID, X_SCHEME, lines_in_one, remove_connection_fields, scheme_value,
 };
 use crate::proxy::runtime::transport::Downstream;
 use crate::proxy::tls::client_auth;

@@ -149,7 +149,7 @@ pub(super) struct Entered {
     /// Fields that the endpoint gets, whatever the client says.
     pub(super) fields: HeaderMap,
     pub(super) extras: Option<Arc<RouteExtras>>,
-    /// What else gets a copy of the body.
+    /// A second receiver of the body.
     pub(super) tap: Option<Tap>,
     pub(super) timeouts: RouteTimeouts,
     pub(super) retries: Retries,
@@ -176,7 +176,7 @@ struct Checking {
     decided: Decided,
 }
 
-/// What is known of a request before its filters have run.
+/// The decisions on a request before its filters run.
 struct Decided {
     destination: Routed,
     shown: Option<Rc<ClientCertVerdict>>,
@@ -305,7 +305,7 @@ impl Phases<'_> {
         Ok(Entering::Done(entered))
     }
 
-    /// What is left of these phases where more than the request decides.
+    /// The remaining phases of a request that needs a check.
     async fn check(
         &self,
         checking: Box<Checking>,

@@ -1,4 +1,4 @@
-//! What clients have sent before, for rate limits: one table for all workers, without a lock.
+//! The rate limits' table of clients: one for all workers, without a lock.
 //!
 //! Each client of a zone has a slot with the time at which its bucket is empty, or with the number
 //! of its open requests. A slot is found by a keyed hash of zone and client among a few neighbours,
@@ -47,7 +47,7 @@ pub(crate) enum Exceeded {
     Connections,
 }
 
-/// What comes of counting one more open request.
+/// The result of counting one more open request.
 enum Opening {
     Counted(usize),
     /// There is no room to count it: it is admitted.

@@ -16,7 +16,7 @@ use crate::proxy::upstream::http1::Upstream;
 use crate::proxy::upstream::replay_buffer::ReplayBuffer;
 use crate::proxy::upstream::request_body::RequestBody;
 
-/// What of a request there is to send it again.
+/// The state that is needed to send a request again.
 pub(crate) struct Replay {
     /// How far its body has come, if it has one.
     upload: Option<Rc<Upload>>,

@@ -42,7 +42,7 @@ impl ResponseBody {
         Self::new(Source::Text(text), None, in_flight)
     }
 
-    /// What an endpoint sends; its connection goes back to the pool at the end. `downstream` is how
+    /// The body that an endpoint sends; its connection goes back to the pool at the end. `downstream` is how
     /// the client is answered.
     pub(crate) fn upstream(
         mut source: ResponseSource,
@@ -257,9 +257,9 @@ const PIECE_BYTES_MAX: usize = 32 << 10;
 struct UpstreamBody {
     source: ResponseSource,
     timeout: ResponseTimeout,
-    /// Whether its client takes what is no memory of ours.
+    /// Whether the client's connection takes spliced bytes.
     may_be_piped: bool,
-    /// What it goes through, where there is something.
+    /// Compression and a bandwidth bound; `None` for most responses.
     transform: Option<Box<Transform>>,
     turn: FairnessBudget,
 }

@@ -164,7 +164,7 @@ impl Exchange<'_> {
     }
 }
 
-/// What an attempt came to, in the words of an Ingress.
+/// The outcome of an attempt, as `proxy-next-upstream` names it.
 fn outcome_of(ended: &Result<Reply, ProxyError>) -> Option<RetryCause> {
     match ended {
         Ok(reply) => RetryCause::of_status(reply.response.status().as_u16()),

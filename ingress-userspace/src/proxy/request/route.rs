@@ -36,7 +36,7 @@ pub(crate) struct RouteDecision<'a> {
     pub(crate) client_auth: Option<Arc<Policy>>,
     /// `None`, as for most routes: there is nothing to do.
     pub(crate) filters: Option<Arc<[Filter]>>,
-    /// What few routes have.
+    /// Settings that few routes have.
     pub(crate) extras: Option<Arc<RouteExtras>>,
     pub(crate) timeouts: RouteTimeouts,
     pub(crate) retries: Retries,

@@ -1,4 +1,4 @@
-//! What requests of our own to services take over from the client's.
+//! Requests that the proxy itself sends to services: the fields they copy from the client's request.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,

@@ -41,7 +41,7 @@ impl Shape {
         }))
     }
 
-    /// What the body of a response goes through; its head is changed accordingly.
+    /// The transform for the body of a response; changes its head accordingly.
     pub(crate) fn transform(
         self,
         head: &mut response::Parts,

@@ -1,4 +1,4 @@
-//! What few responses go through on their way: compression, and a bound to their bandwidth.
+//! Transforms of response bodies: compression, and a bandwidth bound.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -10,12 +10,12 @@ use crate::proxy::request::compress::Encoder;
 use crate::proxy::request::pace::Pace;
 use crate::proxy::runtime::splice::Chunk;
 
-/// What a response body goes through.
+/// The transforms of one response body.
 #[derive(Default)]
 pub(crate) struct Transform {
     pub(crate) pace: Option<Pace>,
     pub(crate) encoder: Option<Encoder>,
-    /// What follows the compressed body.
+    /// The trailers after the compressed body.
     trailers: Option<Frame<Chunk>>,
     /// Whether the endpoint has sent everything.
     is_read: bool,
@@ -48,7 +48,7 @@ impl Transform {
         }
     }
 
-    /// What is ready without asking the endpoint: compressed bytes, then the trailers.
+    /// The output that is ready without reading from the endpoint: compressed bytes, then the trailers.
     pub(crate) fn take(&mut self, bytes_max: usize) -> Option<Frame<Chunk>> {
         let encoder = self.encoder.as_mut()?;
         if let Some(bytes) = encoder.take(bytes_max) {
@@ -98,7 +98,7 @@ impl Transform {
     }
 }
 
-/// What an endpoint has sent of a body.
+/// A piece of a body from an endpoint.
 pub(crate) enum Piece {
     Data(Bytes),
     /// It pauses.

@@ -26,7 +26,7 @@ pub(crate) struct Incoming {
     asks_upgrade: bool,
 }
 
-/// What a request body comes over: a connection of its own, or a stream among others.
+/// The source of a request body: an HTTP/1 connection, or an HTTP/2 stream.
 pub(crate) trait RequestStream {
     /// The next piece of it, or its trailer fields; `None` is its end.
     fn poll_frame(

@@ -16,7 +16,7 @@ pub struct ClientPolicy {
     pub use_forwarded_headers: bool,
     /// The field in which they list addresses.
     pub forwarded_for: HeaderName,
-    /// What endpoints get of it.
+    /// The part of that list that endpoints get.
     pub passed_on: ForwardedFor,
     /// Whether endpoints get `Forwarded` (RFC 7239) too.
     pub add_forwarded: bool,
@@ -40,7 +40,7 @@ impl Default for ClientPolicy {
     }
 }
 
-/// What endpoints get of a list of addresses.
+/// Which addresses of `X-Forwarded-For` endpoints get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardedFor {
     /// The client alone.

@@ -187,13 +187,13 @@ counters! {
 }
 
 counters! {
-    /// What is counted by the way that a connection came in.
+    /// Counters for each datapath that connections arrive by.
     #[derive(Debug, Default)]
     counters DatapathCounters {
         /// By the hundreds digit of the status, 1xx first.
         responses: [Counter; 5],
     };
-    /// What came in one way.
+    /// The counts of one datapath.
     snapshot DatapathSnapshot {
         /// Responses with a status of 2xx.
         pub responses_2xx: u64,

@@ -8,11 +8,6 @@ use http::request;
 
 use crate::proxy::runtime::transport::Scheme;
 
-/// Whether bytes are all of those that an authority is made of.
-pub(crate) fn is_authority(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| AUTHORITY_BYTES[usize::from(*byte)])
-}
-
 /// The host that a request is for, as it was spelled.
 pub(crate) fn host_of(head: &request::Parts) -> &[u8] {
     let field = || head.headers.get(HOST).map(HeaderValue::as_bytes);
@@ -118,23 +113,6 @@ pub(crate) const X_ORIGINAL_FORWARDED_FOR: HeaderName =
     HeaderName::from_static("x-original-forwarded-for");
 pub(crate) const X_ORIGINAL_FORWARDED_HOST: HeaderName =
     HeaderName::from_static("x-original-forwarded-host");
-
-/// The characters of `uri-host [":" port]` (RFC 3986 §3.2.2); `@` would be user information.
-const AUTHORITY_BYTES: [bool; 256] = {
-    let mut table = [false; 256];
-    let signs = b"-._~:[]%!$&'()*+,;=";
-    let mut index = 0;
-    while index < signs.len() {
-        table[signs[index] as usize] = true;
-        index += 1;
-    }
-    let mut byte = 0;
-    while byte < 128_u8 {
-        table[byte as usize] |= byte.is_ascii_alphanumeric();
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {

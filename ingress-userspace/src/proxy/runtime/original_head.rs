@@ -6,7 +6,7 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use ingress_wire::http1::{RawTarget, Spelling};
 
-/// What a client has sent in a head and `http` has no place for.
+/// The parts of a client's head that the types of `http` cannot hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OriginalHead {
     /// The target, where the URI is an encoded form of it.

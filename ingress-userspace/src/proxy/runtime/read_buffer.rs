@@ -70,7 +70,7 @@ impl ReadBuffer {
     pub(crate) fn let_go(&mut self) -> usize {
         let length = self.bytes.len();
         if self.block > length && length <= HELD_BYTES_MAX {
-            // What was taken out of the block may still be on its way, and keeps all of it.
+            // Bytes that were taken out of the block may still be in use, and keep the whole block alive.
             self.bytes = BytesMut::from(&self.bytes[..]);
             self.block = length;
         }

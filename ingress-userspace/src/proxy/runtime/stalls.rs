@@ -1,7 +1,7 @@
 //! Who waits for its client, since when, and with how many bytes: the worker's share of the memory
 //! that may be held for clients that neither read nor send.
 //!
-//! What finds no room for what it has to send, or gathers a body, begins a [`Stall`]. While all of
+//! A task that cannot send its bytes, or that gathers a body, begins a [`Stall`]. While all of
 //! a worker together hold more than their share, those that have waited longest are ended.
 //!
 //! Invariant: what stalls hold is at most the share, but for stalls younger than [`STALL_MIN`].

@@ -78,7 +78,7 @@ impl Joined for TokioIo<Upgraded> {
     }
 }
 
-/// What is carried by a TCP connection.
+/// A stream over a TCP connection.
 pub(crate) trait OverTcp {
     /// The connection.
     fn tcp(&self) -> &TcpStream;

@@ -3,7 +3,7 @@
 use http::Version;
 use serde::Serialize;
 
-/// What clients speak on a listener.
+/// The scheme of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheme {
@@ -13,7 +13,7 @@ pub enum Scheme {
     Https,
 }
 
-/// What comes to a port: connections or datagrams.
+/// The transport protocol of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
     /// Connections.

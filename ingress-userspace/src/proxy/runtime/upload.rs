@@ -10,7 +10,7 @@ use http_body::Frame;
 
 use crate::proxy::runtime::timer::Timers;
 
-/// What has come of a request body.
+/// The progress of a request body.
 pub(crate) struct Upload {
     progress: Cell<Progress>,
     bytes: Cell<u64>,

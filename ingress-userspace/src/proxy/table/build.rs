@@ -243,7 +243,7 @@ fn canary_route(
     }))
 }
 
-/// What few routes have.
+/// The settings that few routes have.
 fn extras(
     rule: &Rule,
     default: Option<&Arc<Rule>>,

@@ -24,7 +24,7 @@ pub(crate) struct RouteAction {
     pub(crate) destination: Destination,
     /// What clients have to show.
     pub(crate) client_auth: Option<Arc<Policy>>,
-    /// What few routes have.
+    /// Settings that few routes have.
     pub(crate) extras: Option<Arc<RouteExtras>>,
     /// What is done with requests and responses; `None`, as for most routes: nothing.
     pub(crate) filters: Option<Arc<[Filter]>>,
@@ -56,7 +56,7 @@ pub(crate) struct CanaryRoute {
     pub(crate) canaries: Box<[(Arc<Canary>, Arc<BackendHandle>)]>,
 }
 
-/// What few routes have.
+/// Settings that few routes have, behind a pointer so that other routes stay small.
 #[derive(Debug)]
 pub(crate) struct RouteExtras {
     /// Answers in place of errors.

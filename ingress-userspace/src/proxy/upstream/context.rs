@@ -1,4 +1,4 @@
-//! What the requests of a worker share on the side of endpoints: pools, sockets, TLS.
+//! The upstream context of a worker's requests: pools, sockets, TLS.
 
 use std::rc::Rc;
 use std::sync::Arc;

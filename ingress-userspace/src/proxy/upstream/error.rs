@@ -51,7 +51,7 @@ pub(crate) enum UpstreamError {
     ResponseTimedOut,
 }
 
-/// What an error says about another attempt.
+/// Whether another attempt may follow an error, and at what cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Retry {
     /// The outcome that an Ingress names where it asks for retries, if there is a name for it.
@@ -59,7 +59,7 @@ pub(crate) struct Retry {
     pub(crate) cost: RetryCost,
 }
 
-/// What an attempt counts for.
+/// The cost of another attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum RetryCost {
     /// A try, and a part of the backend's retry budget.
@@ -75,7 +75,7 @@ pub(crate) enum RetryCost {
 }
 
 impl UpstreamError {
-    /// What it says about another attempt.
+    /// Whether another attempt may follow this error, and at what cost.
     pub(crate) fn retry(&self) -> Retry {
         let (cause, cost) = match self {
             Self::Overtaken | Self::Unreached => (None, RetryCost::Nothing),

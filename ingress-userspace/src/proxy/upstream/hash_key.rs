@@ -42,7 +42,7 @@ impl Default for Balancing {
     }
 }
 
-/// What a request is hashed by; `client` is the address of its client.
+/// The hash of a request; `client` is the address of its client.
 pub(crate) fn key(by: &HashBy, head: &request::Parts, client: &HeaderValue) -> u64 {
     match by {
         HashBy::ClientAddress => hash(client.as_bytes()),

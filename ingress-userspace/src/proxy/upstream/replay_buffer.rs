@@ -9,7 +9,7 @@ use http_body::{Frame, SizeHint};
 
 use crate::proxy::runtime::limits::KEPT_BYTES_MAX;
 
-/// What was sent of a body so far.
+/// The part of a body that was sent so far.
 ///
 /// A copy and not the pieces themselves: each of those would hold all that was read with it.
 pub(crate) struct ReplayBuffer(RefCell<State>);
@@ -85,7 +85,7 @@ impl ReplayBody {
         self.data.len()
     }
 
-    /// What is left of it; `None` is its end.
+    /// The next piece of the body; `None` at its end.
     pub(crate) fn next(&mut self) -> Option<Frame<Bytes>> {
         if !self.data.is_empty() {
             return Some(Frame::data(std::mem::take(&mut self.data).freeze()));

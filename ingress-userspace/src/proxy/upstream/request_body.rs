@@ -43,13 +43,13 @@ enum RequestSource {
 struct Uploading {
     incoming: Incoming,
     upload: Rc<Upload>,
-    /// What was read before there was an endpoint.
+    /// The part that was read before an endpoint was chosen.
     gathered: Option<Box<ReplayBody>>,
     /// Notes down what moves, where no socket can tell.
     activity: Option<Rc<Activity>>,
     /// Where it is copied to, if it may have to be sent again.
     kept: Option<Rc<ReplayBuffer>>,
-    /// What else gets a copy of it.
+    /// A second receiver of the body.
     tap: Option<Tap>,
 }
 
@@ -143,7 +143,7 @@ impl RequestBody {
         }
     }
 
-    /// What was sent before, once more.
+    /// A body that was sent before and is sent again.
     pub(crate) fn replayed(copied: ReplayBody, original: OriginalHead) -> Self {
         Self {
             source: RequestSource::Replayed(Box::new(copied)),
@@ -152,12 +152,12 @@ impl RequestBody {
         }
     }
 
-    /// What is written after the fields of the head.
+    /// The field lines that are written after those of the head.
     pub(crate) fn lines(&self) -> Option<&ForwardedHeaders> {
         self.lines.as_ref()
     }
 
-    /// What of the client's head the request does not hold.
+    /// The parts of the client's head that the types of `http` cannot hold.
     pub(crate) fn original(&self) -> &OriginalHead {
         &self.original
     }

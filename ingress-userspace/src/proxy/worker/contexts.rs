@@ -33,7 +33,7 @@ pub(crate) struct Contexts {
     pub(crate) datagrams: Rc<DatagramContext>,
 }
 
-/// What the upstream side of a worker is made of.
+/// The parts that a worker's upstream context is built from.
 pub(crate) struct UpstreamParts {
     pub(crate) peers: Peers,
     pub(crate) dial: Arc<dyn Dial>,

@@ -162,7 +162,7 @@ impl ResponseWriter {
             return poll;
         }
         let held = body.map_or(0, ResponseBody::let_go).max(self.data.len());
-        // What TLS holds back is as large as the permit allows.
+        // TLS holds back no more bytes than the permit allows.
         if held <= HELD_BYTES_MAX && !io.may_hold_bytes() && self.end_bulk(io) {
             // The rest of a large piece would keep all of its memory.
             self.data = Bytes::copy_from_slice(&self.data);

@@ -42,7 +42,7 @@ pub(crate) struct Stream {
     body: RefCell<Received>,
 }
 
-/// What has come of a request body.
+/// The received part of a request body.
 #[derive(Default)]
 struct Received {
     /// None of them is empty.

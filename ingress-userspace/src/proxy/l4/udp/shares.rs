@@ -97,7 +97,7 @@ impl<T> Shares<T> {
         }
     }
 
-    /// A session has ended; one that has given way is none any more.
+    /// Removes a session that has ended; `None` if it was evicted before.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<T> {
         let entry = self.sessions.remove(&ticket)?;
         if let Some(used) = entry.used {
@@ -127,7 +127,7 @@ mod tests {
         ClientGroup::of([192, 0, 2, number].into())
     }
 
-    /// What a session goes through.
+    /// A step in the life of a session.
     #[derive(Clone, Debug)]
     enum Step {
         Ask(u8),

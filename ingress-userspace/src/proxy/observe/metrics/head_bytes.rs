@@ -12,7 +12,7 @@ pub(super) fn request_line_bytes<B>(request: &Request<B>) -> u64 {
     (request.method().as_str().len() + target_bytes + LINE_BYTES) as u64
 }
 
-/// What is counted of the fields of a head.
+/// The size of the fields of a head.
 pub(crate) struct Fields {
     /// As HTTP/1.1 spells them, with the line that ends them.
     pub(super) bytes: u64,
@@ -47,5 +47,5 @@ impl Fields {
 /// Two spaces, the version and the end of a request line.
 const LINE_BYTES: usize = "  HTTP/1.1\r\n".len();
 
-/// What a field has beside name and value.
+/// The bytes of a field line beside name and value.
 const FIELD_BYTES: usize = ": \r\n".len();

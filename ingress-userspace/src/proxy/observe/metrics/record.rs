@@ -59,15 +59,15 @@ pub(crate) struct RecordFields {
     span: Option<Box<Span>>,
     /// Whether its route is left out of the access log.
     is_unlogged: Cell<bool>,
-    /// What is to be let go of when it ends.
+    /// A guard that is dropped when the request ends.
     held: Cell<Option<Box<dyn Any>>>,
 }
 
-/// What is recorded of a request's client.
+/// The recorded facts about a request's client.
 pub(crate) struct ClientInfo<'a> {
     /// The version of HTTP that it speaks.
     pub(crate) downstream: Downstream,
-    /// What the client speaks with the proxy.
+    /// The protocol between client and proxy.
     pub(crate) scheme: Scheme,
     /// Its address, as a header has it.
     pub(crate) address: &'a HeaderValue,

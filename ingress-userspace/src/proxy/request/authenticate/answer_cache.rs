@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 #[derive(Default)]
 pub(crate) struct AnswerCache(RefCell<HashMap<Box<[u8]>, Kept>>);
 
-/// What an answer has said.
+/// A cached answer of an authentication service.
 pub(crate) struct ServiceAnswer {
     pub(crate) status: StatusCode,
     /// Fields for the endpoint; `None` where the answer did not have one.

@@ -19,7 +19,7 @@ use crate::proxy::request::error::ProxyError;
 use crate::proxy::request::service_request::forwarded_fields;
 use crate::proxy::runtime::field::address_value;
 
-/// What a service that lets a request pass gives it.
+/// The fields and cookies that a service gives to a request it lets pass.
 pub(super) struct Passed {
     pub(super) fields: Vec<(HeaderName, Option<HeaderValue>)>,
     pub(super) cookies: Vec<HeaderValue>,

@@ -65,7 +65,7 @@ impl<'a> Version1<'a> {
         let Some(issuer) = issuer else {
             return Verdict::Unknown("unable to verify the first certificate");
         };
-        // What an authority may name is for certificates with alternative names to say.
+        // Name constraints apply to alternative names, which certificates of version 1 lack.
         let is_free = issuer.name_constraints().is_ok_and(|found| found.is_none());
         let now = i64::try_from(now.as_secs()).ok();
         let now = now.and_then(|now| ASN1Time::from_timestamp(now).ok());
