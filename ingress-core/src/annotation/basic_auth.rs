@@ -1,7 +1,7 @@
 //! Users with passwords, by ingress-nginx's names: `auth-type`, `auth-secret`, `auth-secret-type`,
 //! `auth-realm`, and `satisfy`.
 //!
-//! Invariant: what cannot be read lets nobody in.
+//! Invariant: an unreadable setting refuses every request.
 
 use std::sync::Arc;
 

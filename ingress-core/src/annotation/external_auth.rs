@@ -1,7 +1,7 @@
 //! A service that decides about requests, by ingress-nginx's names: `auth-url` and its family,
 //! `enable-global-auth`, and the ConfigMap keys `global-auth-*` and `no-auth-locations`.
 //!
-//! Invariant: what cannot be read lets nobody in.
+//! Invariant: an unreadable setting refuses every request.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(crate) struct ExternalAuthSettings {
     /// Of all Ingresses, unless one has its own.
     global: ServiceSettings,
     is_global_on: bool,
-    /// Paths that the global service is not asked about.
+    /// Paths that need no authentication.
     exempt: Arc<[Box<str>]>,
 }
 
@@ -53,7 +53,7 @@ impl Default for ExternalAuthSettings {
 }
 
 impl ExternalAuthSettings {
-    /// The service that is asked about requests to a path, if one is.
+    /// The service that authenticates requests to a path; `None` if no service does.
     pub(crate) fn service(&self, path: &str) -> Option<Arc<ExternalAuth>> {
         if self.is_exempt(path) {
             return None;

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::ir::{Coding, Compression, CompressionMethod};
 
 /// The coding and level for a response to a request with these fields, if it is to be compressed.
-/// Where it may be, Vary is told of it either way.
+/// Sets `Vary` on every response that may be compressed, whether it is or not.
 pub fn choose(
     compression: &Compression,
     accepted: Option<&HeaderValue>,

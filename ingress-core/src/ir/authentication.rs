@@ -1,4 +1,4 @@
-//! Who may use a route: users with passwords, and an external service that decides.
+//! Access to a route: users with passwords, and an external service that decides.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -61,7 +61,7 @@ pub struct ExternalAuth {
     pub url: Template,
     /// The method that it is asked with: a token.
     pub method: Arc<str>,
-    /// Whether the annotation names the method: the service is told the request's target then.
+    /// Whether the annotation names the method: the service gets the request's target then.
     pub is_method_given: bool,
     /// Where clients without a session are sent.
     pub signin: Option<Template>,

@@ -1,4 +1,4 @@
-//! Copies of requests, whose answers nobody waits for.
+//! Copies of requests for a mirror, whose answers are dropped.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::template::Template;
 pub struct Mirror {
     /// An absolute URL.
     pub target: Template,
-    /// The host that the target is told; `None`: its own.
+    /// The `Host` of copies; `None`: the target's own host.
     pub host: Option<Arc<str>>,
     /// Whether copies have the bodies of the requests.
     pub with_body: bool,

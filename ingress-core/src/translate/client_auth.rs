@@ -19,17 +19,17 @@ use crate::ir::{Authorities, ClientAuth, HostPattern, HostRules, ObjectRef};
 use crate::object::Ingress;
 use crate::snapshot::Snapshot;
 
-/// What hosts ask of clients, and what is closed.
+/// The client certificates that hosts require, and the rules that are closed.
 #[derive(Default)]
 pub(super) struct Resolution {
     pub(super) hosts: BTreeMap<HostPattern, Arc<ClientAuth>>,
-    /// Hosts and Ingresses that ask for certificates there without a say in it: their rules let
-    /// nobody in.
+    /// Hosts, and Ingresses that require certificates there but do not own the host: their rules
+    /// refuse every request.
     pub(super) closed: Vec<(HostPattern, ObjectRef)>,
 }
 
 impl Resolution {
-    /// Makes the rules of Ingresses without a say in certificates let nobody in.
+    /// Closes the rules of Ingresses that do not win the host's client certificate settings.
     pub(super) fn close(&self, hosts: &mut BTreeMap<HostPattern, HostRules>) {
         for (host, ingress) in &self.closed {
             if let Some(rules) = hosts.get_mut(host) {

@@ -1,5 +1,5 @@
 //! Which external names are looked up where there are more than may be: each namespace has an equal
-//! share, so that the names of one take nobody else's endpoints away.
+//! share, so that the names of one namespace take no endpoints from another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

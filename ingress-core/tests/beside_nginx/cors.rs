@@ -1,4 +1,4 @@
-//! Which origins are told that they may read: the conditions that ingress-nginx writes for
+//! Which origins may read responses: the conditions that ingress-nginx writes for
 //! `cors-allow-origin`, and the filter.
 
 use std::sync::Arc;

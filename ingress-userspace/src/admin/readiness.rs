@@ -7,7 +7,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::proxy::Metrics;
 
-/// Whether clients should be sent here. Shared by those who know and those who ask.
+/// Whether load balancers should send clients here. The daemon sets it; the admin sockets read it.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicU8>);
 

@@ -20,7 +20,7 @@ use super::readiness::{MetricsSlot, Readiness, State};
 use super::scrape::{Progress, Scrapes, Unavailable};
 use super::{AdminRequest, EXPLAIN_HOST, EXPLAIN_PATH};
 
-/// Who asks, by the socket that the question came over.
+/// The clients of an admin socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// Clients of the Unix socket: root.

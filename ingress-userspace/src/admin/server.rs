@@ -26,7 +26,7 @@ pub trait Listen {
     /// An accepted connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// Who connects to it.
+    /// The clients of this socket.
     const AUDIENCE: Audience;
 
     /// Waits for the next connection.

@@ -114,7 +114,7 @@ impl App {
         }
     }
 
-    /// Opens and closes ports of services; what can't be opened is told like any mistake.
+    /// Opens and closes ports of services; a port that cannot be opened is reported as a diagnostic.
     pub(super) fn follow_ports(&mut self) {
         let options = self.flags.translation();
         let before = self.ports.diagnostics(&options);

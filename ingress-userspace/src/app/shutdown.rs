@@ -41,7 +41,7 @@ impl App {
             error!("a worker thread had panicked");
         }
         drop(migration);
-        // Workers are gone, and with this nobody has it: the writer writes what it was given.
+        // Workers are gone and this drops the last sender: the writer writes its queue and ends.
         drop(self.telemetry.access_log.take());
         if let Some(writer) = self.telemetry.log_writer.take() {
             writer.finish(LOG_PATIENCE);

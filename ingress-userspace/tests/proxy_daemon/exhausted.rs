@@ -1,4 +1,4 @@
-//! Clients that hold all connections without using them keep nobody else out.
+//! Clients that hold all connections without using them do not lock out others.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;

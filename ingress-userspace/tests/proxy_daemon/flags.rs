@@ -143,7 +143,7 @@ fn bodies_are_as_large_as_a_flag_or_an_annotation_says() {
         let fields = format!("Content-Length: {length}\r\nExpect: 100-continue\r\n");
         get(daemon, &fields).status
     };
-    // Nothing of the body is sent: the client is told whether to.
+    // No byte of the body is sent: the client waits for 100 or an error.
     let usual = place.start("a", &[]);
     assert_eq!(post(&usual, 1 << 20), 100);
     assert_eq!(post(&usual, (1 << 20) + 1), 413);

@@ -40,7 +40,7 @@ fn large_origin() -> SocketAddr {
             tokio::spawn(async move {
                 let mut request = [0; 4096];
                 while stream.read(&mut request).await.is_ok_and(|count| count > 0) {
-                    // More than the kernel keeps for those who read nothing.
+                    // More than the kernel buffers for clients that read nothing.
                     let pieces = if request.starts_with(b"GET /large") {
                         1024
                     } else {

@@ -79,7 +79,7 @@ fn build_and_list(what: &str, mut command: Command) -> Result<Vec<Suite>> {
         .stderr(Stdio::piped())
         .spawn()
         .context("failed to start cargo")?;
-    // Beside this thread, which reads the messages: a pipe that nobody reads holds cargo up.
+    // In a thread of its own, as this one reads the messages: an unread pipe blocks cargo.
     let stderr = child.stderr.take();
     let showing = thread::spawn(move || stderr.map(output::show));
     let output = child

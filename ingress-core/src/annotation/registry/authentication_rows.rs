@@ -1,4 +1,4 @@
-//! Who may use routes.
+//! The rows of annotations that restrict access.
 
 use super::Scope::{Both, Class, Ingress};
 use super::{Row, row};

@@ -62,7 +62,7 @@ impl Reader {
         let basic = settings.basic_auth.is_on && !is_exempt;
         let basic = basic.then(|| BasicAuth {
             realm: settings.basic_auth.realm.clone().unwrap_or_default(),
-            // Nobody, until the Secret is read.
+            // Empty until the Secret is read: no password passes.
             users: Arc::default(),
         });
         let external = settings.external_auth.service(path);

@@ -2,7 +2,7 @@
 //! longest.
 //!
 //! Idle is a connection between two requests, or before its first. Bytes do not count, so that who
-//! sends a head byte by byte is as idle as who sends nothing.
+//! sends a head byte by byte is as idle as one that sends nothing.
 //!
 //! Invariant: a connection with a request, a tunnel or an unread response never gives way.
 

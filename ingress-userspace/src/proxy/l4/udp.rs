@@ -2,7 +2,7 @@
 //!
 //! A session is a client's address, the address that it sent to, and a socket of its own to an
 //! endpoint, so that the endpoint's answers find their client. It ends when nothing has come for a
-//! while, when the endpoint leaves or refuses, when it gives way to another (`shares.rs`), and with
+//! while, when the endpoint leaves or refuses, when another session evicts it (`shares.rs`), and with
 //! its worker: then the client's next datagram begins another one.
 //!
 //! Invariant: datagrams that can't be carried at once are dropped and counted, never kept.

@@ -240,7 +240,7 @@ fn refused(status: u16) -> ProxyError {
     ProxyError::Answered(Box::new(Answer::status(status)))
 }
 
-/// A comparison takes up to a second of a CPU; those who guess have no more than one.
+/// A comparison takes up to a second of a CPU; one at a time bounds the CPU of clients that guess.
 const COMPARISONS_MAX: usize = 1;
 /// bcrypt looks at 72.
 const PASSWORD_BYTES_MAX: usize = 1024;

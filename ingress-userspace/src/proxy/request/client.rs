@@ -24,7 +24,7 @@ use crate::proxy::runtime::transport::Scheme;
 pub(crate) struct Client {
     /// Its address, as a header has it.
     pub(crate) address: HeaderValue,
-    /// What a peer that is believed says besides.
+    /// Other forwarding fields of a trusted peer.
     pub(crate) forwarded_info: Option<Box<ForwardedInfo>>,
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn identify(connection: &Connection, headers: &HeaderMap) -> Client {
 }
 
 /// The last address of a list that is not one of ours; the first, if all are. What is no
-/// address ends the list: nobody whom we believe has written what is before it.
+/// address ends the list: no trusted peer has written the part before it.
 fn client_of(policy: &ClientPolicy, list: &HeaderValue) -> Option<IpAddr> {
     let mut client = None;
     let elements = list.as_bytes().rsplit(|byte| *byte == b',');

@@ -1,4 +1,4 @@
-//! Copies of requests for a mirror: nobody waits for their answers, and a mirror that is slow or gone
+//! Copies of requests for a mirror. Their answers are dropped, and a mirror that is slow or gone
 //! slows no client.
 //!
 //! Source: ingress-nginx, annotation `mirror-target`. A body is collected while it goes to the

@@ -77,7 +77,7 @@ impl Replay {
         self.is_repeatable().then(|| upstream.sent()).flatten()
     }
 
-    /// The request, if the Ingress has it sent again after this outcome, and all of it was kept.
+    /// The request, if the Ingress retries after this outcome and all of the request was kept.
     pub(crate) fn after(&self, outcome: Option<RetryCause>) -> Option<Request<RequestBody>> {
         let retained = self.retained.as_ref()?;
         let is_sent = self.upload.as_ref().is_none_or(|upload| upload.is_done());

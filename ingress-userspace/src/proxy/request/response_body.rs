@@ -71,7 +71,7 @@ impl ResponseBody {
 
     fn new(source: Source, spelling: Option<Spelling>, in_flight: InFlight) -> Self {
         // From here on it is the client's turn, until its asking for more finds nothing: over
-        // HTTP/2, who opens no window never asks.
+        // HTTP/2, a client that opens no window never polls.
         in_flight.wait(false);
         Self {
             source,

@@ -65,7 +65,7 @@ impl Exchange<'_> {
                 Err(failure) => failure.retry().cost,
             };
             counted += usize::from(cost == RetryCost::Try || self.retries.tries_max.is_some());
-            // One that has left has failed nobody, and may be there again.
+            // An endpoint that has left did not fail, and may be back.
             if cost != RetryCost::Left {
                 self.tried.push(address);
             }

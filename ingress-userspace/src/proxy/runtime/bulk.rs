@@ -1,4 +1,4 @@
-//! Who may hold large pieces of a response for a client.
+//! Permits to hold large pieces of a response for a client.
 //!
 //! Bodies move fastest by large reads, but what was read and a client does not take stays in
 //! memory. So a response is read in small pieces unless it has one of a bounded number of permits.

@@ -8,7 +8,7 @@ use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::limits::MemoryLimits;
 use crate::proxy::runtime::stalls::Stalls;
 
-/// Who may hold large pieces, and who holds something for a client that does not read.
+/// The permits for large pieces, and the tasks that hold bytes for clients that do not read.
 pub(crate) struct ClientMemory {
     pub(crate) bulk: Rc<Bulk>,
     pub(crate) stalls: Rc<Stalls>,

@@ -7,12 +7,12 @@ use ipnet::IpNet;
 
 use crate::proxy::runtime::field::X_FORWARDED_FOR;
 
-/// Who is believed, and what is passed on of it.
+/// Which peers are trusted about clients, and what endpoints get of their fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientPolicy {
-    /// Networks of proxies and load balancers that are believed.
+    /// Networks of trusted proxies and load balancers.
     pub trusted: Vec<IpNet>,
-    /// Whether they are believed what their requests' heads say.
+    /// Whether the forwarding fields of their requests count.
     pub use_forwarded_headers: bool,
     /// The field in which they list addresses.
     pub forwarded_for: HeaderName,
@@ -51,7 +51,7 @@ pub enum ForwardedFor {
 
 impl ClientPolicy {
     /// Whether somebody at this address may open connections. The node itself always may by its
-    /// loopback addresses, which nobody else has.
+    /// loopback addresses, which only this host has.
     pub(crate) fn may_connect(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.sources.is_empty()

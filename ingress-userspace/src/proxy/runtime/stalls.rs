@@ -1,5 +1,5 @@
-//! Who waits for its client, since when, and with how many bytes: the worker's share of the memory
-//! that may be held for clients that neither read nor send.
+//! The tasks that wait for their clients, since when, and with how many bytes: the worker's share of
+//! the memory that may be held for clients that neither read nor send.
 //!
 //! A task that cannot send its bytes, or that gathers a body, begins a [`Stall`]. While all of
 //! a worker together hold more than their share, those that have waited longest are ended.
@@ -107,7 +107,7 @@ impl Drop for Stall {
     }
 }
 
-/// Clients that read stall too, for as long as their network takes: nobody is ended for less.
+/// Clients that read stall too, for as long as their network takes: no task is ended for less.
 const STALL_MIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

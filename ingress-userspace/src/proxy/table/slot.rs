@@ -79,7 +79,7 @@ pub(crate) struct ErrorRoute {
     /// Whether a backend without a ready endpoint is replaced, too.
     pub(crate) replaces_unavailable: bool,
     pub(crate) backend: Arc<BackendHandle>,
-    /// The rule and its backend, as the other backend is told.
+    /// The rule and its backend, for the fields that the error backend gets.
     pub(crate) origin: ErrorOrigin,
 }
 

@@ -170,7 +170,7 @@ pub(crate) fn unverified_client_config() -> Result<ClientConfig, rustls::Error> 
 }
 
 /// Takes every certificate, as ingress-nginx does (`proxy-ssl-verify: off`): pods make their own,
-/// for names that nobody outside knows. TLS hides what is on the wire and proves nothing.
+/// for names that are unknown outside. TLS encrypts the connection and proves no identity.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

@@ -29,7 +29,7 @@ pub(crate) struct ServiceClient(Arc<OnceLock<mpsc::Sender<Job>>>);
 #[derive(Debug)]
 struct Job {
     request: Request<Full<Bytes>>,
-    /// `None`: nobody waits for the answer.
+    /// `None`: the answer is dropped.
     reply: Option<oneshot::Sender<Result<response::Parts, ServiceError>>>,
 }
 

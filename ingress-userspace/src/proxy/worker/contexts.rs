@@ -106,7 +106,7 @@ impl Contexts {
         })
     }
 
-    /// Notes the generation that is served, and lets go of what has left with the last one.
+    /// Notes the generation that is served, and drops the state of objects that it no longer has.
     pub(crate) fn adopt(&self, generation: u64) {
         self.runtime.counters.generation.set(generation);
         self.upstreams.pool.adopt();

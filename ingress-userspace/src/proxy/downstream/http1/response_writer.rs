@@ -182,7 +182,7 @@ impl ResponseWriter {
         permit.is_some()
     }
 
-    /// The client has taken so many bytes. Who takes them one by one goes on to stall.
+    /// Counts bytes that the client has taken. A client that takes them one by one still stalls.
     fn note_taken(&mut self, count: usize) {
         self.taken += count;
         if self.taken >= STALLED_CONNECTION_BYTES {

@@ -229,7 +229,7 @@ impl<'a> Wait<'a> {
         has_fired || self.stall.get_or_insert_with(new_stall).is_ended()
     }
 
-    /// The client takes so many bytes. Who takes them one by one goes on to stall.
+    /// Counts bytes that the client takes. A client that takes them one by one still stalls.
     fn sent(&mut self, bytes: usize) {
         self.taken += bytes;
         if self.taken >= STALLED_STREAM_BYTES {

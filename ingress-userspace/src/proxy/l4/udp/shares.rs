@@ -1,10 +1,9 @@
-//! Who may have a UDP session: shares of clients, and which session gives way when there are as many
-//! as there may be.
+//! The shares of clients in UDP sessions, and which session is evicted at the bound.
 //!
 //! Pure: it knows neither sockets nor time, only the order in which sessions were used.
 //!
 //! Invariant: there are at most `max` sessions, of which each client has at most a quarter. Sessions
-//! that have had an answer give way to nobody.
+//! that have had an answer are never evicted.
 
 use std::collections::{BTreeMap, HashMap};
 

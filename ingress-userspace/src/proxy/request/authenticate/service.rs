@@ -165,7 +165,7 @@ fn judge(
     Err(ProxyError::Answered(Box::new(refusal)))
 }
 
-/// The page of signing in, which is told where to return unless it says so itself.
+/// The URL of the sign-in page, with the URL to return to unless the annotation has one.
 fn signin(auth: &ExternalAuth, context: &Context<'_>) -> Vec<u8> {
     let mut url = auth
         .signin

@@ -1,7 +1,7 @@
 //! Client certificates of version 1 (RFC 5280 §4.1.2.1), which webpki does not read: `openssl x509
 //! -req` makes them where it is given no extensions, and nginx takes them.
 //!
-//! Invariant: what is not understood lets nobody in. Such a certificate counts only where an
+//! Invariant: a certificate that cannot be parsed is rejected. Such a certificate counts only where an
 //! authority itself has signed it; with certificates in between it is rejected.
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
