@@ -110,7 +110,7 @@ pub(super) enum Answer {
         cookie: Option<HeaderValue>,
         shape: Shape,
     },
-    /// It has left HTTP, and this is what the client gets to see of that.
+    /// The connection has switched protocols; this is the head of the 101 response.
     Switched(response::Parts),
 }
 
@@ -142,7 +142,7 @@ impl Answer {
 /// A request that may go to an endpoint.
 pub(super) struct Entered {
     pub(super) backend: Rc<Backend>,
-    /// What the client has shown, where that matters.
+    /// The verdict on the client's certificate, where the host requires one.
     pub(super) shown: Option<Rc<ClientCertVerdict>>,
     /// The host that the endpoint is told in place of the client's.
     pub(super) host: Option<HeaderValue>,
@@ -167,7 +167,7 @@ enum Entering {
     Checked(Box<Checking>),
 }
 
-/// A request that more than itself decides about.
+/// A request that has to pass a check before it goes on.
 struct Checking {
     authority: Box<str>,
     path: Box<[u8]>,
@@ -222,7 +222,7 @@ impl Decided {
     }
 }
 
-/// What all phases of a request know of it.
+/// The context of all phases of one request.
 pub(super) struct Phases<'a> {
     pub(super) connection: &'a Rc<Connection>,
     client: &'a Client,
