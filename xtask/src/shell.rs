@@ -1,25 +1,32 @@
 //! Running other programs, and telling the person in front of the terminal what goes on.
 
 use std::env;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
 /// Prints one line of progress to standard error: standard output belongs to results.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Runs a command to its end, with a line before and the time after.
 pub(crate) fn step(what: &str, command: &mut Command) -> Result<()> {
+    timed_step(what, command, Command::status)
+}
+
+/// Runs a command to its end by `run`, with a line before and the time after.
+pub(crate) fn timed_step(
+    what: &str,
+    command: &mut Command,
+    run: impl FnOnce(&mut Command) -> io::Result<ExitStatus>,
+) -> Result<()> {
     say(&format!("==> {what}"));
     let start = Instant::now();
-    let status = command
-        .status()
-        .with_context(|| format!("failed to start {command:?}"))?;
+    let status = run(command).with_context(|| format!("failed to run {command:?}"))?;
     if !status.success() {
         bail!("{what}: {command:?} ended with {status}");
     }

@@ -1,16 +1,15 @@
-//! What is ours, what is not, and that nothing else is ever dropped.
+//! Which packets belong to the ingress and where they go.
+
+mod frames;
 
 use std::collections::{HashMap, HashSet};
-use std::vec::Vec;
 
 use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings, Vlan, mapped};
-use ingress_common::verdict::{Reason, Verdict};
-use proptest::prelude::*;
+use ingress_common::verdict::Reason;
 
 use super::Scope::{ClientsAndReplies as CLIENTS_AND_REPLIES, Replies as REPLIES};
 use super::{
-    Connection, FRAGMENT_AGE_MAX, Frontends, Socket, Stack, Tables, datagram, guard, is_taken,
-    steer,
+    Connection, FRAGMENT_AGE_MAX, Frontends, Socket, Stack, Tables, datagram, is_taken, steer,
 };
 use crate::parse::{End, Fragment, Identity, Network, Tag, Transport, Version, protocol};
 
@@ -431,78 +430,6 @@ fn a_tagged_frame_is_taken_where_there_is_a_device_for_each_tag() {
     assert!(!is_taken(3, [tag(7), bare, bare], &node), "another device");
 }
 
-/// An Ethernet frame with an IPv4 packet to the frontend, cut after `payload_bytes` of TCP.
-fn frame(fragment: [u8; 2], header_words: u8, flags: u8, payload_bytes: usize) -> Vec<u8> {
-    let mut frame = std::vec![0; 12];
-    frame.extend([
-        0x08,
-        0x00,
-        0x45,
-        0,
-        0,
-        0,
-        0,
-        7,
-        fragment[0],
-        fragment[1],
-        64,
-        6,
-        0,
-        0,
-    ]);
-    frame.extend(&CLIENT[12..]);
-    frame.extend(&NODE[12..]);
-    let mut tcp = std::vec![0x9c, 0x40, HTTPS[0], HTTPS[1], 0, 0, 0, 1, 0, 0, 0, 2];
-    tcp.extend([header_words << 4, flags]);
-    tcp.resize(payload_bytes, 0);
-    frame.extend(tcp);
-    frame
-}
-
-#[test]
-fn a_header_that_goes_on_in_the_next_fragment_is_not_too_short() {
-    let node = Node::default();
-    assert_eq!(
-        guard(&frame(WHOLE, 15, 0x02, 24)[..], &node),
-        Reason::TcpHeaderLength
-    );
-    assert_eq!(
-        guard(&frame(MORE, 15, 0x02, 24)[..], &node),
-        Reason::Accepted
-    );
-    assert_eq!(
-        guard(&frame(MORE, 4, 0x02, 24)[..], &node),
-        Reason::TcpHeaderLength
-    );
-    assert_eq!(
-        guard(&frame(MORE, 15, 0x00, 24)[..], &node),
-        Reason::TcpNull
-    );
-}
-
-proptest! {
-    #[test]
-    fn nothing_is_dropped_but_tcp_to_a_frontend(
-        flags: u8,
-        header_words in 0..16_u8,
-        payload_bytes in 14..80_usize,
-        port: [u8; 2],
-        mut bytes in prop::collection::vec(any::<u8>(), 0..100),
-    ) {
-        let node = Node::default();
-        let mut frame = frame(WHOLE, header_words, flags, payload_bytes);
-        let is_ours = port == HTTPS;
-        frame[36..38].copy_from_slice(&port);
-        prop_assert!(is_ours || guard(&frame[..], &node).verdict() == Verdict::Pass);
-        // Noise, and noise that at least says it is IPv4.
-        prop_assert_eq!(guard(&bytes[..], &node).verdict(), Verdict::Pass);
-        if let Some(ether_type) = bytes.get_mut(12..14) {
-            ether_type.copy_from_slice(&[0x08, 0x00]);
-            prop_assert_eq!(guard(&bytes[..], &node).verdict(), Verdict::Pass);
-        }
-    }
-}
-
 const SETTINGS: Settings = Settings {
     gate_ifindex: 1,
     workers: 1,
@@ -517,5 +444,3 @@ const CLIENT: Address = mapped([198, 51, 100, 7]);
 const HTTPS: [u8; 2] = [0x01, 0xbb];
 const DNS: [u8; 2] = [0, 53];
 const CLIENT_PORT: [u8; 2] = [0x9c, 0x40];
-const WHOLE: [u8; 2] = [0, 0];
-const MORE: [u8; 2] = [0x20, 0];

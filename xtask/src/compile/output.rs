@@ -6,32 +6,20 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{ChildStderr, Command, Stdio};
-use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 
-use crate::shell::say;
+use crate::shell::{say, timed_step};
 
 /// Runs a build to its end, with a line before and the time after.
 pub(crate) fn build_step(what: &str, command: &mut Command) -> Result<()> {
-    say(&format!("==> {what}"));
-    let start = Instant::now();
-    let mut child = command
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("failed to start {command:?}"))?;
-    if let Some(stderr) = child.stderr.take() {
-        show(stderr);
-    }
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("{what}: {command:?} ended with {status}");
-    }
-    say(&format!(
-        "    {what}: {:.1} s",
-        start.elapsed().as_secs_f64()
-    ));
-    Ok(())
+    timed_step(what, command, |command| {
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        if let Some(stderr) = child.stderr.take() {
+            show(stderr);
+        }
+        child.wait()
+    })
 }
 
 /// Shows what a build prints to standard error, until it ends.

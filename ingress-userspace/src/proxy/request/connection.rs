@@ -171,13 +171,7 @@ impl Connection {
             return limit;
         }
         let since = self.idle_since.get().max(self.activity.last());
-        limit.saturating_sub(
-            self.worker
-                .runtime
-                .timers
-                .now()
-                .saturating_duration_since(since),
-        )
+        self.left_of(limit, since)
     }
 
     /// How much longer the client may do as it does: zero when it has to go.
@@ -197,13 +191,12 @@ impl Connection {
         } else {
             return timeouts.downstream_write;
         };
-        limit.saturating_sub(
-            self.worker
-                .runtime
-                .timers
-                .now()
-                .saturating_duration_since(since),
-        )
+        self.left_of(limit, since)
+    }
+
+    fn left_of(&self, limit: Duration, since: Instant) -> Duration {
+        let now = self.worker.runtime.timers.now();
+        limit.saturating_sub(now.saturating_duration_since(since))
     }
 }
 
