@@ -19,6 +19,7 @@ mod cors;
 pub(crate) mod error_pages;
 pub(crate) mod external_auth;
 mod headers;
+mod health_check;
 mod host;
 mod mirror;
 mod rate_limit;
@@ -117,6 +118,7 @@ pub struct Settings {
     canary: canary::CanarySettings,
     compression: compression::CompressionSettings,
     cors: cors::CorsSettings,
+    health_check: health_check::HealthCheckSettings,
     mirror: mirror::MirrorSettings,
     rate_limit: rate_limit::RateLimitSettings,
     response_rewrite: response_rewrite::ResponseRewriteSettings,
@@ -124,9 +126,23 @@ pub struct Settings {
     tls_redirect: tls_redirect::TlsRedirectSettings,
     redirect: redirect::RedirectSettings,
     session: balance::Session,
+    subset: balance::Subset,
 }
 
 impl Settings {
+    /// Those of an operator whose clients reach HTTPS at this port.
+    pub fn with_https_port(port: u16) -> Self {
+        let mut settings = Self::default();
+        settings.tls_redirect.https_port = port;
+        settings
+    }
+
+    /// Puts together what several keys say about a backend.
+    fn finish(&mut self) {
+        balance::finish(self);
+        self.backend.health_check = self.health_check.check();
+    }
+
     /// Where all requests are redirected, if they are.
     pub fn redirect(&self) -> Option<Arc<Redirect>> {
         self.redirect.redirect()
@@ -247,7 +263,7 @@ pub fn of_ingress(
             }
         }
     }
-    settings.backend.affinity = settings.session.affinity();
+    settings.finish();
     for (key, value) in annotations {
         let name = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix));
         if let Some(name) = name.filter(|name| !ignored.contains(*name)) {
@@ -374,7 +390,7 @@ pub fn of_class(
             kind: MistakeKind::Restriction,
         });
     }
-    settings.backend.affinity = settings.session.affinity();
+    settings.finish();
     (settings, mistakes)
 }
 

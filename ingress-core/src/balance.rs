@@ -9,11 +9,13 @@
 mod budget;
 mod ejection;
 mod ewma;
+mod health;
 mod ring;
 
 pub use budget::RetryBudget;
 pub use ejection::Ejection;
 pub use ewma::PeakEwma;
+pub use health::Health;
 pub use ring::{Ring, hash, hash_of_address};
 
 /// How endpoints take turns.

@@ -16,6 +16,7 @@ mod compression;
 mod cors;
 mod error_pages;
 mod filter;
+mod health_check;
 mod host;
 mod matches;
 mod mirror;
@@ -54,6 +55,7 @@ pub use error_pages::ErrorPages;
 pub use filter::{
     AccessList, Filter, HeaderFields, HostRedirect, Respond, Rewrite, TemplateFields, TemplatePart,
 };
+pub use health_check::{HealthCheck, HttpProbe, Probe};
 pub use host::{Host, HostError, HostPattern};
 pub use matches::{Conditions, PathPattern, PathRegex, RouteMatch, ValueMatch};
 pub use mirror::Mirror;

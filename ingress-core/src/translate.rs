@@ -103,6 +103,8 @@ pub struct Options {
     pub compat: Compat,
     /// TCP ports that are the daemon's own and can't be those of services.
     pub reserved_ports: BTreeSet<u16>,
+    /// Where clients reach HTTPS.
+    pub https_port: u16,
 }
 
 impl Default for Options {
@@ -124,6 +126,7 @@ impl Default for Options {
             host_ownership: HostOwnership::Shared,
             compat: Compat::Strict,
             reserved_ports: BTreeSet::new(),
+            https_port: 443,
         }
     }
 }
@@ -309,7 +312,8 @@ fn read_claims(
         .iter()
         .map(|(ingress, class)| memos.claims(ingress, settings.of(*class), ignored))
         .collect();
-    let claims = references::resolve(claims, snapshot, diagnostics);
+    let mut claims = references::resolve(claims, snapshot, diagnostics);
+    canary::share_sessions(&mut claims);
     let ours = ours.into_iter().map(|(ingress, _)| Arc::clone(ingress));
     (ours.collect(), claims)
 }

@@ -175,6 +175,7 @@ impl App {
                     .unwrap_or_default(),
             },
             workers: self.workers.iter().map(WorkerHandle::snapshot).collect(),
+            health_checks: self.table.probed_backends(),
             ignored_annotations: self.flags.meaning.ignored_annotations.clone(),
             problems: self.reconciler.problems(),
         }

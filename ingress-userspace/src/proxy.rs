@@ -37,6 +37,7 @@ pub use runtime::client_policy::{ClientPolicy, ForwardedFor};
 pub use runtime::counters::{DatapathSnapshot, WorkerSnapshot};
 pub use runtime::limits::{ClientLimits, DatagramLimits, MemoryLimits, Timeouts};
 pub use runtime::transport::{Datapath, Scheme, Transport};
+pub use table::health::{FailingEndpoint, ProbedBackend};
 pub use table::{Table, TableHandle};
 pub use tls::certificate::{CertificateError, CertificateProblem, DefaultCertificate};
 pub use tls::{
@@ -45,5 +46,6 @@ pub use tls::{
 pub use upstream::connect::{Dial, HostDial};
 pub use upstream::connection_sharing::Peers;
 pub use upstream::hash_key::Balancing;
+pub use upstream::health::start_health_checks;
 pub use worker::exposition::{Identity, Metrics, MetricsSnapshot};
 pub use worker::{Worker, WorkerHandle, WorkerOptions, WorkerSpec};

@@ -391,6 +391,7 @@ impl Run {
             udp_services: self.relay.udp_services(),
             tcp_services_from,
             udp_services_from,
+            https_port: self.https_port,
             reserved_ports: [self.http_port, self.https_port, metrics.port()].into(),
             ..self.meaning.options(is_unclassed_ours, hints_for_node)
         }

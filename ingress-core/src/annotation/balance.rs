@@ -2,11 +2,43 @@
 //! `upstream-hash-by`, `affinity` and what its cookie looks like.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::Settings;
 use super::template::template;
 use crate::ir::{Affinity, AffinityMode, Balance, HashBy};
+
+/// The settings for subsets of endpoints, as the keys give them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subset {
+    is_on: bool,
+    size: NonZeroU32,
+}
+
+impl Default for Subset {
+    fn default() -> Self {
+        Self {
+            is_on: false,
+            size: NonZeroU32::MIN.saturating_add(2),
+        }
+    }
+}
+
+/// Puts together the pieces of sessions and subsets.
+pub(super) fn finish(settings: &mut Settings) {
+    settings.backend.affinity = settings.session.affinity();
+    let Subset { is_on, size } = settings.subset;
+    let by = match &settings.backend.balance {
+        Some(Balance::Hash(by) | Balance::HashSubset(by, _)) => by.clone(),
+        _ => return,
+    };
+    settings.backend.balance = Some(if is_on {
+        Balance::HashSubset(by, size)
+    } else {
+        Balance::Hash(by)
+    });
+}
 
 /// The settings for session affinity, as the keys give them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +51,9 @@ pub(super) struct Session {
     max_age: Option<u32>,
     expires: Option<u32>,
     same_site: Option<&'static str>,
-    is_secure: bool,
+    is_secure: Option<bool>,
+    /// Whether `SameSite=None` is left out for clients that take it for `Strict`.
+    has_conditional_none: bool,
     change_on_failure: bool,
 }
 
@@ -34,7 +68,8 @@ impl Default for Session {
             max_age: None,
             expires: None,
             same_site: None,
-            is_secure: false,
+            is_secure: None,
+            has_conditional_none: false,
             change_on_failure: false,
         }
     }
@@ -54,10 +89,14 @@ impl Session {
         if let Some(seconds) = self.max_age {
             let _ = write!(attributes, "; Max-Age={seconds}");
         }
-        if let Some(same_site) = self.same_site {
+        let same_site_none_if_understood =
+            self.has_conditional_none && self.same_site == Some("None");
+        if let Some(same_site) = self.same_site
+            && !same_site_none_if_understood
+        {
             let _ = write!(attributes, "; SameSite={same_site}");
         }
-        if self.is_secure {
+        if self.is_secure == Some(true) {
             attributes.push_str("; Secure");
         }
         attributes.push_str("; HttpOnly");
@@ -66,6 +105,8 @@ impl Session {
             mode: self.mode,
             attributes: attributes.into(),
             expires: self.expires,
+            secure_over_https: self.is_secure.is_none(),
+            same_site_none_if_understood,
             change_on_failure: self.change_on_failure,
         }))
     }
@@ -102,6 +143,20 @@ pub(super) fn upstream_hash_by(value: &str, settings: &mut Settings) -> Result<(
         }
     };
     settings.backend.balance = Some(Balance::Hash(by));
+    Ok(())
+}
+
+/// Source: ingress-nginx, annotation `upstream-hash-by-subset`.
+pub(super) fn hash_by_subset(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.subset.is_on = super::boolean(value)?;
+    Ok(())
+}
+
+/// Source: ingress-nginx, annotation `upstream-hash-by-subset-size`.
+pub(super) fn subset_size(value: &str, settings: &mut Settings) -> Result<(), String> {
+    let size = value.trim().parse();
+    settings.subset.size =
+        size.map_err(|_| format!("`{value}` is not a number above 0; ignored"))?;
     Ok(())
 }
 
@@ -181,7 +236,16 @@ pub(super) fn cookie_same_site(value: &str, settings: &mut Settings) -> Result<(
 }
 
 pub(super) fn cookie_secure(value: &str, settings: &mut Settings) -> Result<(), String> {
-    settings.session.is_secure = super::boolean(value)?;
+    settings.session.is_secure = Some(super::boolean(value)?);
+    Ok(())
+}
+
+/// Source: ingress-nginx, annotation `session-cookie-conditional-samesite-none`.
+pub(super) fn conditional_same_site_none(
+    value: &str,
+    settings: &mut Settings,
+) -> Result<(), String> {
+    settings.session.has_conditional_none = super::boolean(value)?;
     Ok(())
 }
 
@@ -252,6 +316,39 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn a_subset_counts_beside_a_hash_only() {
+        let balance = |annotations: &[(&str, &str)]| read(annotations).0.backend.balance;
+        let on = ("upstream-hash-by-subset", "true");
+        let hash = ("upstream-hash-by", "$request_uri");
+        let subset = |size| {
+            let size = NonZeroU32::new(size).unwrap();
+            Some(Balance::HashSubset(HashBy::Uri, size))
+        };
+        assert_eq!(balance(&[on]), None);
+        assert_eq!(balance(&[on, hash]), subset(3));
+        let size = |size| ("upstream-hash-by-subset-size", size);
+        assert_eq!(balance(&[on, hash, size("5")]), subset(5));
+        let without = balance(&[hash, size("5")]);
+        assert_eq!(without, Some(Balance::Hash(HashBy::Uri)));
+        let (settings, mistakes) = read(&[on, hash, size("0")]);
+        assert_eq!((settings.backend.balance, mistakes.len()), (subset(3), 1));
+    }
+
+    #[test]
+    fn secure_follows_the_scheme_unless_it_is_given() {
+        let affinity = |value: Option<&str>| {
+            let secure = value.map(|value| ("session-cookie-secure", value));
+            let all: Vec<_> = [("affinity", "cookie")].into_iter().chain(secure).collect();
+            let affinity = read(&all).0.backend.affinity.unwrap();
+            let is_always = affinity.attributes.contains("; Secure");
+            (is_always, affinity.secure_over_https)
+        };
+        assert_eq!(affinity(None), (false, true));
+        assert_eq!(affinity(Some("true")), (true, false));
+        assert_eq!(affinity(Some("false")), (false, false));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(super) struct CanarySettings {
     cookie: Option<Arc<str>>,
     weight: u32,
     total: Option<u32>,
+    has_own_sessions: bool,
 }
 
 impl CanarySettings {
@@ -36,6 +37,7 @@ impl CanarySettings {
             cookie: self.cookie.clone(),
             weight: self.weight,
             total: self.total.unwrap_or(100).max(100),
+            has_own_sessions: self.has_own_sessions,
         }))
     }
 }
@@ -92,6 +94,16 @@ pub(super) fn weight(value: &str, settings: &mut Settings) -> Result<(), String>
 /// Source: ingress-nginx, annotation `canary-weight-total`; less than 100 counts as 100.
 pub(super) fn weight_total(value: &str, settings: &mut Settings) -> Result<(), String> {
     settings.canary.total = Some(number(value)?);
+    Ok(())
+}
+
+/// Source: ingress-nginx, annotation `affinity-canary-behavior`.
+pub(super) fn sessions(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.canary.has_own_sessions = match value.trim() {
+        "sticky" | "" => false,
+        "legacy" => true,
+        _ => return Err(format!("`{value}` is not one of sticky, legacy; ignored")),
+    };
     Ok(())
 }
 

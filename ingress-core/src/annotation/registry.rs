@@ -3,6 +3,8 @@
 //! A key is a row here and a function in the file of its group; nothing else lists keys.
 
 mod authentication_rows;
+mod balance_rows;
+mod health_rows;
 mod process;
 mod response_rows;
 mod rows;
@@ -54,10 +56,12 @@ pub enum Support {
 pub(super) fn readable() -> impl Iterator<Item = &'static Row> {
     let groups = [
         rows::READ,
+        balance_rows::READ,
         authentication_rows::READ,
         traffic_rows::READ,
         response_rows::READ,
         upstream_rows::READ,
+        health_rows::READ,
     ];
     groups.into_iter().flatten()
 }
@@ -173,7 +177,6 @@ const HARMLESS: &[&str] = &[
 ];
 
 const UNSUPPORTED: &[&str] = &[
-    "affinity-canary-behavior",
     "auth-snippet",
     "enable-influxdb",
     "enable-modsecurity",
@@ -195,12 +198,8 @@ const UNSUPPORTED: &[&str] = &[
     "proxy-ssl-ciphers",
     "secure-backends",
     "secure-verify-ca-secret",
-    "session-cookie-conditional-samesite-none",
     "ssl-ciphers",
     "stream-snippet",
-    "upstream-hash-by-subset",
-    "upstream-hash-by-subset-size",
-    "use-port-in-redirects",
 ];
 
 const REFERENCE_HEAD: &str = "\

@@ -7,11 +7,18 @@ use crate::ir::{Hsts, TlsRedirect, TlsRedirectMode};
 
 /// The settings for redirects to HTTPS and HSTS, as the keys give them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an annotation of its own"
+)]
 pub(super) struct TlsRedirectSettings {
     is_on: bool,
     is_forced: bool,
     code: u16,
     preserves_trailing_slash: bool,
+    /// Where clients reach HTTPS.
+    pub(super) https_port: u16,
+    names_port: bool,
     hsts: HstsSettings,
 }
 
@@ -30,6 +37,8 @@ impl Default for TlsRedirectSettings {
             is_forced: false,
             code: 308,
             preserves_trailing_slash: false,
+            https_port: 443,
+            names_port: false,
             hsts: HstsSettings {
                 is_on: true,
                 max_age: 31_536_000,
@@ -52,6 +61,7 @@ impl TlsRedirectSettings {
             mode,
             code: self.code,
             preserves_trailing_slash: self.preserves_trailing_slash,
+            port: self.names_port.then_some(self.https_port),
         }
     }
 
@@ -94,6 +104,12 @@ pub(super) fn force(value: &str, settings: &mut Settings) -> Result<(), String> 
 /// Source: ingress-nginx, annotation `preserve-trailing-slash`.
 pub(super) fn preserve_slash(value: &str, settings: &mut Settings) -> Result<(), String> {
     settings.tls_redirect.preserves_trailing_slash = boolean(value)?;
+    Ok(())
+}
+
+/// Source: ingress-nginx, annotation `use-port-in-redirects`.
+pub(super) fn use_port(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.tls_redirect.names_port = boolean(value)?;
     Ok(())
 }
 

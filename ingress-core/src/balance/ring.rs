@@ -63,6 +63,26 @@ impl Ring {
         acceptable().find(has_room).or_else(|| acceptable().next())
     }
 
+    /// The first endpoints from the key on that are acceptable: as many as `size`, if there are.
+    pub fn subset(
+        &self,
+        key: u64,
+        size: usize,
+        is_acceptable: impl Fn(usize) -> bool,
+    ) -> Vec<usize> {
+        let size = size.min(self.count);
+        let mut subset = Vec::with_capacity(size);
+        for index in self.walk(key) {
+            if subset.len() == size {
+                break;
+            }
+            if !subset.contains(&index) && is_acceptable(index) {
+                subset.push(index);
+            }
+        }
+        subset
+    }
+
     /// Endpoints in the order in which a key prefers them; some more than once.
     fn walk(&self, key: u64) -> impl Iterator<Item = usize> {
         let start = self.points.partition_point(|(point, _)| *point < key);
@@ -158,6 +178,25 @@ mod tests {
                 let bound = (sent * 5).div_ceil(4 * u64::from(count));
                 prop_assert!(u64::from(loads[index]) <= bound, "{loads:?}");
             }
+        }
+
+        #[test]
+        fn a_subset_has_its_size_and_loses_only_endpoints_that_leave(
+            count in 2..20_u8, size in 1..8_usize, gone in any::<prop::sample::Index>(), key in any::<u64>()
+        ) {
+            let all = endpoints(count);
+            let gone = gone.index(all.len());
+            let mut rest = all.clone();
+            rest.remove(gone);
+            let subset = |of: &[SocketAddr]| {
+                let found = Ring::new(of).subset(key, size, |_| true);
+                found.into_iter().map(|index| of[index]).collect::<std::collections::BTreeSet<_>>()
+            };
+            let (before, after) = (subset(&all), subset(&rest));
+            prop_assert_eq!(before.len(), size.min(all.len()));
+            prop_assert_eq!(after.len(), size.min(rest.len()));
+            let lost: Vec<_> = before.difference(&after).collect();
+            prop_assert!(lost.is_empty() || lost == [&all[gone]], "{:?}", lost);
         }
 
         #[test]

@@ -29,7 +29,10 @@ fn redirect(settings: TlsRedirect, context: &Context<'_>) -> Answer {
         target = target.strip_suffix(b"/").unwrap_or(target);
     }
     let host = host_of(context.authority);
-    let location = [b"https://", host.as_bytes(), target].concat();
+    let port = settings
+        .port
+        .map_or_else(String::new, |port| format!(":{port}"));
+    let location = [b"https://", host.as_bytes(), port.as_bytes(), target].concat();
     Answer::redirect(settings.code, &location)
 }
 
@@ -38,6 +41,14 @@ mod tests {
     use super::*;
 
     fn location(authority: &str, target: &str, preserves_trailing_slash: bool) -> String {
+        let settings = TlsRedirect {
+            preserves_trailing_slash,
+            ..TlsRedirect::default()
+        };
+        location_by(settings, authority, target)
+    }
+
+    fn location_by(settings: TlsRedirect, authority: &str, target: &str) -> String {
         let context = Context {
             is_https: false,
             method: "GET",
@@ -46,10 +57,6 @@ mod tests {
             path: b"/",
             target: target.as_bytes(),
             client: [127, 0, 0, 1].into(),
-        };
-        let settings = TlsRedirect {
-            preserves_trailing_slash,
-            ..TlsRedirect::default()
         };
         let answer = redirect(settings, &context);
         assert_eq!(answer.status, 308);
@@ -64,5 +71,11 @@ mod tests {
         assert_eq!(location("a.test", "/x/", false), "https://a.test/x");
         assert_eq!(location("a.test", "/x/", true), "https://a.test/x/");
         assert_eq!(location("[::1]:80", "/x", false), "https://[::1]/x");
+        let settings = TlsRedirect {
+            port: Some(443),
+            ..TlsRedirect::default()
+        };
+        let redirected = location_by(settings, "a.test:80", "/x");
+        assert_eq!(redirected, "https://a.test:443/x");
     }
 }

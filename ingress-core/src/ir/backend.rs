@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{Affinity, Balance, UpstreamTls};
+use super::{Affinity, Balance, HealthCheck, UpstreamTls};
 
 /// Names a backend: a Service and one of its ports, as the Ingress spells the port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +36,8 @@ pub struct BackendPolicy {
     pub tls: Option<Arc<UpstreamTls>>,
     /// Whether requests go to the Service's own address, so that the cluster chooses endpoints.
     pub by_service_address: bool,
+    /// How its endpoints are probed; `None`: they are not.
+    pub health_check: Option<Arc<HealthCheck>>,
 }
 
 impl BackendKey {

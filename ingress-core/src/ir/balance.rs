@@ -1,5 +1,6 @@
 //! How the endpoints of a backend share its requests.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::template::Template;
@@ -15,6 +16,9 @@ pub enum Balance {
     PeakEwma,
     /// The same for the same key, unless it has much more to do than others.
     Hash(HashBy),
+    /// One of this many, which are the same for the same key: the one with fewer requests of two drawn
+    /// at random from them.
+    HashSubset(HashBy, NonZeroU32),
 }
 
 /// What of a request is the key.
@@ -45,6 +49,10 @@ pub struct Affinity {
     pub attributes: Arc<str>,
     /// Seconds from a response to the time in Expires; `None`: there is no Expires.
     pub expires: Option<u32>,
+    /// Whether the cookie is Secure for clients that speak HTTPS.
+    pub secure_over_https: bool,
+    /// Whether the cookie is `SameSite=None` for clients that understand this.
+    pub same_site_none_if_understood: bool,
     /// Whether a session moves for good when its endpoint fails.
     pub change_on_failure: bool,
 }

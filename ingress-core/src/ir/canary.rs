@@ -17,6 +17,9 @@ pub struct Canary {
     pub weight: u32,
     /// The sum of all shares; never 0.
     pub total: u32,
+    /// Whether its sessions are those that its own Ingress asks for, in place of those of the main
+    /// rule, which follow a client to the backend that it had before.
+    pub has_own_sessions: bool,
 }
 
 /// A field that sends requests to a canary.
@@ -153,6 +156,7 @@ mod tests {
             cookie: Some("canary".into()),
             weight: 0,
             total: 100,
+            has_own_sessions: false,
         };
         let vote = |canary: &Canary, field: &str, cookie: &str| {
             let some = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 /// When clear-text requests are redirected to HTTPS.
 ///
-/// Source: ingress-nginx, annotations `ssl-redirect`, `force-ssl-redirect` and
-/// `preserve-trailing-slash`, ConfigMap key `http-redirect-code`.
+/// Source: ingress-nginx, annotations `ssl-redirect`, `force-ssl-redirect`,
+/// `preserve-trailing-slash` and `use-port-in-redirects`, ConfigMap key `http-redirect-code`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsRedirect {
     /// Which requests are redirected.
@@ -14,6 +14,8 @@ pub struct TlsRedirect {
     pub code: u16,
     /// Whether a slash at the end of the request target stays.
     pub preserves_trailing_slash: bool,
+    /// The port that the redirect names; `None`: none, which is 443.
+    pub port: Option<u16>,
 }
 
 /// Which clear-text requests are redirected to HTTPS.
@@ -33,6 +35,7 @@ impl Default for TlsRedirect {
             mode: TlsRedirectMode::IfHostHasTls,
             code: 308,
             preserves_trailing_slash: false,
+            port: None,
         }
     }
 }

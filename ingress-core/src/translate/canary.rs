@@ -6,10 +6,60 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::claim::{Claims, RuleClaim};
 use crate::diagnostic::{Diagnostic, Reason};
-use crate::ir::{HostPattern, PathPattern, Rule, Target, WeightedBackend};
+use crate::ir::{Affinity, BackendKey, HostPattern, PathPattern, Rule, Target, WeightedBackend};
+
+/// Gives canaries the sessions of the rules whose requests they share, unless they have their own.
+/// Claims come oldest Ingress first.
+///
+/// Source: ingress-nginx, annotation `affinity-canary-behavior`.
+pub(super) fn share_sessions(claims: &mut [Arc<Claims>]) {
+    let shares =
+        |claims: &Claims| (claims.canary.as_ref()).is_some_and(|one| !one.has_own_sessions);
+    if !claims.iter().any(|claims| shares(claims)) {
+        return;
+    }
+    let all = claims.to_vec();
+    let mut mains: HashMap<_, Option<Arc<Affinity>>> = HashMap::new();
+    for claim in (all.iter().filter(|claims| claims.canary.is_none()))
+        .flat_map(|claims| claims.rules.iter().chain(&claims.alias_rules))
+    {
+        if let Entry::Vacant(entry) = mains.entry(key(claim)) {
+            let backend = claim.rule.target.primary();
+            entry.insert(backend.and_then(|backend| backend.policy.affinity.clone()));
+        }
+    }
+    for claims in claims.iter_mut().filter(|claims| shares(claims)) {
+        let mut changed = (**claims).clone();
+        for claim in &mut changed.rules {
+            if let Some(affinity) = mains.get(&key(claim)).cloned() {
+                claim.rule = with_affinity(&claim.rule, affinity.as_ref());
+            }
+        }
+        *claims = Arc::new(changed);
+    }
+}
+
+fn with_affinity(rule: &Arc<Rule>, affinity: Option<&Arc<Affinity>>) -> Arc<Rule> {
+    let Target::Backends(backends) = &rule.target else {
+        return Arc::clone(rule);
+    };
+    let backends = backends.iter().map(|backend| {
+        let mut key = BackendKey::clone(&backend.key);
+        key.policy.affinity = affinity.cloned();
+        WeightedBackend {
+            key: Arc::new(key),
+            ..backend.clone()
+        }
+    });
+    Arc::new(Rule {
+        target: Target::Backends(backends.collect()),
+        ..Rule::clone(rule)
+    })
+}
 
 /// The rules of all canaries, by what they have to have in common with a main rule.
 pub(super) struct Canaries<'a> {

@@ -194,8 +194,9 @@ fn common(
     config_maps: &List<ConfigMap>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Settings {
+    let none = Settings::with_https_port(options.https_port);
     let Some(wanted) = &options.config_map else {
-        return Settings::default();
+        return none;
     };
     let mut all = config_maps.iter();
     let found = all.find(|object| {
@@ -208,11 +209,11 @@ fn common(
             reason: Reason::ConfigMapNotFound,
             message: "does not exist, though --configmap names it".to_owned(),
         });
-        return Settings::default();
+        return none;
     };
     let empty = std::collections::BTreeMap::new();
     let (read, mistakes) = annotation::of_class(
-        Settings::default(),
+        none,
         object.data.as_ref().unwrap_or(&empty),
         &options.ignored_annotations,
     );

@@ -54,6 +54,36 @@ fn canaries_share_the_requests_of_the_main_rule() {
 }
 
 #[test]
+fn canary_has_the_sessions_of_the_main_rule_unless_it_has_its_own() {
+    let cookies = |canary: &Value| {
+        let main = json!({"affinity": "cookie", "session-cookie-name": "main"});
+        let fixture = Fixture::new()
+            .service("main")
+            .service("one")
+            .with(annotated("one", 2020, "a.test", "one", canary))
+            .with(annotated("main", 2021, "a.test", "main", &main));
+        assert_eq!(fixture.findings(), [""; 0]);
+        let rule = rule_of(&fixture, "a.test");
+        let backends = rule.target.backends().iter();
+        let affinities = backends.map(|one| one.key.policy.affinity.clone());
+        let cookies = affinities.map(|one| one.map(|one| one.cookie.to_string()));
+        let backends = fixture.translate().config.backends;
+        assert_eq!(backends.len(), 2);
+        cookies.collect::<Vec<_>>()
+    };
+    let main = || Some("main".to_owned());
+    let mut canary = json!({"canary": "true", "canary-weight": "30"});
+    assert_eq!(cookies(&canary), [main(), main()]);
+    canary["affinity-canary-behavior"] = "legacy".into();
+    assert_eq!(cookies(&canary), [main(), None]);
+    canary["affinity"] = "cookie".into();
+    canary["session-cookie-name"] = "own".into();
+    assert_eq!(cookies(&canary), [main(), Some("own".to_owned())]);
+    canary["affinity-canary-behavior"] = "sticky".into();
+    assert_eq!(cookies(&canary), [main(), main()]);
+}
+
+#[test]
 fn canary_without_a_main_rule_gets_nothing() {
     let canary = json!({"canary": "true", "canary-weight": "30"});
     let fixture = Fixture::new()

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::control::{Problem, Summary};
 use crate::datapath;
-use crate::proxy::WorkerSnapshot;
+use crate::proxy::{ProbedBackend, WorkerSnapshot};
 
 /// Everything that `sluice status` tells.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +25,8 @@ pub struct Status {
     pub datapath: DatapathStatus,
     /// The workers.
     pub workers: Vec<WorkerSnapshot>,
+    /// The backends whose endpoints are probed (`health-check`).
+    pub health_checks: Vec<ProbedBackend>,
     /// Keys that restrict access and are ignored all the same, as `--ignore-annotation` says.
     pub ignored_annotations: Vec<String>,
     /// What users can mend.

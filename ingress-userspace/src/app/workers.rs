@@ -12,7 +12,7 @@ use crate::confine::confine_thread;
 use crate::datapath::{Connections, Datapath, Namespace, make_transparent};
 use crate::proxy::{
     self, ConnectionGauge, Dial, HostDial, Listener, NoGauge, Peers, Scheme, TableHandle, Worker,
-    WorkerHandle, WorkerOptions, WorkerSpec, listen,
+    WorkerHandle, WorkerOptions, WorkerSpec, listen, start_health_checks,
 };
 use crate::settings::Run;
 
@@ -27,6 +27,8 @@ pub(super) fn start(
     // Workers live in the ingress netns, services in the host's.
     let started = options.checks.start();
     started.context("failed to start requests to services")?;
+    let started = start_health_checks(table.clone());
+    started.context("failed to start health checks")?;
     let count = flags.worker_count() as usize;
     let ports = [
         (Scheme::Http, flags.http_port),

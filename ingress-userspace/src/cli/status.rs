@@ -60,6 +60,7 @@ fn render(status: &Value) -> String {
     render_devices(&mut out, rows(&datapath["devices"]));
     render_counters(&mut out, rows(&datapath["counters"]));
     render_workers(&mut out, rows(&status["workers"]));
+    render_health_checks(&mut out, rows(&status["health_checks"]));
     let ignored = rows(&status["ignored_annotations"]).iter().map(text);
     let ignored: Vec<_> = ignored.collect();
     if !ignored.is_empty() {
@@ -152,6 +153,33 @@ fn render_workers(out: &mut String, workers: &[Value]) {
             worker["upstream_reuses"].to_string(),
             worker["panics"].to_string()
         );
+    }
+}
+
+fn render_health_checks(out: &mut String, backends: &[Value]) {
+    if backends.is_empty() {
+        return;
+    }
+    let count = |backend: &Value| backend["endpoints"].as_u64().unwrap_or(0);
+    let endpoints: u64 = backends.iter().map(count).sum();
+    let failing = backends
+        .iter()
+        .map(|backend| rows(&backend["failing"]).len());
+    let failing: usize = failing.sum();
+    let _ = writeln!(
+        out,
+        "\nhealth checks of {endpoints} endpoints, {failing} failing"
+    );
+    for backend in backends {
+        for endpoint in rows(&backend["failing"]) {
+            let _ = writeln!(
+                out,
+                "  {:<30} {:<22} {}",
+                text(&backend["backend"]),
+                text(&endpoint["address"]),
+                text(&endpoint["reason"])
+            );
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod build;
 mod handle;
+pub(crate) mod health;
 pub(crate) mod slot;
 
 use std::cell::RefCell;
@@ -85,6 +86,8 @@ struct Changes {
 #[derive(Debug, Default)]
 struct Backends {
     slots: BTreeMap<Arc<BackendKey>, Arc<BackendHandle>>,
+    /// Those whose endpoints are probed.
+    checked: Vec<Arc<BackendHandle>>,
     /// The id of the next new slot; ids are never used again.
     next_id: u64,
 }
@@ -197,6 +200,11 @@ impl Table {
     pub(crate) fn udp_service(&self, port: u16) -> Option<&Arc<BackendHandle>> {
         let service = self.config.udp_services.get(&port)?;
         self.backends.slots.get(&service.backend)
+    }
+
+    /// The backends whose endpoints are probed.
+    pub(crate) fn checked_backends(&self) -> &[Arc<BackendHandle>] {
+        &self.backends.checked
     }
 
     pub(crate) fn routes(&self) -> &RouteTable<RouteAction> {

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ingress_core::ir::{
-    Affinity, AffinityMode, Backend, Balance, Config, Endpoint, HashBy, Target,
+    Affinity, AffinityMode, Backend, Balance, Canary, CanaryHeader, CanaryValue, Config, Endpoint,
+    HashBy, Target, WeightedBackend,
 };
 use ingress_userspace::proxy::{Balancing, WorkerOptions};
 
@@ -127,6 +129,94 @@ fn the_same_key_leads_to_the_same_endpoint_and_few_move_when_one_goes() {
     }
 }
 
+#[test]
+fn the_same_key_leads_to_a_subset_of_the_endpoints() {
+    let origins = echoes();
+    let all = addresses(&origins);
+    let size = NonZeroU32::new(2).unwrap();
+    let balance = Balance::HashSubset(HashBy::Field("x-user".into()), size);
+    let proxy = start(balanced(&all, &balance), Balancing::default());
+    let of_user = |user: usize| -> BTreeSet<_> {
+        let fields = format!("X-User: {user}\r\n");
+        (0..20).map(|_| name(&ask(&proxy, &fields))).collect()
+    };
+    let subsets: Vec<_> = (0..20).map(of_user).collect();
+    assert!(
+        subsets.iter().all(|subset| subset.len() == 2),
+        "{subsets:?}"
+    );
+    let used: BTreeSet<_> = subsets.iter().flatten().collect();
+    assert_eq!(used.len(), 4, "all are used");
+}
+
+/// A rule with a main backend and a canary that a field asks for; both have sessions.
+fn with_canary(main: SocketAddr, canary: SocketAddr) -> Config {
+    let mut config = sticky(&[main], &[], AffinityMode::Balanced);
+    let main = (**config.backends.values().next().unwrap()).clone();
+    let mut key = (*main.key).clone();
+    key.service = "canary".into();
+    let key = Arc::new(key);
+    let backend = Backend {
+        key: Arc::clone(&key),
+        endpoints: vec![Endpoint { address: canary }],
+        ..main.clone()
+    };
+    let by_field = Canary {
+        header: Some(CanaryHeader {
+            name: "x-canary".into(),
+            value: CanaryValue::Switch,
+        }),
+        total: 100,
+        ..Canary::default()
+    };
+    let weighted = |key, canary| WeightedBackend {
+        key,
+        weight: 1,
+        canary,
+    };
+    let both = [
+        weighted(main.key, None),
+        weighted(Arc::clone(&key), Some(Arc::new(by_field))),
+    ];
+    for rules in config.hosts.values_mut() {
+        for rule in &mut Arc::make_mut(rules).rules {
+            Arc::make_mut(rule).target = Target::Backends(both.clone().into());
+        }
+    }
+    config.backends.insert(key, Arc::new(backend));
+    config
+}
+
+#[test]
+fn a_session_stays_with_the_canary_or_the_main_backend() {
+    let [main, canary] = ["main", "canary"].map(Origin::echo);
+    let config = with_canary(main.address, canary.address);
+    let proxy = start(config, Balancing::default());
+    let begun = ask(&proxy, "X-Canary: always\r\n");
+    assert_eq!(name(&begun), "canary");
+    let of_canary = given(&begun).unwrap();
+    let begun = ask(&proxy, "");
+    assert_eq!(name(&begun), "main");
+    let of_main = given(&begun).unwrap();
+    for field in ["", "X-Canary: always\r\n", "X-Canary: never\r\n"] {
+        for (cookie, expected) in [(&of_canary, "canary"), (&of_main, "main")] {
+            let reply = ask(&proxy, &format!("{cookie}{field}"));
+            assert_eq!(name(&reply), expected, "{cookie} {field}");
+            assert_eq!(given(&reply), None);
+        }
+    }
+    // A cookie of a backend that has left, and one of the time before there was a canary.
+    let before = ask(
+        &proxy,
+        "Cookie: STICK=0000000000000001\r\nX-Canary: always\r\n",
+    );
+    assert_eq!(name(&before), "main");
+    let other = "Cookie: STICK=0000000000000001|0000000000000002\r\nX-Canary: always\r\n";
+    let other = ask(&proxy, other);
+    assert_eq!(name(&other), "canary");
+    assert!(given(&other).is_some());
+}
+
 /// Sessions by cookie.
 pub(crate) fn sticky(
     endpoints: &[SocketAddr],
@@ -147,6 +237,8 @@ fn sticky_with(
         mode,
         attributes: "; Path=/; HttpOnly".into(),
         expires: None,
+        secure_over_https: false,
+        same_site_none_if_understood: false,
         change_on_failure,
     });
     config_with(endpoints, |backend| {

@@ -12,7 +12,7 @@ use crate::grpc::{server_config, speaking};
 use crate::rig::{Origin, Proxy};
 
 /// Answers each request with its head, over TLS, and agrees to any upgrade.
-fn origin() -> SocketAddr {
+pub(crate) fn origin() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let config = Arc::new(server_config(b"http/1.1"));

@@ -24,6 +24,7 @@ mod grpc;
 mod h2rig;
 mod h2spec;
 mod headers;
+mod health_checks;
 mod http1;
 mod http2;
 mod http2_bounds;

@@ -13,7 +13,7 @@ use crate::rig::{Options, Origin, Proxy, config, wait_until};
 pub(crate) struct Samples(BTreeMap<String, f64>);
 
 impl Samples {
-    fn of(proxy: &Proxy) -> Self {
+    pub(crate) fn of(proxy: &Proxy) -> Self {
         let text = proxy.metrics();
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let samples = lines.map(|line| {

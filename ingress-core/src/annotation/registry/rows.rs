@@ -3,7 +3,7 @@
 use super::Scope::{Both, Class, Ingress};
 use super::{Row, row};
 use crate::annotation::{
-    access, backend_protocol, balance, client_auth, headers, redirect, retry, rewrite, size,
+    access, backend_protocol, client_auth, headers, redirect, retry, rewrite, size,
     ssl_passthrough, timeout, tls_redirect,
 };
 
@@ -130,96 +130,6 @@ pub(super) const READ: &[Row] = &[
         retry::timeout,
     ),
     row(
-        "load-balance",
-        Both,
-        [
-            "`least_request`, `round_robin`, `ewma`",
-            "`least_request`",
-            "How requests are shared among endpoints. ingress-nginx defaults to `round_robin`.",
-        ],
-        balance::load_balance,
-    ),
-    row(
-        "upstream-hash-by",
-        Both,
-        [
-            "`$request_uri`, `$uri`, `$host`, `$remote_addr`, `$http_NAME`",
-            "none",
-            "Requests with the same value go to the same endpoint.",
-        ],
-        balance::upstream_hash_by,
-    ),
-    row(
-        "affinity",
-        Both,
-        [
-            "`cookie`",
-            "none",
-            "Sessions stay with an endpoint by a cookie.",
-        ],
-        balance::affinity,
-    ),
-    row(
-        "affinity-mode",
-        Both,
-        [
-            "`balanced`, `persistent`",
-            "`balanced`",
-            "Whether sessions move when endpoints are added.",
-        ],
-        balance::affinity_mode,
-    ),
-    row(
-        "session-cookie-name",
-        Both,
-        ["token", "`INGRESSCOOKIE`", "Name of the session cookie."],
-        balance::cookie_name,
-    ),
-    row(
-        "session-cookie-path",
-        Both,
-        ["path", "`/`", "`Path` of the session cookie."],
-        balance::cookie_path,
-    ),
-    row(
-        "session-cookie-domain",
-        Both,
-        ["domain", "none", "`Domain` of the session cookie."],
-        balance::cookie_domain,
-    ),
-    row(
-        "session-cookie-max-age",
-        Both,
-        ["seconds", "none", "`Max-Age` of the session cookie."],
-        balance::cookie_max_age,
-    ),
-    row(
-        "session-cookie-samesite",
-        Both,
-        [
-            "`Strict`, `Lax`, `None`",
-            "none",
-            "`SameSite` of the session cookie.",
-        ],
-        balance::cookie_same_site,
-    ),
-    row(
-        "session-cookie-secure",
-        Both,
-        ["boolean", "`false`", "`Secure` of the session cookie."],
-        balance::cookie_secure,
-    ),
-    row(
-        "session-cookie-change-on-failure",
-        Both,
-        [
-            "boolean",
-            "`false`",
-            "Whether a session moves when its endpoint fails.",
-        ],
-        balance::change_on_failure,
-    ),
-    row(
         "auth-tls-secret",
         Ingress,
         [
@@ -338,6 +248,16 @@ pub(super) const READ: &[Row] = &[
             "Keeps a slash at the end of the target in the redirect to HTTPS.",
         ],
         tls_redirect::preserve_slash,
+    ),
+    row(
+        "use-port-in-redirects",
+        Ingress,
+        [
+            "boolean",
+            "`false`",
+            "The redirect to HTTPS names the port of `--https-port`, also if it is 443.",
+        ],
+        tls_redirect::use_port,
     ),
     row(
         "http-redirect-code",

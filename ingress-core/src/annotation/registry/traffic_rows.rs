@@ -157,6 +157,16 @@ pub(super) const READ: &[Row] = &[
         canary::weight_total,
     ),
     row(
+        "affinity-canary-behavior",
+        Ingress,
+        [
+            "`sticky`, `legacy`",
+            "`sticky`",
+            "`sticky`: the canary has the sessions of the main rule, and a client with a session stays with the backend that it had, whatever its fields and the weights. `legacy`: the canary has the sessions of its own Ingress, if any.",
+        ],
+        canary::sessions,
+    ),
+    row(
         "mirror-target",
         Ingress,
         [

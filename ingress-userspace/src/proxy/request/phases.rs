@@ -382,7 +382,8 @@ impl Phases<'_> {
             waits,
             mut timeout,
         } = self.receive(&entered, &head, incoming, deadline).await?;
-        let session = Session::of(&backend, &head.headers, &worker.runtime);
+        let has_canaries = (entered.extras.as_ref()).is_some_and(|extras| extras.has_canaries);
+        let session = Session::of(&backend, &head.headers, has_canaries, &worker.runtime);
         let hint = pick::hint(&backend, session.as_ref(), &head, client);
         let load = pick::pick(worker, &backend, hint).await?;
         backend.deposit();
@@ -422,7 +423,8 @@ impl Phases<'_> {
         let reply = exchange.run(load, request, &mut timeout).await?;
         let cookie = session.and_then(|session| {
             let endpoint = reply.source.endpoint().address;
-            session.cookie(&exchange.backend, endpoint, SystemTime::now())
+            let is_https = filter::is_https(connection, client);
+            session.cookie(&exchange.backend, endpoint, is_https, SystemTime::now())
         });
         let Reply { response, source } = self.record(&exchange.backend, reply);
         if let Some(upgrade) = Upgrade::agreed(upgrade, response.status())? {

@@ -21,7 +21,9 @@ pub(crate) fn hint(
     client: &Client,
 ) -> PickHint {
     let key = match backend.balance() {
-        Balance::Hash(by) => Some(hash_key::key(by, head, &client.address)),
+        Balance::Hash(by) | Balance::HashSubset(by, _) => {
+            Some(hash_key::key(by, head, &client.address))
+        }
         Balance::LeastRequest | Balance::RoundRobin | Balance::PeakEwma => None,
     };
     PickHint {

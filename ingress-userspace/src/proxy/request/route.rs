@@ -23,6 +23,7 @@ use crate::proxy::table::slot::{
     BackendHandle, CanaryRoute, Destination, RouteAction, RouteExtras,
 };
 use crate::proxy::tls::client_auth::Policy;
+use crate::proxy::upstream::affinity::session_backend;
 use crate::proxy::upstream::pool::Backend;
 
 /// What the rule of a request says about it.
@@ -134,6 +135,9 @@ pub(crate) fn route<'a>(
 
 /// The backend of a request among a main one and its canaries.
 fn canary<'a>(route: &'a CanaryRoute, headers: &HeaderMap, random: u64) -> &'a Arc<BackendHandle> {
+    if let Some(found) = session_backend(route, headers) {
+        return found;
+    }
     let canaries: Vec<&Canary> = route.canaries.iter().map(|(canary, _)| &**canary).collect();
     let vote = |index: usize| {
         let canary = canaries[index];

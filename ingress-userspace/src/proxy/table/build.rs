@@ -66,16 +66,20 @@ pub(crate) fn build_backends(
     let mut changes = Changes::default();
     let mut slots = BTreeMap::new();
     let mut next_id = before.next_id;
+    let mut checked = Vec::new();
     for (key, backend) in config.backends.iter() {
         let slot = before.slots.get(key).cloned().unwrap_or_else(|| {
             next_id += 1;
-            Arc::new(BackendHandle::new(next_id, key.policy.clone()))
+            Arc::new(BackendHandle::new(next_id, key))
         });
         let known = previous.and_then(|table| table.config.backends.get(key));
         if known.is_none_or(|known| !same_endpoints(known, backend)) {
             changes
                 .endpoints
                 .push((Arc::clone(&slot), Endpoints::of(backend)));
+        }
+        if key.policy.health_check.is_some() {
+            checked.push(Arc::clone(&slot));
         }
         slots.insert(Arc::clone(key), slot);
     }
@@ -84,7 +88,12 @@ pub(crate) fn build_backends(
         .iter()
         .filter(|(key, _)| !slots.contains_key(*key));
     changes.retired = leaving.map(|(_, slot)| Arc::clone(slot)).collect();
-    (Arc::new(Backends { slots, next_id }), changes)
+    let backends = Backends {
+        slots,
+        checked,
+        next_id,
+    };
+    (Arc::new(backends), changes)
 }
 
 /// What differs when no backend came or left, which is how it is nearly always: pods do.
@@ -256,12 +265,14 @@ fn extras(
         compression: policy.compression.clone(),
         bandwidth: policy.bandwidth,
         is_unlogged: policy.is_unlogged,
+        has_canaries: (rule.target.backends().iter()).any(|backend| backend.canary.is_some()),
     };
     let is_any = extras.error_pages.is_some()
         || extras.mirror.is_some()
         || extras.compression.is_some()
         || extras.bandwidth.is_some()
-        || extras.is_unlogged;
+        || extras.is_unlogged
+        || extras.has_canaries;
     is_any.then(|| Arc::new(extras))
 }
 

@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use super::Table;
+use super::health::{HealthState, ProbedBackend};
 use crate::proxy::tls::{ServerTls, TlsOptions};
 
 /// Hands the newest table from the control side to all workers.
@@ -21,6 +22,7 @@ pub struct TableHandle {
     published_at: Arc<AtomicU64>,
     /// One for all workers, so that a session that began on one is resumed on any.
     tls: Arc<ServerTls>,
+    health: Arc<HealthState>,
 }
 
 impl TableHandle {
@@ -35,6 +37,7 @@ impl TableHandle {
             generation,
             published_at: Arc::new(AtomicU64::new(now())),
             tls: Arc::new(tls),
+            health: Arc::default(),
         })
     }
 
@@ -56,6 +59,20 @@ impl TableHandle {
     /// When the table was published, in seconds since 1970.
     pub(crate) fn published_at(&self) -> u64 {
         self.published_at.load(Ordering::Relaxed)
+    }
+
+    /// Has workers look at the endpoints of the current table again.
+    pub(crate) fn tell_of_endpoints(&self) {
+        self.generation.send_modify(|_| ());
+    }
+
+    /// The backends whose endpoints are probed, and the endpoints that fail.
+    pub fn probed_backends(&self) -> Vec<ProbedBackend> {
+        self.health.backends()
+    }
+
+    pub(crate) fn health(&self) -> &HealthState {
+        &self.health
     }
 
     pub(crate) fn reader(&self) -> arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>> {

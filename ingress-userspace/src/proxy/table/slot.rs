@@ -4,15 +4,16 @@
 //! as a whole. A slot whose backend has left the configuration is retired: it keeps its endpoints
 //! for requests that found it a moment before, and its idle connections are closed.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
+use ingress_core::balance::hash;
 use ingress_core::filter::Answer;
 use ingress_core::ir::{
-    Backend, BackendPolicy, Bandwidth, Canary, Compression, Endpoint, Filter, Mirror,
-    UpstreamProtocol,
+    Backend, BackendKey, Bandwidth, Canary, Compression, Endpoint, Filter, Mirror, UpstreamProtocol,
 };
 
 use crate::proxy::observe::metrics::labels::{Labels, SlotKey};
@@ -69,6 +70,8 @@ pub(crate) struct RouteExtras {
     pub(crate) bandwidth: Option<Bandwidth>,
     /// Whether requests are left out of the access log.
     pub(crate) is_unlogged: bool,
+    /// Whether sessions name the backend that they are with.
+    pub(crate) has_canaries: bool,
 }
 
 /// Which responses another backend gives in place of errors.
@@ -127,9 +130,47 @@ impl Split {
 pub(crate) struct BackendHandle {
     /// Tells slots apart where a worker keeps something by slot.
     pub(crate) id: u64,
-    pub(crate) policy: BackendPolicy,
+    /// A hash of the Service and its port: the same on every node.
+    pub(crate) tag: u64,
+    pub(crate) key: Arc<BackendKey>,
+    /// Those that requests may go to.
     endpoints: ArcSwap<Endpoints>,
+    /// What that is made from, where endpoints are probed.
+    checked: Option<Box<Mutex<CheckedEndpoints>>>,
     retired: AtomicBool,
+}
+
+/// The endpoints of a backend whose endpoints are probed.
+#[derive(Debug, Default)]
+struct CheckedEndpoints {
+    published: Arc<Endpoints>,
+    /// Those that fail their probes.
+    failing: BTreeSet<SocketAddr>,
+}
+
+impl CheckedEndpoints {
+    /// The endpoints that requests may go to: those that do not fail, or all if no other is left.
+    fn serving(&self) -> Arc<Endpoints> {
+        let is_good = |address: &&SocketAddr| !self.failing.contains(address);
+        let published = &self.published;
+        let addresses: Vec<_> = published
+            .addresses
+            .iter()
+            .filter(is_good)
+            .copied()
+            .collect();
+        let draining: Vec<_> = published.draining.iter().filter(is_good).copied().collect();
+        let is_same = addresses.len() == published.addresses.len()
+            && draining.len() == published.draining.len();
+        if is_same || addresses.is_empty() {
+            return Arc::clone(published);
+        }
+        Arc::new(Endpoints {
+            addresses,
+            draining,
+            protocol: published.protocol,
+        })
+    }
 }
 
 /// Where a backend is served.
@@ -144,11 +185,14 @@ pub(crate) struct Endpoints {
 
 impl BackendHandle {
     /// A slot without endpoints; they come when its table is published.
-    pub(crate) fn new(id: u64, policy: BackendPolicy) -> Self {
+    pub(crate) fn new(id: u64, key: &Arc<BackendKey>) -> Self {
+        let is_checked = key.policy.health_check.is_some();
         Self {
             id,
-            policy,
+            tag: hash(key.to_string().as_bytes()),
+            key: Arc::clone(key),
             endpoints: ArcSwap::default(),
+            checked: is_checked.then(Box::default),
             retired: AtomicBool::new(false),
         }
     }
@@ -158,7 +202,34 @@ impl BackendHandle {
     }
 
     pub(crate) fn set_endpoints(&self, endpoints: Arc<Endpoints>) {
-        self.endpoints.store(endpoints);
+        let Some(checked) = &self.checked else {
+            self.endpoints.store(endpoints);
+            return;
+        };
+        let mut checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
+        checked.published = endpoints;
+        self.endpoints.store(checked.serving());
+    }
+
+    /// Its endpoints, also those that fail their probes; `None` where none is probed.
+    pub(crate) fn published(&self) -> Option<Arc<Endpoints>> {
+        let checked = self.checked.as_ref()?;
+        let checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(&checked.published))
+    }
+
+    /// Takes these endpoints out, until others are named. Returns whether that changes anything.
+    pub(crate) fn set_failing(&self, failing: BTreeSet<SocketAddr>) -> bool {
+        let Some(checked) = &self.checked else {
+            return false;
+        };
+        let mut checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked.failing == failing {
+            return false;
+        }
+        checked.failing = failing;
+        self.endpoints.store(checked.serving());
+        true
     }
 
     pub(crate) fn retire(&self) {

@@ -112,9 +112,9 @@ impl Pool {
             Rc::new(Backend {
                 slot: Arc::clone(slot),
                 members: RefCell::default(),
-                balance: slot.policy.balance.clone().unwrap_or_else(usual),
-                affinity: slot.policy.affinity.clone(),
-                tls: slot.policy.tls.clone(),
+                balance: slot.key.policy.balance.clone().unwrap_or_else(usual),
+                affinity: slot.key.policy.affinity.clone(),
+                tls: slot.key.policy.tls.clone(),
                 turn: Cell::new(slot.id),
                 budget: Cell::new(RetryBudget::new(now)),
                 changed: Notify::new(),
@@ -161,21 +161,32 @@ impl Pool {
         backend.turn.set(turn.wrapping_add(1));
         let standing = |index: usize| self.standing(backend, &members, index, tried, random, now);
         let draw = PickSeed { turn, random };
-        let policy = match (&backend.balance, hint.key, &members.ring) {
-            (Balance::Hash(_), Some(key), Some(ring)) => {
-                let is_good = |index: usize| {
-                    let standing = standing(index);
-                    index < members.ready
-                        && !(standing.was_tried || standing.is_ejected || standing.is_full)
-                };
+        let is_good = |index: usize| {
+            let standing = standing(index);
+            index < members.ready
+                && !(standing.was_tried || standing.is_ejected || standing.is_full)
+        };
+        let hashed = hint.key.zip(members.ring.as_ref());
+        let found = match (&backend.balance, hashed) {
+            (Balance::Hash(_), Some((key, ring))) => {
                 let in_flight = |index: usize| members.endpoints[index].in_flight();
-                if let Some(index) = ring.find_bounded(key, in_flight, is_good) {
-                    return Some(Rc::clone(&members.endpoints[index]));
-                }
-                Policy::LeastLoad
+                ring.find_bounded(key, in_flight, is_good)
             }
-            (Balance::RoundRobin, ..) => Policy::RoundRobin,
-            (Balance::LeastRequest | Balance::PeakEwma | Balance::Hash(_), ..) => Policy::LeastLoad,
+            (Balance::HashSubset(_, size), Some((key, ring))) => {
+                let subset = ring.subset(key, size.get() as usize, is_good);
+                let of_subset = |index: usize| standing(subset[index]);
+                let found = balance::pick(Policy::LeastLoad, subset.len(), draw, of_subset);
+                found.map(|index| subset[index])
+            }
+            (_, _) => None,
+        };
+        if let Some(index) = found {
+            return Some(Rc::clone(&members.endpoints[index]));
+        }
+        let policy = if backend.balance == Balance::RoundRobin {
+            Policy::RoundRobin
+        } else {
+            Policy::LeastLoad
         };
         let index = balance::pick(policy, members.ready, draw, standing)?;
         Some(Rc::clone(&members.endpoints[index]))
@@ -193,9 +204,10 @@ impl Pool {
         let endpoint = &members.endpoints[index];
         let load = match backend.balance {
             Balance::PeakEwma => endpoint.cost(now),
-            Balance::LeastRequest | Balance::RoundRobin | Balance::Hash(_) => {
-                endpoint.in_flight().into()
-            }
+            Balance::LeastRequest
+            | Balance::RoundRobin
+            | Balance::Hash(_)
+            | Balance::HashSubset(..) => endpoint.in_flight().into(),
         };
         // What is cold lets some of its turns pass.
         let slow_start_weight = endpoint.slow_start_weight(self.balancing.slow_start, now);
@@ -366,6 +378,11 @@ impl Backend {
         self.slot.endpoints().protocol.is_multiplexed()
     }
 
+    /// A hash of its Service and port.
+    pub(crate) fn tag(&self) -> u64 {
+        self.slot.tag
+    }
+
     pub(crate) fn balance(&self) -> &Balance {
         &self.balance
     }
@@ -409,7 +426,7 @@ impl Backend {
 
     fn is_hashed(&self) -> bool {
         let affinity = self.affinity.as_ref();
-        matches!(self.balance, Balance::Hash(_))
+        matches!(self.balance, Balance::Hash(_) | Balance::HashSubset(..))
             || affinity.is_some_and(|affinity| affinity.mode == AffinityMode::Balanced)
     }
 

@@ -1,7 +1,7 @@
 //! All metrics of the proxy at one instant: under the names and labels that dashboards made for
 //! ingress-nginx ask for, and under names of our own for what only we have.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +15,7 @@ use crate::proxy::observe::metrics::requests::{self, Sum};
 use crate::proxy::observe::metrics::series::MethodLabel;
 use crate::proxy::observe::metrics::worker;
 use crate::proxy::runtime::counters::{DatapathSnapshot, WorkerSnapshot};
+use crate::proxy::table::health::ProbedBackend;
 use crate::proxy::table::{Table, TableHandle};
 use crate::proxy::tls::certificate::Facts;
 use crate::proxy::worker::{WorkerHandle, WorkerReader};
@@ -70,6 +71,7 @@ impl Metrics {
         families.extend(self.configuration(&constant));
         families.extend(self.certificates());
         families.extend(worker::families(&snapshots));
+        families.extend(self.health_checks());
         families.extend(self.overflow());
         // A family without samples is no valid text.
         families.retain(|family| !family.get_metric().is_empty());
@@ -197,6 +199,46 @@ impl Metrics {
                 "nginx_ingress_controller_ssl_certificate_info",
                 "Certificates that are served, with what they say about themselves",
                 infos,
+            ),
+        ]
+    }
+
+    fn health_checks(&self) -> [MetricFamily; 4] {
+        let health = self.table.health();
+        let backends = health.backends();
+        let (passed, failed) = health.counts();
+        let by = |count: fn(&ProbedBackend) -> usize| {
+            // Ingresses that ask for different probes have backends of the same name.
+            let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+            for one in &backends {
+                *sums.entry(&one.backend).or_default() += count(one) as u64;
+            }
+            let sample = |(backend, sum)| (labels([("backend", backend)]), float(sum));
+            sums.into_iter().map(sample).collect::<Vec<_>>()
+        };
+        [
+            gauge(
+                "sluice_health_check_endpoints",
+                "Endpoints of backends whose endpoints are probed",
+                by(|backend| backend.endpoints),
+            ),
+            gauge(
+                "sluice_health_check_failing_endpoints",
+                "Endpoints that fail their probes",
+                by(|backend| backend.failing.len()),
+            ),
+            gauge(
+                "sluice_health_check_unchecked_endpoints",
+                "Endpoints that are not probed because the limit of probed endpoints is reached",
+                [(LabelPairs::new(), float(health.unchecked()))],
+            ),
+            counter(
+                "sluice_health_checks_total",
+                "Probes of endpoints, by what came of them",
+                [
+                    (labels([("result", "passed")]), float(passed)),
+                    (labels([("result", "failed")]), float(failed)),
+                ],
             ),
         ]
     }
