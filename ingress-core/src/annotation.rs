@@ -21,6 +21,7 @@ pub(crate) mod external_auth;
 mod headers;
 mod health_check;
 mod host;
+pub(crate) mod jwt;
 mod mirror;
 mod rate_limit;
 mod redirect;
@@ -112,6 +113,7 @@ pub struct Settings {
     pub request_fields: TemplateFields,
     pub(crate) basic_auth: basic_auth::BasicAuthSettings,
     pub(crate) external_auth: external_auth::ExternalAuthSettings,
+    pub(crate) jwt: jwt::JwtSettings,
     pub(crate) error_pages: error_pages::ErrorPageSettings,
     pub(crate) upstream_tls: upstream_tls::UpstreamTlsSettings,
     block: Block,

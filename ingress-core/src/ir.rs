@@ -18,6 +18,7 @@ mod error_pages;
 mod filter;
 mod health_check;
 mod host;
+mod jwt;
 mod matches;
 mod mirror;
 mod policy;
@@ -57,6 +58,7 @@ pub use filter::{
 };
 pub use health_check::{HealthCheck, HttpProbe, Probe};
 pub use host::{Host, HostError, HostPattern};
+pub use jwt::{JwtAlgorithm, JwtAuth, JwtKeys};
 pub use matches::{Conditions, PathPattern, PathRegex, RouteMatch, ValueMatch};
 pub use mirror::Mirror;
 pub use policy::{RequestBuffering, RoutePolicy, RouteTimeouts};

@@ -63,9 +63,11 @@ pub(crate) fn referenced(
 }
 
 /// Keys whose values name an object, and its kind.
-const REFERENCES: [(&str, &str); 4] = [
+const REFERENCES: [(&str, &str); 6] = [
     ("custom-headers", "ConfigMap"),
     ("auth-proxy-set-headers", "ConfigMap"),
+    ("auth-jwt-jwks-config-map", "ConfigMap"),
+    ("auth-jwt-jwks-secret", "Secret"),
     ("auth-secret", "Secret"),
     ("proxy-ssl-secret", "Secret"),
 ];

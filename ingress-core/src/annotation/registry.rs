@@ -5,6 +5,7 @@
 mod authentication_rows;
 mod balance_rows;
 mod health_rows;
+mod jwt_rows;
 mod process;
 mod response_rows;
 mod rows;
@@ -62,6 +63,7 @@ pub(super) fn readable() -> impl Iterator<Item = &'static Row> {
         response_rows::READ,
         upstream_rows::READ,
         health_rows::READ,
+        jwt_rows::READ,
     ];
     groups.into_iter().flatten()
 }

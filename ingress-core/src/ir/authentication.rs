@@ -1,13 +1,14 @@
-//! Access to a route: users with passwords, and an external service that decides.
+//! Access to a route: users with passwords, tokens, and an external service that decides.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use super::filter::{AccessList, TemplateFields};
+use super::jwt::JwtAuth;
 use super::template::Template;
 
-/// The checks that a client has to pass: addresses, a password, a service.
+/// The checks that a client has to pass: addresses, a password, a token, a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authentication {
     /// How many of the parts have to agree.
@@ -16,6 +17,8 @@ pub struct Authentication {
     pub sources: Option<AccessList>,
     /// Users with passwords (RFC 7617).
     pub basic: Option<BasicAuth>,
+    /// A JSON Web Token.
+    pub jwt: Option<Arc<JwtAuth>>,
     /// A service that decides.
     pub external: Option<Arc<ExternalAuth>>,
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::annotation::basic_auth::BasicAuthSettings;
 use crate::annotation::client_auth::ClientAuthSettings;
+use crate::annotation::jwt::JwksSource;
 use crate::annotation::upstream_tls::UpstreamTlsSettings;
 use crate::annotation::{self, MistakeKind, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
@@ -89,6 +90,8 @@ pub(super) struct References {
     pub(super) users: Option<BasicAuthSettings>,
     /// The ConfigMap of fields for the service that decides about requests.
     pub(super) auth_headers: Option<Arc<str>>,
+    /// The object with the keys that sign tokens.
+    pub(super) jwks: Option<JwksSource>,
     /// The Secret for TLS to endpoints.
     pub(super) tls: Option<UpstreamTlsSettings>,
     /// The Service that answers in place of errors.
@@ -218,6 +221,7 @@ fn references(settings: &Settings) -> Option<Box<References>> {
         response_headers_allowed: Arc::default(),
         users: has_users.then(|| basic.clone()),
         auth_headers: settings.external_auth.request_headers().cloned(),
+        jwks: settings.jwt.source.clone(),
         tls: tls.secret.is_some().then(|| tls.clone()),
         error_backend: settings.error_pages.backend.clone(),
     };
@@ -287,6 +291,15 @@ impl Reader {
                 "metadata.annotations[auth-type]".to_owned(),
                 Reason::RestrictionNotHonoured,
                 "there is no `auth-secret` with users; its rules answer 503",
+            );
+        }
+        if self.settings.jwt.lacks_keys() {
+            self.settings.is_closed = true;
+            self.report(
+                "metadata.annotations[auth-jwt-jwks-url]".to_owned(),
+                Reason::RestrictionNotHonoured,
+                "there is no `auth-jwt-jwks-url`, `auth-jwt-jwks-secret` or \
+                 `auth-jwt-jwks-config-map` with the keys of tokens; its rules answer 503",
             );
         }
     }

@@ -5,6 +5,7 @@
 //!
 //! Invariant: routes whose users, authorities or fields are not known are closed.
 
+mod jwks;
 mod users;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use super::claim::{Claims, References};
 use super::{name, namespace};
 use crate::annotation::basic_auth::BasicAuthSettings;
+use crate::annotation::jwt::JwksSource;
 use crate::annotation::upstream_tls::UpstreamTlsSettings;
 use crate::annotation::{self, response_headers};
 use crate::diagnostic::{Diagnostic, Reason};
@@ -74,6 +76,7 @@ struct Found {
     response_fields: Option<Result<HeaderFields, Closed>>,
     users: Option<Result<Arc<Users>, Closed>>,
     auth_fields: Option<Result<TemplateFields, Closed>>,
+    jwks: Option<Result<Arc<str>, Closed>>,
     tls: Option<Result<Arc<UpstreamTls>, Closed>>,
     error_backend: Option<Arc<BackendKey>>,
 }
@@ -109,6 +112,7 @@ impl<'a> Reader<'a> {
             response_fields,
             users: references.users.as_ref().map(|wanted| self.users(wanted)),
             auth_fields,
+            jwks: references.jwks.as_ref().map(|wanted| self.jwks(wanted)),
             tls: references.tls.as_ref().map(|wanted| self.tls(wanted)),
             error_backend: references
                 .error_backend
@@ -198,6 +202,29 @@ impl<'a> Reader<'a> {
             }
             Err((reason, message)) => self.closing("auth-secret", reason, Err(message)),
         }
+    }
+
+    fn jwks(&mut self, wanted: &JwksSource) -> Result<Arc<str>, Closed> {
+        let (key, found) = match wanted {
+            JwksSource::Secret(name) => {
+                let found = self.secret(name).and_then(|secret| {
+                    jwks::of_secret(secret).map_err(|message| {
+                        let message = format!("Secret `{name}` {message}");
+                        (Reason::InvalidSecret, message)
+                    })
+                });
+                ("auth-jwt-jwks-secret", found)
+            }
+            JwksSource::ConfigMap(name) => {
+                let found = self.config_map(name).and_then(|(_, data)| {
+                    jwks::of_config_map(data)
+                        .map_err(|message| format!("ConfigMap `{name}` {message}"))
+                });
+                let found = found.map_err(|message| (Reason::RestrictionNotHonoured, message));
+                ("auth-jwt-jwks-config-map", found)
+            }
+        };
+        found.or_else(|(reason, message)| self.closing(key, reason, Err(message)))
     }
 
     fn tls(&mut self, wanted: &UpstreamTlsSettings) -> Result<Arc<UpstreamTls>, Closed> {
@@ -306,6 +333,10 @@ impl Found {
         if let Some(users) = &self.users {
             let users = users.as_ref().map_err(|_| Closed)?;
             set_users(&mut filters, users);
+        }
+        if let Some(set) = &self.jwks {
+            let set = set.as_ref().map_err(|_| Closed)?;
+            jwks::set(&mut filters, set);
         }
         if let Some(fields) = &self.auth_fields {
             let fields = fields.as_ref().map_err(|_| Closed)?;

@@ -22,4 +22,5 @@ mod invalid;
 mod routing_properties;
 mod services;
 mod slices;
+mod tokens;
 mod translation_properties;

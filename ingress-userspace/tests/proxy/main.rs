@@ -30,6 +30,7 @@ mod http2;
 mod http2_bounds;
 mod http2_resets;
 mod https;
+mod jwt;
 mod lending;
 mod linger;
 mod literal_heads;

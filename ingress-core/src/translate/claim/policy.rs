@@ -66,13 +66,15 @@ impl Reader {
             users: Arc::default(),
         });
         let external = settings.external_auth.service(path);
-        if basic.is_none() && external.is_none() {
+        let jwt = settings.jwt.auth().filter(|_| !is_exempt);
+        if basic.is_none() && jwt.is_none() && external.is_none() {
             return sources.map(Filter::Access);
         }
         Some(Filter::Authenticate(Arc::new(Authentication {
             satisfy: settings.basic_auth.satisfy,
             sources,
             basic,
+            jwt,
             external,
         })))
     }

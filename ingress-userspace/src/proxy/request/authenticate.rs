@@ -1,11 +1,14 @@
-//! The part of the filter phase that takes more than the request: passwords, services that decide,
-//! and rate limits.
+//! The part of the filter phase that takes more than the request: passwords, tokens, services that
+//! decide, and rate limits.
 //!
 //! Invariant: whatever goes wrong refuses the request.
 
 mod answer_cache;
+mod issuer;
+mod keys;
 mod password_cache;
 mod service;
+mod token;
 
 use std::sync::Arc;
 
@@ -23,7 +26,9 @@ use crate::proxy::request::password;
 use crate::proxy::request::rate_limit::{Exceeded, OpenRequest, RateTable};
 use crate::proxy::upstream::service_client::ServiceClient;
 use answer_cache::AnswerCache;
+use issuer::Issuers;
 use password_cache::PasswordCache;
+use token::Tokens;
 
 /// The state of client checks that all workers share.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ pub struct Checks {
     pub(crate) rates: RateTable,
     /// Asks services that decide.
     pub(crate) services: ServiceClient,
+    /// The keys of tokens.
+    issuers: Issuers,
     /// Passwords that are compared at a time, so that guesses never take more than this.
     comparing: Arc<Semaphore>,
 }
@@ -41,6 +48,7 @@ impl Default for Checks {
         Self {
             rates: RateTable::default(),
             services: ServiceClient::default(),
+            issuers: Issuers::default(),
             comparing: Arc::new(Semaphore::new(COMPARISONS_MAX)),
         }
     }
@@ -61,12 +69,14 @@ impl Checks {
 pub(crate) struct KnownClients {
     shared: Checks,
     passwords: PasswordCache,
+    tokens: Tokens,
     answers: AnswerCache,
 }
 
 impl KnownClients {
     pub(crate) fn new(shared: Checks) -> std::io::Result<Self> {
         Ok(Self {
+            tokens: Tokens::new(shared.issuers.clone()),
             shared,
             passwords: PasswordCache::new()?,
             answers: AnswerCache::default(),
@@ -131,7 +141,7 @@ async fn authenticate(asked: &Authentication, checked: Checked<'_>) -> Result<Gr
     let mut refusal = None;
     if let Some(sources) = &asked.sources {
         match (sources.admits(checked.context.client), any) {
-            (true, true) => return Ok(without_password(asked)),
+            (true, true) => return Ok(without_credentials(asked)),
             (true, false) => {}
             (false, true) => refusal = Some(refused(StatusCode::FORBIDDEN.as_u16())),
             (false, false) => return Err(refused(StatusCode::FORBIDDEN.as_u16())),
@@ -139,13 +149,25 @@ async fn authenticate(asked: &Authentication, checked: Checked<'_>) -> Result<Gr
     }
     if let Some(basic) = &asked.basic {
         match (login(basic, checked).await, any) {
-            (Ok(()), true) => return Ok(without_password(asked)),
+            (Ok(()), true) => return Ok(without_credentials(asked)),
             (Ok(()), false) => {}
             (Err(failure), true) => refusal = Some(failure),
             (Err(failure), false) => return Err(failure),
         }
     }
-    let mut granted = without_password(asked);
+    let mut granted = without_credentials(asked);
+    if let Some(jwt) = &asked.jwt {
+        match (token::pass(jwt, checked).await, any) {
+            (Ok(fields), _) => {
+                granted.fields.extend(fields.iter().cloned());
+                if any {
+                    return Ok(granted);
+                }
+            }
+            (Err(failure), true) => refusal = Some(stronger(refusal, failure)),
+            (Err(failure), false) => return Err(failure),
+        }
+    }
     if let Some(external) = &asked.external {
         match (service::ask(external, checked).await, any) {
             (Ok(found), _) => {
@@ -162,11 +184,17 @@ async fn authenticate(asked: &Authentication, checked: Checked<'_>) -> Result<Gr
     refusal.map_or(Ok(granted), Err)
 }
 
-/// A password is for us and not for the endpoint.
-fn without_password(asked: &Authentication) -> Granted {
-    let fields = asked.basic.as_ref().map(|_| (AUTHORIZATION, None));
+/// A password is for us and not for the endpoint. Fields that tell of claims and of the service's
+/// answer come from these only, also where a client gets in by other means.
+fn without_credentials(asked: &Authentication) -> Granted {
+    let password = asked.basic.as_ref().map(|_| (AUTHORIZATION, None));
+    let claims = asked.jwt.iter().flat_map(|jwt| token::unclaimed(jwt));
+    let answers = asked
+        .external
+        .iter()
+        .flat_map(|auth| service::unanswered(auth));
     Granted {
-        fields: fields.into_iter().collect(),
+        fields: password.into_iter().chain(claims).chain(answers).collect(),
         ..Granted::default()
     }
 }

@@ -169,6 +169,26 @@ pub(crate) fn unverified_client_config() -> Result<ClientConfig, rustls::Error> 
         .with_no_client_auth())
 }
 
+/// TLS to servers whose certificates the system's authorities have signed for their names. Where the
+/// system has none, no server passes.
+///
+/// # Errors
+///
+/// A rustls error if the provider has no cipher suite of a TLS version.
+pub(crate) fn verified_client_config() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "failed to read authorities that the system trusts");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
 /// Takes every certificate, as ingress-nginx does (`proxy-ssl-verify: off`): pods make their own,
 /// for names that are unknown outside. TLS encrypts the connection and proves no identity.
 #[derive(Debug)]

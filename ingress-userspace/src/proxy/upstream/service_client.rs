@@ -4,6 +4,7 @@
 //! They run on a thread of their own in the host's network namespace, where names are looked up and
 //! Services have addresses. Workers hand requests over and wait for answers without blocking.
 
+use std::cell::OnceCell;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -16,11 +17,12 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::proxy::tls::upstream::unverified_client_config;
+use crate::proxy::tls::upstream::{unverified_client_config, verified_client_config};
 
 /// Sends requests to services by their URLs.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +31,21 @@ pub(crate) struct ServiceClient(Arc<OnceLock<mpsc::Sender<Job>>>);
 #[derive(Debug)]
 struct Job {
     request: Request<Full<Bytes>>,
-    /// `None`: the answer is dropped.
-    reply: Option<oneshot::Sender<Result<response::Parts, ServiceError>>>,
+    reply: Reply,
+}
+
+/// What becomes of an answer.
+#[derive(Debug)]
+enum Reply {
+    /// It is dropped.
+    Nobody,
+    /// Its head goes here, its body is dropped.
+    Head(oneshot::Sender<Result<response::Parts, ServiceError>>),
+    /// All of it goes here, if it is from whom it says and not longer than this.
+    Whole(
+        usize,
+        oneshot::Sender<Result<Response<Bytes>, ServiceError>>,
+    ),
 }
 
 /// Why a service has not answered.
@@ -48,6 +63,12 @@ pub(crate) enum ServiceError {
     /// No connection, or one that broke.
     #[error("request to the service failed")]
     Failed(#[source] hyper_util::client::legacy::Error),
+    /// The body of the answer broke off, or is too long.
+    #[error("failed to read the answer of the service")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No TLS towards services.
+    #[error("TLS is unavailable")]
+    Tls(#[source] io::Error),
 }
 
 impl ServiceClient {
@@ -61,11 +82,15 @@ impl ServiceClient {
             return Ok(());
         }
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        let client = client()?;
+        let any = client(unverified_client_config().map_err(io::Error::other)?);
+        let clients = Clients {
+            any,
+            verified: OnceCell::new(),
+        };
         let runtime = Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new()
             .name("service-client".to_owned())
-            .spawn(move || runtime.block_on(run(client, receiver)))?;
+            .spawn(move || runtime.block_on(run(clients, receiver)))?;
         // Another caller may have been first; its thread serves.
         let _ = self.0.set(sender);
         Ok(())
@@ -77,7 +102,19 @@ impl ServiceClient {
         request: Request<Full<Bytes>>,
     ) -> Result<response::Parts, ServiceError> {
         let (reply, answer) = oneshot::channel();
-        self.hand_over(request, Some(reply))?;
+        self.hand_over(request, Reply::Head(reply))?;
+        answer.await.unwrap_or(Err(ServiceError::Ended))
+    }
+
+    /// Sends a request and waits for the whole answer. Over TLS, the system has to trust the
+    /// service's certificate.
+    pub(crate) async fn fetch(
+        &self,
+        request: Request<Full<Bytes>>,
+        bytes_max: usize,
+    ) -> Result<Response<Bytes>, ServiceError> {
+        let (reply, answer) = oneshot::channel();
+        self.hand_over(request, Reply::Whole(bytes_max, reply))?;
         answer.await.unwrap_or(Err(ServiceError::Ended))
     }
 
@@ -86,14 +123,10 @@ impl ServiceClient {
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<(), ServiceError> {
-        self.hand_over(request, None)
+        self.hand_over(request, Reply::Nobody)
     }
 
-    fn hand_over(
-        &self,
-        request: Request<Full<Bytes>>,
-        reply: Option<oneshot::Sender<Result<response::Parts, ServiceError>>>,
-    ) -> Result<(), ServiceError> {
+    fn hand_over(&self, request: Request<Full<Bytes>>, reply: Reply) -> Result<(), ServiceError> {
         self.start().map_err(|_| ServiceError::Ended)?;
         let sender = self.0.get().ok_or(ServiceError::Ended)?;
         let sent = sender.try_send(Job { request, reply });
@@ -106,41 +139,82 @@ impl ServiceClient {
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-fn client() -> io::Result<HttpClient> {
+/// The clients of the thread.
+struct Clients {
+    /// Takes every certificate: for answers about one request, as ingress-nginx asks for them.
+    any: HttpClient,
+    /// Takes certificates that the system trusts: for answers that others are judged by.
+    verified: OnceCell<HttpClient>,
+}
+
+impl Clients {
+    /// Reads the authorities that the system trusts when it is first needed.
+    fn verified(&self) -> Result<HttpClient, ServiceError> {
+        if let Some(client) = self.verified.get() {
+            return Ok(client.clone());
+        }
+        let config = verified_client_config().map_err(io::Error::other);
+        let made = client(config.map_err(ServiceError::Tls)?);
+        Ok(self.verified.get_or_init(|| made).clone())
+    }
+}
+
+fn client(tls: ClientConfig) -> HttpClient {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(unverified_client_config().map_err(io::Error::other)?)
+        .with_tls_config(tls)
         .https_or_http()
         .enable_http1()
         .wrap_connector(connector);
-    Ok(Client::builder(TokioExecutor::new())
+    Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
         .http1_max_buf_size(HEAD_BYTES_MAX)
-        .build(connector))
+        .build(connector)
 }
 
-async fn run(client: HttpClient, mut jobs: mpsc::Receiver<Job>) {
+async fn run(clients: Clients, mut jobs: mpsc::Receiver<Job>) {
     let room = Arc::new(Semaphore::new(OPEN_MAX));
     while let Some(Job { request, reply }) = jobs.recv().await {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else {
             return;
         };
-        let client = client.clone();
-        tokio::spawn(async move {
-            let _place = place;
-            let answer = tokio::time::timeout(ANSWER_TIMEOUT, ask(&client, request)).await;
-            let answer = answer.unwrap_or(Err(ServiceError::TimedOut));
-            if let Some(reply) = reply {
-                // The client may have gone.
-                let _ = reply.send(answer);
+        // Whoever waits for an answer may have gone when it comes.
+        match reply {
+            Reply::Whole(bytes_max, reply) => match clients.verified() {
+                Ok(client) => drop(tokio::spawn(async move {
+                    let _place = place;
+                    let _ = reply.send(in_time(read(&client, request, bytes_max)).await);
+                })),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Reply::Head(reply) => {
+                let client = clients.any.clone();
+                tokio::spawn(async move {
+                    let _place = place;
+                    let _ = reply.send(in_time(ask(&client, request)).await);
+                });
             }
-        });
+            Reply::Nobody => {
+                let client = clients.any.clone();
+                tokio::spawn(async move {
+                    let _place = place;
+                    let _ = in_time(ask(&client, request)).await;
+                });
+            }
+        }
     }
+}
+
+async fn in_time<T>(
+    answer: impl Future<Output = Result<T, ServiceError>>,
+) -> Result<T, ServiceError> {
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
+    answer.unwrap_or(Err(ServiceError::TimedOut))
 }
 
 async fn ask(
@@ -156,6 +230,18 @@ async fn ask(
     let rest = Limited::new(body, DRAINED_BYTES_MAX).collect();
     tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, rest));
     Ok(head)
+}
+
+async fn read(
+    client: &HttpClient,
+    request: Request<Full<Bytes>>,
+    bytes_max: usize,
+) -> Result<Response<Bytes>, ServiceError> {
+    let response = client.request(request).await;
+    let (head, body) = response.map_err(ServiceError::Failed)?.into_parts();
+    let body = Limited::new(body, bytes_max).collect().await;
+    let body = body.map_err(ServiceError::Body)?.to_bytes();
+    Ok(Response::from_parts(head, body))
 }
 
 /// Requests that wait for the thread.

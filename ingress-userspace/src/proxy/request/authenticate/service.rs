@@ -25,6 +25,15 @@ pub(super) struct Passed {
     pub(super) cookies: Vec<HeaderValue>,
 }
 
+/// Removes the fields that the answer of the service may set.
+pub(super) fn unanswered(
+    auth: &ExternalAuth,
+) -> impl Iterator<Item = (HeaderName, Option<HeaderValue>)> {
+    let names = auth.response_headers.iter();
+    let names = names.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+    names.map(|name| (name, None))
+}
+
 pub(super) async fn ask(auth: &ExternalAuth, checked: Checked<'_>) -> Result<Passed, ProxyError> {
     let answer = answer(auth, checked).await?;
     judge(auth, &answer, checked.context)

@@ -1,0 +1,350 @@
+//! Lets clients in by JSON Web Tokens (RFC 7519, RFC 6750).
+//!
+//! Invariant: a token passes only with a signature by a key of its issuer, in an algorithm that the
+//! Ingress lists. The header of a token chooses among these and nothing else.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use hashbrown::HashMap;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use ingress_core::filter::{Answer, cookie_value};
+use ingress_core::ir::{JwtAlgorithm, JwtAuth, JwtKeys};
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use serde_json::{Map, Value};
+
+use super::issuer::{Issuer, Issuers};
+use super::keys::KeySet;
+use super::{Checked, refused};
+use crate::proxy::request::error::ProxyError;
+
+/// Fields for the endpoint; `None` removes one.
+pub(super) type ClaimFields = Vec<(HeaderName, Option<HeaderValue>)>;
+
+/// What one worker knows about tokens and their keys.
+pub(super) struct Tokens {
+    issuers: Issuers,
+    known_issuers: RefCell<HashMap<Arc<str>, Arc<Issuer>>>,
+    /// Sets that objects hold, by their texts.
+    sets: RefCell<HashMap<Arc<str>, Arc<KeySet>>>,
+    passed: RefCell<HashMap<TokenKey, Passed>>,
+}
+
+/// The address of a policy, and the digest of a token.
+type TokenKey = (usize, [u8; 32]);
+
+/// A token that has passed.
+struct Passed {
+    /// Held, so that no other policy gets its address.
+    auth: Arc<JwtAuth>,
+    keys: Arc<KeySet>,
+    /// The end of its time, in seconds since 1970.
+    expires: u64,
+    fields: Rc<ClaimFields>,
+}
+
+impl Tokens {
+    pub(super) fn new(issuers: Issuers) -> Self {
+        Self {
+            issuers,
+            known_issuers: RefCell::default(),
+            sets: RefCell::default(),
+            passed: RefCell::default(),
+        }
+    }
+
+    fn issuer(&self, url: &Arc<str>) -> Option<Arc<Issuer>> {
+        let mut known = self.known_issuers.borrow_mut();
+        if let Some(issuer) = known.get(url) {
+            return Some(Arc::clone(issuer));
+        }
+        let issuer = self.issuers.at(url)?;
+        if known.len() >= KEPT_MAX {
+            known.clear();
+        }
+        known.insert(Arc::clone(url), Arc::clone(&issuer));
+        Some(issuer)
+    }
+
+    fn set(&self, text: &Arc<str>) -> Arc<KeySet> {
+        let mut sets = self.sets.borrow_mut();
+        if let Some(set) = sets.get(text) {
+            return Arc::clone(set);
+        }
+        if sets.len() >= KEPT_MAX {
+            sets.clear();
+        }
+        // No set is as good as an empty one: nothing passes.
+        let set = Arc::new(KeySet::parse(text.as_bytes()).unwrap_or_default());
+        sets.insert(Arc::clone(text), Arc::clone(&set));
+        set
+    }
+
+    fn passed(&self, key: &TokenKey, keys: &Arc<KeySet>, now: u64) -> Option<Rc<ClaimFields>> {
+        let passed = self.passed.borrow();
+        let found = passed.get(key)?;
+        let leeway = u64::from(found.auth.leeway);
+        let is_good = Arc::ptr_eq(&found.keys, keys) && now <= found.expires.saturating_add(leeway);
+        is_good.then(|| Rc::clone(&found.fields))
+    }
+
+    fn keep(&self, key: TokenKey, token: Passed) {
+        let mut passed = self.passed.borrow_mut();
+        if passed.len() >= TOKENS_MAX {
+            passed.clear();
+        }
+        passed.insert(key, token);
+    }
+}
+
+/// Removes the fields that claims are told in, whatever becomes of the request.
+pub(super) fn unclaimed(auth: &JwtAuth) -> ClaimFields {
+    let names = auth.fields.iter();
+    let names = names.filter_map(|(_, name)| HeaderName::from_bytes(name.as_bytes()).ok());
+    names.map(|name| (name, None)).collect()
+}
+
+/// Judges the token of a request.
+///
+/// # Errors
+///
+/// 401 without a token that passes, 503 where its keys are not known.
+pub(super) async fn pass(
+    auth: &Arc<JwtAuth>,
+    checked: Checked<'_>,
+) -> Result<Rc<ClaimFields>, ProxyError> {
+    let Some(token) = token(auth, checked.context.headers) else {
+        return Err(unauthorized("Bearer"));
+    };
+    let judged = judge(auth, token, checked).await;
+    judged.map_err(|failure| {
+        tracing::debug!(reason = %failure.reason(), "token is refused");
+        match failure {
+            Failure::NoKeys => refused(StatusCode::SERVICE_UNAVAILABLE.as_u16()),
+            Failure::Header(_)
+            | Failure::Algorithm(_)
+            | Failure::UnknownKey
+            | Failure::Token(_) => unauthorized("Bearer error=\"invalid_token\""),
+        }
+    })
+}
+
+/// Why a token does not pass.
+enum Failure {
+    NoKeys,
+    Header(jsonwebtoken::errors::Error),
+    Algorithm(Algorithm),
+    UnknownKey,
+    Token(jsonwebtoken::errors::Error),
+}
+
+impl Failure {
+    fn reason(&self) -> String {
+        match self {
+            Self::NoKeys => "no keys are known".to_owned(),
+            Self::Header(error) | Self::Token(error) => error.to_string(),
+            Self::Algorithm(algorithm) => format!("algorithm {algorithm:?} is not listed"),
+            Self::UnknownKey => "no key of the issuer has this `kid`".to_owned(),
+        }
+    }
+}
+
+async fn judge(
+    auth: &Arc<JwtAuth>,
+    token: &[u8],
+    checked: Checked<'_>,
+) -> Result<Rc<ClaimFields>, Failure> {
+    let known = &checked.worker.known_clients;
+    let tokens = &known.tokens;
+    let header = decode_header(token).map_err(Failure::Header)?;
+    let is_listed = |algorithm: &JwtAlgorithm| of(*algorithm) == header.alg;
+    if !auth.algorithms.iter().any(is_listed) {
+        return Err(Failure::Algorithm(header.alg));
+    }
+    let id = header.kid.as_deref();
+    let has_key = |keys: &KeySet| keys.candidates(header.alg, id).next().is_some();
+    let keys = match &auth.keys {
+        JwtKeys::Set(text) => tokens.set(text),
+        JwtKeys::Url(url) => {
+            let issuer = tokens.issuer(url).ok_or(Failure::NoKeys)?;
+            let keys = issuer.keys(known.services(), has_key).await;
+            keys.ok_or(Failure::NoKeys)?
+        }
+    };
+    let now = seconds(SystemTime::now());
+    let key = (Arc::as_ptr(auth).addr(), sha256(token));
+    if let Some(fields) = tokens.passed(&key, &keys, now) {
+        return Ok(fields);
+    }
+    if !has_key(&keys) {
+        return Err(Failure::UnknownKey);
+    }
+    let claims = verify(auth, token, header.alg, id, &keys).map_err(Failure::Token)?;
+    let fields = Rc::new(fields(auth, &claims));
+    tokens.keep(
+        key,
+        Passed {
+            auth: Arc::clone(auth),
+            keys,
+            expires: claims.get("exp").and_then(Value::as_u64).unwrap_or(now),
+            fields: Rc::clone(&fields),
+        },
+    );
+    Ok(fields)
+}
+
+/// The claims of a token, if a key has signed it and it is for us.
+fn verify(
+    auth: &JwtAuth,
+    token: &[u8],
+    algorithm: Algorithm,
+    id: Option<&str>,
+    keys: &KeySet,
+) -> Result<Map<String, Value>, jsonwebtoken::errors::Error> {
+    let mut validation = Validation::new(algorithm);
+    validation.leeway = auth.leeway.into();
+    validation.validate_nbf = true;
+    let mut required = vec!["exp"];
+    if let Some(issuer) = &auth.issuer {
+        validation.set_issuer(&[issuer]);
+        required.push("iss");
+    }
+    validation.validate_aud = !auth.audiences.is_empty();
+    if validation.validate_aud {
+        validation.set_audience(&auth.audiences);
+        required.push("aud");
+    }
+    validation.set_required_spec_claims(&required);
+    let mut failure = ErrorKind::InvalidSignature.into();
+    for key in keys.candidates(algorithm, id) {
+        match decode(token, key, &validation) {
+            Ok(token) => return Ok(token.claims),
+            Err(error) => failure = error,
+        }
+        if !matches!(failure.kind(), ErrorKind::InvalidSignature) {
+            break;
+        }
+    }
+    Err(failure)
+}
+
+/// The fields that tell the endpoint of claims.
+fn fields(auth: &JwtAuth, claims: &Map<String, Value>) -> ClaimFields {
+    let pairs = auth.fields.iter().filter_map(|(claim, name)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        let text = claims.get(&**claim).and_then(text);
+        // A claim with a byte that a field may not have is as good as none.
+        Some((name, text.and_then(|text| HeaderValue::try_from(text).ok())))
+    });
+    pairs.collect()
+}
+
+/// A claim as text: lists with commas, nothing for objects.
+fn text(claim: &Value) -> Option<String> {
+    match claim {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Array(parts) => {
+            let parts: Option<Vec<_>> = parts.iter().map(text).collect();
+            parts.map(|parts| parts.join(","))
+        }
+        Value::Null | Value::Object(_) => None,
+    }
+}
+
+/// The token of a request: that of its one Authorization field, else of the cookie.
+fn token<'a>(auth: &JwtAuth, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let token = match (lines.next(), lines.next()) {
+        (Some(line), None) => bearer(line.as_bytes()),
+        // Two readers could take different ones.
+        (Some(_), Some(_)) => return None,
+        (None, _) => None,
+    };
+    let of_cookie = || cookie_value(headers, auth.cookie.as_deref()?);
+    let token = token.or_else(of_cookie)?;
+    (!token.is_empty() && token.len() <= TOKEN_BYTES_MAX).then_some(token)
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked("Bearer ".len())?;
+    let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer ");
+    is_bearer.then(|| rest.trim_ascii())
+}
+
+fn of(algorithm: JwtAlgorithm) -> Algorithm {
+    match algorithm {
+        JwtAlgorithm::Rs256 => Algorithm::RS256,
+        JwtAlgorithm::Rs384 => Algorithm::RS384,
+        JwtAlgorithm::Rs512 => Algorithm::RS512,
+        JwtAlgorithm::Ps256 => Algorithm::PS256,
+        JwtAlgorithm::Ps384 => Algorithm::PS384,
+        JwtAlgorithm::Ps512 => Algorithm::PS512,
+        JwtAlgorithm::Es256 => Algorithm::ES256,
+        JwtAlgorithm::Es384 => Algorithm::ES384,
+        JwtAlgorithm::EdDsa => Algorithm::EdDSA,
+    }
+}
+
+fn unauthorized(challenge: &'static str) -> ProxyError {
+    let mut answer = Answer::status(StatusCode::UNAUTHORIZED);
+    let challenge = HeaderValue::from_static(challenge);
+    answer.fields.push((WWW_AUTHENTICATE, challenge));
+    ProxyError::Answered(Box::new(answer))
+}
+
+fn sha256(token: &[u8]) -> [u8; 32] {
+    let mut sum = [0; 32];
+    sum.copy_from_slice(digest(&SHA256, token).as_ref());
+    sum
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// A head may be as long; tokens are not.
+const TOKEN_BYTES_MAX: usize = 16 << 10;
+/// Tokens that one worker remembers.
+const TOKENS_MAX: usize = 4096;
+/// Issuers, and sets, that one worker remembers.
+const KEPT_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn claims_become_text_or_nothing() {
+        for (claim, expected) in [
+            (json!("a"), Some("a")),
+            (json!(7), Some("7")),
+            (json!(true), Some("true")),
+            (json!(["a", "b"]), Some("a,b")),
+            (json!([]), Some("")),
+            (json!([{}]), None),
+            (json!({}), None),
+            (Value::Null, None),
+        ] {
+            assert_eq!(text(&claim).as_deref(), expected, "{claim}");
+        }
+    }
+
+    #[test]
+    fn bearer_tokens_are_those_of_rfc_6750() {
+        assert_eq!(bearer(b"Bearer abc"), Some(&b"abc"[..]));
+        assert_eq!(bearer(b"bearer  abc "), Some(&b"abc"[..]));
+        for wrong in ["Bearer", "Basic abc", "", "Bearerabc"] {
+            assert_eq!(bearer(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}
