@@ -15,13 +15,22 @@ pub enum Program {
     ReturnPath = 2,
     /// `sk_lookup` in the ingress netns.
     Dispatch = 3,
+    /// `sock_ops` and `sk_msg` of the connections between the proxy and pods of this node. It counts
+    /// what is sent, by call, in place of packets.
+    Shortcut = 4,
 }
 
 impl Program {
     /// All of them, in counter order.
-    pub const ALL: [Self; 4] = [Self::Guard, Self::Steer, Self::ReturnPath, Self::Dispatch];
+    pub const ALL: [Self; 5] = [
+        Self::Guard,
+        Self::Steer,
+        Self::ReturnPath,
+        Self::Dispatch,
+        Self::Shortcut,
+    ];
 
-    /// Name of the program's entry point, and its label.
+    /// Name of the program's entry point (the shortcut has three), and its label.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -29,6 +38,7 @@ impl Program {
             Self::Steer => "steer",
             Self::ReturnPath => "return_path",
             Self::Dispatch => "dispatch",
+            Self::Shortcut => "shortcut",
         }
     }
 }
@@ -133,6 +143,25 @@ reasons! {
     ForeignVlan = 28, Pass, "foreign_vlan";
     /// Would open a connection from a network that may not.
     ForeignSource = 29, Drop, "foreign_source";
+    /// Sent into the receive queue of the other end's socket.
+    Redirected = 30, Redirect, "redirected";
+    /// Sent by TCP: the other end is not enrolled.
+    NotEnrolled = 31, Pass, "not_enrolled";
+    /// Sent by TCP: an end of the connection is about to close.
+    Closing = 32, Pass, "closing";
+    /// Sent by TCP: bytes before it went by TCP and are not read yet.
+    BytesInFlight = 33, Pass, "bytes_in_flight";
+    /// Sent by TCP, which makes its sender wait: the other end has much to read already.
+    ReaderBehind = 34, Pass, "reader_behind";
+    /// Sent by TCP: a request with a body, or no HTTP/1.1 request.
+    NotEligible = 35, Pass, "not_eligible";
+    /// A socket of the proxy was enrolled.
+    ProxyEnrolled = 36, Pass, "proxy_enrolled";
+    /// The pod's socket of the same connection was enrolled.
+    PodEnrolled = 37, Pass, "pod_enrolled";
+    /// A socket with the same addresses and ports is not the other end: its sequence numbers differ,
+    /// or bytes were sent before it could be enrolled.
+    PodUnproven = 38, Pass, "pod_unproven";
 }
 
 /// Reasons that the counter map has room for, for each program.

@@ -32,7 +32,8 @@ mod template;
 mod tls_redirect;
 mod upstream_tls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::shared::Shared;
@@ -97,6 +98,30 @@ pub struct Config {
 }
 
 impl Config {
+    /// The endpoints that speak HTTP/1.1 without TLS to everybody who names them.
+    ///
+    /// Those that anything names as streams or datagrams, or with TLS, are none: their bytes may be those
+    /// of any protocol.
+    pub fn plain_endpoints(&self) -> BTreeSet<SocketAddr> {
+        let passed_through = self.hosts.values();
+        let passed_through = passed_through.filter_map(|host| host.passthrough.as_ref());
+        let services = self.tcp_services.values().map(|service| &service.backend);
+        let streams: &BTreeSet<_> = &passed_through.chain(services).collect();
+        let of = |is_plain: bool| {
+            let backends = self.backends.values();
+            let backends = backends.filter(move |backend| {
+                let is_http = backend.protocol == UpstreamProtocol::Http1;
+                (is_http && !streams.contains(&backend.key)) == is_plain
+            });
+            backends.flat_map(|backend| backend.endpoints.iter().chain(&backend.draining))
+        };
+        let mut plain: BTreeSet<_> = of(true).map(|endpoint| endpoint.address).collect();
+        for endpoint in of(false) {
+            plain.remove(&endpoint.address);
+        }
+        plain
+    }
+
     /// The hosts whose rules differ from those of a previous configuration, with their rules now
     /// (`None`: gone), as `RouteTable::with_changes` takes them.
     ///

@@ -8,13 +8,16 @@ mod dispatch;
 mod guard;
 mod maps;
 mod return_path;
+mod shortcut;
 mod sockets;
 mod steer;
 
 use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
-use aya_ebpf::macros::{classifier, sk_lookup, xdp};
-use aya_ebpf::programs::{SkLookupContext, TcContext, XdpContext};
+use aya_ebpf::macros::{classifier, sk_lookup, sk_msg, sock_ops, xdp};
+use aya_ebpf::programs::{SkLookupContext, SkMsgContext, SockOpsContext, TcContext, XdpContext};
 use ingress_common::verdict::{Program, Reason, Verdict};
+
+use crate::shortcut::End;
 
 /// XDP on every uplink: drops what no stack should see.
 #[xdp(frags)]
@@ -59,12 +62,39 @@ fn dispatch(ctx: SkLookupContext) -> u32 {
     SK_PASS
 }
 
+/// `sock_ops` at the root of the cgroups: enrols connections between the proxy and pods of this node.
+#[sock_ops]
+fn enrol(ctx: SockOpsContext) -> u32 {
+    if let Some(reason) = shortcut::enrol(&ctx) {
+        maps::count(Program::Shortcut, reason);
+    }
+    GO_ON
+}
+
+/// `sk_msg` of the proxy's enrolled sockets: what the proxy sends to a pod.
+#[sk_msg]
+fn send_to_pod(ctx: SkMsgContext) -> u32 {
+    maps::count(Program::Shortcut, shortcut::send(&ctx, End::Proxy));
+    SK_PASS
+}
+
+/// `sk_msg` of the pods' enrolled sockets: what a pod sends to the proxy.
+#[sk_msg]
+fn send_to_proxy(ctx: SkMsgContext) -> u32 {
+    maps::count(Program::Shortcut, shortcut::send(&ctx, End::Pod));
+    SK_PASS
+}
+
 /// What leaves a packet to whoever is asked next: TCX (where this is `TCX_NEXT`) and clsact alike
 /// go on to the programs and filters of others, which `TC_ACT_OK` would skip.
 const NEXT: i32 = TC_ACT_UNSPEC;
 
-/// `enum sk_action`: go on with the assigned socket, or with the ordinary lookup.
+/// `enum sk_action`: go on with the assigned socket, or with the ordinary lookup; with the redirect, or
+/// by TCP.
 const SK_PASS: u32 = 1;
+
+/// Of a `sock_ops` program: the kernel goes on as it would without it.
+const GO_ON: u32 = 1;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

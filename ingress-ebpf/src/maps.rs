@@ -1,12 +1,16 @@
 //! Every map: what it means, its bound, who writes it and who reads it.
 //!
-//! All are pinned by name, so that they outlive the daemon and a new version adopts them.
+//! All but those of the shortcut are pinned by name, so that they outlive the daemon and a new version
+//! adopts them. The shortcut ends with the sockets of the daemon that has it.
 
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockHash, SockMap};
 use aya_ebpf::programs::TcContext;
+use ingress_common::shortcut::{
+    Flow, FlowSockets, LocalEndpoint, SHORTCUT_ENDPOINTS_MAX, SHORTCUT_FLOWS_MAX, ShortcutSettings,
+};
 use ingress_common::socket::{
     CONNECTION_CELLS, HOST_CONNECTIONS, LEFT_TO_HOST, LISTENER_GROUPS_MAX, Port, WORKERS_MAX,
     listener_index,
@@ -73,12 +77,37 @@ pub(crate) static CONNECTIONS: Array<u64> = Array::pinned(CONNECTION_CELLS, BPF_
 pub(crate) static COUNTERS: PerCpuArray<u64> =
     PerCpuArray::pinned(Program::ALL.len() as u32 * REASONS_MAX, 0);
 
+/// What the shortcut's programs have to know. One value; written by user space, read by them.
+#[map]
+pub(crate) static SHORTCUT_SETTINGS: Array<ShortcutSettings> = Array::with_max_entries(1, 0);
+
+/// Endpoints on this node whose connections may take the shortcut. Written by user space, read by
+/// enrol.
+#[map]
+pub(crate) static SHORTCUT_ENDPOINTS: HashMap<LocalEndpoint, u32> =
+    HashMap::with_max_entries(SHORTCUT_ENDPOINTS_MAX, BPF_F_NO_PREALLOC);
+
+/// Connections of the proxy to them, with their sockets. Written by enrol, read by enrol and send.
+#[map]
+pub(crate) static SHORTCUT_FLOWS: HashMap<Flow, FlowSockets> =
+    HashMap::with_max_entries(SHORTCUT_FLOWS_MAX, BPF_F_NO_PREALLOC);
+
+/// The proxy's sockets of these connections; the kernel removes a socket when it is closed. Written by
+/// enrol, read by send.
+#[map]
+pub(crate) static PROXY_SOCKETS: SockHash<Flow> = SockHash::with_max_entries(SHORTCUT_FLOWS_MAX, 0);
+
+/// The pods' sockets of these connections, likewise.
+#[map]
+pub(crate) static POD_SOCKETS: SockHash<Flow> = SockHash::with_max_entries(SHORTCUT_FLOWS_MAX, 0);
+
 /// Adds one packet to a counter.
 #[inline(always)]
 pub(crate) fn count(program: Program, reason: Reason) {
     if let Some(cell) = COUNTERS.get_ptr_mut(counter_index(program, reason)) {
-        // SAFETY: the cell belongs to this CPU, and a program is not preempted by another run of
-        // itself on the same CPU, so nobody else writes it now.
+        // SAFETY: the cell belongs to this CPU. A program is not preempted by another run of itself
+        // on the same CPU, so nobody else writes it now; only send, which runs in system calls, may
+        // be, and then one of the two counts is lost.
         unsafe { *cell += 1 };
     }
 }

@@ -6,6 +6,7 @@
 //! over devices whose replies come back the same way.
 
 mod attach;
+mod btf;
 mod devices;
 mod dial;
 mod established;
@@ -16,13 +17,14 @@ mod netlink;
 mod netns;
 mod object;
 mod probe;
+mod shortcut;
 mod sources;
 mod sysctl;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,6 +47,7 @@ pub use netlink::NetlinkError;
 pub use netns::Namespace;
 pub use object::{Object, ObjectError};
 pub use probe::{Finding, Report, State};
+pub use shortcut::{ShortcutMode, ShortcutStatus};
 
 /// What the datapath is made from.
 #[derive(Clone, Debug)]
@@ -71,6 +74,8 @@ pub struct Settings {
     pub upstream_ports: PortRange,
     /// Number of workers.
     pub workers: u32,
+    /// Whether bytes to and from pods of this node take the shortcut.
+    pub shortcut: ShortcutMode,
 }
 
 /// Why there is no netns datapath.
@@ -119,6 +124,8 @@ pub struct Status {
     pub counters: Vec<Count>,
     /// Addresses of endpoints that are reached past the host's netfilter hooks.
     pub direct_endpoints: usize,
+    /// The shortcut to pods of this node.
+    pub shortcut: ShortcutStatus,
 }
 
 /// What joins the host and the ingress netns.
@@ -146,6 +153,9 @@ pub struct Datapath {
     core_attachments: Vec<attach::Attachment>,
     return_path: TcMode,
     reach: Arc<ArcSwap<Reach>>,
+    shortcut: shortcut::Shortcut,
+    /// Endpoints of HTTP without TLS, which may take it.
+    plain_endpoints: BTreeSet<SocketAddr>,
     listeners: Vec<ListenerPort>,
     /// Ports of them that nobody listens on any more, and that may have connections yet.
     draining: BTreeSet<u16>,
@@ -209,6 +219,7 @@ impl Datapath {
             restricts_sources: (!sources.is_empty()).into(),
         })?;
         maps.remove_other_sources(&sources)?;
+        let shortcut = shortcut::Shortcut::open(settings.shortcut, &mut object, &ingress);
         let datapath = Self {
             settings,
             netlink,
@@ -221,6 +232,8 @@ impl Datapath {
             core_attachments: vec![return_path, dispatch],
             return_path: return_path_mode,
             reach: Arc::default(),
+            shortcut,
+            plain_endpoints: BTreeSet::new(),
             listeners: Vec::new(),
             draining: BTreeSet::new(),
             is_steering: false,
@@ -315,6 +328,17 @@ impl Datapath {
         Ok(())
     }
 
+    /// Whether [`Datapath::set_plain_endpoints`] has any effect.
+    pub fn has_shortcut(&self) -> bool {
+        self.shortcut.is_on()
+    }
+
+    /// Sets the endpoints whose connections may take the shortcut where they are pods of this node:
+    /// those that speak HTTP without TLS. The next reconciliation heeds them.
+    pub fn set_plain_endpoints(&mut self, endpoints: BTreeSet<SocketAddr>) {
+        self.plain_endpoints = endpoints;
+    }
+
     /// Brings programs and maps in step with the devices and addresses of the node and with
     /// `endpoints`; what can't be brought in step is served through the host.
     pub async fn reconcile(&mut self, endpoints: &BTreeSet<IpAddr>) -> Result<(), DatapathError> {
@@ -338,6 +362,12 @@ impl Datapath {
                 "endpoints reached directly"
             );
             self.reach.store(Arc::new(reach));
+        }
+        if self.shortcut.is_on() {
+            let reach = self.reach.load();
+            let plain = self.plain_endpoints.iter().copied();
+            let local = plain.filter(|endpoint| reach.direct.contains(&endpoint.ip()));
+            self.shortcut.set_endpoints(local.collect());
         }
         let kept = self
             .core_attachments
@@ -364,6 +394,7 @@ impl Datapath {
             devices: self.devices.status(),
             counters: self.maps.counts(),
             direct_endpoints: self.reach.load().direct.len(),
+            shortcut: self.shortcut.status(),
         }
     }
 
@@ -427,4 +458,4 @@ fn io_error(attempt: &'static str) -> impl FnOnce(io::Error) -> DatapathError {
 /// IP protocol number.
 const TCP: u8 = 6;
 /// Changes with the layout of any map, so that a new version never adopts what it can't read.
-const MAPS_DIRECTORY: &str = "maps-3";
+const MAPS_DIRECTORY: &str = "maps-4";

@@ -34,7 +34,7 @@ use self::steering::Steering;
 use self::tls::Tls;
 use self::upstream::Upstream;
 use self::webhook::Webhook;
-use crate::datapath::{GuardMode, PortRange, Settings as DatapathSettings, TcMode};
+use crate::datapath::{GuardMode, PortRange, Settings as DatapathSettings, ShortcutMode, TcMode};
 use crate::proxy::{AccessLog, Checks, ClientPolicy, Tracer, WorkerOptions};
 
 /// A node-local Kubernetes ingress: two hops from client to pod.
@@ -158,6 +158,11 @@ pub struct Run {
     /// How to attach the TC programs.
     #[arg(long, env = "SLUICE_TC", value_enum, default_value = "auto")]
     pub tc: TcMode,
+
+    /// Whether bytes to and from pods of this node go from socket to socket, past TCP and devices
+    /// (docs/shortcut.md). `sluice status` says why it is off.
+    #[arg(long, env = "SLUICE_SHORTCUT", value_enum, default_value = "auto")]
+    pub shortcut: ShortcutMode,
 
     /// Local ports of connections to endpoints; must not be in the host's ip_local_port_range.
     #[arg(long, env = "SLUICE_UPSTREAM_PORTS", value_name = "MIN-MAX", default_value = "61000-65535",
@@ -411,6 +416,7 @@ impl Run {
             sources: self.steering.frontend_source_cidr.clone(),
             upstream_ports: self.upstream_ports,
             workers: self.worker_count(),
+            shortcut: self.shortcut,
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod proxy;
 mod render;
 mod report;
 mod rounds;
+pub mod shortcut;
 mod wrk;
 
 pub use render::render;

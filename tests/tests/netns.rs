@@ -8,6 +8,7 @@ mod netns {
     mod paths;
     mod pods;
     mod services;
+    mod shortcut;
     mod sockets;
     mod sources;
 }

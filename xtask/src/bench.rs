@@ -48,6 +48,8 @@ enum Suite {
     Datapath,
     /// Sluice beside other proxies: CPU time a request, on one core.
     Proxy,
+    /// Requests to pods of the node, with the shortcut and by TCP.
+    Shortcut,
 }
 
 /// Runs one suite; its exit status is ours.
@@ -71,6 +73,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             .arg("control")
             .env("SLUICE_CLUSTER_BIN", assets::ensure()?),
         Suite::Datapath => bench.arg("datapath"),
+        Suite::Shortcut => bench.arg("shortcut"),
         Suite::Proxy => {
             bench.args(["proxy", "--peers", &flags.peers.join(",")]);
             bench

@@ -173,6 +173,9 @@ impl App {
             return Ok(());
         };
         let endpoints = self.reconciler.endpoint_addresses();
+        if datapath.has_shortcut() {
+            datapath.set_plain_endpoints(self.reconciler.config().plain_endpoints());
+        }
         Ok(datapath.reconcile(&endpoints).await?)
     }
 

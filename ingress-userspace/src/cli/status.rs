@@ -57,6 +57,7 @@ fn render(status: &Value) -> String {
             text(&gate["netns"])
         );
     }
+    render_shortcut(&mut out, &datapath["shortcut"]);
     render_devices(&mut out, rows(&datapath["devices"]));
     render_counters(&mut out, rows(&datapath["counters"]));
     render_workers(&mut out, rows(&status["workers"]));
@@ -80,6 +81,14 @@ fn render(status: &Value) -> String {
         );
     }
     out
+}
+
+fn render_shortcut(out: &mut String, shortcut: &Value) {
+    if shortcut["is_on"] == true {
+        let _ = writeln!(out, "  shortcut on, {} endpoints", shortcut["endpoints"]);
+    } else if let Some(reason) = shortcut["reason"].as_str() {
+        let _ = writeln!(out, "  shortcut off: {reason}");
+    }
 }
 
 fn render_devices(out: &mut String, devices: &[Value]) {

@@ -1,10 +1,14 @@
 //! The eBPF object: loads its programs and pins its maps.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use aya::maps::sock::SockMapFd;
 use aya::maps::{Map, MapData};
-use aya::programs::{ProgramError, SchedClassifier, SkLookup, Xdp};
+use aya::programs::{
+    CgroupAttachMode, ProgramError, SchedClassifier, SkLookup, SkMsg, SockOps, Xdp,
+};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use ingress_common::verdict::Program;
 use thiserror::Error;
@@ -80,6 +84,52 @@ impl Object {
         self.program(Program::Dispatch)
     }
 
+    /// Loads the programs of the shortcut, without which the others work.
+    pub(super) fn load_shortcut(&mut self) -> Result<(), ObjectError> {
+        let failed = |name| move |source| ObjectError::Program { name, source };
+        let enrol: &mut SockOps = self.named(ENROL)?;
+        verified(|| enrol.load()).map_err(failed(ENROL))?;
+        for name in SENDS {
+            let send: &mut SkMsg = self.named(name)?;
+            verified(|| send.load()).map_err(failed(name))?;
+        }
+        Ok(())
+    }
+
+    /// Attaches a program to what is sent over the sockets of a map.
+    pub(super) fn attach_to_sockets(
+        &mut self,
+        name: &'static str,
+        sockets: &SockMapFd,
+    ) -> Result<Result<(), ProgramError>, ObjectError> {
+        let program: &mut SkMsg = self.named(name)?;
+        Ok(program.attach(sockets).map(drop))
+    }
+
+    /// Attaches a program to the connections of all processes of a cgroup.
+    pub(super) fn attach_to_cgroup(
+        &mut self,
+        name: &'static str,
+        cgroup: &File,
+    ) -> Result<Result<(), ProgramError>, ObjectError> {
+        let program: &mut SockOps = self.named(name)?;
+        // By a link, which joins the programs of others; it is no mode that replaces them.
+        Ok(program.attach(cgroup, CgroupAttachMode::Single).map(drop))
+    }
+
+    /// Detaches what is attached of the shortcut.
+    pub(super) fn detach_shortcut(&mut self) {
+        // One that is not loaded is what is wanted.
+        if let Ok(enrol) = self.named::<SockOps>(ENROL) {
+            let _ = enrol.unload();
+        }
+        for name in SENDS {
+            if let Ok(send) = self.named::<SkMsg>(name) {
+                let _ = send.unload();
+            }
+        }
+    }
+
     /// Takes a map out of the object.
     pub fn take_map<M>(&mut self, name: &'static str) -> Result<M, ObjectError>
     where
@@ -106,11 +156,17 @@ impl Object {
     where
         &'a mut P: TryFrom<&'a mut aya::programs::Program>,
     {
-        let missing = ObjectError::Missing(program.name());
-        let Some(found) = self.ebpf.program_mut(program.name()) else {
-            return Err(missing);
+        self.named(program.name())
+    }
+
+    fn named<'a, P>(&'a mut self, name: &'static str) -> Result<&'a mut P, ObjectError>
+    where
+        &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+    {
+        let Some(found) = self.ebpf.program_mut(name) else {
+            return Err(ObjectError::Missing(name));
         };
-        found.try_into().map_err(|_| missing)
+        found.try_into().map_err(|_| ObjectError::Missing(name))
     }
 }
 
@@ -136,5 +192,9 @@ fn failed(program: Program) -> impl FnOnce(ProgramError) -> ObjectError {
         source,
     }
 }
+
+/// Entry points of the shortcut.
+const ENROL: &str = "enrol";
+const SENDS: [&str; 2] = ["send_to_pod", "send_to_proxy"];
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-ebpf"));

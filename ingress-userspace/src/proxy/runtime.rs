@@ -21,6 +21,7 @@ pub(crate) mod peek;
 pub(crate) mod pipe;
 pub(crate) mod random;
 pub(crate) mod read_buffer;
+pub(crate) mod shortcut_stream;
 pub(crate) mod splice;
 pub(crate) mod stalls;
 pub(crate) mod stream;

@@ -136,6 +136,7 @@ const HEADINGS: &[(&str, &[&str])] = &[
             "steer-pod-clients",
             "xdp",
             "tc",
+            "shortcut",
             "upstream-ports",
         ],
     ),

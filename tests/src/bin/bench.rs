@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use ingress_tests::bench::proxy::{Peer, Plan};
-use ingress_tests::bench::{Effort, control, datapath, proxy, render};
+use ingress_tests::bench::{Effort, control, datapath, proxy, render, shortcut};
 use ingress_tests::demo::Programs;
 
 #[derive(Parser)]
@@ -52,6 +52,7 @@ enum Suite {
     Control,
     Datapath,
     Proxy,
+    Shortcut,
 }
 
 fn main() -> Result<()> {
@@ -80,6 +81,7 @@ fn main() -> Result<()> {
             };
             proxy::run(&programs, &plan, say)?
         }
+        Suite::Shortcut => shortcut::run(&programs, effort, say)?,
     };
     report.machine.build = flags.build;
     if let Some(file) = flags.json {

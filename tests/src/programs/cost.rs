@@ -41,7 +41,7 @@ pub fn nanoseconds_per_packet(repeat: u32) -> Result<Vec<(String, u64)>> {
 fn mean(programs: &mut Programs, program: Program, input: Input<'_>, repeat: u32) -> Result<u64> {
     let at_once = match program {
         Program::ReturnPath => TTL_MAX - 1,
-        Program::Guard | Program::Steer | Program::Dispatch => repeat.max(1),
+        Program::Guard | Program::Steer | Program::Dispatch | Program::Shortcut => repeat.max(1),
     };
     let runs = repeat.max(1).div_ceil(at_once);
     let mut nanoseconds = 0;

@@ -86,7 +86,7 @@ impl Relay {
             stream: self.stream,
             early: header.map(Bytes::from).unwrap_or_default(),
         };
-        let endpoint = Side::new(UpstreamStream::Tcp(endpoint));
+        let endpoint = Side::new(UpstreamStream::unencrypted(endpoint));
         let limit = runtime.timeouts.relay_idle;
         let carried = tunnel::run(client, endpoint, limit, runtime).await;
         runtime

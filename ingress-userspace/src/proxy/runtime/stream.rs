@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
+use crate::proxy::runtime::shortcut_stream::ShortcutStream;
+
 /// The streams that a worker serves.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Whether its bytes are those of the TCP connection: without TLS.
@@ -131,11 +133,30 @@ pub(crate) enum UpstreamStream {
     Tcp(TcpStream),
     /// Boxed: it is fifty times as large.
     Tls(Box<client::TlsStream<TcpStream>>),
+    /// To a pod of this node, with bytes that come and go past TCP.
+    Shortcut(ShortcutStream),
+}
+
+impl UpstreamStream {
+    /// A connection without TLS.
+    pub(crate) fn unencrypted(stream: TcpStream) -> Self {
+        match ShortcutStream::of(stream) {
+            Ok(stream) => Self::Shortcut(stream),
+            Err(stream) => Self::Tcp(stream),
+        }
+    }
+
+    /// Has what is sent from now on take the shortcut, if there is one, or not.
+    pub(crate) fn allow_shortcut(&mut self, is_allowed: bool) {
+        if let Self::Shortcut(stream) = self {
+            stream.allow(is_allowed);
+        }
+    }
 }
 
 /// Passes calls on to the stream of either kind.
 macro_rules! either {
-    ($name:ident) => {
+    ($name:ident $(, $more:ident)?) => {
         impl Stream for $name {
             fn is_plain(&self) -> bool {
                 matches!(self, Self::Tcp(_))
@@ -145,6 +166,7 @@ macro_rules! either {
                 match self {
                     Self::Tcp(stream) => stream,
                     Self::Tls(stream) => stream.get_ref().0,
+                    $(Self::$more(stream) => stream.tcp(),)?
                 }
             }
         }
@@ -159,6 +181,7 @@ macro_rules! either {
                 match self.get_mut() {
                     Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
                     Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+                    $(Self::$more(stream) => Pin::new(stream).poll_read(cx, buffer),)?
                 }
             }
         }
@@ -172,6 +195,7 @@ macro_rules! either {
                 match self.get_mut() {
                     Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
                     Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+                    $(Self::$more(stream) => Pin::new(stream).poll_write(cx, bytes),)?
                 }
             }
 
@@ -184,6 +208,7 @@ macro_rules! either {
                 match self.get_mut() {
                     Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
                     Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
+                    $(Self::$more(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),)?
                 }
             }
 
@@ -191,6 +216,7 @@ macro_rules! either {
                 match self {
                     Self::Tcp(stream) => stream.is_write_vectored(),
                     Self::Tls(stream) => stream.is_write_vectored(),
+                    $(Self::$more(stream) => stream.is_write_vectored(),)?
                 }
             }
 
@@ -198,6 +224,7 @@ macro_rules! either {
                 match self.get_mut() {
                     Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
                     Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+                    $(Self::$more(stream) => Pin::new(stream).poll_flush(cx),)?
                 }
             }
 
@@ -205,6 +232,7 @@ macro_rules! either {
                 match self.get_mut() {
                     Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
                     Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+                    $(Self::$more(stream) => Pin::new(stream).poll_shutdown(cx),)?
                 }
             }
         }
@@ -212,4 +240,4 @@ macro_rules! either {
 }
 
 either!(ClientStream);
-either!(UpstreamStream);
+either!(UpstreamStream, Shortcut);

@@ -61,7 +61,7 @@ impl UpstreamTls {
             protocol,
             UpstreamProtocol::Http1 | UpstreamProtocol::Http2 | UpstreamProtocol::Datagrams
         ) {
-            return Ok(UpstreamStream::Tcp(stream));
+            return Ok(UpstreamStream::unencrypted(stream));
         }
         let connectors = match wanted {
             None => self.common.clone(),

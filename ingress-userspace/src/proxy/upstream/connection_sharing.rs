@@ -124,7 +124,7 @@ pub(crate) async fn borrow(upstreams: &Upstreams, endpoint: &Endpoint) -> Option
         return None;
     };
     let stream = tokio::net::TcpStream::from_std(stream).ok()?;
-    let stream = UpstreamStream::Tcp(stream);
+    let stream = UpstreamStream::unencrypted(stream);
     runtime.counters.upstream_shared.increment();
     Some(Upstream::new(stream, &runtime.timers))
 }

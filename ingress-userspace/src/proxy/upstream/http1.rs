@@ -193,7 +193,8 @@ impl Upstream {
     }
 
     /// The bytes below HTTP, after a response that switches protocols.
-    pub(crate) fn into_side(self) -> Side<UpstreamStream> {
+    pub(crate) fn into_side(mut self) -> Side<UpstreamStream> {
+        self.stream.allow_shortcut(false);
         Side {
             stream: self.stream,
             early: self.received.buffer.bytes.freeze(),
@@ -203,8 +204,10 @@ impl Upstream {
     /// The socket of an idle connection, off this runtime. `None` if it has TLS, or something to
     /// read.
     pub(crate) fn into_idle_stream(self) -> Option<std::net::TcpStream> {
-        let UpstreamStream::Tcp(stream) = self.stream else {
-            return None;
+        let stream = match self.stream {
+            UpstreamStream::Tcp(stream) => stream,
+            UpstreamStream::Shortcut(stream) => stream.into_tcp(),
+            UpstreamStream::Tls(_) => return None,
         };
         let is_idle = self.received.buffer.bytes.is_empty();
         is_idle.then_some(stream)?.into_std().ok()
@@ -253,6 +256,10 @@ impl Upstream {
             None => RequestBodySize::Unknown,
         };
         let (mut head, body) = request.into_parts();
+        // An endpoint has read all of a request without a body when it answers, so that the bytes of a
+        // body, which go by TCP, never come to a socket with others from the shortcut.
+        self.stream
+            .allow_shortcut(matches!(size, RequestBodySize::Empty));
         self.send_fault = None;
         self.sender.begin(body, |body, text| {
             let context = RequestContext {
