@@ -23,6 +23,7 @@ mod health_check;
 mod host;
 pub(crate) mod jwt;
 mod mirror;
+mod process;
 mod rate_limit;
 mod redirect;
 mod registry;
@@ -43,9 +44,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ir::{
-    AccessList, BackendPolicy, Block, Canary, Cors, Filter, HeaderFields, HostPattern, RateLimit,
-    Redirect, RequestBuffering, ResponseRewrite, Retries, RoutePolicy, RouteTimeouts,
-    TemplateFields, UpstreamProtocol,
+    AccessList, BackendPolicy, Block, Canary, Cors, Filter, HeaderFields, HostPattern,
+    ProcessSettings, RateLimit, Redirect, RequestBuffering, ResponseRewrite, Retries, RoutePolicy,
+    RouteTimeouts, TemplateFields, UpstreamProtocol,
 };
 use client_auth::ClientAuthSettings;
 pub use headers::{HeadersError, response_headers};
@@ -113,6 +114,8 @@ pub struct Settings {
     pub request_fields: TemplateFields,
     pub(crate) basic_auth: basic_auth::BasicAuthSettings,
     pub(crate) external_auth: external_auth::ExternalAuthSettings,
+    /// What the operator says about the process.
+    pub(crate) process: Arc<ProcessSettings>,
     pub(crate) jwt: jwt::JwtSettings,
     pub(crate) error_pages: error_pages::ErrorPageSettings,
     pub(crate) upstream_tls: upstream_tls::UpstreamTlsSettings,
@@ -251,7 +254,7 @@ pub fn of_ingress(
     for row in registry::readable() {
         let first = given.partition_point(|one| one.name < row.key);
         let all = given[first..].iter().take_while(|one| one.name == row.key);
-        if row.scope == registry::Scope::Class || ignored.contains(row.key) {
+        if !row.scope.is_of_ingresses() || ignored.contains(row.key) {
             continue;
         }
         // The first that is usable counts.
@@ -343,11 +346,29 @@ fn unread(key: &str, name: &str, value: &str, settings: &mut Settings) -> Option
     })
 }
 
+/// Reads the configuration of the controller, the `data` of the ConfigMap that `--configmap` names.
+pub fn of_controller(
+    none: Settings,
+    parameters: &BTreeMap<String, String>,
+    ignored: &BTreeSet<String>,
+) -> (Settings, Vec<Mistake>) {
+    of_parameters(none, parameters, ignored, true)
+}
+
 /// Reads the parameters of a class, the `data` of its ConfigMap, on top of what holds for all classes.
 pub fn of_class(
     common: Settings,
     parameters: &BTreeMap<String, String>,
     ignored: &BTreeSet<String>,
+) -> (Settings, Vec<Mistake>) {
+    of_parameters(common, parameters, ignored, false)
+}
+
+fn of_parameters(
+    common: Settings,
+    parameters: &BTreeMap<String, String>,
+    ignored: &BTreeSet<String>,
+    is_controller: bool,
 ) -> (Settings, Vec<Mistake>) {
     let mut settings = common;
     let mut mistakes = Vec::new();
@@ -356,7 +377,8 @@ pub fn of_class(
             continue;
         }
         let known = registry::readable().find(|row| row.key == key);
-        let known = known.filter(|row| row.scope != registry::Scope::Ingress);
+        let is_elsewhere = known.is_some_and(|row| row.scope == registry::Scope::Controller);
+        let known = known.filter(|row| row.scope.is_of_parameters(is_controller));
         let restricts = restriction::parameter_restricts_access(key);
         if restricts && restriction::is_off(key, value) {
             continue;
@@ -364,11 +386,17 @@ pub fn of_class(
         let (kind, message) = match known.map(|row| (row.read)(value, &mut settings)) {
             Some(Ok(())) => continue,
             Some(Err(message)) => (MistakeKind::InvalidValue, message),
+            None if is_elsewhere && !is_controller => (
+                MistakeKind::Unsupported,
+                "is read from the ConfigMap that `--configmap` names only; ignored".to_owned(),
+            ),
             None => match registry::process_key(key) {
                 Some(registry::ProcessKey::Harmless) => continue,
                 Some(registry::ProcessKey::Flag(flag)) => (
                     MistakeKind::Unsupported,
-                    format!("is not read here; the flag `{flag}` says the same"),
+                    format!(
+                        "is read at the start only, from the flag `{flag}`; set it and restart"
+                    ),
                 ),
                 None => {
                     let message = "is not a known parameter; ignored".to_owned();

@@ -22,6 +22,7 @@ mod jwt;
 mod matches;
 mod mirror;
 mod policy;
+mod process;
 mod rate_limit;
 mod response_rewrite;
 mod retry;
@@ -63,6 +64,7 @@ pub use jwt::{JwtAlgorithm, JwtAuth, JwtKeys};
 pub use matches::{Conditions, PathPattern, PathRegex, RouteMatch, ValueMatch};
 pub use mirror::Mirror;
 pub use policy::{RequestBuffering, RoutePolicy, RouteTimeouts};
+pub use process::ProcessSettings;
 pub use rate_limit::{Rate, RateLimit};
 pub use response_rewrite::{Replacement, ResponseRewrite};
 pub use retry::{Retries, RetryAfter, RetryCause};
@@ -95,6 +97,8 @@ pub struct Config {
     pub tcp_services: BTreeMap<u16, TcpService>,
     /// UDP services by the port that clients send to.
     pub udp_services: BTreeMap<u16, UdpService>,
+    /// What the operator says about the process, in place of its flags.
+    pub process: Arc<ProcessSettings>,
 }
 
 impl Config {

@@ -55,7 +55,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::diagnostic::Diagnostic;
 use crate::ir::{
-    BackendKey, Config, HostPattern, HostRules, ObjectRef, Rule, TcpService, UdpService,
+    BackendKey, Config, HostPattern, HostRules, ObjectRef, ProcessSettings, Rule, TcpService,
+    UdpService,
 };
 use crate::object::Ingress;
 use crate::shared::Shared;
@@ -105,6 +106,8 @@ pub struct Options {
     pub reserved_ports: BTreeSet<u16>,
     /// Where clients reach HTTPS.
     pub https_port: u16,
+    /// Whether a flag names peers that are believed about clients.
+    pub trusts_peers: bool,
 }
 
 impl Default for Options {
@@ -127,6 +130,7 @@ impl Default for Options {
             compat: Compat::Strict,
             reserved_ports: BTreeSet::new(),
             https_port: 443,
+            trusts_peers: false,
         }
     }
 }
@@ -214,7 +218,8 @@ impl Translator {
 fn translate_with(snapshot: &Snapshot, options: &Options, memos: &mut Memos) -> Translation {
     memos.begin(snapshot.ingresses.len());
     let mut diagnostics = Vec::new();
-    let (ours, claims) = read_claims(snapshot, options, memos, &mut diagnostics);
+    let read = read_claims(snapshot, options, memos, &mut diagnostics);
+    let claims = read.claims;
     diagnostics.extend(
         claims
             .iter()
@@ -273,22 +278,32 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memos: &mut Memos) -> 
         client_auth: client_auth.hosts.into(),
         tcp_services,
         udp_services,
+        process: read.process,
     };
     Translation {
         config,
         diagnostics: diagnostics.into(),
-        accepted: ours.into(),
+        accepted: read.ours.into(),
         external_names,
     }
 }
 
-/// The Ingresses that are ours, oldest first, and what each asks for.
+/// What Ingresses and classes ask for.
+struct Read {
+    /// The Ingresses that are ours, oldest first.
+    ours: Vec<Arc<Ingress>>,
+    /// What each asks for.
+    claims: Vec<Arc<claim::Claims>>,
+    /// What the operator says about the process.
+    process: Arc<ProcessSettings>,
+}
+
 fn read_claims(
     snapshot: &Snapshot,
     options: &Options,
     memos: &mut Memos,
     diagnostics: &mut Vec<Diagnostic>,
-) -> (Vec<Arc<Ingress>>, Vec<Arc<claim::Claims>>) {
+) -> Read {
     let classes = class::Classes::new(&snapshot.ingress_classes, options, diagnostics);
     let settings = class::ClassSettings::read(&classes, &snapshot.config_maps, diagnostics);
 
@@ -315,7 +330,11 @@ fn read_claims(
     let mut claims = references::resolve(claims, snapshot, diagnostics);
     canary::share_sessions(&mut claims);
     let ours = ours.into_iter().map(|(ingress, _)| Arc::clone(ingress));
-    (ours.collect(), claims)
+    Read {
+        ours: ours.collect(),
+        claims,
+        process: Arc::clone(settings.process()),
+    }
 }
 
 /// A rule that an Ingress of ours asks for, served or not.
@@ -334,7 +353,7 @@ pub struct Claimed {
 /// Everything that our Ingresses ask for, oldest Ingress first.
 pub fn claimed(snapshot: &Snapshot, options: &Options) -> Vec<Claimed> {
     let memos = &mut Memos::default();
-    let (_, claims) = read_claims(snapshot, options, memos, &mut Vec::new());
+    let Read { claims, .. } = read_claims(snapshot, options, memos, &mut Vec::new());
     let mut all = Vec::new();
     for one in &claims {
         all.extend(one.rules.iter().map(|claim| Claimed {

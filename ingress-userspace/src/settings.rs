@@ -397,6 +397,7 @@ impl Run {
             tcp_services_from,
             udp_services_from,
             https_port: self.https_port,
+            trusts_peers: !self.clients.proxy_real_ip_cidr.is_empty(),
             reserved_ports: [self.http_port, self.https_port, metrics.port()].into(),
             ..self.meaning.options(is_unclassed_ours, hints_for_node)
         }

@@ -7,6 +7,7 @@ mod balance_rows;
 mod health_rows;
 mod jwt_rows;
 mod process;
+mod process_rows;
 mod response_rows;
 mod rows;
 mod traffic_rows;
@@ -37,6 +38,24 @@ pub(super) enum Scope {
     Ingress,
     /// In the parameters of a class only.
     Class,
+    /// In the ConfigMap of the controller only.
+    Controller,
+}
+
+impl Scope {
+    /// Whether annotations of Ingresses have the key.
+    pub(super) fn is_of_ingresses(self) -> bool {
+        matches!(self, Self::Both | Self::Ingress)
+    }
+
+    /// Whether the parameters of a class have the key, or those of the controller.
+    pub(super) fn is_of_parameters(self, is_controller: bool) -> bool {
+        match self {
+            Self::Both | Self::Class => true,
+            Self::Ingress => false,
+            Self::Controller => is_controller,
+        }
+    }
 }
 
 /// What becomes of an annotation.
@@ -64,6 +83,7 @@ pub(super) fn readable() -> impl Iterator<Item = &'static Row> {
         upstream_rows::READ,
         health_rows::READ,
         jwt_rows::READ,
+        process_rows::READ,
     ];
     groups.into_iter().flatten()
 }
@@ -76,6 +96,7 @@ pub fn reference() -> String {
             Scope::Both => "Ingress, class",
             Scope::Ingress => "Ingress",
             Scope::Class => "class",
+            Scope::Controller => "`--configmap`",
         };
         let is_tls = row.key.starts_with("auth-tls-");
         let invalid = if row.key == "custom-headers" || (restricts_access(row.key) && !is_tls) {
@@ -112,7 +133,7 @@ pub fn reference() -> String {
     text += &list(&closing);
     text += ".\n\nOthers are ignored:\n";
     text += &list(&others);
-    text += ".\n\n## Keys of the ConfigMap that are flags\n\n| key | flag |\n|---|---|\n";
+    text += ".\n\n## Keys of the ConfigMap that are flags\n\nThese are read at the start only; a diagnostic on the ConfigMap names the flag.\n\n| key | flag |\n|---|---|\n";
     for (key, flag) in process::FLAGS {
         text += &["| `", key, "` | `", flag, "` |\n"].concat();
     }
@@ -124,7 +145,7 @@ pub fn reference() -> String {
 
 /// What becomes of the annotation with this key, without its prefix.
 pub fn support(key: &str) -> Support {
-    let is_read = |row: &&Row| row.key == key && row.scope != Scope::Class;
+    let is_read = |row: &&Row| row.key == key && row.scope.is_of_ingresses();
     if readable().any(|row| is_read(&row)) {
         Support::Supported
     } else if HARMLESS.contains(&key) {
@@ -138,7 +159,7 @@ pub fn support(key: &str) -> Support {
 
 /// Every key of an annotation that is known, without its prefix.
 pub fn known_keys() -> impl Iterator<Item = &'static str> {
-    let read = readable().filter(|row| row.scope != Scope::Class);
+    let read = readable().filter(|row| row.scope.is_of_ingresses());
     let read = read.map(|row| row.key);
     read.chain(HARMLESS.iter().chain(UNSUPPORTED).copied())
 }
@@ -211,7 +232,8 @@ Generated from the registry in `ingress-core/src/annotation`; a test fails when 
 
 Keys stand under `nginx.ingress.kubernetes.io/` or `sluice.dev/` as annotations of an Ingress, and
 without a prefix in the ConfigMap that an IngressClass names as its parameters, or that `--configmap`
-names for all classes: their values are the defaults of Ingresses. Booleans are those of Go: `true`, `True`, `1`, `t` and their like.
+names for all classes: their values are the defaults of Ingresses. Keys of `--configmap` alone concern the process,
+hold in place of a flag and take effect at once. Booleans are those of Go: `true`, `True`, `1`, `t` and their like.
 
 | key | value | default | where | invalid value | what it does |
 |---|---|---|---|---|---|

@@ -12,7 +12,7 @@ use k8s_openapi::api::networking::v1::{
 use super::{Options, Unclassed, name, namespace};
 use crate::annotation::{self, CLASS_ANNOTATION, HeadersError, MistakeKind, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
-use crate::ir::ObjectRef;
+use crate::ir::{ObjectRef, ProcessSettings};
 use crate::list::List;
 use crate::object::Ingress;
 
@@ -178,6 +178,11 @@ impl<'a> ClassSettings<'a> {
         }
     }
 
+    /// What the operator says about the process.
+    pub(super) fn process(&self) -> &Arc<ProcessSettings> {
+        &self.common.process
+    }
+
     /// What a class says.
     pub(super) fn of(&self, class: Class<'_>) -> &Arc<Settings> {
         let settings = match class {
@@ -212,13 +217,41 @@ fn common(
         return none;
     };
     let empty = std::collections::BTreeMap::new();
-    let (read, mistakes) = annotation::of_class(
+    let (read, mistakes) = annotation::of_controller(
         none,
         object.data.as_ref().unwrap_or(&empty),
         &options.ignored_annotations,
     );
     report_mistakes(wanted, mistakes, diagnostics);
+    report_distrust(&read.process, options, wanted, diagnostics);
     with_fields(read, config_maps, wanted, diagnostics)
+}
+
+/// Says of a key that believes trusted peers that there is none: ingress-nginx would believe everybody.
+fn report_distrust(
+    process: &ProcessSettings,
+    options: &Options,
+    config_map: &ObjectRef,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    if process.trusted.is_some() || options.trusts_peers {
+        return;
+    }
+    for (key, value) in [
+        ("use-forwarded-headers", process.use_forwarded_headers),
+        ("use-proxy-protocol", process.use_proxy_protocol),
+    ] {
+        if value == Some(true) {
+            diagnostics.push(Diagnostic {
+                object: config_map.clone(),
+                field: format!("data[{key}]"),
+                reason: Reason::InvalidAnnotation,
+                message: "has no effect: neither the key `proxy-real-ip-cidr` nor the flag names \
+                          peers that are believed"
+                    .to_owned(),
+            });
+        }
+    }
 }
 
 fn report_mistakes(

@@ -270,6 +270,8 @@ fn config_map_of_the_controller_holds_for_all_ingresses_unless_they_say_otherwis
         "enable-cors": "true",
         "proxy-body-size": "8m",
         "use-forwarded-headers": "true",
+        "keep-alive": "20",
+        "worker-processes": "4",
         "reuse-port": "false",
         "add-headers": "test/headers",
         "typo": "1",
@@ -286,9 +288,15 @@ fn config_map_of_the_controller_holds_for_all_ingresses_unless_they_say_otherwis
         fixture.findings(),
         [
             "controller data[typo] UnknownParameter",
-            "controller data[use-forwarded-headers] UnknownParameter",
+            "controller data[use-forwarded-headers] InvalidAnnotation",
+            "controller data[worker-processes] UnknownParameter",
         ]
     );
+    let process = fixture.translate().config.process;
+    assert_eq!(process.use_forwarded_headers, Some(true));
+    assert_eq!(process.keep_alive, Some(20));
+    fixture.options.trusts_peers = true;
+    assert_eq!(fixture.findings().len(), 2, "a flag names peers");
     let policy = rule_of(&fixture, "a.test").policy;
     assert_eq!(policy.body_bytes_max, Some(8 << 20));
     let [Filter::Cors(_), Filter::ResponseHeaders(fields)] = &*policy.filters else {

@@ -7,6 +7,7 @@
 pub(crate) mod contexts;
 pub(crate) mod exposition;
 pub(crate) mod ports;
+mod process;
 
 use std::io;
 use std::net::UdpSocket;

@@ -3,9 +3,11 @@
 
 use std::io::Write;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
+use ingress_core::ir::{Config, ProcessSettings};
 use ingress_userspace::proxy::{ClientPolicy, ForwardedFor, Timeouts, WorkerOptions};
 
 use crate::rig::{Client, Options, Origin, Proxy, Reply, config, wait_until};
@@ -98,6 +100,82 @@ fn untrusted_peers_cannot_set_the_client_address() {
         let forwarded = reply.seen("forwarded").unwrap_or_default();
         assert!(!forwarded.contains("6.6.6.6"), "{forwarded}");
     }
+}
+
+/// The usual configuration, with settings of the process.
+fn config_of(origin: &Origin, process: ProcessSettings) -> Config {
+    Config {
+        process: Arc::new(process),
+        ..config(&[("one.test", "/", &[origin.address])])
+    }
+}
+
+#[test]
+fn configuration_says_who_is_believed_from_the_next_connection_on() {
+    let origin = Origin::echo("one");
+    let believing = || ProcessSettings {
+        trusted: Some(
+            [
+                "127.0.0.0/8".parse().unwrap(),
+                "10.0.0.0/8".parse().unwrap(),
+            ]
+            .into(),
+        ),
+        use_forwarded_headers: Some(true),
+        ..ProcessSettings::default()
+    };
+    let proxy = Proxy::start(config_of(&origin, ProcessSettings::default()));
+    let address = |reply: &Reply| reply.seen("x-real-ip").map(str::to_owned);
+    let mut before = proxy.client();
+    let seen = address(&ask_on(&mut before, FORWARDED));
+    assert_eq!(seen.as_deref(), Some("127.0.0.1"));
+    proxy.publish(config_of(&origin, believing()));
+    assert_eq!(
+        ask(&proxy, FORWARDED).seen("x-real-ip"),
+        Some("203.0.113.7")
+    );
+    let seen = address(&ask_on(&mut before, FORWARDED));
+    assert_eq!(
+        seen.as_deref(),
+        Some("127.0.0.1"),
+        "it is the same connection"
+    );
+    let full = ProcessSettings {
+        compute_full_forwarded_for: Some(true),
+        forwarded_for: Some("x-list".into()),
+        ..believing()
+    };
+    proxy.publish(config_of(&origin, full));
+    let reply = ask(&proxy, "X-List: 203.0.113.7\r\n");
+    assert_eq!(reply.seen("x-real-ip"), Some("203.0.113.7"));
+    let seen = reply.seen("x-forwarded-for");
+    assert_eq!(seen, Some("203.0.113.7, 127.0.0.1"));
+    // Without the settings the flags count again.
+    proxy.publish(config_of(&origin, ProcessSettings::default()));
+    assert_eq!(ask(&proxy, FORWARDED).seen("x-real-ip"), Some("127.0.0.1"));
+    let proxied = ProcessSettings {
+        use_proxy_protocol: Some(true),
+        ..believing()
+    };
+    proxy.publish(config_of(&origin, proxied));
+    let mut client = proxy.client();
+    client.write("PROXY TCP4 198.51.100.7 192.0.2.1 4000 80\r\n");
+    let reply = ask_on(&mut client, "");
+    assert_eq!(reply.seen("x-real-ip"), Some("198.51.100.7"));
+}
+
+#[test]
+fn configuration_says_how_long_connections_may_be_idle() {
+    let origin = Origin::echo("one");
+    let proxy = Proxy::start(config_of(&origin, ProcessSettings::default()));
+    let short = ProcessSettings {
+        keep_alive: Some(1),
+        ..ProcessSettings::default()
+    };
+    proxy.publish(config_of(&origin, short));
+    let mut client = proxy.client();
+    ask_on(&mut client, "");
+    assert!(client.is_closed());
 }
 
 #[test]

@@ -19,26 +19,15 @@ pub(in crate::annotation) fn process_key(key: &str) -> Option<ProcessKey> {
 /// Keys, and the flags that say the same.
 pub(super) const FLAGS: &[(&str, &str)] = &[
     ("access-log-path", "--access-log-path"),
-    ("compute-full-forwarded-for", "--compute-full-forwarded-for"),
     ("enable-opentelemetry", "--otlp-endpoint"),
     ("enable-real-ip", "--proxy-real-ip-cidr"),
-    ("forwarded-for-header", "--forwarded-for-header"),
-    ("keep-alive", "--keep-alive"),
     ("log-format-upstream", "--access-log-format"),
     ("otel-service-name", "--otlp-service-name"),
     ("otlp-collector-host", "--otlp-endpoint"),
     ("otlp-collector-port", "--otlp-endpoint"),
-    (
-        "proxy-protocol-header-timeout",
-        "--proxy-protocol-header-timeout",
-    ),
-    ("proxy-real-ip-cidr", "--proxy-real-ip-cidr"),
     ("ssl-ciphers", "--tls-ciphers"),
     ("ssl-protocols", "--tls-min-version"),
     ("ssl-session-ticket-key", "--tls-ticket-keys"),
-    ("upstream-keepalive-timeout", "--upstream-keepalive-timeout"),
-    ("use-forwarded-headers", "--use-forwarded-headers"),
-    ("use-proxy-protocol", "--use-proxy-protocol"),
     ("worker-processes", "--workers"),
     ("worker-shutdown-timeout", "--shutdown-grace-period"),
 ];

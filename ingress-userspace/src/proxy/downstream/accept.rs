@@ -72,7 +72,7 @@ pub(crate) fn spawn_proxied(stream: TcpStream, place: Place) {
     tokio::task::spawn_local(async move {
         let worker = &place.context.worker;
         let header = proxy_protocol::read(&stream);
-        let limit = worker.runtime.timeouts.proxy_header;
+        let limit = worker.runtime.idle_timeouts.get().proxy_header;
         let Some(Ok(origin)) = worker.runtime.timers.timeout(limit, header).await else {
             let counters = worker.runtime.counters.datapath(place.datapath);
             return counters.proxy_header_failures.increment();
@@ -115,9 +115,9 @@ pub(crate) fn spawn_relay(stream: TcpStream, place: Place) {
         let mut source = place.peer;
         let local = stream.local_addr().unwrap_or(place.peer);
         let mut destination = SocketAddr::new(local.ip().to_canonical(), local.port());
-        if service.takes_proxy_header && worker.clients.trusts(place.peer.ip()) {
+        if service.takes_proxy_header && worker.clients().trusts(place.peer.ip()) {
             let header = proxy_protocol::read(&stream);
-            let limit = worker.runtime.timeouts.proxy_header;
+            let limit = worker.runtime.idle_timeouts.get().proxy_header;
             match worker.runtime.timers.timeout(limit, header).await {
                 Some(Ok(Origin::Own)) => {}
                 Some(Ok(Origin::Proxied {

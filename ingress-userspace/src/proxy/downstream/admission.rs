@@ -66,7 +66,7 @@ impl Admitted {
     ) -> Option<Self> {
         let limit = &context.client_limit;
         let worker = &context.worker;
-        let Some(max) = limit.max.filter(|_| !worker.clients.trusts(client)) else {
+        let Some(max) = limit.max.filter(|_| !worker.clients().trusts(client)) else {
             return Some(Self(None));
         };
         let group = ClientGroup::of(client);

@@ -209,7 +209,7 @@ impl Acceptor {
     }
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr) {
-        if !self.context.worker.clients.may_connect(peer.ip()) {
+        if !self.context.worker.clients().may_connect(peer.ip()) {
             let counters = self.context.worker.runtime.counters.datapath(self.datapath);
             counters.source_refusals.increment();
             return reset(&stream);
@@ -228,7 +228,7 @@ impl Acceptor {
         };
         if self.scheme.is_none() {
             accept::spawn_relay(stream, place);
-        } else if self.context.worker.clients.expects_header(peer) {
+        } else if self.context.worker.clients().expects_header(peer) {
             accept::spawn_proxied(stream, place);
         } else {
             let connection = place.connection(peer, Dialled::Own(port));

@@ -49,7 +49,7 @@ pub(crate) struct ForwardedInfo {
 
 /// The client of a request.
 pub(crate) fn identify(connection: &Connection, headers: &HeaderMap) -> Client {
-    let policy = &*connection.worker.clients;
+    let policy = &*connection.worker.clients();
     let peer = connection.client.clone();
     if !connection.is_trusted {
         return Client {

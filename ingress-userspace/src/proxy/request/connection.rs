@@ -67,7 +67,7 @@ impl Connection {
             datapath,
             peer,
             client: address_value(peer.ip().to_canonical()),
-            is_trusted: worker.clients.trusts_headers_of(peer),
+            is_trusted: worker.clients().trusts_headers_of(peer),
             port: HeaderValue::from(port),
             activity,
             in_flight: Cell::new(0),
@@ -183,7 +183,7 @@ impl Connection {
             // The end of a response may be written long after its body was handed over.
             (
                 self.idle_since.get().max(self.activity.last_write()),
-                timeouts.request_head,
+                self.worker.runtime.idle_timeouts.get().request_head,
             )
         } else if self.waiting.get() == 0 {
             // Over HTTP/2, a client that opens no window blocks no socket.

@@ -116,7 +116,7 @@ pub(crate) fn rewrite(
     let is_special = headers.keys().any(is_special);
     let taken = is_special.then(|| Taken::out_of(headers));
     let taken = taken.unwrap_or_default();
-    let policy = &connection.worker.clients;
+    let policy = connection.worker.clients();
     if policy.forwarded_for != X_FORWARDED_FOR && client.forwarded_info.is_none() {
         headers.remove(&policy.forwarded_for);
     }
@@ -208,7 +208,7 @@ fn introduce(
         .unwrap_or(host);
     let port = forwarded_info.and_then(|forwarded_info| forwarded_info.port.clone());
     let chain = forwarded_info.and_then(|forwarded_info| forwarded_info.chain.clone());
-    if connection.worker.clients.add_forwarded {
+    if connection.worker.clients().add_forwarded {
         let list = forwarded_info.and_then(|forwarded_info| forwarded_info.forwarded.as_ref());
         let node = list.map_or(&client.address, |_| &connection.client);
         let element = forwarded_element(node, &host, scheme);

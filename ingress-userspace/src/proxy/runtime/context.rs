@@ -1,6 +1,6 @@
 //! What every task of a worker needs: its clock, its counters, its bounds and its end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::proxy::runtime::client_memory::ClientMemory;
 use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::date::Date;
 use crate::proxy::runtime::drain::Drain;
-use crate::proxy::runtime::limits::{MemoryLimits, Timeouts};
+use crate::proxy::runtime::limits::{IdleTimeouts, MemoryLimits, Timeouts};
 use crate::proxy::runtime::pipe::Pipes;
 use crate::proxy::runtime::random::{Random, RequestId};
 use crate::proxy::runtime::timer::Timers;
@@ -21,6 +21,8 @@ pub(crate) struct Runtime {
     /// The number of the worker, from 0.
     pub(crate) index: usize,
     pub(crate) timeouts: Timeouts,
+    /// Those that may change.
+    pub(crate) idle_timeouts: Cell<IdleTimeouts>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) drain: Drain,
@@ -49,6 +51,7 @@ impl Runtime {
         Ok(Rc::new(Self {
             index,
             timeouts,
+            idle_timeouts: Cell::new(IdleTimeouts::of(timeouts)),
             timers: Timers::new(),
             counters: Arc::clone(counters),
             drain: Drain::default(),

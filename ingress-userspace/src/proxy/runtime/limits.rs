@@ -41,6 +41,28 @@ pub struct Timeouts {
     pub upstream_idle: Duration,
 }
 
+/// The timeouts that may change while a worker runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IdleTimeouts {
+    /// As in [`Timeouts`].
+    pub(crate) proxy_header: Duration,
+    /// As in [`Timeouts`].
+    pub(crate) request_head: Duration,
+    /// As in [`Timeouts`].
+    pub(crate) upstream_idle: Duration,
+}
+
+impl IdleTimeouts {
+    /// Those that a worker begins with.
+    pub(crate) fn of(timeouts: Timeouts) -> Self {
+        Self {
+            proxy_header: timeouts.proxy_header,
+            request_head: timeouts.request_head,
+            upstream_idle: timeouts.upstream_idle,
+        }
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         Self {

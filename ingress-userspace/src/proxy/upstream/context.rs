@@ -47,7 +47,8 @@ impl Upstreams {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             let runtime = &self.runtime;
             let now = runtime.timers.now();
-            self.pool.sweep(now, runtime.timeouts.upstream_idle);
+            self.pool
+                .sweep(now, runtime.idle_timeouts.get().upstream_idle);
             runtime.memory.stalls.make_room(now);
         }
     }
