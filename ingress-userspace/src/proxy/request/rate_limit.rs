@@ -154,7 +154,7 @@ impl Table {
         let max = u64::from(max).min(COUNT_MASK);
         let first = first_neighbour(self.open.len(), tag);
         let neighbours = first..first + NEIGHBOURS;
-        let load = |index: usize| self.open[index].load(Ordering::Relaxed);
+        let load = |index: usize| self.open[index].load(Ordering::SeqCst);
         // Another worker may take the slot in between; then the search begins again.
         loop {
             let is_own = |index: &usize| {
@@ -177,12 +177,21 @@ impl Table {
             let counted = self.open[index].compare_exchange(
                 entry,
                 client | (count + 1),
-                Ordering::Relaxed,
+                Ordering::SeqCst,
                 Ordering::Relaxed,
             );
-            if counted.is_ok() {
-                return Opening::Counted(index);
+            if counted.is_err() {
+                continue;
             }
+            // Two workers that take a slot for a client at the same time may take two. The one that
+            // counts last sees both: what it adds up has every request that was counted before.
+            let of_client = neighbours.clone().map(load);
+            let of_client = of_client.filter(|entry| entry & !COUNT_MASK == client);
+            if of_client.map(|entry| entry & COUNT_MASK).sum::<u64>() > max {
+                self.open[index].fetch_sub(1, Ordering::SeqCst);
+                return Opening::Exceeded;
+            }
+            return Opening::Counted(index);
         }
     }
 }
