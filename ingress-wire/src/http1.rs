@@ -23,7 +23,7 @@ mod write_response;
 
 pub use body::{BodyDecoder, BodyError, Decoded};
 pub use chunk::{LAST_CHUNK, write_chunk_size};
-pub use connection::{Persistence, connection_options};
+pub use connection::Persistence;
 pub use fields::FieldRanges;
 pub use read_request::{Asks, HeadBounds, RequestError, RequestHead, RequestReader};
 pub use read_response::{HeadReader, ResponseError, ResponseHead};

@@ -1,6 +1,6 @@
 //! Whether a connection may carry another message (RFC 9112 §9.3).
 
-use http::{HeaderMap, Version, header};
+use http::Version;
 
 /// What becomes of a connection after a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,19 +44,8 @@ impl Options {
     }
 }
 
-/// What a message with these fields says about its connection.
-pub fn connection_options(version: Version, headers: &HeaderMap) -> Persistence {
-    let mut options = Options::default();
-    for line in headers.get_all(header::CONNECTION) {
-        options.add(line.as_bytes());
-    }
-    options.persistence(version)
-}
-
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -72,11 +61,11 @@ mod tests {
             (Version::HTTP_11, &["keep-alive", "close"], Close),
             (Version::HTTP_10, &["x"], Close),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut options = Options::default();
             for line in lines {
-                headers.append(header::CONNECTION, HeaderValue::from_static(line));
+                options.add(line.as_bytes());
             }
-            assert_eq!(connection_options(version, &headers), expected, "{lines:?}");
+            assert_eq!(options.persistence(version), expected, "{lines:?}");
         }
     }
 }

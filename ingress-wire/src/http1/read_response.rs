@@ -7,14 +7,15 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use memchr::memchr_iter;
 use thiserror::Error;
 
 use super::body::BodyDecoder;
-use super::connection::{Persistence, connection_options};
+use super::connection::{Options, Persistence};
 use super::spelling::Spelling;
+use super::syntax::decimal;
 use super::write_response::ReasonPhrase;
 use crate::limits::{FIELDS_MAX, HEAD_BYTES_MAX, INTERIM_RESPONSES_MAX};
 
@@ -93,7 +94,7 @@ impl HeadReader {
                 self.looked_at = buffer.len();
                 return incomplete(buffer);
             }
-            let Some((response, spelling)) = parse(buffer, headers, &mut self.places)? else {
+            let Some((response, seen, spelling)) = parse(buffer, headers, &mut self.places)? else {
                 self.looked_at = buffer.len();
                 return incomplete(buffer);
             };
@@ -107,7 +108,7 @@ impl HeadReader {
                 headers.clear();
                 continue;
             }
-            let head = finish(response, method, std::mem::take(headers))?;
+            let head = finish(response, &seen, method, std::mem::take(headers))?;
             return Ok(Some(ResponseHead { spelling, ..head }));
         }
     }
@@ -130,8 +131,55 @@ fn has_end(buffer: &[u8], looked_at: usize) -> bool {
     memchr_iter(b'\n', new).any(is_empty_line)
 }
 
-/// A response, and the names of its fields as they came.
-type Parsed = (Response<()>, Option<Spelling>);
+/// A response, what its fields say about the message, and their names as they came.
+type Parsed = (Response<()>, Seen, Option<Spelling>);
+
+/// What fields say that decide about the message. Noting it as they pass is cheaper than looking them
+/// up in the map.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The length that all lines agree on; an error if they do not.
+    length: Option<Result<u64, Differ>>,
+    /// Whether the last coding is `chunked`, if there is any.
+    coding: Option<bool>,
+    options: Options,
+}
+
+/// Lengths that differ, or are no numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Differ;
+
+impl Seen {
+    /// Looks at a field. Nearly all are told apart by the length of their names.
+    #[inline]
+    fn note(&mut self, name: &[u8], value: &[u8]) {
+        match name.len() {
+            10 if name.eq_ignore_ascii_case(b"connection") => self.options.add(value),
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.length = agreed_length(self.length, value);
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                let last = value.rsplit(|byte| *byte == b',').next();
+                let is_chunked =
+                    |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                self.coding = Some(last.is_some_and(is_chunked));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The length of the lines so far and of another (RFC 9110 §8.6).
+fn agreed_length(before: Option<Result<u64, Differ>>, line: &[u8]) -> Option<Result<u64, Differ>> {
+    line.split(|byte| *byte == b',')
+        .fold(before, |before, text| {
+            let said = decimal(text.trim_ascii()).ok_or(Differ);
+            match before {
+                Some(before) if before != said => Some(Err(Differ)),
+                _ => Some(said),
+            }
+        })
+}
 
 /// Cuts a head out of the buffer. Values of fields are parts of what is cut out.
 fn parse(
@@ -173,33 +221,34 @@ fn parse(
     let fields = parsed.headers.iter();
     places.extend(fields.map(|field| (place(field.name.as_bytes()), place(field.value))));
     let head: Bytes = buffer.split_to(length).freeze();
-    let spelling = spelling(&head, places);
+    let mut seen = Seen::default();
+    let mut has_capitals = false;
     headers.reserve(places.len());
     for (name, value) in places.drain(..) {
-        let name = HeaderName::from_bytes(&head[name]).map_err(|_| ResponseError::Field)?;
-        let value = HeaderValue::from_maybe_shared(head.slice(value));
-        headers.append(name, value.map_err(|_| ResponseError::Field)?);
+        let name = &head[name];
+        seen.note(name, &head[value.clone()]);
+        has_capitals = has_capitals || name.iter().any(u8::is_ascii_uppercase);
+        let name = HeaderName::from_bytes(name).map_err(|_| ResponseError::Field)?;
+        // SAFETY: httparse has taken no control character but tabs for a part of it.
+        let value = unsafe { HeaderValue::from_maybe_shared_unchecked(head.slice(value)) };
+        headers.append(name, value);
     }
-    Ok(Some((response, spelling)))
-}
-
-fn spelling(head: &Bytes, places: &[(Range<usize>, Range<usize>)]) -> Option<Spelling> {
-    let mut names = places.iter().map(|(name, _)| &head[name.clone()]);
-    let has_capitals = names.any(|name| name.iter().any(u8::is_ascii_uppercase));
-    has_capitals.then(|| Spelling::new(head.clone()))
+    let spelling = has_capitals.then(|| Spelling::new(head));
+    Ok(Some((response, seen, spelling)))
 }
 
 /// RFC 9112 §6.3, in its order.
 fn finish(
     mut response: Response<()>,
+    seen: &Seen,
     method: &Method,
     mut headers: HeaderMap,
 ) -> Result<ResponseHead, ResponseError> {
     let status = response.status();
     let version = response.version();
-    let length = content_length(&headers)?;
-    let persistence = connection_options(version, &headers);
-    let mut keeps_alive = persistence == Persistence::KeepAlive;
+    let length = seen.length.transpose();
+    let length = length.map_err(|Differ| ResponseError::Length)?;
+    let mut keeps_alive = seen.options.persistence(version) == Persistence::KeepAlive;
     let has_none = *method == Method::HEAD
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let body = if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -207,7 +256,7 @@ fn finish(
         BodyDecoder::length(0)
     } else if has_none {
         BodyDecoder::length(0)
-    } else if headers.contains_key(TRANSFER_ENCODING) {
+    } else if let Some(is_chunked) = seen.coding {
         if version == Version::HTTP_10 {
             return Err(ResponseError::Coding);
         }
@@ -216,7 +265,7 @@ fn finish(
         if headers.remove(CONTENT_LENGTH).is_some() {
             keeps_alive = false;
         }
-        if is_chunked(&headers) {
+        if is_chunked {
             BodyDecoder::chunked()
         } else {
             BodyDecoder::UntilClose
@@ -236,33 +285,11 @@ fn finish(
     })
 }
 
-/// Whether the last coding is `chunked`.
-fn is_chunked(headers: &HeaderMap) -> bool {
-    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
-    let last = lines.next_back().map(HeaderValue::as_bytes);
-    let last = last.unwrap_or_default();
-    let coding = last.rsplit(|byte| *byte == b',').next();
-    coding.is_some_and(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
-}
-
-/// The length that all lines agree on (RFC 9110 §8.6).
+/// The length that all lines of a head agree on.
 pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ResponseError> {
-    let mut length = None;
-    for line in headers.get_all(CONTENT_LENGTH) {
-        for text in line.as_bytes().split(|byte| *byte == b',') {
-            let said = digits(text.trim_ascii()).ok_or(ResponseError::Length)?;
-            if length.replace(said).is_some_and(|before| before != said) {
-                return Err(ResponseError::Length);
-            }
-        }
-    }
-    Ok(length)
-}
-
-fn digits(text: &[u8]) -> Option<u64> {
-    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    is_number.then_some(())?;
-    str::from_utf8(text).ok()?.parse().ok()
+    let lines = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lines.fold(None, |before, line| agreed_length(before, line.as_bytes()));
+    length.transpose().map_err(|Differ| ResponseError::Length)
 }
 
 #[cfg(test)]

@@ -52,6 +52,18 @@ fn a_head_ends_where_its_body_begins() {
 }
 
 #[test]
+fn each_byte_in_a_value_is_one_that_the_http_crate_takes() {
+    for byte in 0..=u8::MAX {
+        let text = [b"HTTP/1.1 200 OK\r\na: x", &[byte][..], b"y\r\n\r\n"].concat();
+        if let Ok(Some((head, _))) = read(&Method::GET, &[&text]) {
+            for value in head.response.headers().values() {
+                assert!(HeaderValue::from_bytes(value.as_bytes()).is_ok(), "{byte}");
+            }
+        }
+    }
+}
+
+#[test]
 fn where_a_body_ends_follows_the_rfc() {
     let get = |text| whole(&Method::GET, text);
     for (text, body, keeps_alive) in [
@@ -162,6 +174,17 @@ fn a_head_is_bounded() {
 }
 
 proptest! {
+    /// Values are made without looking at them again.
+    #[test]
+    fn values_are_what_the_http_crate_takes(value in prop::collection::vec(any::<u8>(), 0..40)) {
+        let text = [b"HTTP/1.1 200 OK\r\na:", &value[..], b"\r\n\r\n"].concat();
+        if let Ok(Some((head, _))) = read(&Method::GET, &[&text]) {
+            for value in head.response.headers().values() {
+                prop_assert!(HeaderValue::from_bytes(value.as_bytes()).is_ok());
+            }
+        }
+    }
+
     #[test]
     fn how_bytes_come_makes_no_difference(
         fields in prop::collection::vec(("[a-zA-Z-]{1,12}", "[ -~]{0,20}"), 0..8),
