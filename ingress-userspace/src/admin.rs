@@ -15,8 +15,10 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ingress_core::explain::Explanation;
+use ingress_core::ir::Config;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,12 +27,15 @@ pub use self::routes::Audience;
 use self::routes::Routes;
 pub use self::server::Listen;
 pub use self::status::{DatapathStatus, Status};
+use crate::datapath::Reach;
 
 /// A question for the app's loop, and where the answer goes.
 #[derive(Debug)]
 pub enum AdminRequest {
     /// How it is.
     Status(oneshot::Sender<Status>),
+    /// What is published.
+    Published(oneshot::Sender<Published>),
     /// Who serves a request, `None` before anything is served.
     Explain {
         /// Host, maybe with a port.
@@ -40,6 +45,15 @@ pub enum AdminRequest {
         /// Where the answer goes.
         answer: oneshot::Sender<Option<Explanation>>,
     },
+}
+
+/// What is published, to be listed.
+#[derive(Debug)]
+pub struct Published {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Which endpoints are direct.
+    pub reach: Arc<Reach>,
 }
 
 /// The file name of the socket in the run directory.
@@ -82,6 +96,12 @@ impl Admin {
     }
 }
 
+/// The path of the list of [`crate::api::Route`].
+pub const ROUTES: &str = "/v1/routes";
+/// The path of the list of [`crate::api::Endpoint`].
+pub const ENDPOINTS: &str = "/v1/endpoints";
+/// The path of the list of [`crate::api::Certificate`].
+pub const CERTIFICATES: &str = "/v1/certificates";
 /// Header of a question to `/explain`: the host.
 pub const EXPLAIN_HOST: &str = "explain-host";
 /// Header of a question to `/explain`: the path.

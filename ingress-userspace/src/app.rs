@@ -7,8 +7,8 @@
 
 pub(crate) mod api_server;
 mod build;
-mod claim;
-mod dialer;
+pub(crate) mod helper;
+pub mod intruder;
 mod last_known_good;
 mod migrate;
 mod names;
@@ -30,7 +30,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, watch};
 
-use self::build::{DatapathChoice, Source};
+use self::build::{DatapathChoice, HelperAndEvents, Source};
+use self::helper::{Datapath, Helper};
 use self::last_known_good::LastKnownGood;
 use self::names::Names;
 use self::ports::Ports;
@@ -38,11 +39,12 @@ use self::publish::Publisher;
 use crate::admin::webhook::{self, Served};
 use crate::admin::{self, Admin, AdminRequest, DatapathStatus, MetricsSlot, Readiness, Status};
 use crate::confine;
-use crate::control::{Reconciler, Reporter};
-use crate::datapath::Datapath;
+use crate::control::{Problem, Reconciler, Reporter};
+use crate::datapath::Status as DatapathState;
 use crate::proxy::{AccessLog, LogWriter, TableHandle, Tracer, WorkerHandle};
 use crate::settings::Run;
 use crate::source::Observation;
+use crate::telemetry;
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(flags: Run) -> Result<()> {
@@ -51,10 +53,23 @@ pub async fn run(flags: Run) -> Result<()> {
     }
     let _lock = process::lock(&flags.places.run_dir.path())?;
     process::raise_descriptors();
-    let mut app = App::start(flags).await?;
+    let helper = build::helper(&flags)?;
+    confine::give_up_privileges(flags.confine_workers)
+        .context("failed to give up the privileges that the daemon does not need")?;
+    let mut app = App::start(flags, helper).await?;
     let outcome = app.serve().await;
     app.stop().await;
     outcome
+}
+
+/// Serves another process of this executable, which runs [`run`], as its helper.
+///
+/// # Errors
+///
+/// An error if no such process has started this one.
+pub async fn serve_as_helper() -> Result<()> {
+    confine::keep_privileges_from_growing()?;
+    helper::serve().await
 }
 
 struct App {
@@ -101,8 +116,8 @@ impl Telemetry {
 }
 
 impl App {
-    async fn start(flags: Run) -> Result<Self> {
-        let choice = build::choose_datapath(&flags).await?;
+    async fn start(flags: Run, helper: Option<HelperAndEvents>) -> Result<Self> {
+        let choice = build::choose_datapath(&flags, helper)?;
         let (sender, observations) = mpsc::channel(OBSERVATIONS_MAX);
         let source = build::source(&flags, sender).await?;
         let reporter = match &source {
@@ -156,6 +171,31 @@ impl App {
         }
     }
 
+    fn datapath_state(&self) -> DatapathState {
+        let state = self.choice.datapath.as_ref().map(Datapath::status);
+        state
+            .transpose()
+            .unwrap_or_else(|error| {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "failed to inspect the datapath"
+                );
+                None
+            })
+            .unwrap_or_default()
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.reconciler.problems();
+        let dropped = telemetry::dropped_lines();
+        if dropped > 0 {
+            let message =
+                format!("{dropped} lines of the log were lost: nobody read standard error");
+            problems.push(Problem::warning(message));
+        }
+        problems
+    }
+
     fn status(&self) -> Status {
         Status {
             version: env!("CARGO_PKG_VERSION"),
@@ -167,17 +207,13 @@ impl App {
             datapath: DatapathStatus {
                 mode: self.mode(),
                 reason: self.choice.reason.clone(),
-                state: self
-                    .choice
-                    .datapath
-                    .as_ref()
-                    .map(Datapath::status)
-                    .unwrap_or_default(),
+                helper_pid: self.choice.helper.as_ref().map(Helper::pid),
+                state: self.datapath_state(),
             },
             workers: self.workers.iter().map(WorkerHandle::snapshot).collect(),
             health_checks: self.table.probed_backends(),
             ignored_annotations: self.flags.meaning.ignored_annotations.clone(),
-            problems: self.reconciler.problems(),
+            problems: self.problems(),
         }
     }
 }

@@ -2,9 +2,12 @@
 
 pub mod check;
 pub mod explain;
+pub mod listing;
 pub mod manual;
 mod objects;
 pub mod probe;
 pub mod ready;
 mod socket;
+pub use socket::Unreachable;
 pub mod status;
+mod table;

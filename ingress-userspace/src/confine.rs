@@ -1,15 +1,20 @@
-//! Confines the threads that read network input: they keep no capability, cannot gain one, and may
-//! call only the system calls of `confine/filter.rs`.
+//! Confines the daemon once its helper process (`app/helper.rs`) has been started: the process keeps
+//! two capabilities and gives up the system calls of `confine/process.rs`; the threads that read network
+//! input keep no capability and only the system calls of `confine/filter.rs`.
 //!
-//! Workers share an address space with the threads that hold the API token and the datapath, so this
-//! does not stop an attacker who runs code in a worker and writes into memory. It stops every fault
-//! that makes a worker call the kernel: to open a file, load a program or leave its namespace.
+//! Workers share an address space with the threads that hold the API token and the Secrets, so the
+//! stricter filter does not stop an attacker who runs code in a worker and writes into the memory of
+//! another thread; what the process has given up stays out of reach then, too. The stricter filter stops
+//! every fault that makes a worker call the kernel, to open a file for instance.
 
 mod filter;
+mod process;
 
 use std::io;
 
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs,
+};
 
 /// Keeps this thread, and all that it starts from now on, from gaining privileges by `execve(2)`.
 ///
@@ -18,6 +23,30 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new
 /// An I/O error if the kernel does not know how.
 pub fn keep_privileges_from_growing() -> io::Result<()> {
     Ok(set_no_new_privs(true)?)
+}
+
+/// Takes from this thread, and all that it starts from now on, the capabilities that the daemon does not
+/// need; and, if `restricts_calls`, the system calls that it does not make. There is no way back.
+///
+/// It keeps those to bind ports below 1024, and to read files of other users: manifests in a home
+/// directory for instance. In a container it has only the first.
+///
+/// # Errors
+///
+/// An I/O error if the kernel refuses.
+pub fn give_up_privileges(restricts_calls: bool) -> io::Result<()> {
+    let kept = CapabilitySet::NET_BIND_SERVICE | CapabilitySet::DAC_READ_SEARCH;
+    let kept = capabilities(None)?.permitted & kept;
+    let sets = CapabilitySets {
+        effective: kept,
+        permitted: kept,
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, sets)?;
+    if restricts_calls {
+        filter::install_for_process()?;
+    }
+    Ok(())
 }
 
 /// Takes all capabilities from this thread, and all system calls but those that serve clients. There
@@ -35,7 +64,7 @@ pub fn confine_thread() -> io::Result<()> {
         inheritable: none,
     };
     set_capabilities(None, sets)?;
-    filter::install()
+    filter::install_for_worker()
 }
 
 #[cfg(test)]

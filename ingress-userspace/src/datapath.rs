@@ -25,6 +25,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,13 +35,13 @@ use ingress_common::socket::LISTENER_GROUPS_MAX;
 use ingress_common::steering::Settings as KernelSettings;
 use ingress_core::plan::{ListenerPort, Plan};
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::{debug, info};
 
 pub use attach::{AttachError, GuardMode, TcMode};
 pub use devices::{DeviceStatus, Devices, PodClients};
-pub use dial::{IngressDial, Reach, make_transparent};
+pub use dial::{Reach, SocketKind, SocketMaker, make_transparent};
 pub use gate::{GateError, PortRange};
 pub use maps::{Connections, Count, MapFault};
 pub use netlink::NetlinkError;
@@ -50,7 +51,7 @@ pub use probe::{Finding, Report, State};
 pub use shortcut::{ShortcutMode, ShortcutStatus};
 
 /// What the datapath is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// Directory in bpffs for maps and links.
     pub bpffs: PathBuf,
@@ -114,7 +115,7 @@ pub enum DatapathError {
 }
 
 /// The state of the datapath, for `sluice status`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// The programs of the way in and out of the ingress netns.
     pub gate: Option<GateStatus>,
@@ -129,7 +130,7 @@ pub struct Status {
 }
 
 /// What joins the host and the ingress netns.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GateStatus {
     /// Name of its device in the host.
     pub device: String,
@@ -148,7 +149,7 @@ pub struct Datapath {
     ingress: Arc<Namespace>,
     object: Object,
     maps: maps::Maps,
-    connections: Arc<Connections>,
+    connections: Connections,
     devices: Devices,
     core_attachments: Vec<attach::Attachment>,
     return_path: TcMode,
@@ -185,8 +186,7 @@ impl Datapath {
         let mut object = Object::load(&pins.maps)?;
         log::follow(&mut object);
         let mut maps = maps::Maps::take(&mut object)?;
-        let connections = Connections::map(object.take_array("CONNECTIONS")?)
-            .map_err(io_error("map `CONNECTIONS` into memory"))?;
+        let connections = take_connections(&mut object)?;
         let mut devices = Devices::new(&settings, pins.links.clone());
         let mtu = devices.uplink_mtu(&netlink).await?;
         let gate = gate::open(
@@ -227,7 +227,7 @@ impl Datapath {
             ingress: Arc::new(ingress),
             object,
             maps,
-            connections: Arc::new(connections),
+            connections,
             devices,
             core_attachments: vec![return_path, dispatch],
             return_path: return_path_mode,
@@ -246,18 +246,23 @@ impl Datapath {
         Arc::clone(&self.ingress)
     }
 
-    /// Makes upstream sockets for workers in the ingress netns.
-    pub fn dial(&self) -> IngressDial {
-        IngressDial {
+    /// Makes upstream sockets for workers.
+    pub fn socket_maker(&self) -> SocketMaker {
+        SocketMaker {
             ingress: Arc::clone(&self.ingress),
             host: Arc::clone(&self.host),
             reach: Arc::clone(&self.reach),
         }
     }
 
-    /// Counts connections where the programs see them.
-    pub fn connections(&self) -> Arc<Connections> {
-        Arc::clone(&self.connections)
+    /// Where the programs see how many connections workers have.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Which endpoints are direct.
+    pub fn reach(&self) -> Arc<Reach> {
+        self.reach.load_full()
     }
 
     /// Gives new connections on a TCP port to workers' listening sockets, the first to worker 0.
@@ -414,6 +419,16 @@ impl Datapath {
     }
 }
 
+/// The map of connections, without what an earlier process counted.
+fn take_connections(object: &mut Object) -> Result<Connections, DatapathError> {
+    let map = object.take_array("CONNECTIONS")?;
+    let connections = (map.fd().as_fd().try_clone_to_owned())
+        .and_then(Connections::map)
+        .map_err(io_error("map `CONNECTIONS` into memory"))?;
+    connections.forget();
+    Ok(connections)
+}
+
 struct Pins {
     maps: PathBuf,
     links: PathBuf,
@@ -435,9 +450,18 @@ impl Pins {
 /// Removes the pins and their directory, unless that is where a container has mounted the host's.
 fn remove_pins(directory: &Path) -> io::Result<()> {
     match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
+        Err(error) if is_mount_point(&error) => Ok(()),
         outcome => outcome,
     }
+}
+
+/// Whether a directory could not be removed because something is mounted there; in a container whose
+/// root is read-only the kernel says that first.
+fn is_mount_point(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ResourceBusy | io::ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// A key that clients cannot know, so that they cannot choose their worker.

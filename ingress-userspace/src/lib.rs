@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod allocator;
+pub mod api;
 pub mod app;
 pub mod cli;
 pub mod confine;

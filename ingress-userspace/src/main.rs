@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use ingress_userspace::allocator::Allocator;
+use ingress_userspace::cli::Unreachable;
 use ingress_userspace::settings::{self, Command};
 use ingress_userspace::{app, cli, telemetry};
 
@@ -16,10 +17,17 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "sluice: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<Unreachable>() {
+                ExitCode::from(UNREACHABLE)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
+
+/// The exit status of verbs that cannot reach the daemon.
+const UNREACHABLE: u8 = 3;
 
 fn run(command: Command) -> Result<ExitCode> {
     // Control work only: requests are served by threads of their own.
@@ -29,8 +37,21 @@ fn run(command: Command) -> Result<ExitCode> {
         .context("failed to start the control runtime")?;
     match command {
         Command::Run(flags) => {
-            telemetry::init(&flags.log, flags.log_format).map_err(anyhow::Error::msg)?;
+            let log = telemetry::init(&flags.log, flags.log_format);
+            let _log = log.map_err(anyhow::Error::msg)?;
             runtime.block_on(app::run(*flags))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Helper(flags) => {
+            let log = telemetry::init(&flags.log, flags.log_format);
+            let _log = log.map_err(anyhow::Error::msg)?;
+            runtime.block_on(app::serve_as_helper())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Intruder(flags) => {
+            let _runtime = runtime.enter();
+            let outcomes = app::intruder::run(&flags)?;
+            std::io::stdout().write_all(outcomes.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Status(flags) => {
@@ -40,6 +61,12 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Explain(flags) => verdict(runtime.block_on(cli::explain::run(&flags))?),
         Command::Ready(flags) => verdict(runtime.block_on(cli::ready::run(&flags))?),
+        Command::Routes(flags) => listed(runtime.block_on(cli::listing::routes(&flags))?),
+        Command::Endpoints(flags) => listed(runtime.block_on(cli::listing::endpoints(&flags))?),
+        Command::Certificates(flags) => {
+            listed(runtime.block_on(cli::listing::certificates(&flags))?)
+        }
+        Command::Datapath(flags) => listed(runtime.block_on(cli::listing::datapath(&flags))?),
         Command::Check(flags) => verdict(runtime.block_on(cli::check::run(&flags))?),
         Command::Probe(flags) => verdict(cli::probe::run(&flags)),
         Command::Completion { shell } => {
@@ -52,6 +79,12 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Prints a list and gives its exit status.
+fn listed((text, code): (String, ExitCode)) -> Result<ExitCode> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(code)
 }
 
 /// Prints a text whose verdict is the exit status.

@@ -2,6 +2,7 @@
 
 pub mod clients;
 pub mod help;
+mod helper;
 mod inspect;
 mod kubernetes;
 mod meaning;
@@ -20,8 +21,9 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use helper::{HELPER_VERB, Intruder, Logging};
 use ingress_core::translate::Options;
-pub use inspect::{Check, Explain, Ready, ReportFormat};
+pub use inspect::{Check, Explain, ListFormat, Listing, Ready, ReportFormat};
 pub use kubernetes::{ApiServer, Kubernetes};
 pub use meaning::IngressSelection;
 pub use memory::Machine;
@@ -62,10 +64,24 @@ pub enum Command {
     Ready(Ready),
     /// Tell which Ingress, rule, Service and endpoints serve a request, and why no others do.
     Explain(Box<Explain>),
+    /// List the routes of the running daemon; exit status 1 if one has no endpoint.
+    Routes(Listing),
+    /// List the endpoints of the running daemon.
+    Endpoints(Listing),
+    /// List the certificates of the running daemon; exit status 1 if one ends within two weeks.
+    Certificates(Listing),
+    /// List what the kernel's programs did with packets.
+    Datapath(Listing),
     /// Check manifests, or the objects of a cluster: exit status 1 if something can't be served.
     Check(Box<Check>),
     /// Look at kernel, capabilities and bpffs, and say what is missing.
     Probe(Probe),
+    /// Make sockets, programs and maps for `sluice run`, which starts this.
+    #[command(name = HELPER_VERB, hide = true)]
+    Helper(Logging),
+    /// Try what an intruder would, after privileges were given up, and print what the kernel said.
+    #[command(hide = true)]
+    Intruder(Intruder),
     /// Print completions for a shell, to be sourced by it.
     Completion {
         /// The shell.
@@ -126,8 +142,8 @@ pub struct Run {
     #[arg(long, env = "SLUICE_WORKERS", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: Option<u32>,
 
-    /// Whether workers give up all capabilities and the system calls that serve no client. Tools that
-    /// work from inside the process, such as valgrind, need false.
+    /// Whether workers give up the system calls that serve no client, and the process those that no
+    /// daemon makes. Tools that work from inside the process, such as valgrind, need false.
     #[arg(long, env = "SLUICE_CONFINE_WORKERS", value_name = "BOOL",
           default_value_t = true, action = clap::ArgAction::Set)]
     pub confine_workers: bool,

@@ -1,14 +1,23 @@
 //! The log: tracing, with a filter and a format.
+//!
+//! A thread of its own writes the lines. While nobody reads standard error, lines beyond
+//! [`WAITING_LINES_MAX`] are dropped and counted: whoever logs never blocks.
 
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
 use crate::settings::LogFormat;
 
-/// Starts logging to standard error. A filter that can't be read is an error that names it.
-pub fn init(filter: &str, format: LogFormat) -> Result<(), String> {
+/// Starts logging to standard error, until the guard is dropped, which writes what waits.
+///
+/// # Errors
+///
+/// A message that names the filter if it can't be read.
+pub fn init(filter: &str, format: LogFormat) -> Result<WorkerGuard, String> {
     let mut directives = filter.to_owned();
     for (library, level) in QUIET {
         if !filter.contains(library) {
@@ -17,16 +26,34 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), String> {
     }
     let parsed = EnvFilter::try_new(directives)
         .map_err(|error| format!("failed to read the log filter `{filter}`: {error}"))?;
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_LINES_MAX)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    // A process starts logging once.
+    let _ = DROPPED.set(writer.error_counter());
     let builder = fmt()
         .with_env_filter(parsed)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal());
     let outcome = match format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    outcome.map_err(|error| format!("failed to start logging: {error}"))
+    outcome.map_err(|error| format!("failed to start logging: {error}"))?;
+    Ok(guard)
 }
+
+/// Lines that were dropped because nobody has read standard error.
+pub fn dropped_lines() -> usize {
+    DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
+}
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines that wait to be written: some 2 MiB.
+const WAITING_LINES_MAX: usize = 8192;
 
 /// Libraries that log what they also return, or what is no news; unless the filter names them.
 const QUIET: [(&str, &str); 2] = [("kube_client", "off"), ("netlink_proto", "error")];

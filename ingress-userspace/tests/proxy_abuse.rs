@@ -3,28 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[expect(dead_code, reason = "shared with the other tests, which use all of it")]
-#[path = "proxy/frames.rs"]
-mod frames;
-#[expect(dead_code, reason = "shared with the other tests, which use all of it")]
-#[path = "proxy/h2rig.rs"]
-mod h2rig;
-#[expect(dead_code, reason = "shared with the other tests, which use all of it")]
-#[path = "proxy/rig.rs"]
-mod rig;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use frames::{
+use http::Request;
+use ingress_userspace::proxy::Timeouts;
+use proxy_rig::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, Raw, SETTINGS, fields,
     frame, get, remembered,
 };
-use http::Request;
-use ingress_userspace::proxy::Timeouts;
-use rig::{Client, Options, Origin, Proxy, config, wait_until};
+use proxy_rig::h2rig;
+use proxy_rig::rig::{Client, Options, Origin, Proxy, config, wait_until};
 
 /// What one attack may make the process grow by, the test's own threads and buffers included.
 const GROWTH_KIB_MAX: usize = 16 << 10;

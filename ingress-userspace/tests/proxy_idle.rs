@@ -4,25 +4,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[expect(dead_code, reason = "shared with the other tests, which use all of it")]
-#[path = "proxy/rig.rs"]
-mod rig;
-
-#[expect(dead_code, reason = "shared with the other tests, which use all of it")]
-#[path = "proxy/frames.rs"]
-mod frames;
-
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, Raw, SETTINGS, remembered};
 use ingress_core::ir::{Certificate, Config, HostPattern, ObjectRef};
 use ingress_userspace::allocator::Allocator;
 use ingress_userspace::proxy::Timeouts;
-use rig::{Options, Origin, PATIENCE, Proxy, config, wait_until};
+use proxy_rig::frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, Raw, SETTINGS, remembered};
+use proxy_rig::rig::{Options, Origin, PATIENCE, Proxy, config, wait_until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;

@@ -3,13 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[expect(dead_code, reason = "shared with the other tests, which use all of it")]
-#[path = "proxy/rig.rs"]
-mod rig;
-
 use std::io::Read;
 
-use rig::{Origin, Proxy, config};
+use proxy_rig::rig::{self, Origin, Proxy, config};
 
 const BODY_BYTES: usize = 100 << 20;
 

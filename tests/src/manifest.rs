@@ -66,6 +66,21 @@ impl Manifest {
         self
     }
 
+    /// Adds an annotation of ingress-nginx, `key: value`, to the Ingress of `host`.
+    #[must_use]
+    pub fn annotated(mut self, host: &str, annotation: &str) -> Self {
+        let metadata = format!(
+            "kind: Ingress\nmetadata: {{name: {}",
+            host.replace('.', "-")
+        );
+        let annotations = format!("annotations: {{nginx.ingress.kubernetes.io/{annotation}}}");
+        self.text = (self.text).replace(
+            &format!("{metadata}}}"),
+            &format!("{metadata}, {annotations}}}"),
+        );
+        self
+    }
+
     /// Saves it as an editor would: a new file that takes the old one's place.
     pub fn save(&self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)?;

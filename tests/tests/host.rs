@@ -1,5 +1,9 @@
 //! Sluice without eBPF and without root: ordinary sockets on loopback.
 
+mod host {
+    mod clients;
+}
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,8 +24,8 @@ struct Scene {
     http_port: u16,
     https_port: u16,
     pins: PathBuf,
-    _origin: Process,
-    _sluice: Process,
+    /// What runs until the end of the test.
+    processes: Vec<Process>,
 }
 
 #[test]
@@ -76,20 +80,27 @@ fn every_kind_of_traffic_that_profiles_are_taken_of_is_answered() -> Result<()> 
 
 impl Scene {
     fn set(datapath: &str) -> Result<Self> {
+        let [backend] = free_ports()?;
+        let manifest = Manifest::default().serve_at("any.test", &["127.0.0.1"], backend);
+        let mut scene = Self::with(datapath, &manifest)?;
+        let mut origin = Command::new(Options::from_env()?.origin);
+        origin.args(["--name", "origin", &format!("--listen=127.0.0.1:{backend}")]);
+        let log = scene.directory.path().join("origin.log");
+        scene.processes.push(Process::spawn(origin, &log)?);
+        Ok(scene)
+    }
+
+    /// A daemon alone, with this manifest.
+    fn with(datapath: &str, manifest: &Manifest) -> Result<Self> {
         let options = Options::from_env()?;
         let directory = tempfile::tempdir_in("/tmp")?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777))?;
         // Binaries may lie where only root can go.
         let sluice = directory.path().join("sluice");
         fs::copy(&options.sluice, &sluice)?;
-        let [http, https, backend] = free_ports()?;
+        let [http, https] = free_ports()?;
         let manifests = directory.path().join("manifests");
-        Manifest::default()
-            .serve_at("any.test", &["127.0.0.1"], backend)
-            .save(&manifests)?;
-        let mut origin = Command::new(&options.origin);
-        origin.args(["--name", "origin", &format!("--listen=127.0.0.1:{backend}")]);
-        let origin = Process::spawn(origin, &directory.path().join("origin.log"))?;
+        manifest.save(&manifests)?;
         let mut command = as_nobody(&sluice);
         command.args(["run", &format!("--datapath={datapath}")]);
         command.arg(format!("--manifests={}", manifests.display()));
@@ -107,8 +118,7 @@ impl Scene {
             http_port: http,
             https_port: https,
             pins,
-            _origin: origin,
-            _sluice: process,
+            processes: vec![process],
         };
         wait_until("the daemon to serve", || Ok(scene.status().is_ok()))
             .with_context(|| scene.log().unwrap_or_default())?;
@@ -169,11 +179,11 @@ fn as_nobody(program: &Path) -> Command {
 }
 
 /// Ports that nobody has at this moment.
-fn free_ports() -> Result<[u16; 3]> {
-    let listeners: Vec<TcpListener> = (0..3)
+fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let listeners: Vec<TcpListener> = (0..N)
         .map(|_| TcpListener::bind("127.0.0.1:0"))
         .collect::<Result<_, _>>()?;
-    let mut ports = [0; 3];
+    let mut ports = [0; N];
     for (port, listener) in ports.iter_mut().zip(&listeners) {
         *port = listener.local_addr()?.port();
     }

@@ -7,6 +7,7 @@
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::process::Command;
@@ -63,6 +64,29 @@ pub(crate) fn helm() -> Result<PathBuf> {
             link_flags: "-s -w".to_owned(),
         };
         build.run(&go()?, "build helm", &program)?;
+    }
+    Ok(program)
+}
+
+/// Builds the clients that tests play, unless this version is in the cache, and gives their path.
+pub(crate) fn clients() -> Result<PathBuf> {
+    let module = root().join("tests/clients");
+    let mut version = DefaultHasher::new();
+    for file in ["go.mod", "go.sum", "main.go"] {
+        let content = fs::read(module.join(file));
+        content
+            .with_context(|| format!("failed to read {file}"))?
+            .hash(&mut version);
+    }
+    let program = cache()?.join(format!("clients/{:016x}/clients", version.finish()));
+    if !program.is_file() {
+        fs::create_dir_all(program.with_file_name(""))?;
+        let build = Build {
+            module,
+            package: ".",
+            link_flags: "-s -w".to_owned(),
+        };
+        build.run(&go()?, "build the clients of tests", &program)?;
     }
     Ok(program)
 }

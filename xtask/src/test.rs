@@ -70,6 +70,10 @@ fn run_showing(flags: &Flags, show: Show) -> Result<()> {
     if is_root && suites.iter().any(is_helm_wanted) {
         tally.binaries.push(("SLUICE_HELM", assets::helm()?));
     }
+    let are_clients_wanted = |suite: &Suite| suite.is_host() && suite.is_wanted(&flags.names);
+    if suites.iter().any(are_clients_wanted) {
+        tally.binaries.push(("SLUICE_CLIENTS", assets::clients()?));
+    }
     let is_counting = |suite: &Suite| suite.is_counting() && suite.is_wanted(&flags.names);
     if is_root && suites.iter().any(is_counting) {
         let sluice = compile::sluice_optimised()?;

@@ -13,12 +13,14 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::readiness::{MetricsSlot, Readiness, State};
 use super::scrape::{Progress, Scrapes, Unavailable};
-use super::{AdminRequest, EXPLAIN_HOST, EXPLAIN_PATH};
+use super::{AdminRequest, CERTIFICATES, ENDPOINTS, EXPLAIN_HOST, EXPLAIN_PATH, Published, ROUTES};
+use crate::api::{certificates, endpoints, routes};
 
 /// The clients of an admin socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +66,32 @@ impl Routes {
             (_, "/healthz") => Some(self.health(&self.health).await),
             (_, "/readyz") => Some(self.readiness()),
             (Audience::Root, "/status") => status_response(&self.questions).await,
+            (Audience::Root, ROUTES) => self.list(|published| routes(&published.config)).await,
+            (Audience::Root, ENDPOINTS) => {
+                let list =
+                    |published: &Published| endpoints(&published.config, &published.reach.direct);
+                self.list(list).await
+            }
+            (Audience::Root, CERTIFICATES) => {
+                let now = Timestamp::now();
+                self.list(|published| certificates(&published.config, now))
+                    .await
+            }
             (Audience::Root, "/explain") => explain_response(&request, &self.questions).await,
             _ => None,
         };
         answer.unwrap_or_else(|| text(StatusCode::NOT_FOUND, "not found\n"))
+    }
+
+    /// A list of what is published, made here: the loop hands out pointers only.
+    async fn list<T: Serialize>(
+        &self,
+        list: impl FnOnce(&Published) -> Vec<T>,
+    ) -> Option<Response<Answer>> {
+        let (question, answer) = oneshot::channel();
+        let sent = self.questions.send(AdminRequest::Published(question));
+        sent.await.ok()?;
+        json(&list(&answer.await.ok()?))
     }
 
     /// Whether a restart would help: the loop is stuck or a worker has died. A daemon that drains

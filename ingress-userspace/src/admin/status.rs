@@ -40,6 +40,8 @@ pub struct DatapathStatus {
     pub mode: &'static str,
     /// Why it is `host`, where it is.
     pub reason: Option<String>,
+    /// The process that has the datapath, where there is one.
+    pub helper_pid: Option<u32>,
     /// Devices, counters and direct endpoints.
     #[serde(flatten)]
     pub state: datapath::Status,

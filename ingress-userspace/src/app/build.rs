@@ -8,10 +8,9 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::api_server;
-use super::claim::Claim;
+use super::helper::{Datapath, Event, Helper, Opened};
 use super::publish::Publisher;
 use crate::control::Reconciler;
-use crate::datapath::{Datapath, Report};
 use crate::proxy::{
     AccessLog, DefaultCertificate, LogWriter, Table, TableHandle, TlsOptions, Tracer,
 };
@@ -23,40 +22,74 @@ use crate::source::{Observation, kubernetes};
 pub(super) struct DatapathChoice {
     /// The netns datapath, where there is one.
     pub(super) datapath: Option<Datapath>,
-    /// That nobody else has it.
-    pub(super) claim: Option<Claim>,
+    /// The process that has it, or that may have it later.
+    pub(super) helper: Option<Helper>,
     /// Why there is none.
     pub(super) reason: Option<String>,
     /// Whether another daemon has it, which may end.
     pub(super) is_standby: bool,
-    /// Yields when the node has changed and the datapath has to follow.
-    pub(super) node_changes: BoxStream<'static, ()>,
+    /// What the helper tells.
+    pub(super) events: BoxStream<'static, Event>,
 }
 
 impl DatapathChoice {
     fn host(reason: String) -> Self {
         Self {
             datapath: None,
-            claim: None,
+            helper: None,
             reason: Some(reason),
             is_standby: false,
-            node_changes: stream::pending().boxed(),
+            events: stream::pending().boxed(),
         }
     }
 }
 
-/// Opens the datapath that was asked for, or the best that there is.
-pub(super) async fn choose_datapath(flags: &Run) -> Result<DatapathChoice> {
+/// The helper process, and what it tells.
+pub(super) type HelperAndEvents = (Helper, BoxStream<'static, Event>);
+
+/// Starts the helper process, which has to come before this process gives up its privileges.
+pub(super) fn helper(flags: &Run) -> Result<Option<HelperAndEvents>> {
     if flags.datapath == DatapathMode::Host {
+        return Ok(None);
+    }
+    let started = Helper::start(&flags.log, flags.log_format);
+    started
+        .map(Some)
+        .context("failed to start the helper process")
+}
+
+/// Opens the datapath that was asked for, or the best that there is.
+pub(super) fn choose_datapath(
+    flags: &Run,
+    helper: Option<HelperAndEvents>,
+) -> Result<DatapathChoice> {
+    let Some((helper, events)) = helper else {
         info!("guard, steer, return_path and dispatch are off: --datapath host asks for it");
         return Ok(DatapathChoice::host(
             "switched off by --datapath host".to_owned(),
         ));
-    }
-    let report = Report::of_this_machine(&flags.places.bpffs, flags.upstream_ports);
-    info!("this machine:\n{report}");
-    match netns_way(flags, &report).await {
-        Ok(way) => Ok(way),
+    };
+    match helper.open(flags.datapath()) {
+        Ok(Opened::Datapath(datapath)) => Ok(DatapathChoice {
+            datapath: Some(datapath),
+            helper: Some(helper),
+            reason: None,
+            is_standby: false,
+            events,
+        }),
+        Ok(Opened::Taken) => {
+            info!(
+                pins = %flags.places.bpffs.display(),
+                "another daemon has the datapath: ordinary sockets until it ends"
+            );
+            let reason = "another daemon has the datapath; this one takes over when it ends";
+            Ok(DatapathChoice {
+                helper: Some(helper),
+                is_standby: true,
+                events,
+                ..DatapathChoice::host(reason.to_owned())
+            })
+        }
         Err(error) if flags.datapath == DatapathMode::Netns => {
             Err(error).context("--datapath netns is set, but the netns datapath is unavailable")
         }
@@ -69,35 +102,6 @@ pub(super) async fn choose_datapath(flags: &Run) -> Result<DatapathChoice> {
             Ok(DatapathChoice::host(reason))
         }
     }
-}
-
-/// Through the ingress netns, at once or when another daemon has ended.
-async fn netns_way(flags: &Run, report: &Report) -> Result<DatapathChoice> {
-    let pins = &flags.places.bpffs;
-    let mut claim = None;
-    // Without bpffs there is nothing to lock; opening the datapath says what is missing.
-    if report.obstacle().is_none() {
-        claim = Claim::take(pins).context("failed to claim the datapath of this node")?;
-        if claim.is_none() {
-            info!(
-                pins = %pins.display(),
-                "another daemon has the datapath: ordinary sockets until it ends"
-            );
-            let reason = "another daemon has the datapath; this one takes over when it ends";
-            return Ok(DatapathChoice {
-                is_standby: true,
-                ..DatapathChoice::host(reason.to_owned())
-            });
-        }
-    }
-    let (datapath, changes) = Datapath::open(flags.datapath(), report).await?;
-    Ok(DatapathChoice {
-        datapath: Some(datapath),
-        claim,
-        reason: None,
-        is_standby: false,
-        node_changes: changes.boxed(),
-    })
 }
 
 /// The access log, if there is to be one.

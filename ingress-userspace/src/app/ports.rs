@@ -12,8 +12,8 @@ use ingress_core::ir::Config;
 use ingress_core::translate::Options;
 use tracing::{info, warn};
 
-use super::workers::{inside, listener};
-use crate::datapath::Datapath;
+use super::helper::Datapath;
+use super::workers::listener;
 use crate::proxy::{self, Transport, WorkerHandle, listen, listen_datagrams};
 
 /// The ports of services, as they are open.
@@ -37,8 +37,14 @@ impl Ports {
         let wanted: BTreeSet<_> = tcp.chain(udp.map(|port| (Transport::Udp, *port))).collect();
         self.failures.retain(|port, _| wanted.contains(port));
         for (transport, port) in self.open.difference(&wanted) {
-            if let (Transport::Tcp, Some(datapath)) = (transport, &mut datapath) {
-                datapath.unlisten(*port);
+            if let (Transport::Tcp, Some(datapath)) = (transport, &mut datapath)
+                && let Err(error) = datapath.unlisten(*port)
+            {
+                let error = format!("{error:#}");
+                warn!(
+                    port,
+                    error, "new connections to a closed port are still steered"
+                );
             }
             for worker in workers {
                 worker.close(*transport, *port);
@@ -109,7 +115,7 @@ fn open_tcp(port: u16, workers: &[WorkerHandle], datapath: Option<&mut Datapath>
         .collect::<Result<_, _>>()?;
     let mut steered = Vec::new();
     if let Some(datapath) = datapath {
-        let made = inside(&datapath.ingress(), port, workers.len());
+        let made = datapath.listeners(port, workers.len());
         let made = made.and_then(|sockets| {
             datapath.listen(port, &sockets).context("no steering")?;
             Ok(sockets)

@@ -4,21 +4,22 @@
 //! is applied once more with it; and names that a configuration asks for come back, once they are
 //! looked up, as part of the same observation.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use futures_util::StreamExt as _;
 use ingress_core::explain::explain;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, warn};
 
+use super::helper::{Datapath, Event};
 use super::last_known_good::{self, LastKnownGood};
 use super::{App, trim, wake};
-use crate::admin::AdminRequest;
+use crate::admin::{AdminRequest, Published};
 use crate::control::{Problem, Report};
-use crate::datapath::Datapath;
 use crate::source::Observation;
 
 impl App {
@@ -45,7 +46,7 @@ impl App {
                     if let Some(file) = &self.last_known_good {
                         file.save(&observation.snapshot);
                     }
-                    self.observe(observation).await?;
+                    self.observe(observation)?;
                     changed.note();
                 }
                 () = changed.due() => trim::trim(),
@@ -54,40 +55,43 @@ impl App {
                     let stored = self.last_known_good.as_ref().and_then(LastKnownGood::load);
                     if let Some(observation) = stored {
                         warn!("API server is unreachable; serving the last known configuration");
-                        self.observe(observation).await?;
+                        self.observe(observation)?;
                     }
                 }
                 () = self.names.changed() => {
                     if let Some(observation) = self.last.take() {
-                        self.observe(observation).await?;
+                        self.observe(observation)?;
                     }
                 }
-                Some(()) = self.choice.node_changes.next() => node_changed.note(),
-                () = node_changed.due() => self.follow_node_or_log().await,
+                Some(event) = self.choice.events.next() => match event {
+                    Event::NodeChanged => node_changed.note(),
+                    Event::Ended => bail!("the helper process, which has the datapath, has ended"),
+                },
+                () = node_changed.due() => self.follow_node_or_log(),
                 _ = standby.tick(), if self.choice.is_standby && !self.workers.is_empty() => {
-                    if let Err(error) = self.take_over().await {
+                    if let Err(error) = self.take_over() {
                         let reason = format!("{error:#}");
                         error!(reason, "failed to take over the datapath; serving from ordinary sockets");
                         self.choice.reason = Some(reason);
                         self.choice.is_standby = false;
                     }
                 }
-                _ = ports.tick(), if self.are_ports_unsettled() => self.settle_ports().await,
+                _ = ports.tick(), if self.are_ports_unsettled() => self.settle_ports(),
                 Some(question) = self.questions.recv() => self.answer(question),
             }
         }
     }
 
     /// Publishes what was observed; the first time starts to serve it.
-    async fn observe(&mut self, mut observation: Observation) -> Result<()> {
+    fn observe(&mut self, mut observation: Observation) -> Result<()> {
         observation.snapshot.names = self.names.addresses();
         self.apply(&observation);
         self.last = Some(observation);
         if self.workers.is_empty() {
-            return self.go_live().await;
+            return self.go_live();
         }
         self.follow_ports();
-        self.follow_node_or_log().await;
+        self.follow_node_or_log();
         Ok(())
     }
 
@@ -134,14 +138,17 @@ impl App {
     }
 
     /// Tries again to open ports, and forgets those whose last connection has ended.
-    async fn settle_ports(&mut self) {
+    fn settle_ports(&mut self) {
         if let Some(datapath) = &mut self.choice.datapath
             && let Err(error) = datapath.forget_drained()
         {
-            error!(%error, "failed to inspect closed ports");
+            error!(
+                error = format!("{error:#}"),
+                "failed to inspect closed ports"
+            );
         }
         self.follow_ports();
-        self.follow_node_or_log().await;
+        self.follow_node_or_log();
     }
 
     /// Answers an admin request; its client may have stopped waiting.
@@ -149,6 +156,13 @@ impl App {
         match question {
             AdminRequest::Status(answer) => {
                 let _ = answer.send(self.status());
+            }
+            AdminRequest::Published(answer) => {
+                let reach = self.choice.datapath.as_ref().map(Datapath::reach);
+                let _ = answer.send(Published {
+                    config: self.reconciler.shared_config(),
+                    reach: reach.unwrap_or_default(),
+                });
             }
             AdminRequest::Explain {
                 authority,
@@ -165,23 +179,24 @@ impl App {
     }
 
     /// Nothing is steered before there are workers.
-    pub(super) async fn follow_node(&mut self) -> Result<()> {
+    pub(super) fn follow_node(&mut self) -> Result<()> {
         if self.workers.is_empty() {
             return Ok(());
         }
         let Some(datapath) = &mut self.choice.datapath else {
             return Ok(());
         };
-        let endpoints = self.reconciler.endpoint_addresses();
-        if datapath.has_shortcut() {
-            datapath.set_plain_endpoints(self.reconciler.config().plain_endpoints());
-        }
-        Ok(datapath.reconcile(&endpoints).await?)
+        let plain = if datapath.has_shortcut() {
+            self.reconciler.config().plain_endpoints()
+        } else {
+            BTreeSet::new()
+        };
+        datapath.reconcile(self.reconciler.endpoint_addresses(), plain)
     }
 
     /// The last good state stays in force; the next change tries again.
-    pub(super) async fn follow_node_or_log(&mut self) {
-        if let Err(error) = self.follow_node().await {
+    pub(super) fn follow_node_or_log(&mut self) {
+        if let Err(error) = self.follow_node() {
             error!(
                 error = format!("{error:#}"),
                 "failed to update the datapath"

@@ -17,7 +17,10 @@ impl App {
         info!(grace_seconds = grace.as_secs(), "shutting down");
         self.readiness.drain();
         if let Some(datapath) = &mut self.choice.datapath {
-            datapath.stop_accepting();
+            log_failure(
+                "new connections are still steered",
+                datapath.stop_accepting(),
+            );
         }
         let migration = Migration::begin();
         let mut workers = std::mem::take(&mut self.workers);
@@ -53,16 +56,17 @@ impl App {
         if let Some(datapath) = self.choice.datapath.take() {
             // The ingress netns goes with everything that its sockets still have to send.
             tokio::time::sleep(LAST_BYTES_PAUSE).await;
-            if let Err(error) = datapath.close().await {
-                warn!(
-                    error = format!("{:#}", anyhow::Error::from(error)),
-                    "cleanup is incomplete"
-                );
-            }
+            log_failure("cleanup is incomplete", datapath.close());
         }
-        drop(self.choice.claim.take());
+        drop(self.choice.helper.take());
         let _ = fs::remove_file(admin::socket_path(&self.flags.places.run_dir.path()));
         info!("stopped");
+    }
+}
+
+fn log_failure(consequence: &str, outcome: anyhow::Result<()>) {
+    if let Err(error) = outcome {
+        warn!(error = format!("{error:#}"), "{consequence}");
     }
 }
 

@@ -4,20 +4,20 @@
 use anyhow::{Result, bail};
 use tracing::{error, info};
 
-use super::claim::Claim;
+use super::helper::Opened;
 use super::migrate::Migration;
 use super::ports::Ports;
-use super::{App, build, probes, process, workers};
+use super::{App, probes, process, workers};
 use crate::settings::Run;
 
 impl App {
-    pub(super) async fn go_live(&mut self) -> Result<()> {
+    pub(super) fn go_live(&mut self) -> Result<()> {
         self.start_workers()?;
         self.follow_ports();
         if let Some(failure) = self.ports.failure_of_flags(&self.flags.translation()) {
             bail!("{failure}");
         }
-        self.follow_node().await?;
+        self.follow_node()?;
         self.readiness.ready();
         self.log_serving();
         Ok(())
@@ -39,21 +39,23 @@ impl App {
 
     /// Takes the datapath if the daemon that had it has ended: new workers behind it, then the
     /// old ones, on ordinary sockets, finish what they have.
-    pub(super) async fn take_over(&mut self) -> Result<()> {
-        if Claim::take(&self.flags.places.bpffs)?.is_none() {
+    pub(super) fn take_over(&mut self) -> Result<()> {
+        let Some(helper) = &self.choice.helper else {
             return Ok(());
+        };
+        match helper.open(self.flags.datapath())? {
+            Opened::Taken => return Ok(()),
+            Opened::Datapath(datapath) => self.choice.datapath = Some(datapath),
         }
-        self.choice = build::choose_datapath(&self.flags).await?;
-        if self.choice.datapath.is_none() {
-            return Ok(());
-        }
+        self.choice.is_standby = false;
+        self.choice.reason = None;
         let mut before = std::mem::take(&mut self.workers);
         if let Err(error) = self.start_workers() {
             self.workers = before;
             return Err(error);
         }
         self.follow_ports();
-        self.follow_node_or_log().await;
+        self.follow_node_or_log();
         let migration = Migration::begin();
         let grace = self.flags.grace();
         for worker in &mut before {

@@ -1,15 +1,14 @@
 //! Makes the listening sockets, in both namespaces, and the workers that own them.
 
-use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 
-use super::dialer::Dialer;
+use super::helper::Datapath;
 use crate::confine::confine_thread;
-use crate::datapath::{Connections, Datapath, Namespace, make_transparent};
+use crate::datapath::Connections;
 use crate::proxy::{
     self, ConnectionGauge, Dial, HostDial, Listener, NoGauge, Peers, Scheme, TableHandle, Worker,
     WorkerHandle, WorkerOptions, WorkerSpec, listen, start_health_checks,
@@ -24,7 +23,6 @@ pub(super) fn start(
     table: &TableHandle,
     options: WorkerOptions,
 ) -> Result<Vec<WorkerHandle>> {
-    // Workers live in the ingress netns, services in the host's.
     let started = options.checks.start();
     started.context("failed to start requests to services")?;
     let started = start_health_checks(table.clone());
@@ -37,11 +35,10 @@ pub(super) fn start(
     let mut steered = Vec::new();
     if let Some(datapath) = &datapath {
         for (scheme, port) in ports {
-            steered.push((scheme, port, inside(&datapath.ingress(), port, count)?));
+            steered.push((scheme, port, datapath.listeners(port, count)?));
         }
     }
-    let surroundings = WorkerTemplate::new(datapath.as_deref(), options, flags.confine_workers)
-        .context("failed to start the thread that makes sockets")?;
+    let template = WorkerTemplate::new(datapath.as_deref(), options, flags.confine_workers);
     let mut workers = Vec::new();
     for index in 0..count {
         let mut listeners = Vec::new();
@@ -54,7 +51,8 @@ pub(super) fn start(
             let socket = socket.context("failed to share a listening socket")?;
             listeners.push(listener(socket, Some(*scheme), proxy::Datapath::Netns));
         }
-        let spec = surroundings.spec(index, listeners, table);
+        let spec = template.spec(index, listeners, table);
+        let spec = spec.context("failed to give a worker its way to sockets")?;
         workers.push(Worker::spawn(spec).context("failed to start a worker")?);
     }
     if let Some(datapath) = datapath {
@@ -78,21 +76,9 @@ pub(super) fn listener(
     }
 }
 
-/// Sockets of one port in the ingress netns, one for each worker.
-pub(super) fn inside(ingress: &Namespace, port: u16, workers: usize) -> Result<Vec<TcpListener>> {
-    let socket = |_| -> Result<TcpListener> {
-        let socket = listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
-        make_transparent(&socket).context("failed to make a socket transparent")?;
-        Ok(socket)
-    };
-    let made = ingress.run(|| (0..workers).map(socket).collect());
-    made.context("failed to enter the ingress netns")?
-}
-
 /// What all workers have in common.
-struct WorkerTemplate {
-    ingress: Option<Arc<Namespace>>,
-    dial: Arc<dyn Dial>,
+struct WorkerTemplate<'a> {
+    datapath: Option<&'a Datapath>,
     gauge: Arc<dyn ConnectionGauge>,
     options: WorkerOptions,
     peers: Peers,
@@ -100,54 +86,44 @@ struct WorkerTemplate {
     is_confined: bool,
 }
 
-impl WorkerTemplate {
-    fn new(
-        datapath: Option<&Datapath>,
-        options: WorkerOptions,
-        is_confined: bool,
-    ) -> io::Result<Self> {
-        Ok(match datapath {
-            Some(datapath) => Self {
-                is_confined,
-                ingress: Some(datapath.ingress()),
-                dial: Arc::new(Dialer::start(datapath.dial())?),
-                gauge: Arc::new(KernelGauge(datapath.connections())),
-                options,
-                peers: Peers::default(),
-            },
-            None => Self {
-                is_confined,
-                ingress: None,
-                dial: Arc::new(HostDial),
-                gauge: Arc::new(NoGauge),
-                options,
-                peers: Peers::default(),
-            },
-        })
+impl<'a> WorkerTemplate<'a> {
+    fn new(datapath: Option<&'a Datapath>, options: WorkerOptions, is_confined: bool) -> Self {
+        let gauge: Arc<dyn ConnectionGauge> = match datapath {
+            Some(datapath) => Arc::new(KernelGauge(datapath.connections())),
+            None => Arc::new(NoGauge),
+        };
+        Self {
+            datapath,
+            gauge,
+            options,
+            peers: Peers::default(),
+            is_confined,
+        }
     }
 
-    fn spec(&self, index: usize, listeners: Vec<Listener>, table: &TableHandle) -> WorkerSpec {
-        let ingress = self.ingress.clone();
+    fn spec(
+        &self,
+        index: usize,
+        listeners: Vec<Listener>,
+        table: &TableHandle,
+    ) -> Result<WorkerSpec> {
+        let dial: Arc<dyn Dial> = match self.datapath {
+            Some(datapath) => Arc::new(datapath.worker_dial()?),
+            None => Arc::new(HostDial),
+        };
         let is_confined = self.is_confined;
-        WorkerSpec {
+        Ok(WorkerSpec {
             index,
             cpu: None,
             listeners,
             datagram_sockets: Vec::new(),
             table: table.clone(),
             peers: self.peers.clone(),
-            dial: Arc::clone(&self.dial),
+            dial,
             gauge: Arc::clone(&self.gauge),
             options: self.options.clone(),
-            prepare: Some(Box::new(move || {
-                ingress.map_or(Ok(()), |namespace| namespace.enter())?;
-                if is_confined {
-                    confine_thread()
-                } else {
-                    Ok(())
-                }
-            })),
-        }
+            prepare: is_confined.then(|| Box::new(confine_thread) as _),
+        })
     }
 }
 

@@ -1,12 +1,23 @@
-//! The system calls that a worker makes, as a seccomp filter (seccomp(2)) of one thread and those
-//! that it starts. Any other call fails with `EPERM`.
+//! Seccomp filters (seccomp(2)) of a thread and those that it starts: a worker may make the calls of
+//! [`CALLS`] only; the process may not make those of `process.rs`. A refused call fails with `EPERM`.
+//!
+//! The kernel keeps for each thread which calls pass all its filters whatever their arguments are, so
+//! the second filter costs a worker nothing (Linux 5.11).
 
 use std::io;
 
-/// Has the kernel refuse all other calls of this thread.
+/// Has the kernel refuse all calls of this thread but those that serve clients.
+pub(super) fn install_for_worker() -> io::Result<()> {
+    install(worker_program())
+}
+
+/// Has the kernel refuse what the daemon does not do itself, from this thread and those it starts.
+pub(super) fn install_for_process() -> io::Result<()> {
+    install(super::process::program())
+}
+
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(super) fn install() -> io::Result<()> {
-    let mut program = program();
+fn install(mut program: Vec<libc::sock_filter>) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let program = libc::sock_fprog {
         len: length,
@@ -29,7 +40,7 @@ pub(super) fn install() -> io::Result<()> {
 
 /// Numbers of system calls are another architecture's: capabilities are all that is taken there.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(super) fn install() -> io::Result<()> {
+fn install(_program: Vec<libc::sock_filter>) -> io::Result<()> {
     Ok(())
 }
 
@@ -41,18 +52,23 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 /// `offsetof(struct seccomp_data, …)`, of the lower halves of arguments (both are little-endian).
 const NUMBER_AT: u32 = 0;
 const ARCHITECTURE_AT: u32 = 4;
-const FIRST_ARGUMENT_AT: u32 = 16;
+pub(super) const FIRST_ARGUMENT_AT: u32 = 16;
 
-fn program() -> Vec<libc::sock_filter> {
-    let mut program = vec![
+/// The start of a filter: it leaves the number of the call loaded.
+pub(super) fn prologue() -> Vec<libc::sock_filter> {
+    vec![
         load(ARCHITECTURE_AT),
         skip_if(ARCHITECTURE, 1),
         fail(libc::EPERM),
         load(NUMBER_AT),
-        // glibc then makes threads by clone(2).
+        // Its arguments are in memory, which a filter cannot read; glibc then uses clone(2).
         skip_unless(number(libc::SYS_clone3), 1),
         fail(libc::ENOSYS),
-    ];
+    ]
+}
+
+fn worker_program() -> Vec<libc::sock_filter> {
+    let mut program = prologue();
     for call in CALLS {
         program.extend([skip_unless(number(*call), 1), allow()]);
     }
@@ -68,7 +84,7 @@ fn program() -> Vec<libc::sock_filter> {
     program
 }
 
-fn number(call: libc::c_long) -> u32 {
+pub(super) fn number(call: libc::c_long) -> u32 {
     u32::try_from(call).unwrap_or(u32::MAX)
 }
 
@@ -81,15 +97,15 @@ fn statement(code: u32, value: u32) -> libc::sock_filter {
     }
 }
 
-fn load(offset: u32) -> libc::sock_filter {
+pub(super) fn load(offset: u32) -> libc::sock_filter {
     statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset)
 }
 
-fn allow() -> libc::sock_filter {
+pub(super) fn allow() -> libc::sock_filter {
     statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW)
 }
 
-fn fail(errno: i32) -> libc::sock_filter {
+pub(super) fn fail(errno: i32) -> libc::sock_filter {
     let errno = errno.unsigned_abs() & libc::SECCOMP_RET_DATA;
     statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno)
 }
@@ -103,10 +119,18 @@ fn skip_if(value: u32, count: u8) -> libc::sock_filter {
 }
 
 /// The same if it is another.
-fn skip_unless(value: u32, count: u8) -> libc::sock_filter {
+pub(super) fn skip_unless(value: u32, count: u8) -> libc::sock_filter {
     libc::sock_filter {
         jf: count,
         ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value)
+    }
+}
+
+/// Skips so many instructions if none of these bits are set in what was loaded.
+pub(super) fn skip_without(bits: u32, count: u8) -> libc::sock_filter {
+    libc::sock_filter {
+        jf: count,
+        ..statement(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, bits)
     }
 }
 

@@ -31,6 +31,14 @@ impl Problem {
             text: text.into(),
         }
     }
+
+    /// A problem that keeps nothing from being served.
+    pub fn warning(text: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning.to_string(),
+            text: text.into(),
+        }
+    }
 }
 
 impl From<&Diagnostic> for Problem {

@@ -14,7 +14,7 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, SkLookup, TcAttachType, Xdp, XdpMode,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::debug;
 
@@ -54,7 +54,7 @@ pub enum AttachError {
 }
 
 /// How a TC program is attached; what is asked for, and what came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum TcMode {
     /// TCX where the kernel has it, else clsact.
@@ -66,7 +66,7 @@ pub enum TcMode {
 }
 
 /// How the XDP program is attached; what is asked for, and what came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum GuardMode {
     /// Native where the driver can, else generic, else off.

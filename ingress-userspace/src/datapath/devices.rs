@@ -1,12 +1,13 @@
 //! The devices that carry our traffic: uplinks, through which clients come, and the devices that
 //! lead to endpoints. Keeps the programs attached to the right ones as devices come and go.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ingress_common::steering::{CLIENTS_AND_REPLIES, REPLIES, VLANS_MAX, Vlan};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::attach::{self, Attachment, GuardMode, TcMode};
@@ -16,14 +17,14 @@ use super::object::{Object, ObjectError};
 use super::{DatapathError, Settings};
 
 /// A device and what is attached to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceStatus {
     /// Device name.
     pub name: String,
     /// What it is for.
     pub role: Role,
     /// The path that packets of our frontends take from it: `netns` or `host`.
-    pub datapath: &'static str,
+    pub datapath: Cow<'static, str>,
     /// How steer is attached; none where it could not be.
     pub steer: Option<TcMode>,
     /// How the guard is attached; `off` on devices that are no uplink.
@@ -33,7 +34,7 @@ pub struct DeviceStatus {
 }
 
 /// What a device is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Clients come through it.
@@ -43,7 +44,7 @@ pub enum Role {
 }
 
 /// What becomes of new connections from devices that lead to endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PodClients {
     /// The host judges them, and its listeners serve them.
     LeftToHost,
@@ -247,7 +248,7 @@ impl Devices {
         let status = DeviceStatus {
             name,
             role,
-            datapath,
+            datapath: datapath.into(),
             steer,
             guard,
             reason,

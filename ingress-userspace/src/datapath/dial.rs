@@ -5,8 +5,8 @@
 //! made in the ingress netns, from the node's own address and a port of the reserved range, and
 //! its replies come back through steer. Any other endpoint is reached through the host netns.
 
-use std::collections::HashSet;
-use std::io;
+use std::collections::BTreeSet;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
 use std::process;
@@ -14,24 +14,84 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tracing::error;
 
 use super::netns::Namespace;
 
 /// Which endpoints are direct, and where connections to them leave from.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     /// Addresses of direct endpoints.
-    pub direct: HashSet<IpAddr>,
+    pub direct: BTreeSet<IpAddr>,
     /// This node's IPv4 address.
     pub source_v4: Option<Ipv4Addr>,
     /// This node's IPv6 address.
     pub source_v6: Option<Ipv6Addr>,
 }
 
+impl Reach {
+    /// The kind of socket that a connection to this endpoint needs.
+    pub fn kind(&self, endpoint: SocketAddr) -> SocketKind {
+        let is_direct = self.direct.contains(&endpoint.ip());
+        match endpoint.ip() {
+            IpAddr::V4(_) if is_direct && self.source_v4.is_some() => SocketKind::DirectV4,
+            IpAddr::V6(_) if is_direct && self.source_v6.is_some() => SocketKind::DirectV6,
+            IpAddr::V4(_) => SocketKind::HostV4,
+            IpAddr::V6(_) => SocketKind::HostV6,
+        }
+    }
+
+    /// The address from which sockets of this kind connect, where the node has to choose it.
+    pub fn source(&self, kind: SocketKind) -> Option<IpAddr> {
+        match kind {
+            SocketKind::DirectV4 => self.source_v4.map(IpAddr::V4),
+            SocketKind::DirectV6 => self.source_v6.map(IpAddr::V6),
+            SocketKind::HostV4
+            | SocketKind::HostV6
+            | SocketKind::DatagramsV4
+            | SocketKind::DatagramsV6 => None,
+        }
+    }
+}
+
+/// A kind of unconnected, non-blocking socket to reach endpoints with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    /// TCP over IPv4, in the ingress netns, from the node's address.
+    DirectV4,
+    /// TCP over IPv6, in the ingress netns, from the node's address.
+    DirectV6,
+    /// TCP over IPv4 in the host's netns.
+    HostV4,
+    /// TCP over IPv6 in the host's netns.
+    HostV6,
+    /// UDP over IPv4 in the host's netns: datagrams of endpoints are not steered.
+    DatagramsV4,
+    /// UDP over IPv6 in the host's netns.
+    DatagramsV6,
+}
+
+impl SocketKind {
+    /// All kinds; the position of each is its number.
+    pub const ALL: [Self; 6] = [
+        Self::DirectV4,
+        Self::DirectV6,
+        Self::HostV4,
+        Self::HostV6,
+        Self::DatagramsV4,
+        Self::DatagramsV6,
+    ];
+
+    fn domain(self) -> Domain {
+        match self {
+            Self::DirectV4 | Self::HostV4 | Self::DatagramsV4 => Domain::IPV4,
+            Self::DirectV6 | Self::HostV6 | Self::DatagramsV6 => Domain::IPV6,
+        }
+    }
+}
+
 /// Makes upstream sockets. Meant for threads that live in the ingress netns.
 #[derive(Debug)]
-pub struct IngressDial {
+pub struct SocketMaker {
     /// The ingress netns.
     pub ingress: Arc<Namespace>,
     /// The host's netns.
@@ -40,25 +100,25 @@ pub struct IngressDial {
     pub reach: Arc<ArcSwap<Reach>>,
 }
 
-impl IngressDial {
-    /// A non-blocking TCP socket that is ready to be connected to `endpoint`.
-    pub fn socket(&self, endpoint: SocketAddr) -> io::Result<Socket> {
-        let reach = self.reach.load();
-        let source = match endpoint.ip() {
-            IpAddr::V4(_) => reach.source_v4.map(IpAddr::V4),
-            IpAddr::V6(_) => reach.source_v6.map(IpAddr::V6),
-        };
-        match source {
-            Some(source) if reach.direct.contains(&endpoint.ip()) => from_ingress(source),
-            _ => self.step_out(|| tcp(Domain::for_address(endpoint))),
+impl SocketMaker {
+    /// Makes one socket.
+    ///
+    /// # Errors
+    ///
+    /// An I/O error if the kernel makes none, or if the node has no address of the family from which
+    /// a direct connection could leave.
+    pub fn make(&self, kind: SocketKind) -> io::Result<Socket> {
+        match kind {
+            SocketKind::DirectV4 | SocketKind::DirectV6 => {
+                let source = self.reach.load().source(kind);
+                from_ingress(source.ok_or(io::ErrorKind::AddrNotAvailable)?)
+            }
+            SocketKind::HostV4 | SocketKind::HostV6 => self.step_out(|| tcp(kind.domain())),
+            SocketKind::DatagramsV4 | SocketKind::DatagramsV6 => {
+                let udp = Type::DGRAM.nonblocking().cloexec();
+                self.step_out(|| Socket::new(kind.domain(), udp, Some(Protocol::UDP)))
+            }
         }
-    }
-
-    /// A non-blocking UDP socket in the host netns: datagrams of endpoints are not steered.
-    pub fn datagram_socket(&self, endpoint: SocketAddr) -> io::Result<Socket> {
-        let kind = Type::DGRAM.nonblocking().cloexec();
-        let domain = Domain::for_address(endpoint);
-        self.step_out(|| Socket::new(domain, kind, Some(Protocol::UDP)))
     }
 
     fn step_out(&self, make: impl FnOnce() -> io::Result<Socket>) -> io::Result<Socket> {
@@ -67,7 +127,11 @@ impl IngressDial {
         // A thread that can't come back must not go on: all its sockets would be misplaced. A panic
         // would end one task of it.
         if let Err(error) = self.ingress.enter() {
-            error!(%error, "failed to return to the ingress network namespace");
+            // Past the log, whose thread would not get to write it.
+            let _ = writeln!(
+                io::stderr(),
+                "sluice: failed to return to the ingress network namespace: {error}"
+            );
             process::abort();
         }
         socket
@@ -157,14 +221,28 @@ mod tests {
         }
         // What joins a thread goes on after its panic, as the runtime does with tasks.
         let stranded = thread::spawn(|| {
-            let dial = IngressDial {
+            let maker = SocketMaker {
                 ingress: Arc::new(Namespace::of_no_network()),
                 host: Arc::new(Namespace::current().unwrap()),
                 reach: Arc::default(),
             };
-            dial.socket(SocketAddr::from(([127, 0, 0, 1], 1)))
+            maker.make(SocketKind::HostV4)
         });
         let _ = stranded.join();
+    }
+
+    #[test]
+    fn direct_endpoints_are_reached_from_the_ingress_netns() {
+        let reach = Reach {
+            direct: BTreeSet::from([IpAddr::from([10, 0, 0, 1]), IpAddr::from([0xfd00_u16; 8])]),
+            source_v4: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            source_v6: None,
+        };
+        let kind = |address: IpAddr| reach.kind(SocketAddr::new(address, 80));
+        assert_eq!(kind([10, 0, 0, 1].into()), SocketKind::DirectV4);
+        assert_eq!(kind([10, 0, 0, 2].into()), SocketKind::HostV4);
+        // The node has no IPv6 address that a direct connection could come from.
+        assert_eq!(kind([0xfd00_u16; 8].into()), SocketKind::HostV6);
     }
 
     #[test]

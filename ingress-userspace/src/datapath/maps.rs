@@ -1,8 +1,9 @@
 //! The kernel maps, by their meaning.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,7 +17,7 @@ use ingress_common::steering::{Address, Frontend, Settings, Vlan};
 use ingress_common::verdict::{Program, Reason, counter_index};
 use ingress_core::plan::{Operation, Plan, diff};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::object::{Object, ObjectError};
@@ -46,12 +47,12 @@ pub(super) struct Maps {
 }
 
 /// Packets of one program that ended for one reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// Program name.
-    pub program: &'static str,
+    pub program: Cow<'static, str>,
     /// Reason label.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// Packets since the maps were made.
     pub packets: u64,
 }
@@ -176,8 +177,8 @@ impl Maps {
                 if packets > 0 {
                     let program = program.name();
                     counts.push(Count {
-                        program,
-                        reason: reason.label(),
+                        program: program.into(),
+                        reason: reason.label().into(),
                         packets,
                     });
                 }
@@ -215,8 +216,7 @@ impl Maps {
 #[derive(Debug)]
 pub struct Connections {
     cells: NonNull<AtomicU64>,
-    // Keeps the map alive for as long as its memory is used.
-    _map: MapData,
+    map: OwnedFd,
 }
 
 // SAFETY: the memory is shared with the kernel anyway; all access goes through atomics, and the
@@ -226,8 +226,12 @@ unsafe impl Send for Connections {}
 unsafe impl Sync for Connections {}
 
 impl Connections {
-    /// Maps the array and zeroes it: what an earlier process counted is gone with it.
-    pub fn map(array: MapData) -> io::Result<Self> {
+    /// Maps the array with this descriptor.
+    ///
+    /// # Errors
+    ///
+    /// An I/O error if the kernel does not map it.
+    pub fn map(map: OwnedFd) -> io::Result<Self> {
         let flags = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address that the kernel chooses aliases nothing.
         let memory = unsafe {
@@ -236,16 +240,19 @@ impl Connections {
                 BYTES,
                 flags,
                 MapFlags::SHARED,
-                array.fd().as_fd(),
+                map.as_fd(),
                 0,
             )
         }?;
         let cells = NonNull::new(memory.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let connections = Self { cells, _map: array };
+        Ok(Self { cells, map })
+    }
+
+    /// Zeroes all counts: what an earlier process counted is gone with it.
+    pub fn forget(&self) {
         for index in 0..CONNECTION_CELLS {
-            connections.cell(index).store(0, Ordering::Relaxed);
+            self.cell(index).store(0, Ordering::Relaxed);
         }
-        Ok(connections)
     }
 
     /// The connections of one worker that came through the ingress netns.
@@ -273,6 +280,12 @@ impl Connections {
         // SAFETY: the map has CONNECTION_CELLS values of 8 bytes, all mapped for as long as
         // self lives, and all callers stay below that.
         unsafe { self.cells.add(index as usize).as_ref() }
+    }
+}
+
+impl AsFd for Connections {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
     }
 }
 

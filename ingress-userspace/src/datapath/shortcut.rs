@@ -19,7 +19,7 @@ use aya::maps::{Array, HashMap, MapData, MapError, SockHash};
 use aya::programs::ProgramError;
 use ingress_common::shortcut::{Flow, LocalEndpoint, ShortcutSettings};
 use ingress_common::steering::mapped;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -29,7 +29,7 @@ use super::object::{Object, ObjectError};
 use self_test::{Demand, Failure};
 
 /// Whether bytes to and from pods of this node take the shortcut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ShortcutMode {
     /// Where the self-test at start finds that no program of a pod can tell. Today's kernels hide
@@ -43,7 +43,7 @@ pub enum ShortcutMode {
 }
 
 /// The state of the shortcut, for `sluice status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShortcutStatus {
     /// Whether new connections to pods of this node are enrolled.
     pub is_on: bool,

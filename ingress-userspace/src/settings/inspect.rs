@@ -62,6 +62,35 @@ pub enum ReportFormat {
     Json,
 }
 
+/// Flags of the verbs that list something of the running daemon.
+#[derive(Debug, Args)]
+pub struct Listing {
+    /// Show only lines that contain this text.
+    #[arg(value_name = "TEXT")]
+    pub text: Option<String>,
+
+    /// Format of the list.
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub output: ListFormat,
+
+    /// Directory of the daemon's admin socket.
+    #[command(flatten)]
+    pub run_dir: RunDir,
+}
+
+/// Format of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// Columns in 80 characters; long cells are cut.
+    Table,
+    /// Columns, nothing cut.
+    Wide,
+    /// For programs; docs/schema has the schema.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
 /// Flags of `sluice ready`.
 #[derive(Debug, Args)]
 pub struct Ready {

@@ -71,8 +71,8 @@ struct Kubernetes {
     namespaces: Option<SharedStore<()>>,
     nodes: Option<SharedStore<Node>>,
     pods: Option<SharedStore<Pod>>,
-    /// ConfigMaps that IngressClasses name, each with a watch of its own; one that is no longer
-    /// named is not read any more, and its watch stays: such names are few.
+    /// ConfigMaps that flags, IngressClasses and Ingresses name, each with a watch of its own; one that
+    /// is no longer named is not read any more, and its watch stays: a namespace has few.
     config_maps: BTreeMap<Key, SharedStore<ConfigMap>>,
     secrets: Secrets,
     /// What was observed last, for the kinds of which nothing has changed since.
@@ -260,9 +260,12 @@ impl Kubernetes {
                 .find_map(|store| lock(store).get(key).cloned())
         };
         self.secrets.want(&named.secrets, existing);
-        let is_config_map_read = |key| {
+        // Whoever may write an Ingress may name one that cannot be read, or too many: others do not
+        // wait for it.
+        let is_config_map_read = |key: &Key| {
             let store = self.config_maps.get(key);
-            store.is_some_and(|store| lock(store).is_complete())
+            let is_failing = || self.failing.contains_key(&*config_map_watch(key));
+            store.is_none_or(|store| lock(store).is_complete() || is_failing())
         };
         self.secrets.are_read(&named.secrets, existing)
             && named.config_maps.iter().all(is_config_map_read)
@@ -308,13 +311,19 @@ impl Kubernetes {
 
     fn watch_config_maps(&mut self, wanted: &BTreeSet<Key>) {
         for key in wanted {
-            if self.config_maps.contains_key(key) {
+            let beside = self
+                .config_maps
+                .keys()
+                .filter(|(namespace, _)| *namespace == key.0);
+            if self.config_maps.contains_key(key) || beside.count() >= CONFIG_MAPS_OF_NAMESPACE_MAX
+            {
                 continue;
             }
             let api = Api::namespaced(self.client.clone(), &key.0);
             let one = Config::default().fields(&format!("metadata.name={}", key.1));
-            let scope = format!("{}/{}", key.0, key.1);
-            let store = add(&mut self.notices, api, Some(&scope), one, strip::config_map);
+            let watch = config_map_watch(key);
+            let (store, stream) = follow(watch.into(), api, one, strip::config_map);
+            self.notices.push(stream);
             self.config_maps.insert(key.clone(), store);
         }
     }
@@ -338,7 +347,23 @@ impl Kubernetes {
             format!("API server: watch of {watch}: {error}; what it told stays in force")
         });
         observation.problems.extend(problems);
+        let named = self.named.iter().flat_map(|named| &named.config_maps);
+        let unread = named.filter(|key| !self.config_maps.contains_key(*key));
+        let namespaces: BTreeSet<_> = unread.map(|(namespace, _)| namespace).collect();
+        observation
+            .problems
+            .extend(namespaces.iter().map(|namespace| {
+                format!(
+                    "objects name more than {CONFIG_MAPS_OF_NAMESPACE_MAX} ConfigMaps of namespace \
+                 `{namespace}`: the others are not read"
+                )
+            }));
     }
+}
+
+/// The name of the watch of one ConfigMap, as problems have it.
+fn config_map_watch((namespace, name): &Key) -> String {
+    format!("configmaps in {namespace}/{name}")
 }
 
 /// A watch of one kind in each namespace that counts.
@@ -415,6 +440,8 @@ fn keys(objects: &BTreeSet<ObjectRef>) -> BTreeSet<Key> {
     objects.iter().map(key).collect()
 }
 
+/// ConfigMaps that are read of one namespace: each takes a connection to the API server.
+const CONFIG_MAPS_OF_NAMESPACE_MAX: usize = 32;
 /// How often failures are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 /// Longer than a watch pauses between two tries.

@@ -17,11 +17,8 @@ mod connect;
 mod datagram;
 mod failures;
 mod filters;
-#[expect(dead_code, reason = "shared with `proxy_abuse`, which uses all of it")]
-mod frames;
 mod gone;
 mod grpc;
-mod h2rig;
 mod h2spec;
 mod headers;
 mod health_checks;
@@ -45,7 +42,6 @@ mod reload;
 mod removal;
 mod retries;
 mod reuse;
-mod rig;
 mod shutdown;
 mod slow_uploads;
 mod smuggling;
@@ -57,3 +53,5 @@ mod tunnels;
 mod upgrade;
 mod upstream_resets;
 mod waits;
+
+use proxy_rig::{frames, h2rig, rig};

@@ -22,6 +22,8 @@ pub(crate) struct Place {
     pub(crate) https: u16,
     /// File descriptors that a daemon may have, where that matters.
     pub(crate) descriptors: Option<u32>,
+    /// The file that takes a daemon into a cgroup, where that matters.
+    pub(crate) cgroup: Option<PathBuf>,
 }
 
 /// An answer in HTTP/1.1.
@@ -48,6 +50,7 @@ impl Place {
             http: free_port(),
             https: free_port(),
             descriptors: None,
+            cgroup: None,
         }
     }
 
@@ -90,9 +93,13 @@ impl Place {
             Some(descriptors) => format!("ulimit -n {descriptors} && "),
             None => String::new(),
         };
+        let enter = match &self.cgroup {
+            Some(file) => format!("echo $$ > {} && ", file.display()),
+            None => String::new(),
+        };
         let process = Command::new("sh")
             .arg("-c")
-            .arg(format!("{limit}exec \"$0\" \"$@\""))
+            .arg(format!("{enter}{limit}exec \"$0\" \"$@\""))
             .arg(env!("CARGO_BIN_EXE_sluice"))
             .args(["run", "--datapath=host"])
             .arg(format!("--manifests={}", path("manifests").display()))

@@ -6,14 +6,11 @@ mod daemon;
 mod ending;
 mod exhausted;
 mod flags;
-#[expect(dead_code, reason = "shared with the other tests, which use all of it")]
-#[path = "../proxy/frames.rs"]
-mod frames;
+mod listing;
+mod logging;
+mod memory;
 mod probes;
-mod rig {
-    //! What `frames` shares with the tests of the proxy.
-
-    pub(crate) use crate::daemon::PATIENCE;
-}
 mod services;
 mod stalled;
+
+use proxy_rig::frames;

@@ -28,7 +28,7 @@ const GROWTH_KIB_MAX: usize = 256 << 10;
 
 /// A server whose responses have 64 MiB, of which as many bytes come as the proxy might read before it
 /// finds out that the client does not. One thread serves thousands of connections.
-fn large_origin() -> SocketAddr {
+pub(crate) fn large_origin() -> SocketAddr {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket2::SockRef::from(&listener).listen(4096).unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -71,7 +71,7 @@ fn large_origin() -> SocketAddr {
 }
 
 /// Asks for as many responses as may be open, and takes no more of each than `WINDOW`.
-fn stall(address: SocketAddr) -> Raw {
+pub(crate) fn stall(address: SocketAddr) -> Raw {
     let mut raw = Raw::connect(address);
     // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 §6.5.2).
     let window = WINDOW.to_be_bytes();
@@ -138,7 +138,7 @@ const TLS_CONNECTIONS: usize = 800;
 const TLS_KIB_MAX: usize = 64;
 
 /// Asks for a large response over TLS, reads its beginning, and no more.
-fn stall_over_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> TcpStream {
+pub(crate) fn stall_over_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> TcpStream {
     let name = "one.test".try_into().unwrap();
     let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -178,7 +178,7 @@ fn stalled_connections_over_tls_hold_little_memory() {
 const WARMING: usize = 200;
 
 /// A number that the daemon tells of its worker.
-fn gauge(daemon: &Daemon, name: &str) -> usize {
+pub(crate) fn gauge(daemon: &Daemon, name: &str) -> usize {
     let metrics = Daemon::try_get(daemon.admin, "/metrics");
     let metrics = metrics.map_or_else(String::new, |answer| answer.body);
     let lines = metrics.lines();
@@ -190,7 +190,7 @@ fn gauge(daemon: &Daemon, name: &str) -> usize {
     numbers.next().map_or(0, |number| number.parse().unwrap())
 }
 
-fn trusting_client() -> Arc<ClientConfig> {
+pub(crate) fn trusting_client() -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

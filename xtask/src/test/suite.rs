@@ -35,6 +35,10 @@ impl Suite {
         self.group == "ingress-tests/deploy"
     }
 
+    pub(super) fn is_host(&self) -> bool {
+        self.group == "ingress-tests/host"
+    }
+
     pub(super) fn is_wanted(&self, names: &[String]) -> bool {
         !self.tests.is_empty() && (names.is_empty() || !self.chosen(names).is_empty())
     }

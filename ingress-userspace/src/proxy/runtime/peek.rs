@@ -18,17 +18,27 @@ pub(crate) enum Peeked<T> {
 
 /// Looks at up to N bytes until `look` has seen enough.
 ///
-/// No byte is taken. An error if the peer ends before that.
+/// No byte is taken. Each look begins at the first byte again, so a peer that sends them one by one
+/// causes work that grows with the square of their number, up to a bound.
+///
+/// # Errors
+///
+/// An I/O error if the peer ends before that, or has caused more work than [`LOOKED_BYTES_MAX`].
 pub(crate) async fn peek<const N: usize, T>(
     stream: &TcpStream,
     mut look: impl FnMut(&[u8]) -> io::Result<Peeked<T>>,
 ) -> io::Result<T> {
+    let mut looked = 0;
     loop {
         let ready = stream.ready(Interest::READABLE).await?;
         let mut buffer = [0; N];
         // Saying that it would block has tokio wait for the next bytes.
         let outcome = stream.try_io(Interest::READABLE, || {
             let (_, count) = recv(stream.as_fd(), &mut buffer, RecvFlags::PEEK)?;
+            looked += count;
+            if looked > LOOKED_BYTES_MAX {
+                return Err(io::Error::other("the first bytes come in too many pieces"));
+            }
             match look(&buffer[..count])? {
                 Peeked::Complete(seen) => Ok(seen),
                 // Nothing can follow: waiting for it would be a loop that never waits.
@@ -42,5 +52,41 @@ pub(crate) async fn peek<const N: usize, T>(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             outcome => return outcome,
         }
+    }
+}
+
+/// Bytes that are looked at for one connection: a `ClientHello` of 2 KiB that comes byte by byte takes half
+/// of them.
+const LOOKED_BYTES_MAX: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_sends_byte_by_byte_causes_bounded_work() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sender = tokio::spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut looked = 0;
+        let outcome = peek::<{ 1 << 16 }, ()>(&stream, |bytes| {
+            looked += bytes.len();
+            Ok(Peeked::Incomplete)
+        });
+        let error = outcome.await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Other, "{error}");
+        assert!(looked <= LOOKED_BYTES_MAX);
+        drop(stream);
+        sender.await.unwrap();
     }
 }

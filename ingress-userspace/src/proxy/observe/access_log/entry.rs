@@ -114,13 +114,15 @@ impl Entry {
     /// Not inlined: what a request runs through once costs as much as it is long.
     #[inline(never)]
     fn push(&mut self, part: Part, value: &[u8]) {
-        self.bytes.extend_from_slice(value);
+        // The list of fields is bounded one by one.
+        self.bytes.extend_from_slice(logged(value));
         // A head is bounded far below.
         self.ends[part as usize] = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
     }
 
     /// A field's place in the template, its length, and its value.
     fn push_field(&mut self, place: u32, value: &[u8]) {
+        let value = logged(value);
         let length = u32::try_from(value.len()).unwrap_or(0);
         self.bytes.extend_from_slice(&place.to_ne_bytes());
         self.bytes.extend_from_slice(&length.to_ne_bytes());
@@ -209,6 +211,15 @@ fn split_numbers(bytes: &[u8]) -> Option<([usize; 2], &[u8])> {
     let length = u32::from_ne_bytes(*length) as usize;
     Some(([place, length], rest))
 }
+
+/// What the log has of a value. Lines of a flood of huge heads would take the place of other clients'
+/// lines in the queue to the log's writer.
+fn logged(value: &[u8]) -> &[u8] {
+    &value[..value.len().min(VALUE_BYTES_MAX)]
+}
+
+/// Bytes of a value in the log; the rest is cut off. Browsers send targets of at most 2 KiB as a rule.
+pub(crate) const VALUE_BYTES_MAX: usize = 4096;
 
 /// Bytes that most heads have in the log.
 const USUAL_BYTES: usize = 320;

@@ -15,27 +15,27 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 /// A request as it came to an origin, with the way to answer it.
-pub(crate) struct Asked {
-    pub(crate) request: Request<RecvStream>,
-    pub(crate) respond: SendResponse<Bytes>,
+pub struct Asked {
+    pub request: Request<RecvStream>,
+    pub respond: SendResponse<Bytes>,
 }
 
 /// An origin that speaks HTTP/2 and nothing else.
-pub(crate) struct H2Origin {
-    pub(crate) address: SocketAddr,
+pub struct H2Origin {
+    pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
 }
 
 impl H2Origin {
     /// Hands every request to `serve`, each in a task of its own.
-    pub(crate) fn start<F>(serve: impl Fn(Asked) -> F + Send + Clone + 'static) -> Self
+    pub fn start<F>(serve: impl Fn(Asked) -> F + Send + Clone + 'static) -> Self
     where
         F: Future<Output = ()> + 'static,
     {
         Self::start_with(serve, None, h2::server::Builder::new())
     }
 
-    pub(crate) fn start_with<F>(
+    pub fn start_with<F>(
         serve: impl Fn(Asked) -> F + Send + Clone + 'static,
         tls: Option<TlsAcceptor>,
         builder: h2::server::Builder,
@@ -74,7 +74,7 @@ impl H2Origin {
     }
 
     /// How many connections it has accepted.
-    pub(crate) fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
@@ -93,12 +93,12 @@ where
 }
 
 /// Runs a test, or an origin, on a runtime of its own.
-pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
+pub fn run<T>(future: impl Future<Output = T>) -> T {
     run_within(crate::rig::PATIENCE, future)
 }
 
 /// The same for what takes longer than a wait should.
-pub(crate) fn run_within<T>(limit: Duration, future: impl Future<Output = T>) -> T {
+pub fn run_within<T>(limit: Duration, future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -111,13 +111,13 @@ pub(crate) fn run_within<T>(limit: Duration, future: impl Future<Output = T>) ->
 }
 
 /// A connection to a port of the proxy, by prior knowledge.
-pub(crate) async fn connect(address: SocketAddr) -> client::SendRequest<Bytes> {
+pub async fn connect(address: SocketAddr) -> client::SendRequest<Bytes> {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     handshake(stream).await
 }
 
-pub(crate) async fn handshake<S>(stream: S) -> client::SendRequest<Bytes>
+pub async fn handshake<S>(stream: S) -> client::SendRequest<Bytes>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -130,7 +130,7 @@ where
 }
 
 /// A gRPC request, open at the client's end.
-pub(crate) async fn call(
+pub async fn call(
     client: &client::SendRequest<Bytes>,
     path: &str,
 ) -> (client::ResponseFuture, SendStream<Bytes>) {
@@ -144,7 +144,7 @@ pub(crate) async fn call(
 }
 
 /// A response to its end.
-pub(crate) async fn read(response: Response<RecvStream>) -> (Vec<u8>, Option<HeaderMap>) {
+pub async fn read(response: Response<RecvStream>) -> (Vec<u8>, Option<HeaderMap>) {
     let mut body = response.into_body();
     let mut bytes = Vec::new();
     while let Some(chunk) = body.data().await {

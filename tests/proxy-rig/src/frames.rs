@@ -5,34 +5,34 @@ use std::net::{SocketAddr, TcpStream};
 
 use crate::rig::PATIENCE;
 
-pub(crate) const DATA: u8 = 0;
-pub(crate) const HEADERS: u8 = 1;
-pub(crate) const RST_STREAM: u8 = 3;
-pub(crate) const SETTINGS: u8 = 4;
-pub(crate) const PING: u8 = 6;
-pub(crate) const GOAWAY: u8 = 7;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
-pub(crate) const CONTINUATION: u8 = 9;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 
-pub(crate) const ACK: u8 = 1;
-pub(crate) const END_STREAM: u8 = 1;
-pub(crate) const END_HEADERS: u8 = 4;
+pub const ACK: u8 = 1;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
 
 /// One frame as it was received.
-pub(crate) struct Frame {
-    pub(crate) kind: u8,
-    pub(crate) flags: u8,
-    pub(crate) stream: u32,
-    pub(crate) payload: Vec<u8>,
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
 }
 
 /// A connection after the preface.
-pub(crate) struct Raw<S = TcpStream> {
-    pub(crate) stream: S,
+pub struct Raw<S = TcpStream> {
+    pub stream: S,
 }
 
 impl Raw {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
+    pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -41,7 +41,7 @@ impl Raw {
 }
 
 impl<S: Read + Write> Raw<S> {
-    pub(crate) fn over(stream: S) -> Self {
+    pub fn over(stream: S) -> Self {
         let mut raw = Self { stream };
         raw.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         raw.send(SETTINGS, 0, 0, &[]);
@@ -49,16 +49,16 @@ impl<S: Read + Write> Raw<S> {
     }
 
     /// Returns whether the other side still takes bytes.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
+    pub fn write(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
 
-    pub(crate) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
+    pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
         self.write(&frame(kind, flags, stream, payload))
     }
 
     /// The next frame, or `None` at the end of the connection.
-    pub(crate) fn read(&mut self) -> Option<Frame> {
+    pub fn read(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).ok()?;
         let [a, b, c, kind, flags, stream @ ..] = head;
@@ -73,7 +73,7 @@ impl<S: Read + Write> Raw<S> {
     }
 }
 
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = length[1..].to_vec();
     bytes.extend([kind, flags]);
@@ -83,12 +83,12 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// Fields as literals that no table remembers (RFC 7541 §6.2.2).
-pub(crate) fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
+pub fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
     literals(0, fields)
 }
 
 /// Fields as literals that the table of the decoder remembers (RFC 7541 §6.2.1).
-pub(crate) fn remembered(fields: &[(&str, &str)]) -> Vec<u8> {
+pub fn remembered(fields: &[(&str, &str)]) -> Vec<u8> {
     literals(0x40, fields)
 }
 
@@ -120,7 +120,7 @@ fn length(mut number: usize, bytes: &mut Vec<u8>) {
 }
 
 /// The head of a `GET`.
-pub(crate) fn get() -> Vec<u8> {
+pub fn get() -> Vec<u8> {
     fields(&[
         (":method", "GET"),
         (":scheme", "http"),

@@ -21,35 +21,35 @@ use ingress_userspace::proxy::{
 use socket2::{Domain, Socket, Type};
 
 /// A proxy with one worker.
-pub(crate) struct Proxy {
-    pub(crate) http: SocketAddr,
-    pub(crate) https: SocketAddr,
+pub struct Proxy {
+    pub http: SocketAddr,
+    pub https: SocketAddr,
     /// Where TCP services are.
-    pub(crate) tcp: SocketAddr,
+    pub tcp: SocketAddr,
     /// Where UDP services are.
-    pub(crate) udp: SocketAddr,
-    pub(crate) table: TableHandle,
-    pub(crate) certificate: DefaultCertificate,
-    pub(crate) worker: WorkerHandle,
+    pub udp: SocketAddr,
+    pub table: TableHandle,
+    pub certificate: DefaultCertificate,
+    pub worker: WorkerHandle,
 }
 
 /// What a test wants otherwise than usual.
-pub(crate) struct Options {
-    pub(crate) worker: WorkerOptions,
-    pub(crate) dial: Arc<dyn Dial>,
-    pub(crate) tls: TlsOptions,
-    pub(crate) peers: Peers,
+pub struct Options {
+    pub worker: WorkerOptions,
+    pub dial: Arc<dyn Dial>,
+    pub tls: TlsOptions,
+    pub peers: Peers,
 }
 
 impl Options {
-    pub(crate) fn timeouts(timeouts: Timeouts) -> Self {
+    pub fn timeouts(timeouts: Timeouts) -> Self {
         Self::worker(WorkerOptions {
             timeouts,
             ..WorkerOptions::default()
         })
     }
 
-    pub(crate) fn worker(worker: WorkerOptions) -> Self {
+    pub fn worker(worker: WorkerOptions) -> Self {
         Self {
             worker,
             ..Self::default()
@@ -69,11 +69,11 @@ impl Default for Options {
 }
 
 impl Proxy {
-    pub(crate) fn start(config: Config) -> Self {
+    pub fn start(config: Config) -> Self {
         Self::start_with(config, Options::default())
     }
 
-    pub(crate) fn start_with(config: Config, options: Options) -> Self {
+    pub fn start_with(config: Config, options: Options) -> Self {
         let certificate = DefaultCertificate::generate().unwrap();
         let (table, problems) = Table::build(None, Arc::new(config), 1, &certificate);
         assert_eq!(problems, []);
@@ -120,7 +120,7 @@ impl Proxy {
     }
 
     /// Publishes a configuration as the next generation and waits until it is served.
-    pub(crate) fn publish(&self, config: Config) {
+    pub fn publish(&self, config: Config) {
         self.publish_unacknowledged(config);
         let generation = self.table.current().generation();
         wait_until("the generation is served", || {
@@ -128,7 +128,7 @@ impl Proxy {
         });
     }
 
-    pub(crate) fn publish_unacknowledged(&self, config: Config) {
+    pub fn publish_unacknowledged(&self, config: Config) {
         let current = self.table.current();
         let generation = current.generation() + 1;
         let (table, _) = Table::build(
@@ -140,12 +140,12 @@ impl Proxy {
         self.table.publish(table);
     }
 
-    pub(crate) fn snapshot(&self) -> WorkerSnapshot {
+    pub fn snapshot(&self) -> WorkerSnapshot {
         self.worker.snapshot()
     }
 
     /// What Prometheus would get.
-    pub(crate) fn metrics(&self) -> String {
+    pub fn metrics(&self) -> String {
         let identity = Identity {
             class: "class".to_owned(),
             namespace: "namespace".to_owned(),
@@ -158,26 +158,26 @@ impl Proxy {
             .text()
     }
 
-    pub(crate) fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         Client::connect(self.http)
     }
 
     /// One `GET` on a connection of its own.
-    pub(crate) fn get(&self, host: &str, path: &str) -> Reply {
+    pub fn get(&self, host: &str, path: &str) -> Reply {
         self.client().get(host, path)
     }
 }
 
 /// An address where nobody listens, another each time. Its port is given to nobody who asks for any:
 /// one that was free a moment ago may be the next proxy's, which then is its own endpoint.
-pub(crate) fn dead() -> SocketAddr {
+pub fn dead() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     SocketAddr::from(([127, 1, high, low], 1))
 }
 
 /// Waits for something that another thread does; panics when it does not.
-pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
@@ -186,7 +186,7 @@ pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// A configuration with one prefix rule for each (host, prefix, endpoints).
-pub(crate) fn config(rules: &[(&str, &str, &[SocketAddr])]) -> Config {
+pub fn config(rules: &[(&str, &str, &[SocketAddr])]) -> Config {
     let mut config = Config::default();
     for (host, prefix, endpoints) in rules {
         let service = format!("{host}{prefix}").replace(['/', '*', '.'], "-");
@@ -221,7 +221,7 @@ pub(crate) fn config(rules: &[(&str, &str, &[SocketAddr])]) -> Config {
 }
 
 /// The same configuration with another policy for all its rules.
-pub(crate) fn with_policy(mut config: Config, change: impl Fn(&mut RoutePolicy)) -> Config {
+pub fn with_policy(mut config: Config, change: impl Fn(&mut RoutePolicy)) -> Config {
     let hosts = config.hosts.iter();
     let hosts: Vec<_> = hosts
         .map(|(host, rules)| (host.clone(), Arc::clone(rules)))
@@ -236,14 +236,14 @@ pub(crate) fn with_policy(mut config: Config, change: impl Fn(&mut RoutePolicy))
 }
 
 /// The same configuration with request bodies that are streamed from their first byte.
-pub(crate) fn streaming(config: Config) -> Config {
+pub fn streaming(config: Config) -> Config {
     with_policy(config, |policy| {
         policy.request_buffering = RequestBuffering::Off;
     })
 }
 
 /// A rule for a prefix.
-pub(crate) fn rule(prefix: &str, target: Target) -> Rule {
+pub fn rule(prefix: &str, target: Target) -> Rule {
     let ingress = ObjectRef {
         kind: "Ingress",
         namespace: "default".into(),
@@ -261,14 +261,14 @@ pub(crate) fn rule(prefix: &str, target: Target) -> Rule {
 }
 
 /// A server behind the proxy: one thread a connection, running the test's code.
-pub(crate) struct Origin {
-    pub(crate) address: SocketAddr,
+pub struct Origin {
+    pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
 }
 
 impl Origin {
     /// Hands every connection to `serve`.
-    pub(crate) fn start(serve: impl Fn(Client) + Send + Sync + 'static) -> Self {
+    pub fn start(serve: impl Fn(Client) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         // A client of HTTP/2 may have more connections made at once than the usual 128.
         socket2::SockRef::from(&listener).listen(4096).unwrap();
@@ -290,7 +290,7 @@ impl Origin {
     }
 
     /// Answers every request with its name and, line by line, the head it got.
-    pub(crate) fn echo(name: &'static str) -> Self {
+    pub fn echo(name: &'static str) -> Self {
         Self::start(move |mut connection| {
             while let Some(head) = connection.read_head() {
                 connection.read_body(&head);
@@ -304,7 +304,7 @@ impl Origin {
     }
 
     /// Answers every request with the body that came with it.
-    pub(crate) fn repeating() -> Self {
+    pub fn repeating() -> Self {
         Self::start(|mut connection| {
             while let Some(head) = connection.read_head() {
                 let body = connection.read_body(&head);
@@ -318,7 +318,7 @@ impl Origin {
     }
 
     /// Answers every request with these bytes.
-    pub(crate) fn fixed(answer: &'static str) -> Self {
+    pub fn fixed(answer: &'static str) -> Self {
         Self::start(move |mut connection| {
             while let Some(head) = connection.read_head() {
                 connection.read_body(&head);
@@ -328,35 +328,35 @@ impl Origin {
     }
 
     /// How many connections it has accepted.
-    pub(crate) fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
 /// One end of a connection that speaks HTTP/1.1 as literally as a test likes.
-pub(crate) struct Client {
-    pub(crate) stream: BufReader<TcpStream>,
+pub struct Client {
+    pub stream: BufReader<TcpStream>,
 }
 
 /// A request or response head.
-pub(crate) struct Head {
-    pub(crate) text: String,
+pub struct Head {
+    pub text: String,
 }
 
 /// A response.
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) head: Head,
-    pub(crate) body: Vec<u8>,
+pub struct Reply {
+    pub status: u16,
+    pub head: Head,
+    pub body: Vec<u8>,
 }
 
 impl Client {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
+    pub fn connect(address: SocketAddr) -> Self {
         Self::of(TcpStream::connect(address).unwrap())
     }
 
     /// From another address of this host.
-    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
         socket.connect(&address.into()).unwrap();
@@ -364,7 +364,7 @@ impl Client {
     }
 
     /// This end of a connection.
-    pub(crate) fn of(stream: TcpStream) -> Self {
+    pub fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         // A test that would wait for ever fails instead.
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -373,18 +373,18 @@ impl Client {
         }
     }
 
-    pub(crate) fn get(&mut self, host: &str, path: &str) -> Reply {
+    pub fn get(&mut self, host: &str, path: &str) -> Reply {
         self.write(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         self.read_reply()
     }
 
-    pub(crate) fn write(&mut self, text: &str) {
+    pub fn write(&mut self, text: &str) {
         // An error means that the other side has gone; what the test then reads says so.
         let _ = self.stream.get_mut().write_all(text.as_bytes());
     }
 
     /// The next head, or `None` at the end of the connection.
-    pub(crate) fn read_head(&mut self) -> Option<Head> {
+    pub fn read_head(&mut self) -> Option<Head> {
         let mut text = String::new();
         loop {
             match self.stream.read_line(&mut text) {
@@ -396,7 +396,7 @@ impl Client {
     }
 
     /// The body that follows a head; of a chunked one the data alone.
-    pub(crate) fn read_body(&mut self, head: &Head) -> Vec<u8> {
+    pub fn read_body(&mut self, head: &Head) -> Vec<u8> {
         let mut body = Vec::new();
         if head
             .field("transfer-encoding")
@@ -413,7 +413,7 @@ impl Client {
     }
 
     /// One chunk, empty for the last; `None` if the connection ends first.
-    pub(crate) fn read_chunk(&mut self) -> Option<Vec<u8>> {
+    pub fn read_chunk(&mut self) -> Option<Vec<u8>> {
         let mut size = String::new();
         self.stream.read_line(&mut size).ok()?;
         let size = usize::from_str_radix(size.trim(), 16).ok()?;
@@ -423,7 +423,7 @@ impl Client {
         Some(chunk)
     }
 
-    pub(crate) fn read_reply(&mut self) -> Reply {
+    pub fn read_reply(&mut self) -> Reply {
         let head = self.read_head().expect("a response");
         let body = self.read_body(&head);
         Reply {
@@ -434,7 +434,7 @@ impl Client {
     }
 
     /// Whether the other side has closed and sent nothing before.
-    pub(crate) fn is_closed(&mut self) -> bool {
+    pub fn is_closed(&mut self) -> bool {
         match self.stream.fill_buf() {
             Ok(bytes) => bytes.is_empty(),
             Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
@@ -443,23 +443,23 @@ impl Client {
 }
 
 impl Head {
-    pub(crate) fn status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
         self.text.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     /// The value of a field that occurs at most once.
-    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+    pub fn field(&self, name: &str) -> Option<&str> {
         field(&self.text, name)
     }
 }
 
 impl Reply {
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
     /// A field of the request as an echo origin saw it.
-    pub(crate) fn seen(&self, name: &str) -> Option<&str> {
+    pub fn seen(&self, name: &str) -> Option<&str> {
         field(self.text(), name)
     }
 }
@@ -475,4 +475,4 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// How long a test waits before it says that something does not happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
