@@ -46,7 +46,7 @@ pub(super) struct Session {
     is_on: bool,
     mode: AffinityMode,
     cookie: Arc<str>,
-    path: Arc<str>,
+    path: Option<Arc<str>>,
     domain: Option<Arc<str>>,
     max_age: Option<u32>,
     expires: Option<u32>,
@@ -63,7 +63,7 @@ impl Default for Session {
             is_on: false,
             mode: AffinityMode::Balanced,
             cookie: "INGRESSCOOKIE".into(),
-            path: "/".into(),
+            path: None,
             domain: None,
             max_age: None,
             expires: None,
@@ -81,7 +81,7 @@ impl Session {
         if !self.is_on {
             return None;
         }
-        let mut attributes = format!("; Path={}", self.path);
+        let mut attributes = String::new();
         // Writing to a text does not fail.
         if let Some(domain) = &self.domain {
             let _ = write!(attributes, "; Domain={domain}");
@@ -103,6 +103,7 @@ impl Session {
         Some(Arc::new(Affinity {
             cookie: Arc::clone(&self.cookie),
             mode: self.mode,
+            path: self.path.clone(),
             attributes: attributes.into(),
             expires: self.expires,
             secure_over_https: self.is_secure.is_none(),
@@ -194,7 +195,7 @@ pub(super) fn cookie_path(value: &str, settings: &mut Settings) -> Result<(), St
             "`{value}` is no path that a cookie may have; ignored"
         ));
     }
-    settings.session.path = value.into();
+    settings.session.path = Some(value.into());
     Ok(())
 }
 
@@ -372,9 +373,9 @@ mod tests {
             (&*affinity.cookie, affinity.mode),
             ("route", AffinityMode::Persistent)
         );
-        let attributes =
-            "; Path=/shop; Domain=a.test; Max-Age=3600; SameSite=Lax; Secure; HttpOnly";
+        let attributes = "; Domain=a.test; Max-Age=3600; SameSite=Lax; Secure; HttpOnly";
         assert_eq!(&*affinity.attributes, attributes);
+        assert_eq!(affinity.path.as_deref(), Some("/shop"));
         assert!(affinity.change_on_failure);
     }
 
@@ -394,7 +395,8 @@ mod tests {
             let (settings, mistakes) = read(&[("affinity", "cookie"), (key, value)]);
             assert_eq!(mistakes.len(), 1, "{key}");
             let affinity = settings.backend.affinity.unwrap();
-            assert_eq!(&*affinity.attributes, "; Path=/; HttpOnly", "{key}");
+            assert_eq!(&*affinity.attributes, "; HttpOnly", "{key}");
+            assert_eq!(affinity.path, None, "{key}");
             assert_eq!(&*affinity.cookie, "INGRESSCOOKIE", "{key}");
         }
     }

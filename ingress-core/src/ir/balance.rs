@@ -45,7 +45,9 @@ pub struct Affinity {
     pub cookie: Arc<str>,
     /// When a session moves.
     pub mode: AffinityMode,
-    /// What the cookie says after its value, such as `; Path=/; HttpOnly`.
+    /// The cookie's Path; `None`: that of the rule ([`Rule::cookie_path`](super::Rule::cookie_path)).
+    pub path: Option<Arc<str>>,
+    /// The cookie's attributes after its Path, such as `; HttpOnly`.
     pub attributes: Arc<str>,
     /// Seconds from a response to the time in Expires; `None`: there is no Expires.
     pub expires: Option<u32>,

@@ -1,9 +1,9 @@
 //! Rules: which path of a host goes to which backend, and which object said so.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use super::{BackendKey, RouteMatch, RoutePolicy, Target};
+use super::{BackendKey, PathPattern, RouteMatch, RoutePolicy, Target};
 
 /// The paths of one host pattern.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,42 @@ pub struct Rule {
     /// Who says so.
     pub origin: RuleOrigin,
 }
+
+impl Rule {
+    /// The Path of session cookies that name no other: the path as the object spells it, in the form
+    /// in which clients send it. It is `/` for a default backend, for a path that cannot be an
+    /// attribute (RFC 6265 §4.1.1), and for a regular expression that is more than a literal path.
+    ///
+    /// Source: ingress-nginx, `sticky.lua`: `$location_path`. A client that gets an expression as
+    /// Path never sends the cookie back.
+    pub fn cookie_path(&self) -> Arc<str> {
+        let path = &self.origin.path;
+        let is_regex = matches!(self.matches.path, PathPattern::Regex(_));
+        let is_pattern = is_regex && path.contains(REGEX_SIGNS);
+        if is_pattern || !path.starts_with('/') || path.contains(';') {
+            return "/".into();
+        }
+        if path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Arc::clone(path);
+        }
+        let mut encoded = String::with_capacity(path.len() * 2);
+        for byte in path.bytes() {
+            if byte.is_ascii_graphic() {
+                encoded.push(char::from(byte));
+            } else {
+                // Writing to a text does not fail.
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+        encoded.into()
+    }
+}
+
+/// Characters that make an expression more than a literal path. A dot is not among them: it stands
+/// for itself in nearly every path that has one.
+const REGEX_SIGNS: [char; 13] = [
+    '\\', '^', '$', '*', '+', '?', '(', ')', '[', ']', '{', '}', '|',
+];
 
 /// The object that a rule came from, for logs, metrics and `explain`.
 #[derive(Clone, Debug, PartialEq, Eq)]

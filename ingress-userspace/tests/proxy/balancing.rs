@@ -235,7 +235,8 @@ fn sticky_with(
     let affinity = Arc::new(Affinity {
         cookie: "STICK".into(),
         mode,
-        attributes: "; Path=/; HttpOnly".into(),
+        path: None,
+        attributes: "; HttpOnly".into(),
         expires: None,
         secure_over_https: false,
         same_site_none_if_understood: false,

@@ -6,7 +6,8 @@
 //!
 //! * The request is `METHOD URL`, then fields, each in backticks of its own. `body: text` is a body.
 //!   `X-Answer: 404` has the endpoint answer with a status, `X-Answer-Field: name: value` with a field.
-//! * The answer is a status and fields that it has; `!name` is a field that it has not.
+//! * The answer is a status and fields that it has; `!name` is a field that it has not, and
+//!   `name: …end` one whose value ends so.
 //! * The endpoint is the name of its Service, then its request line and fields; `-` is none at all.
 //!
 //! `{auth}` in YAML is the address of a service that decides: it answers with the status that ends the
@@ -213,7 +214,11 @@ fn has_field(head: &Head, wanted: &str) -> Result<(), String> {
         .filter(|(found, _)| found.eq_ignore_ascii_case(name))
         .map(|(_, value)| value)
         .collect();
-    if found.contains(&value) {
+    let is_it = |found: &&str| match value.strip_prefix('…') {
+        Some(end) => found.ends_with(end),
+        None => *found == value,
+    };
+    if found.iter().any(is_it) {
         Ok(())
     } else {
         Err(format!("`{name}` is {found:?} in place of `{value}`"))

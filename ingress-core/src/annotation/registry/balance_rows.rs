@@ -71,7 +71,11 @@ pub(super) const READ: &[Row] = &[
     row(
         "session-cookie-path",
         Both,
-        ["path", "`/`", "`Path` of the session cookie."],
+        [
+            "path",
+            "path of the rule",
+            "`Path` of the session cookie. The default is `/` where the path of the rule is a regular expression: ingress-nginx sets the expression, which no client sends back.",
+        ],
         balance::cookie_path,
     ),
     row(

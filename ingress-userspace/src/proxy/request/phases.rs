@@ -382,8 +382,8 @@ impl Phases<'_> {
             waits,
             mut timeout,
         } = self.receive(&entered, &head, incoming, deadline).await?;
-        let has_canaries = (entered.extras.as_ref()).is_some_and(|extras| extras.has_canaries);
-        let session = Session::of(&backend, &head.headers, has_canaries, &worker.runtime);
+        let extras = entered.extras.as_deref();
+        let session = Session::of(&backend, &head.headers, extras, &worker.runtime);
         let hint = pick::hint(&backend, session.as_ref(), &head, client);
         let load = pick::pick(worker, &backend, hint).await?;
         backend.deposit();

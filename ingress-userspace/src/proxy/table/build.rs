@@ -266,14 +266,25 @@ fn extras(
         bandwidth: policy.bandwidth,
         is_unlogged: policy.is_unlogged,
         has_canaries: (rule.target.backends().iter()).any(|backend| backend.canary.is_some()),
+        cookie_path: cookie_path(rule),
     };
     let is_any = extras.error_pages.is_some()
         || extras.mirror.is_some()
         || extras.compression.is_some()
         || extras.bandwidth.is_some()
         || extras.is_unlogged
-        || extras.has_canaries;
+        || extras.has_canaries
+        || extras.cookie_path.is_some();
     is_any.then(|| Arc::new(extras))
+}
+
+/// The Path of session cookies that do not have one of their own, unless it is the default.
+fn cookie_path(rule: &Rule) -> Option<Arc<str>> {
+    let affinities = rule.target.backends().iter();
+    let mut affinities = affinities.filter_map(|one| one.key.policy.affinity.as_ref());
+    let is_asked = affinities.any(|affinity| affinity.path.is_none());
+    let path = is_asked.then(|| rule.cookie_path());
+    path.filter(|path| **path != *"/")
 }
 
 /// The backend that answers in place of errors: the one that the Ingress names, else that of the

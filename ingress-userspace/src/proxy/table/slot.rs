@@ -72,6 +72,8 @@ pub(crate) struct RouteExtras {
     pub(crate) is_unlogged: bool,
     /// Whether sessions name the backend that they are with.
     pub(crate) has_canaries: bool,
+    /// The Path of session cookies; `None`: `/`, or their own.
+    pub(crate) cookie_path: Option<Arc<str>>,
 }
 
 /// Which responses another backend gives in place of errors.

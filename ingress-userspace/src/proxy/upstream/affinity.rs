@@ -15,7 +15,7 @@ use ingress_core::balance::hash_of_address;
 use ingress_core::ir::{Affinity, AffinityMode};
 
 use crate::proxy::runtime::context::Runtime;
-use crate::proxy::table::slot::{BackendHandle, CanaryRoute};
+use crate::proxy::table::slot::{BackendHandle, CanaryRoute, RouteExtras};
 use crate::proxy::upstream::pool::Backend;
 
 /// The session of one request.
@@ -24,6 +24,8 @@ pub(crate) struct Session {
     /// What the client's cookie says; for a new balanced session, what it will say.
     pub(crate) value: Option<u64>,
     is_new: bool,
+    /// The Path of a cookie that has none of its own, unless it is `/`.
+    rule_path: Option<Arc<str>>,
     /// Whether the cookie names the backend.
     names_backend: bool,
     understands_same_site_none: bool,
@@ -36,10 +38,11 @@ impl Session {
     pub(crate) fn of(
         backend: &Backend,
         headers: &HeaderMap,
-        names_backend: bool,
+        extras: Option<&RouteExtras>,
         runtime: &Runtime,
     ) -> Option<Self> {
         let affinity = Arc::clone(backend.affinity()?);
+        let names_backend = extras.is_some_and(|extras| extras.has_canaries);
         let shown = cookie(headers, &affinity.cookie);
         let value = shown.map(|shown| shown.value);
         let is_elsewhere = shown.is_some_and(|shown| shown.backend != Some(backend.tag()));
@@ -48,6 +51,7 @@ impl Session {
         let mut session = Self {
             value,
             is_new: found.is_none() || names_backend && is_elsewhere,
+            rule_path: extras.and_then(|extras| extras.cookie_path.clone()),
             names_backend,
             understands_same_site_none: is_asked && understands_same_site_none(headers),
             endpoint: found,
@@ -81,6 +85,7 @@ impl Session {
         };
         let Affinity {
             cookie,
+            path,
             attributes,
             expires,
             secure_over_https,
@@ -107,7 +112,11 @@ impl Session {
             let time = now + Duration::from_secs(u64::from(seconds));
             format!("; Expires={}", httpdate::fmt_http_date(time))
         });
-        let text = format!("{cookie}={value:016x}{name}{attributes}{same_site}{secure}{expires}");
+        let path = path.as_deref().or(self.rule_path.as_deref());
+        let path = path.unwrap_or("/");
+        let text = format!(
+            "{cookie}={value:016x}{name}; Path={path}{attributes}{same_site}{secure}{expires}"
+        );
         HeaderValue::try_from(text).ok()
     }
 }
