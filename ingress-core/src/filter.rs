@@ -67,6 +67,8 @@ pub enum Decision {
     Continue,
     /// The proxy answers the request.
     Respond(Answer),
+    /// The client gets no answer.
+    Close,
     /// The request goes on if this check passes. The check needs more than the request, such as a
     /// password check or a call to a service.
     Check {

@@ -56,7 +56,8 @@ pub use compression::{Coding, Compression, CompressionMethod};
 pub use cors::{Cors, CorsOrigins, OriginPattern};
 pub use error_pages::ErrorPages;
 pub use filter::{
-    AccessList, Filter, HeaderFields, HostRedirect, Respond, Rewrite, TemplateFields, TemplatePart,
+    AccessList, Denial, Filter, HeaderFields, HostRedirect, Respond, Rewrite, TemplateFields,
+    TemplatePart,
 };
 pub use health_check::{HealthCheck, HttpProbe, Probe};
 pub use host::{Host, HostError, HostPattern};

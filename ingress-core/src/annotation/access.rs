@@ -1,5 +1,5 @@
 //! Networks of clients, by ingress-nginx's names: `allowlist-source-range` (also
-//! `whitelist-source-range`) and `denylist-source-range`.
+//! `whitelist-source-range`) and `denylist-source-range`. What other clients get is a key of ours.
 //!
 //! Invariant: a list that cannot be read lets nobody in.
 
@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Settings;
+use crate::ir::Denial;
 
 /// Source: ingress-nginx, annotation `allowlist-source-range`.
 pub(super) fn allow(value: &str, settings: &mut Settings) -> Result<(), String> {
@@ -18,6 +19,16 @@ pub(super) fn allow(value: &str, settings: &mut Settings) -> Result<(), String> 
 /// Source: ingress-nginx, annotation `denylist-source-range`.
 pub(super) fn deny(value: &str, settings: &mut Settings) -> Result<(), String> {
     settings.access.deny = networks(value)?;
+    Ok(())
+}
+
+/// What clients get that may not pass, with nginx's 444 as the model of `close`.
+pub(super) fn deny_answer(value: &str, settings: &mut Settings) -> Result<(), String> {
+    settings.access.denial = match value.trim() {
+        "403" => Denial::Forbidden,
+        "close" => Denial::Close,
+        _ => return Err(format!("`{value}` is not one of 403, close; ignored")),
+    };
     Ok(())
 }
 

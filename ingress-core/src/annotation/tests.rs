@@ -1,6 +1,7 @@
 //! Keys of several groups, prefixes and mistakes.
 
 use super::*;
+use crate::ir::Denial;
 
 fn read_ingress(annotations: &BTreeMap<String, String>) -> (Settings, Vec<Mistake>) {
     of_ingress(annotations, Settings::default(), &BTreeSet::new())
@@ -29,6 +30,25 @@ fn unknown_and_unsupported_annotations_are_reported() {
     ];
     assert_eq!(found, expected);
     assert!(!settings.is_closed);
+}
+
+#[test]
+fn denied_clients_get_403_unless_their_connections_are_closed() {
+    for (value, denial, count) in [
+        ("close", Denial::Close, 0),
+        ("403", Denial::Forbidden, 0),
+        ("444", Denial::Forbidden, 1),
+        ("", Denial::Forbidden, 1),
+    ] {
+        let annotations = map(&[("sluice.dev/deny-answer", value)]);
+        let (settings, mistakes) = read_ingress(&annotations);
+        assert_eq!(settings.access.denial, denial, "{value}");
+        assert!(
+            !settings.access.restricts() && !settings.is_closed,
+            "{value}"
+        );
+        assert_eq!(mistakes.len(), count, "{value}");
+    }
 }
 
 #[test]

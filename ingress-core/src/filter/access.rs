@@ -5,13 +5,15 @@
 use http::StatusCode;
 
 use super::{Answer, Context, Decision};
-use crate::ir::AccessList;
+use crate::ir::{AccessList, Denial};
 
 pub(super) fn on_request(list: &AccessList, context: &Context<'_>) -> Decision {
     if list.admits(context.client) {
-        Decision::Continue
-    } else {
-        Decision::Respond(Answer::status(StatusCode::FORBIDDEN))
+        return Decision::Continue;
+    }
+    match list.denial {
+        Denial::Forbidden => Decision::Respond(Answer::status(StatusCode::FORBIDDEN)),
+        Denial::Close => Decision::Close,
     }
 }
 
@@ -28,6 +30,7 @@ mod tests {
         let list = AccessList {
             allow: allow.map(networks),
             deny: networks(deny),
+            denial: Denial::Forbidden,
         };
         let context = Context {
             is_https: false,

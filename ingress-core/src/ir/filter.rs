@@ -63,9 +63,26 @@ pub struct AccessList {
     pub allow: Option<Box<[IpNet]>>,
     /// These do not get in, even if they are allowed.
     pub deny: Box<[IpNet]>,
+    /// What other clients get.
+    pub denial: Denial,
+}
+
+/// What a client gets that does not get in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Denial {
+    /// An answer with 403.
+    #[default]
+    Forbidden,
+    /// No answer: its connection is closed, or its HTTP/2 stream is reset.
+    Close,
 }
 
 impl AccessList {
+    /// Whether there is anything that keeps clients out.
+    pub fn restricts(&self) -> bool {
+        self.allow.is_some() || !self.deny.is_empty()
+    }
+
     /// Whether a client at this address gets in.
     pub fn admits(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();

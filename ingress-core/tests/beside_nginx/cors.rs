@@ -95,7 +95,7 @@ fn told(filters: &[Filter], method: &str, origin: &str) -> (u16, Option<String>)
     let status = match filter::on_request(filters, 0, &mut head, &context) {
         Decision::Continue => 200,
         Decision::Respond(answer) => answer.status.as_u16(),
-        Decision::Check { .. } => 0,
+        Decision::Check { .. } | Decision::Close => 0,
     };
     let mut response = HeaderMap::new();
     filter::on_response(filters, &mut response, &context);

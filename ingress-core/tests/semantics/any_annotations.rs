@@ -110,7 +110,7 @@ fn run(scene: &Scene, rule: &Rule) {
                 assert!(resume > from, "filters go on");
                 from = resume;
             }
-            Decision::Continue | Decision::Respond(_) => break,
+            Decision::Continue | Decision::Respond(_) | Decision::Close => break,
         }
     }
     let mut fields = HeaderMap::new();

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use http::Request;
 use ingress_core::ir::{
-    AccessList, Config, Filter, HostPattern, Hsts, PathPattern, PathRegex, Redirect, Rewrite,
-    Target, Template, TemplatePart, TlsRedirect, TlsRedirectMode,
+    AccessList, Authentication, BasicAuth, Config, Denial, Filter, HostPattern, Hsts, PathPattern,
+    PathRegex, Redirect, Rewrite, Satisfy, Target, Template, TemplatePart, TlsRedirect,
+    TlsRedirectMode,
 };
 
+use crate::h2rig;
 use crate::rig::{Origin, Proxy, config, with_policy};
 
 fn start(filters: Vec<Filter>) -> (Proxy, Origin) {
@@ -31,9 +34,89 @@ fn clients_outside_of_the_allowed_networks_get_403() {
     for (network, status) in [("127.0.0.0/8", 200), ("203.0.113.0/24", 403)] {
         let (proxy, _origin) = start(vec![Filter::Access(AccessList {
             allow: Some([network.parse().unwrap()].into()),
-            deny: Box::default(),
+            ..AccessList::default()
         })]);
         assert_eq!(proxy.get("one.test", "/").status, status, "{network}");
+    }
+}
+
+/// Nothing but the path `/open` is open to the client.
+fn closing(filter: impl Fn(AccessList) -> Filter) -> (Proxy, [Origin; 2]) {
+    let origins = ["open", "closed"].map(Origin::echo);
+    let config = config(&[
+        ("one.test", "/open", &[origins[0].address]),
+        ("one.test", "/", &[origins[1].address]),
+    ]);
+    let list = AccessList {
+        deny: ["127.0.0.0/8".parse().unwrap()].into(),
+        denial: Denial::Close,
+        ..AccessList::default()
+    };
+    let mut config = with_policy(config, |policy| {
+        policy.filters = [filter(list.clone())].into();
+    });
+    let host = HostPattern::parse("one.test").unwrap();
+    let mut rules = Arc::clone(&config.hosts[&host]);
+    for rule in &mut Arc::make_mut(&mut rules).rules {
+        if rule.matches.path == PathPattern::prefix("/open") {
+            Arc::make_mut(rule).policy = Arc::default();
+        }
+    }
+    config.hosts.insert(host, rules);
+    (Proxy::start(config), origins)
+}
+
+fn authentication(sources: AccessList) -> Filter {
+    Filter::Authenticate(Arc::new(Authentication {
+        satisfy: Satisfy::All,
+        sources: Some(sources),
+        basic: Some(BasicAuth {
+            realm: "".into(),
+            users: Arc::default(),
+        }),
+        jwt: None,
+        external: None,
+    }))
+}
+
+#[test]
+fn connection_of_a_denied_client_is_closed_without_an_answer() {
+    for filter in [Filter::Access, authentication] {
+        let (proxy, [_open, closed]) = closing(filter);
+        for request in [
+            "GET / HTTP/1.1\r\nHost: one.test\r\n\r\n",
+            "GET / HTTP/1.0\r\nHost: one.test\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 5\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 5\r\n\r\nhello",
+            "POST / HTTP/1.1\r\nHost: one.test\r\nContent-Type: application/grpc\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: one.test\r\n\r\nGET /open HTTP/1.1\r\nHost: one.test\r\n\r\n",
+        ] {
+            let mut client = proxy.client();
+            assert_eq!(client.get("one.test", "/open").status, 200);
+            client.write(request);
+            assert!(client.is_closed(), "{request}");
+        }
+        assert_eq!(closed.connections(), 0, "no denied request reaches it");
+    }
+}
+
+#[test]
+fn http2_stream_of_a_denied_client_is_reset_and_others_go_on() {
+    for filter in [Filter::Access, authentication] {
+        let (proxy, _origins) = closing(filter);
+        h2rig::run(async {
+            let mut client = h2rig::connect(proxy.http).await;
+            let mut ask = async |path: &str| {
+                let uri = format!("http://one.test{path}");
+                let request = Request::get(uri).body(()).unwrap();
+                let (response, _) = client.send_request(request, true).unwrap();
+                response.await.map(|response| response.status().as_u16())
+            };
+            assert_eq!(ask("/open").await.unwrap(), 200);
+            let denied = ask("/").await.unwrap_err();
+            assert_eq!(denied.reason(), Some(h2::Reason::CANCEL), "{denied}");
+            assert_eq!(ask("/open").await.unwrap(), 200);
+        });
     }
 }
 

@@ -220,6 +220,16 @@ pub(super) const READ: &[Row] = &[
         access::deny,
     ),
     row(
+        "deny-answer",
+        Both,
+        [
+            "`403`, `close`",
+            "`403`",
+            "What clients get that these lists keep out. `close` sends no response: it closes an HTTP/1.1 connection and resets an HTTP/2 stream, whose connection goes on with other streams. The access log has nginx's 444.",
+        ],
+        access::deny_answer,
+    ),
+    row(
         "ssl-redirect",
         Both,
         [

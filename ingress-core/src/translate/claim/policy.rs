@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::Reader;
 use crate::annotation;
 use crate::ir::{
-    AccessList, Authentication, BasicAuth, ErrorPages, Filter, PathPattern, Rewrite, RoutePolicy,
-    Template,
+    Authentication, BasicAuth, ErrorPages, Filter, PathPattern, Rewrite, RoutePolicy, Template,
 };
 
 impl Reader {
@@ -56,8 +55,7 @@ impl Reader {
     /// The filter that restricts access, except by client certificates.
     fn access(&self, path: &str) -> Option<Filter> {
         let settings = &self.settings;
-        let restricts = settings.access != AccessList::default();
-        let sources = restricts.then(|| settings.access.clone());
+        let sources = (settings.access.restricts()).then(|| settings.access.clone());
         let is_exempt = settings.external_auth.is_exempt(path);
         let basic = settings.basic_auth.is_on && !is_exempt;
         let basic = basic.then(|| BasicAuth {

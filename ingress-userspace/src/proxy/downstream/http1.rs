@@ -165,6 +165,10 @@ impl Http1 {
                         ready!(io.poll_closed(cx));
                         return Poll::Ready(End::Closed);
                     };
+                    if response.body().is_withheld() {
+                        *stage = Stage::Closing(End::Closed);
+                        continue;
+                    }
                     let mut facts = *facts;
                     if *is_closing {
                         facts.persistence = Persistence::Close;

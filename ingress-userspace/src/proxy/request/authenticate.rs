@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ingress_core::filter::{Answer, Check, Context};
-use ingress_core::ir::{Authentication, BasicAuth, Satisfy};
+use ingress_core::ir::{Authentication, BasicAuth, Denial, Satisfy};
 use tokio::sync::Semaphore;
 
 use crate::proxy::request::context::WorkerContext;
@@ -114,8 +114,8 @@ pub(crate) struct Checked<'a> {
 ///
 /// # Errors
 ///
-/// [`ProxyError::Answered`] with the answer to a client that may not pass, [`ProxyError::AuthService`] where
-/// the service could not decide.
+/// [`ProxyError::Answered`] with the answer to a client that may not pass, [`ProxyError::Unanswered`] for one
+/// that gets none, [`ProxyError::AuthService`] where the service could not decide.
 pub(crate) async fn pass(check: &Check, checked: Checked<'_>) -> Result<Granted, ProxyError> {
     match check {
         Check::RateLimit(limit) => {
@@ -143,8 +143,8 @@ async fn authenticate(asked: &Authentication, checked: Checked<'_>) -> Result<Gr
         match (sources.admits(checked.context.client), any) {
             (true, true) => return Ok(without_credentials(asked)),
             (true, false) => {}
-            (false, true) => refusal = Some(refused(StatusCode::FORBIDDEN.as_u16())),
-            (false, false) => return Err(refused(StatusCode::FORBIDDEN.as_u16())),
+            (false, true) => refusal = Some(denied(sources.denial)),
+            (false, false) => return Err(denied(sources.denial)),
         }
     }
     if let Some(basic) = &asked.basic {
@@ -261,6 +261,13 @@ fn challenge(basic: &BasicAuth) -> ProxyError {
     let value = value.unwrap_or(HeaderValue::from_static("Basic realm=\"\""));
     answer.fields.push((WWW_AUTHENTICATE, value));
     ProxyError::Answered(Box::new(answer))
+}
+
+fn denied(denial: Denial) -> ProxyError {
+    match denial {
+        Denial::Forbidden => refused(StatusCode::FORBIDDEN.as_u16()),
+        Denial::Close => ProxyError::Unanswered,
+    }
 }
 
 fn refused(status: u16) -> ProxyError {

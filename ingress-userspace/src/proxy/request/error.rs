@@ -47,6 +47,9 @@ pub(crate) enum ProxyError {
     /// A filter of the route has answered.
     #[error("route answered with {}", .0.status)]
     Answered(Box<Answer>),
+    /// A filter of the route keeps the client out, and it is to get no answer.
+    #[error("route closes connections of the client")]
+    Unanswered,
     /// The service that decides about clients could not be asked.
     #[error("authentication service failed")]
     AuthService(#[source] ServiceError),
@@ -124,6 +127,8 @@ impl ProxyError {
             | Self::BadCertificate => StatusCode::BAD_REQUEST,
             Self::ErrorPage(_) => StatusCode::FOUND,
             Self::Answered(answer) => answer.status,
+            // nginx's name for it, which no client sees.
+            Self::Unanswered => StatusCode::from_u16(444).unwrap_or(StatusCode::FORBIDDEN),
             Self::AuthService(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NobodyTrusted | Self::OtherClient => StatusCode::FORBIDDEN,
@@ -148,9 +153,11 @@ impl ProxyError {
             | Self::OtherClient
             | Self::ErrorPage(_)
             | Self::Misdirected => Side::Downstream,
-            Self::NobodyTrusted | Self::Answered(_) | Self::NoRoute | Self::Unavailable => {
-                Side::Configuration
-            }
+            Self::NobodyTrusted
+            | Self::Answered(_)
+            | Self::Unanswered
+            | Self::NoRoute
+            | Self::Unavailable => Side::Configuration,
             Self::AuthService(_) | Self::Upstream(_) | Self::DeadlineExceeded => Side::Upstream,
         }
     }
@@ -170,6 +177,7 @@ impl ProxyError {
             | Self::Misdirected
             | Self::NobodyTrusted
             | Self::Answered(_)
+            | Self::Unanswered
             | Self::AuthService(_)
             | Self::NoRoute
             | Self::Unavailable
@@ -214,6 +222,7 @@ impl ProxyError {
                 status if status.is_redirection() => "see Location\n",
                 _ => "503 service unavailable\n",
             },
+            Self::Unanswered => "",
             Self::AuthService(_) => "500 internal server error\n",
             Self::Misdirected => "421 misdirected request\n",
             Self::NobodyTrusted | Self::OtherClient => "403 forbidden\n",

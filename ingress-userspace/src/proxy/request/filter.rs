@@ -250,6 +250,7 @@ impl Filtered {
         match decision {
             Decision::Continue => Ok(()),
             Decision::Respond(answer) => Err(ProxyError::Answered(Box::new(answer))),
+            Decision::Close => Err(ProxyError::Unanswered),
             Decision::Check { check, resume } => {
                 self.check = Some((Box::new(check), resume));
                 Ok(())

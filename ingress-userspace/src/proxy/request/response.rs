@@ -30,6 +30,11 @@ pub(crate) fn failure(
     error_format: ErrorFormat,
     in_flight: InFlight,
 ) -> Response<ResponseBody> {
+    if matches!(failure, ProxyError::Unanswered) {
+        let mut response = Response::new(ResponseBody::withheld(in_flight));
+        *response.status_mut() = failure.status();
+        return response;
+    }
     if error_format == ErrorFormat::Grpc {
         return grpc_failure(failure, in_flight);
     }

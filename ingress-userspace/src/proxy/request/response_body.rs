@@ -32,6 +32,8 @@ pub(crate) struct ResponseBody {
 enum Source {
     /// An answer of our own, or nothing more.
     Text(&'static str),
+    /// The client gets no answer, not even a head.
+    Withheld,
     /// From an endpoint.
     Upstream(UpstreamBody),
 }
@@ -40,6 +42,16 @@ impl ResponseBody {
     /// A text of our own.
     pub(crate) fn text(text: &'static str, in_flight: InFlight) -> Self {
         Self::new(Source::Text(text), None, in_flight)
+    }
+
+    /// Stands for no answer at all: the connection is closed, or the stream is reset.
+    pub(crate) fn withheld(in_flight: InFlight) -> Self {
+        Self::new(Source::Withheld, None, in_flight)
+    }
+
+    /// Whether the client gets no answer.
+    pub(crate) fn is_withheld(&self) -> bool {
+        matches!(self.source, Source::Withheld)
     }
 
     /// The body that an endpoint sends; its connection goes back to the pool at the end. `downstream` is how
@@ -115,6 +127,7 @@ impl ResponseBody {
                 let frame = (!text.is_empty()).then(|| Ok(Frame::data(chunk)));
                 return Poll::Ready(frame);
             }
+            Source::Withheld => return Poll::Ready(None),
             Source::Upstream(body) => body,
         };
         ready!(body.turn.poll(cx));
@@ -216,7 +229,7 @@ impl ResponseBody {
     /// bytes are left.
     pub(crate) fn let_go(&mut self) -> usize {
         match &mut self.source {
-            Source::Text(_) => 0,
+            Source::Text(_) | Source::Withheld => 0,
             Source::Upstream(body) => {
                 let transform = body.transform.as_ref();
                 let ready = transform.map_or(0, |transform| transform.ready_bytes());
@@ -229,6 +242,7 @@ impl ResponseBody {
     pub(crate) fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Text(text) => text.is_empty(),
+            Source::Withheld => true,
             Source::Upstream(body) => {
                 let transform = body.transform.as_ref();
                 let compressed = transform.and_then(|transform| transform.is_over());
@@ -241,6 +255,7 @@ impl ResponseBody {
     pub(crate) fn exact_length(&self) -> Option<u64> {
         match &self.source {
             Source::Text(text) => Some(text.len() as u64),
+            Source::Withheld => None,
             Source::Upstream(body) => {
                 let transform = body.transform.as_ref();
                 let is_compressed = transform.is_some_and(|one| one.encoder.is_some());

@@ -90,6 +90,9 @@ impl Responder {
         worker: &WorkerContext,
     ) -> Result<(), Reason> {
         let (stream, session) = (&self.stream, &self.session);
+        if response.body().is_withheld() {
+            return Err(Reason::CANCEL);
+        }
         let (mut head, mut body) = response.into_parts();
         poll_fn(|cx| session.poll_room(stream, cx)).await?;
         let is_tunnel = stream.is_connect && head.status.is_success();
