@@ -2,6 +2,7 @@
 
 mod host {
     mod clients;
+    mod oauth2_proxy;
 }
 
 use std::fs;

@@ -51,19 +51,29 @@ pub(crate) fn ensure() -> Result<PathBuf> {
 
 /// Builds helm unless it is in the cache, and gives its path.
 pub(crate) fn helm() -> Result<PathBuf> {
-    let module = root().join("tests/helm");
-    let pins = fs::read_to_string(module.join("go.mod")).context("failed to read go.mod")?;
-    let version = pinned(&pins, HELM)?;
-    let program = cache()?.join(format!("helm/{version}/helm"));
+    program("helm", HELM, &format!("{HELM}/cmd/helm"))
+}
+
+/// Builds oauth2-proxy unless it is in the cache, and gives its path.
+pub(crate) fn oauth2_proxy() -> Result<PathBuf> {
+    program("oauth2-proxy", OAUTH2_PROXY, OAUTH2_PROXY)
+}
+
+/// Builds the program of this name unless it is in the cache, and gives its path. The go.mod in the
+/// directory of its name below `tests` pins the version of the module.
+fn program(name: &str, module: &str, package: &str) -> Result<PathBuf> {
+    let directory = root().join("tests").join(name);
+    let pins = fs::read_to_string(directory.join("go.mod")).context("failed to read go.mod")?;
+    let version = pinned(&pins, module)?;
+    let program = cache()?.join(format!("{name}/{version}/{name}"));
     if !program.is_file() {
         fs::create_dir_all(program.with_file_name(""))?;
-        let package = format!("{HELM}/cmd/helm");
         let build = Build {
-            module,
-            package: &package,
+            module: directory,
+            package,
             link_flags: "-s -w".to_owned(),
         };
-        build.run(&go()?, "build helm", &program)?;
+        build.run(&go()?, &format!("build {name}"), &program)?;
     }
     Ok(program)
 }
@@ -162,6 +172,7 @@ fn module() -> PathBuf {
 
 const KUBERNETES: &str = "k8s.io/kubernetes";
 const HELM: &str = "helm.sh/helm/v3";
+const OAUTH2_PROXY: &str = "github.com/oauth2-proxy/oauth2-proxy/v7";
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
 /// Name and package of each.
 const PROGRAMS: [(&str, &str); 6] = [

@@ -70,9 +70,11 @@ fn run_showing(flags: &Flags, show: Show) -> Result<()> {
     if is_root && suites.iter().any(is_helm_wanted) {
         tally.binaries.push(("SLUICE_HELM", assets::helm()?));
     }
-    let are_clients_wanted = |suite: &Suite| suite.is_host() && suite.is_wanted(&flags.names);
-    if suites.iter().any(are_clients_wanted) {
+    let is_host_wanted = |suite: &Suite| suite.is_host() && suite.is_wanted(&flags.names);
+    if suites.iter().any(is_host_wanted) {
+        let oauth2_proxy = assets::oauth2_proxy()?;
         tally.binaries.push(("SLUICE_CLIENTS", assets::clients()?));
+        tally.binaries.push(("SLUICE_OAUTH2_PROXY", oauth2_proxy));
     }
     let is_counting = |suite: &Suite| suite.is_counting() && suite.is_wanted(&flags.names);
     if is_root && suites.iter().any(is_counting) {
