@@ -102,6 +102,14 @@ pub const ROUTES: &str = "/v1/routes";
 pub const ENDPOINTS: &str = "/v1/endpoints";
 /// The path of the list of [`crate::api::Certificate`].
 pub const CERTIFICATES: &str = "/v1/certificates";
+/// The path of the request that clients should go elsewhere while everything goes on.
+pub const DRAIN: &str = "/v1/drain";
+/// The path of the request that takes that back.
+pub const RESUME: &str = "/v1/resume";
+/// The path of the request for another log filter.
+pub const LOG_LEVEL: &str = "/v1/log-level";
+/// The header that names the filter.
+pub const LOG_FILTER: &str = "log-filter";
 /// Header of a question to `/explain`: the host.
 pub const EXPLAIN_HOST: &str = "explain-host";
 /// Header of a question to `/explain`: the path.

@@ -1,5 +1,6 @@
 //! The verbs that are not `run`: one file each.
 
+pub mod change;
 pub mod check;
 pub mod explain;
 pub mod listing;

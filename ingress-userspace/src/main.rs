@@ -54,11 +54,14 @@ fn run(command: Command) -> Result<ExitCode> {
             std::io::stdout().write_all(outcomes.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Status(flags) => {
-            let text = runtime.block_on(cli::status::run(&flags))?;
-            std::io::stdout().write_all(text.as_bytes())?;
+        Command::Status(flags) if flags.watch => {
+            let mut output = std::io::stdout();
+            runtime.block_on(cli::status::watch(&flags, &mut output))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Status(flags) => printed(&runtime.block_on(cli::status::run(&flags))?),
+        Command::Drain(flags) => printed(&runtime.block_on(cli::change::drain(&flags))?),
+        Command::LogLevel(flags) => printed(&runtime.block_on(cli::change::log_level(&flags))?),
         Command::Explain(flags) => verdict(runtime.block_on(cli::explain::run(&flags))?),
         Command::Ready(flags) => verdict(runtime.block_on(cli::ready::run(&flags))?),
         Command::Routes(flags) => listed(runtime.block_on(cli::listing::routes(&flags))?),
@@ -79,6 +82,12 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Prints a text.
+fn printed(text: &str) -> Result<ExitCode> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints a list and gives its exit status.

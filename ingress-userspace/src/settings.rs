@@ -23,7 +23,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use helper::{HELPER_VERB, Intruder, Logging};
 use ingress_core::translate::Options;
-pub use inspect::{Check, Explain, ListFormat, Listing, Ready, ReportFormat};
+pub use inspect::{Check, Drain, Explain, ListFormat, Listing, LogLevel, Ready, ReportFormat};
 pub use kubernetes::{ApiServer, Kubernetes};
 pub use meaning::IngressSelection;
 pub use memory::Machine;
@@ -72,6 +72,10 @@ pub enum Command {
     Certificates(Listing),
     /// List what the kernel's programs did with packets.
     Datapath(Listing),
+    /// Have load balancers send clients elsewhere, while everything goes on.
+    Drain(Drain),
+    /// Change what the running daemon logs.
+    LogLevel(LogLevel),
     /// Check manifests, or the objects of a cluster: exit status 1 if something can't be served.
     Check(Box<Check>),
     /// Look at kernel, capabilities and bpffs, and say what is missing.
@@ -300,6 +304,10 @@ pub struct Status {
     /// Format of the answer.
     #[arg(long, short, value_enum, default_value = "text")]
     pub output: Output,
+
+    /// Show it again every second, until Ctrl-C.
+    #[arg(long, short)]
+    pub watch: bool,
 
     /// Directory of the daemon's admin socket.
     #[command(flatten)]

@@ -1,15 +1,20 @@
 //! State that the daemon reports to the admin sockets: readiness, and the source of metrics.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use arc_swap::ArcSwapOption;
 
 use crate::proxy::Metrics;
 
-/// Whether load balancers should send clients here. The daemon sets it; the admin sockets read it.
+/// Whether load balancers should send clients here. The daemon and its operator set it; the admin
+/// sockets read it.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicU8>);
+pub struct Readiness {
+    phase: Arc<AtomicU8>,
+    /// Whether the operator wants clients to go elsewhere.
+    is_set_aside: Arc<AtomicBool>,
+}
 
 /// The phase of the daemon's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,19 +23,24 @@ pub(super) enum State {
     Starting,
     /// It serves.
     Ready,
-    /// It is about to end.
+    /// It is about to end, or its operator wants clients to go elsewhere.
     Draining,
 }
 
 impl Readiness {
     /// The first configuration is served.
     pub fn ready(&self) {
-        self.0.store(State::Ready as u8, Ordering::Relaxed);
+        self.phase.store(State::Ready as u8, Ordering::Relaxed);
     }
 
     /// The end is near: clients should go elsewhere.
     pub fn drain(&self) {
-        self.0.store(State::Draining as u8, Ordering::Relaxed);
+        self.phase.store(State::Draining as u8, Ordering::Relaxed);
+    }
+
+    /// The operator wants clients to go elsewhere while everything goes on, or no longer.
+    pub(super) fn set_aside(&self, is_set_aside: bool) {
+        self.is_set_aside.store(is_set_aside, Ordering::Relaxed);
     }
 
     /// The name of the phase: `starting`, `ready` or `draining`.
@@ -43,8 +53,14 @@ impl Readiness {
     }
 
     pub(super) fn state(&self) -> State {
-        match self.0.load(Ordering::Relaxed) {
-            state if state == State::Ready as u8 => State::Ready,
+        match self.phase.load(Ordering::Relaxed) {
+            state if state == State::Ready as u8 => {
+                if self.is_set_aside.load(Ordering::Relaxed) {
+                    State::Draining
+                } else {
+                    State::Ready
+                }
+            }
             state if state == State::Draining as u8 => State::Draining,
             _ => State::Starting,
         }

@@ -1,6 +1,6 @@
 //! The paths of the admin sockets, in one table.
 //!
-//! All paths only read. Every client that reaches the TCP socket may read names of objects, and nothing
+//! All requests but POST on the Unix socket only read. Every client that reaches the TCP socket may read names of objects, and nothing
 //! of their contents. Paths for the node's administrator are on the Unix socket alone.
 
 use std::convert::Infallible;
@@ -9,18 +9,23 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tracing::info;
 
 use super::readiness::{MetricsSlot, Readiness, State};
 use super::scrape::{Progress, Scrapes, Unavailable};
-use super::{AdminRequest, CERTIFICATES, ENDPOINTS, EXPLAIN_HOST, EXPLAIN_PATH, Published, ROUTES};
+use super::{
+    AdminRequest, CERTIFICATES, DRAIN, ENDPOINTS, EXPLAIN_HOST, EXPLAIN_PATH, LOG_FILTER,
+    LOG_LEVEL, Published, RESUME, ROUTES,
+};
 use crate::api::{certificates, endpoints, routes};
+use crate::telemetry;
 
 /// The clients of an admin socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +66,9 @@ impl Routes {
         audience: Audience,
         progress: &Progress,
     ) -> Response<Answer> {
+        if request.method() == Method::POST && audience == Audience::Root {
+            return self.change(&request);
+        }
         let answer = match (audience, request.uri().path()) {
             (_, "/metrics") => Some(metrics(&self.scrapes, progress).await),
             (_, "/healthz") => Some(self.health(&self.health).await),
@@ -81,6 +89,27 @@ impl Routes {
             _ => None,
         };
         answer.unwrap_or_else(|| text(StatusCode::NOT_FOUND, "not found\n"))
+    }
+
+    /// Changes the daemon as its operator wants.
+    fn change(&self, request: &Request<Incoming>) -> Response<Answer> {
+        match request.uri().path() {
+            DRAIN => self.readiness.set_aside(true),
+            RESUME => self.readiness.set_aside(false),
+            LOG_LEVEL => {
+                let filter = request.headers().get(LOG_FILTER);
+                let filter = filter.and_then(|filter| filter.to_str().ok());
+                if let Err(problem) = telemetry::set_filter(filter.unwrap_or_default()) {
+                    let mut response = Response::new(Full::from(problem).boxed_unsync());
+                    *response.status_mut() = StatusCode::BAD_REQUEST;
+                    return response;
+                }
+            }
+            _ => return text(StatusCode::NOT_FOUND, "not found\n"),
+        }
+        let change = request.uri().path();
+        info!(change, "the operator changed the daemon");
+        text(StatusCode::OK, "done\n")
     }
 
     /// A list of what is published, made here: the loop hands out pointers only.

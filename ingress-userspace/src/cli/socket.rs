@@ -33,12 +33,14 @@ pub(super) async fn fetch(run_dir: &Path, question: request::Builder) -> Result<
         .header("host", "admin")
         .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
-    ensure!(
-        response.status().is_success(),
-        "the daemon answered {}",
-        response.status()
-    );
+    let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     connection.abort();
+    let text = String::from_utf8_lossy(&body);
+    ensure!(
+        status.is_success(),
+        "the daemon answered {status}: {}",
+        text.trim_end()
+    );
     Ok(body)
 }

@@ -1,10 +1,13 @@
 //! `sluice status`: asks the daemon over its admin socket and shows the answer.
 
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use http::Request;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::socket;
 use crate::settings::{Output, Status};
@@ -18,6 +21,28 @@ pub async fn run(flags: &Status) -> Result<String> {
         Output::Text => Ok(render(&value)),
     }
 }
+
+/// Shows the status again every second, until writing fails. A daemon that cannot be reached may come
+/// back.
+///
+/// # Errors
+///
+/// An I/O error if `output` can't be written.
+pub async fn watch(flags: &Status, output: &mut (impl io::Write + IsTerminal)) -> io::Result<()> {
+    let before_each = if output.is_terminal() { CLEAR } else { "" };
+    loop {
+        let shown = run(flags).await;
+        let text = shown.unwrap_or_else(|error| format!("{error:#}\n"));
+        write!(output, "{before_each}{text}")?;
+        output.flush()?;
+        sleep(PAUSE).await;
+    }
+}
+
+/// Clears a terminal (ECMA-48).
+const CLEAR: &str = "\x1b[H\x1b[2J";
+/// Between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
 
 fn render(status: &Value) -> String {
     let mut out = String::new();

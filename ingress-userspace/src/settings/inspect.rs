@@ -78,6 +78,30 @@ pub struct Listing {
     pub run_dir: RunDir,
 }
 
+/// Flags of `sluice drain`.
+#[derive(Debug, Args)]
+pub struct Drain {
+    /// Have load balancers send clients here again.
+    #[arg(long)]
+    pub undo: bool,
+
+    /// Directory of the daemon's admin socket.
+    #[command(flatten)]
+    pub run_dir: RunDir,
+}
+
+/// Flags of `sluice log-level`.
+#[derive(Debug, Args)]
+pub struct LogLevel {
+    /// A level, or levels by module as in RUST_LOG.
+    #[arg(value_name = "FILTER")]
+    pub filter: String,
+
+    /// Directory of the daemon's admin socket.
+    #[command(flatten)]
+    pub run_dir: RunDir,
+}
+
 /// Format of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
