@@ -162,6 +162,10 @@ reasons! {
     /// A socket with the same addresses and ports is not the other end: its sequence numbers differ,
     /// or bytes were sent before it could be enrolled.
     PodUnproven = 38, Pass, "pod_unproven";
+    /// Comes from a network that is denied.
+    Denied = 39, Drop, "denied";
+    /// Would open a connection beyond the budget of its source.
+    OverBudget = 40, Drop, "over_budget";
 }
 
 /// Reasons that the counter map has room for, for each program.
@@ -207,12 +211,15 @@ mod tests {
     }
 
     #[test]
-    fn only_malformed_tcp_and_foreign_sources_are_reasons_to_drop() {
+    fn only_malformed_tcp_and_unwanted_sources_are_reasons_to_drop() {
         for reason in Reason::ALL {
             let is_drop = reason.verdict() == Verdict::Drop;
             let is_malformed = reason.label().starts_with("tcp_");
-            let is_expected = is_malformed || *reason == Reason::ForeignSource;
-            assert_eq!(is_drop, is_expected, "{reason:?}");
+            let is_unwanted = matches!(
+                reason,
+                Reason::ForeignSource | Reason::Denied | Reason::OverBudget
+            );
+            assert_eq!(is_drop, is_malformed || is_unwanted, "{reason:?}");
         }
     }
 }

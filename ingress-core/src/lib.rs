@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod annotation;
 pub mod balance;
+pub mod deny;
 pub mod diagnostic;
 pub mod explain;
 pub mod filter;

@@ -4,11 +4,12 @@
 //! passed, and a connection stays with the stack that accepted it: inside a connection the sockets
 //! of both stacks are asked, never a port alone.
 
+pub mod screen;
+
 use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings, Vlan};
 use ingress_common::verdict::Reason;
 
-use crate::packet::Packet;
-use crate::parse::{self, End, Fragment, Network, Tag, Transport, protocol};
+use crate::parse::{End, Fragment, Network, Tag, Transport, protocol};
 
 /// Where clients reach us, wherever it is kept.
 pub trait Frontends {
@@ -274,69 +275,6 @@ pub fn datagram(network: &Network) -> Option<FragmentedDatagram> {
         protocol: identity.protocol,
         reserved: [0; 3],
     })
-}
-
-/// Decides whether a packet is so malformed that no stack should see it.
-///
-/// Only TCP to our own frontends is judged: what is not ours passes untouched.
-#[inline(always)]
-pub fn guard<P: Packet + ?Sized>(packet: &P, tables: &impl Frontends) -> Reason {
-    match parse::link(packet).and_then(|link| parse::network(packet, link)) {
-        Ok(network) if network.protocol == protocol::TCP => tcp(packet, &network, tables),
-        Ok(_) => Reason::Accepted,
-        Err(reason) => reason,
-    }
-}
-
-#[inline(always)]
-fn tcp<P: Packet + ?Sized>(packet: &P, network: &Network, tables: &impl Frontends) -> Reason {
-    if let Fragment::Later(_) = network.fragment {
-        return Reason::Accepted;
-    }
-    let Some(head) = packet.load::<14>(network.payload) else {
-        return Reason::Unparsable;
-    };
-    let Some(fault) = tcp_fault(packet, network, head) else {
-        return Reason::Accepted;
-    };
-    let local = End {
-        address: network.destination,
-        port: [head[2], head[3]],
-    };
-    if tables.frontend(&local.frontend(protocol::TCP)).is_some() {
-        fault
-    } else {
-        Reason::NotOurs
-    }
-}
-
-#[inline(always)]
-fn tcp_fault<P: Packet + ?Sized>(packet: &P, network: &Network, head: [u8; 14]) -> Option<Reason> {
-    let flags = head[13];
-    if flags & TCP_SYN != 0 && flags & (TCP_FIN | TCP_RST) != 0 {
-        return Some(Reason::TcpSynFin);
-    }
-    if flags & (TCP_FIN | TCP_PSH | TCP_URG) == TCP_FIN | TCP_PSH | TCP_URG {
-        return Some(Reason::TcpXmas);
-    }
-    if flags & TCP_FLAGS == 0 {
-        return Some(Reason::TcpNull);
-    }
-    if head[0] == 0 && head[1] == 0 {
-        return Some(Reason::TcpPortZero);
-    }
-    let header_bytes = usize::from(head[12] >> 4) * 4;
-    if header_bytes < TCP_BYTES {
-        return Some(Reason::TcpHeaderLength);
-    }
-    // The header of a first fragment may go on in the next one.
-    let last_byte = network.payload + header_bytes - 1;
-    if let Fragment::Whole = network.fragment
-        && packet.load::<1>(last_byte).is_none()
-    {
-        return Some(Reason::TcpHeaderLength);
-    }
-    None
 }
 
 /// Whether this is our end of an upstream connection: a port of the reserved range at an address

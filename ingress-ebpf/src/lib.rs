@@ -13,6 +13,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod budget;
 pub mod choose;
 pub mod decide;
 pub mod packet;

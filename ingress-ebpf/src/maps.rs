@@ -8,6 +8,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockHash, SockMap};
 use aya_ebpf::programs::TcContext;
+use ingress_common::guard::{BUDGETS_MAX, DENIED_MAX, GuardSettings};
 use ingress_common::shortcut::{
     Flow, FlowSockets, LocalEndpoint, SHORTCUT_ENDPOINTS_MAX, SHORTCUT_FLOWS_MAX, ShortcutSettings,
 };
@@ -20,6 +21,8 @@ use ingress_common::steering::{
     VLANS_MAX, Vlan,
 };
 use ingress_common::verdict::{Program, REASONS_MAX, Reason, counter_index};
+use ingress_ebpf::budget;
+use ingress_ebpf::decide::screen::Lists;
 use ingress_ebpf::decide::{Connection, Frontends, Scope, Socket, Stack, Tables};
 use ingress_ebpf::parse::{Network, Version};
 
@@ -56,6 +59,25 @@ pub(crate) static VLANS: HashMap<Vlan, u32> = HashMap::pinned(VLANS_MAX, BPF_F_N
 /// mapped. Written by user space, read by steer where the settings say that sources are restricted.
 #[map]
 pub(crate) static SOURCES: LpmTrie<Address, u32> = LpmTrie::pinned(SOURCES_MAX, 0);
+
+/// What the guard has to know. One value; written by user space, read by guard.
+#[map]
+pub(crate) static GUARD_SETTINGS: Array<GuardSettings> = Array::pinned(1, 0);
+
+/// Denied networks and until when (`CLOCK_MONOTONIC`, in nanoseconds; 0 for ever); IPv4 is mapped. The
+/// settings say whether this table is in force, or [`DENIED_NEXT`]. Written by user space, read by
+/// guard.
+#[map]
+pub(crate) static DENIED: LpmTrie<Address, u64> = LpmTrie::pinned(DENIED_MAX, 0);
+
+/// The other table of denied networks.
+#[map]
+pub(crate) static DENIED_NEXT: LpmTrie<Address, u64> = LpmTrie::pinned(DENIED_MAX, 0);
+
+/// Sources, and when their budget of new connections is full again (`CLOCK_MONOTONIC`, in
+/// nanoseconds). The oldest make room; guard writes and reads it.
+#[map]
+pub(crate) static BUDGETS: LruHashMap<Address, u64> = LruHashMap::pinned(BUDGETS_MAX, 0);
 
 /// Ports and their listener group. Written by user space, read by dispatch.
 #[map]
@@ -187,6 +209,55 @@ impl Frontends for KernelFrontends {
         // or the new one, since it is one aligned word.
         unsafe { FRONTENDS.get(frontend) }.copied()
     }
+}
+
+impl Lists for KernelFrontends {
+    #[inline(always)]
+    fn is_denied(&self, source: &Address) -> bool {
+        let table = match GUARD_SETTINGS.get(0).map(|settings| settings.denied_table) {
+            Some(1) => &DENIED,
+            Some(2) => &DENIED_NEXT,
+            _ => return false,
+        };
+        match table.get(Key::new(ADDRESS_BITS, *source)) {
+            None => false,
+            Some(&0) => true,
+            Some(&until) => now() < until,
+        }
+    }
+
+    #[inline(always)]
+    fn limits_connections(&self) -> bool {
+        GUARD_SETTINGS
+            .get(0)
+            .is_some_and(|settings| settings.interval_ns != 0)
+    }
+
+    #[inline(always)]
+    fn takes_connection(&self, source: &Address) -> bool {
+        let Some(settings) = GUARD_SETTINGS.get(0) else {
+            return true;
+        };
+        let source = budget::source(source, &settings.v4_mask, &settings.v6_mask);
+        // SAFETY: the value is one aligned word.
+        let full_at = unsafe { BUDGETS.get(&source) }.copied().unwrap_or(0);
+        let (interval, burst) = (settings.interval_ns, settings.burst_ns);
+        match budget::take(full_at, now(), interval, burst) {
+            Some(full_at) => {
+                // A table that has no room for the moment limits nobody.
+                let _ = BUDGETS.insert(source, full_at, 0);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// `CLOCK_MONOTONIC`, in nanoseconds.
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: the helper takes no arguments.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// Maps and sockets as the deciding half sees them, while one packet waits.

@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 use ingress_core::explain::Explanation;
 use ingress_core::ir::Config;
+use ipnet::IpNet;
+use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
@@ -45,6 +47,43 @@ pub enum AdminRequest {
         /// Where the answer goes.
         answer: oneshot::Sender<Option<Explanation>>,
     },
+    /// What is denied, after a change.
+    Deny {
+        /// The change.
+        change: DenyChange,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Vec<DenyEntry>>,
+    },
+}
+
+/// A change of the denied networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenyChange {
+    /// None.
+    None,
+    /// Denies a network.
+    Add {
+        /// The network.
+        network: IpNet,
+        /// For how long; `None` until the daemon ends.
+        seconds: Option<u64>,
+    },
+    /// Denies a network no longer.
+    Remove {
+        /// The network.
+        network: IpNet,
+    },
+}
+
+/// A network that is denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DenyEntry {
+    /// The network.
+    pub network: IpNet,
+    /// Who denies it: `admin` or `block-cidrs`.
+    pub source: &'static str,
+    /// Seconds until it is denied no longer.
+    pub seconds_left: Option<u64>,
 }
 
 /// What is published, to be listed.
@@ -112,5 +151,9 @@ pub const LOG_LEVEL: &str = "/v1/log-level";
 pub const LOG_FILTER: &str = "log-filter";
 /// Header of a question to `/explain`: the host.
 pub const EXPLAIN_HOST: &str = "explain-host";
+/// Header of a change by `/deny`: the network.
+pub const DENY_NETWORK: &str = "deny-network";
+/// Header of a change by `/deny`: for how many seconds.
+pub const DENY_SECONDS: &str = "deny-seconds";
 /// Header of a question to `/explain`: the path.
 pub const EXPLAIN_PATH: &str = "explain-path";

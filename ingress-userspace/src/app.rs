@@ -7,6 +7,7 @@
 
 pub(crate) mod api_server;
 mod build;
+mod denied;
 pub(crate) mod helper;
 pub mod intruder;
 mod last_known_good;
@@ -31,6 +32,7 @@ use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, watch};
 
 use self::build::{DatapathChoice, HelperAndEvents, Source};
+use self::denied::DeniedNetworks;
 use self::helper::{Datapath, Helper};
 use self::last_known_good::LastKnownGood;
 use self::names::Names;
@@ -58,7 +60,7 @@ pub async fn run(flags: Run) -> Result<()> {
         .context("failed to give up the privileges that the daemon does not need")?;
     let mut app = App::start(flags, helper).await?;
     let outcome = app.serve().await;
-    app.stop().await;
+    Box::pin(app.stop()).await;
     outcome
 }
 
@@ -92,6 +94,7 @@ struct App {
     readiness: Readiness,
     metrics: MetricsSlot,
     telemetry: Telemetry,
+    denied: DeniedNetworks,
     /// The configuration that the webhook reviews objects against.
     judged_beside: watch::Sender<Served>,
 }
@@ -141,7 +144,9 @@ impl App {
             let serving = webhook::serve(address, files, judged_beside.subscribe()).await;
             tokio::spawn(serving.context("failed to start the validating webhook")?);
         }
+        let denied = DeniedNetworks::sparing(flags.clients.policy().trusted);
         Ok(Self {
+            denied,
             flags,
             started: Instant::now(),
             reconciler,

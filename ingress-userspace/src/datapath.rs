@@ -7,6 +7,7 @@
 
 mod attach;
 mod btf;
+mod denied;
 mod devices;
 mod dial;
 mod established;
@@ -40,6 +41,7 @@ use thiserror::Error;
 use tracing::{debug, info};
 
 pub use attach::{AttachError, GuardMode, TcMode};
+pub use denied::{Denied, GuardedError, SourceBudget};
 pub use devices::{DeviceStatus, Devices, PodClients};
 pub use dial::{Reach, SocketKind, SocketMaker, make_transparent};
 pub use gate::{GateError, PortRange};
@@ -77,6 +79,8 @@ pub struct Settings {
     pub workers: u32,
     /// Whether bytes to and from pods of this node take the shortcut.
     pub shortcut: ShortcutMode,
+    /// New connections that one source may open.
+    pub source_budget: SourceBudget,
 }
 
 /// Why there is no netns datapath.
@@ -106,6 +110,9 @@ pub enum DatapathError {
     /// A map can't be written.
     #[error(transparent)]
     Map(#[from] MapFault),
+    /// The maps of the guard can't be taken.
+    #[error(transparent)]
+    Guard(#[from] GuardedError),
     /// There are too many ports.
     #[error("{LISTENER_GROUPS_MAX} ports are steered already")]
     NoRoom,
@@ -149,14 +156,13 @@ pub struct Datapath {
     ingress: Arc<Namespace>,
     object: Object,
     maps: maps::Maps,
+    guarded: Box<denied::Guarded>,
     connections: Connections,
     devices: Devices,
     core_attachments: Vec<attach::Attachment>,
     return_path: TcMode,
     reach: Arc<ArcSwap<Reach>>,
     shortcut: shortcut::Shortcut,
-    /// Endpoints of HTTP without TLS, which may take it.
-    plain_endpoints: BTreeSet<SocketAddr>,
     listeners: Vec<ListenerPort>,
     /// Ports of them that nobody listens on any more, and that may have connections yet.
     draining: BTreeSet<u16>,
@@ -219,6 +225,7 @@ impl Datapath {
             restricts_sources: (!sources.is_empty()).into(),
         })?;
         maps.remove_other_sources(&sources)?;
+        let guarded = Box::new(denied::Guarded::take(&mut object, settings.source_budget)?);
         let shortcut = shortcut::Shortcut::open(settings.shortcut, &mut object, &ingress);
         let datapath = Self {
             settings,
@@ -227,13 +234,13 @@ impl Datapath {
             ingress: Arc::new(ingress),
             object,
             maps,
+            guarded,
             connections,
             devices,
             core_attachments: vec![return_path, dispatch],
             return_path: return_path_mode,
             reach: Arc::default(),
             shortcut,
-            plain_endpoints: BTreeSet::new(),
             listeners: Vec::new(),
             draining: BTreeSet::new(),
             is_steering: false,
@@ -333,6 +340,12 @@ impl Datapath {
         Ok(())
     }
 
+    /// Drops what comes from these networks, and from no others, to frontends. Gives how many networks
+    /// found no room.
+    pub fn set_denied(&mut self, denied: &[Denied]) -> Result<usize, DatapathError> {
+        Ok(self.guarded.set(denied)?)
+    }
+
     /// Whether [`Datapath::set_plain_endpoints`] has any effect.
     pub fn has_shortcut(&self) -> bool {
         self.shortcut.is_on()
@@ -341,7 +354,7 @@ impl Datapath {
     /// Sets the endpoints whose connections may take the shortcut where they are pods of this node:
     /// those that speak HTTP without TLS. The next reconciliation heeds them.
     pub fn set_plain_endpoints(&mut self, endpoints: BTreeSet<SocketAddr>) {
-        self.plain_endpoints = endpoints;
+        self.shortcut.plain_endpoints = endpoints;
     }
 
     /// Brings programs and maps in step with the devices and addresses of the node and with
@@ -369,10 +382,7 @@ impl Datapath {
             self.reach.store(Arc::new(reach));
         }
         if self.shortcut.is_on() {
-            let reach = self.reach.load();
-            let plain = self.plain_endpoints.iter().copied();
-            let local = plain.filter(|endpoint| reach.direct.contains(&endpoint.ip()));
-            self.shortcut.set_endpoints(local.collect());
+            self.shortcut.follow(&self.reach.load().direct);
         }
         let kept = self
             .core_attachments
@@ -411,6 +421,7 @@ impl Datapath {
             attachment.detach();
         }
         drop(self.maps);
+        drop(self.guarded);
         drop(self.object);
         gate::close(&self.settings.gate, &self.netlink).await?;
         Namespace::remove(&self.settings.netns).map_err(io_error("remove the ingress netns"))?;

@@ -33,7 +33,7 @@ pub use observe::access_log::{AccessLog, Escape, LogWriter, Target, Template, Te
 pub use observe::metrics::RequestMetrics;
 pub use observe::trace::{CollectorError, TraceOptions, Tracer};
 pub use request::authenticate::Checks;
-pub use runtime::client_policy::{ClientPolicy, ForwardedFor};
+pub use runtime::client_policy::{ClientPolicy, ForwardedFor, SharedDenyList};
 pub use runtime::counters::{DatapathSnapshot, WorkerSnapshot};
 pub use runtime::limits::{ClientLimits, DatagramLimits, MemoryLimits, Timeouts};
 pub use runtime::transport::{Datapath, Scheme, Transport};

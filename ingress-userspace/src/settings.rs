@@ -1,6 +1,7 @@
 //! Command line and environment → validated settings: the only reader of either.
 
 pub mod clients;
+mod deny;
 pub mod help;
 mod helper;
 mod inspect;
@@ -21,6 +22,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use deny::Deny;
 pub use helper::{HELPER_VERB, Intruder, Logging};
 use ingress_core::translate::Options;
 pub use inspect::{Check, Drain, Explain, ListFormat, Listing, LogLevel, Ready, ReportFormat};
@@ -29,6 +31,7 @@ pub use meaning::IngressSelection;
 pub use memory::Machine;
 
 use self::clients::Clients;
+use self::deny::Budgets;
 use self::memory::Memory;
 use self::observe::{METRICS_ADDRESS, Observe};
 use self::relay::Relay;
@@ -78,6 +81,8 @@ pub enum Command {
     LogLevel(LogLevel),
     /// Check manifests, or the objects of a cluster: exit status 1 if something can't be served.
     Check(Box<Check>),
+    /// Drop what comes from a network, for a time, or show what is dropped.
+    Deny(Box<Deny>),
     /// Look at kernel, capabilities and bpffs, and say what is missing.
     Probe(Probe),
     /// Make sockets, programs and maps for `sluice run`, which starts this.
@@ -192,6 +197,10 @@ pub struct Run {
     /// Whose packets are steered.
     #[command(flatten)]
     pub steering: Steering,
+
+    /// What is dropped at frontends.
+    #[command(flatten)]
+    pub budgets: Budgets,
 
     /// Which Ingresses are ours.
     #[command(flatten)]
@@ -442,6 +451,7 @@ impl Run {
             upstream_ports: self.upstream_ports,
             workers: self.worker_count(),
             shortcut: self.shortcut,
+            source_budget: self.budgets.source_budget(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod netns {
     mod changes;
+    mod denied;
     mod handover;
     mod lifecycle;
     mod neighbours;

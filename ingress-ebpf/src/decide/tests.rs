@@ -2,12 +2,14 @@
 
 mod frames;
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 use ingress_common::steering::{Address, FragmentedDatagram, Frontend, Settings, Vlan, mapped};
 use ingress_common::verdict::Reason;
 
 use super::Scope::{ClientsAndReplies as CLIENTS_AND_REPLIES, Replies as REPLIES};
+use super::screen::Lists;
 use super::{
     Connection, FRAGMENT_AGE_MAX, Frontends, Socket, Stack, Tables, datagram, is_taken, steer,
 };
@@ -24,6 +26,9 @@ struct Node {
     is_listening: bool,
     is_client_foreign: bool,
     host_may_have_connections: bool,
+    denied: Option<Address>,
+    /// What is left of the client's budget, if there is one.
+    connections: Cell<Option<u32>>,
 }
 
 impl Frontends for Node {
@@ -38,6 +43,23 @@ impl Frontends for Node {
         let is_ours =
             (port, protocol) == (HTTPS, protocol::TCP) || (port, protocol) == (DNS, protocol::UDP);
         (address == NODE && is_ours).then_some(3)
+    }
+}
+
+impl Lists for Node {
+    fn is_denied(&self, source: &Address) -> bool {
+        self.denied == Some(*source)
+    }
+
+    fn limits_connections(&self) -> bool {
+        self.connections.get().is_some()
+    }
+
+    fn takes_connection(&self, source: &Address) -> bool {
+        assert_eq!(*source, CLIENT);
+        let left = self.connections.get().unwrap_or(0);
+        self.connections.set(Some(left.saturating_sub(1)));
+        left > 0
     }
 }
 

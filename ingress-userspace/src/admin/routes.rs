@@ -21,8 +21,8 @@ use tracing::info;
 use super::readiness::{MetricsSlot, Readiness, State};
 use super::scrape::{Progress, Scrapes, Unavailable};
 use super::{
-    AdminRequest, CERTIFICATES, DRAIN, ENDPOINTS, EXPLAIN_HOST, EXPLAIN_PATH, LOG_FILTER,
-    LOG_LEVEL, Published, RESUME, ROUTES,
+    AdminRequest, CERTIFICATES, DENY_NETWORK, DENY_SECONDS, DRAIN, DenyChange, ENDPOINTS,
+    EXPLAIN_HOST, EXPLAIN_PATH, LOG_FILTER, LOG_LEVEL, Published, RESUME, ROUTES,
 };
 use crate::api::{certificates, endpoints, routes};
 use crate::telemetry;
@@ -85,6 +85,7 @@ impl Routes {
                 self.list(|published| certificates(&published.config, now))
                     .await
             }
+            (Audience::Root, "/deny") => deny_response(&request, &self.questions).await,
             (Audience::Root, "/explain") => explain_response(&request, &self.questions).await,
             _ => None,
         };
@@ -216,6 +217,33 @@ async fn explain_response(
     };
     questions.send(question).await.ok()?;
     json(&explanation.await.ok()?)
+}
+
+/// Network and time of a change are headers, for the same reason.
+async fn deny_response(
+    request: &Request<Incoming>,
+    questions: &mpsc::Sender<AdminRequest>,
+) -> Option<Response<Answer>> {
+    let header = |name| request.headers().get(name)?.to_str().ok();
+    let network = || header(DENY_NETWORK)?.parse().ok();
+    let change = match *request.method() {
+        Method::PUT => DenyChange::Add {
+            network: network()?,
+            seconds: match header(DENY_SECONDS) {
+                Some(seconds) => Some(seconds.parse().ok()?),
+                None => None,
+            },
+        },
+        Method::DELETE => DenyChange::Remove {
+            network: network()?,
+        },
+        Method::GET => DenyChange::None,
+        _ => return None,
+    };
+    let (answer, entries) = oneshot::channel();
+    let question = AdminRequest::Deny { change, answer };
+    questions.send(question).await.ok()?;
+    json(&entries.await.ok()?)
 }
 
 fn json(answer: &impl Serialize) -> Option<Response<Answer>> {

@@ -34,6 +34,8 @@ impl App {
         let mut is_patient = self.last_known_good.is_some();
         let mut standby = tokio::time::interval(STANDBY_PAUSE);
         let mut changed = wake::Debounced::new(TRIM_PAUSE);
+        let mut expiry = tokio::time::interval(EXPIRY_PAUSE);
+        expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ports = tokio::time::interval(PORTS_PAUSE);
         ports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -76,6 +78,7 @@ impl App {
                         self.choice.is_standby = false;
                     }
                 }
+                _ = expiry.tick(), if self.denied.is_expiring() => self.apply_denied(),
                 _ = ports.tick(), if self.are_ports_unsettled() => self.settle_ports(),
                 Some(question) = self.questions.recv() => self.answer(question),
             }
@@ -152,7 +155,7 @@ impl App {
     }
 
     /// Answers an admin request; its client may have stopped waiting.
-    fn answer(&self, question: AdminRequest) {
+    fn answer(&mut self, question: AdminRequest) {
         match question {
             AdminRequest::Status(answer) => {
                 let _ = answer.send(self.status());
@@ -163,6 +166,11 @@ impl App {
                     config: self.reconciler.shared_config(),
                     reach: reach.unwrap_or_default(),
                 });
+            }
+            AdminRequest::Deny { change, answer } => {
+                let entries = self.denied.change(change);
+                self.apply_denied();
+                let _ = answer.send(entries);
             }
             AdminRequest::Explain {
                 authority,
@@ -178,11 +186,18 @@ impl App {
         }
     }
 
+    /// Puts the denied networks in force.
+    fn apply_denied(&mut self) {
+        let config = self.reconciler.shared_config();
+        self.denied.apply(&config, self.choice.datapath.as_ref());
+    }
+
     /// Nothing is steered before there are workers.
     pub(super) fn follow_node(&mut self) -> Result<()> {
         if self.workers.is_empty() {
             return Ok(());
         }
+        self.apply_denied();
         let Some(datapath) = &mut self.choice.datapath else {
             return Ok(());
         };
@@ -209,6 +224,8 @@ impl App {
 const TRIM_PAUSE: Duration = Duration::from_secs(1);
 /// How long after a port could not be opened it is tried again.
 const PORTS_PAUSE: Duration = Duration::from_secs(3);
+/// How often denied networks are looked at whose time ends.
+const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often a daemon without datapath looks whether it can have it.
 const STANDBY_PAUSE: Duration = Duration::from_millis(200);
 /// Changes of devices, addresses and routes come in bursts; a burst is handled once.

@@ -8,6 +8,7 @@ use super::helper::Opened;
 use super::migrate::Migration;
 use super::ports::Ports;
 use super::{App, probes, process, workers};
+use crate::proxy::SharedDenyList;
 use crate::settings::Run;
 
 impl App {
@@ -28,7 +29,8 @@ impl App {
             self.telemetry.access_log.clone(),
             self.telemetry.tracer.clone(),
         );
-        let options = (self.flags).worker_options(process::machine(), log, tracer);
+        let mut options = (self.flags).worker_options(process::machine(), log, tracer);
+        options.clients.denied = SharedDenyList(self.denied.acceptors());
         let datapath = self.choice.datapath.as_mut();
         self.workers = workers::start(&self.flags, datapath, &self.table, options)?;
         self.ports = Ports::default();
@@ -54,6 +56,7 @@ impl App {
             self.workers = before;
             return Err(error);
         }
+        self.denied.forget_applied();
         self.follow_ports();
         self.follow_node_or_log();
         let migration = Migration::begin();

@@ -31,6 +31,13 @@ pub struct MapFault {
     source: MapError,
 }
 
+impl MapFault {
+    /// A fault of a map of this name.
+    pub(super) fn of(name: &'static str) -> impl FnOnce(MapError) -> Self {
+        move |source| Self { name, source }
+    }
+}
+
 /// All maps that user space writes, and the counters.
 pub(super) struct Maps {
     settings: Array<MapData, Settings>,
@@ -314,7 +321,7 @@ fn make<K: Pod + Ord>(
 }
 
 fn fault(name: &'static str) -> impl FnOnce(MapError) -> MapFault {
-    move |source| MapFault { name, source }
+    MapFault::of(name)
 }
 
 const BYTES: usize = CONNECTION_CELLS as usize * size_of::<u64>();

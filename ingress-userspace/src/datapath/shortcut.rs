@@ -87,6 +87,8 @@ enum ShortcutError {
 
 /// The shortcut of this node, or the reason why there is none.
 pub(super) struct Shortcut {
+    /// Endpoints of HTTP without TLS, of which those of this node are enrolled.
+    pub(super) plain_endpoints: BTreeSet<SocketAddr>,
     /// Boxed: the futures that hold a datapath stay small.
     active: Option<Box<Active>>,
     reason: Option<String>,
@@ -111,6 +113,7 @@ impl Shortcut {
                 Self {
                     active: Some(Box::new(active)),
                     reason: None,
+                    plain_endpoints: BTreeSet::new(),
                 }
             }
             Err(error) => {
@@ -124,6 +127,7 @@ impl Shortcut {
                 Self {
                     active: None,
                     reason: Some(reason),
+                    plain_endpoints: BTreeSet::new(),
                 }
             }
         }
@@ -134,11 +138,15 @@ impl Shortcut {
         self.active.is_some()
     }
 
-    /// Enrols new connections to these endpoints, and to no others. What is enrolled goes on.
-    pub(super) fn set_endpoints(&mut self, wanted: BTreeSet<SocketAddr>) {
+    /// Enrols new connections to plain endpoints at these addresses, and to no others. What is enrolled
+    /// goes on.
+    pub(super) fn follow(&mut self, local: &BTreeSet<IpAddr>) {
         let Some(active) = &mut self.active else {
             return;
         };
+        let wanted = self.plain_endpoints.iter().copied();
+        let wanted = wanted.filter(|endpoint| local.contains(&endpoint.ip()));
+        let wanted: BTreeSet<_> = wanted.collect();
         for endpoint in active.enrolled.difference(&wanted) {
             // One that is not there is what is wanted.
             let _ = active.endpoints.remove(&key(*endpoint));

@@ -23,7 +23,7 @@ pub(super) fn prefixes(networks: &[IpNet]) -> Prefixes {
     prefixes
 }
 
-fn prefix(network: &IpNet) -> (u32, Address) {
+pub(super) fn prefix(network: &IpNet) -> (u32, Address) {
     let bits = u32::from(network.prefix_len());
     match network.trunc() {
         IpNet::V4(network) => (IPV4_BITS + bits, to_address(IpAddr::V4(network.addr()))),

@@ -10,7 +10,7 @@ use http::HeaderName;
 use ingress_core::annotation::read_size;
 use ipnet::IpNet;
 
-use crate::proxy::{ClientLimits, ClientPolicy, ForwardedFor, Timeouts};
+use crate::proxy::{ClientLimits, ClientPolicy, ForwardedFor, SharedDenyList, Timeouts};
 
 /// Flags of who is believed about clients, and of how much one of them may have.
 #[derive(Debug, Args)]
@@ -127,6 +127,7 @@ impl Clients {
     /// What the proxy has to know.
     pub fn policy(&self) -> ClientPolicy {
         ClientPolicy {
+            denied: SharedDenyList::default(),
             trusted: self.proxy_real_ip_cidr.clone(),
             use_forwarded_headers: self.use_forwarded_headers,
             forwarded_for: self.forwarded_for_header.clone(),

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use anyhow::Result;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, SockMap};
+use ingress_common::guard::GuardSettings;
 use ingress_common::socket::{HOST_CONNECTIONS, Port, listener_index};
 use ingress_common::steering::{
     Address, CLIENTS_AND_REPLIES, FragmentedDatagram, Frontend, Settings, Vlan, mapped,
@@ -31,6 +32,8 @@ pub struct Maps {
     fragments: HashMap<MapData, FragmentedDatagram, u64>,
     vlans: HashMap<MapData, Vlan, u32>,
     sources: LpmTrie<MapData, Address, u32>,
+    guard: Array<MapData, GuardSettings>,
+    denied: LpmTrie<MapData, Address, u64>,
     counters: PerCpuArray<MapData, u64>,
     /// What is in the socket map, to keep it open.
     tcp: Vec<TcpListener>,
@@ -50,6 +53,8 @@ impl Maps {
             fragments: object.take_map("FRAGMENTS")?,
             vlans: object.take_map("VLANS")?,
             sources: object.take_map("SOURCES")?,
+            guard: object.take_map("GUARD_SETTINGS")?,
+            denied: object.take_map("DENIED")?,
             counters: object.take_map("COUNTERS")?,
             tcp: Vec::new(),
             udp: Vec::new(),
@@ -69,6 +74,17 @@ impl Maps {
         self.ports.insert(port(TCP_PORT, TCP), TCP_GROUP, 0)?;
         self.ports.insert(port(UDP_PORT, UDP), UDP_GROUP, 0)?;
         self.set_taken(uplink, CLIENTS_AND_REPLIES)
+    }
+
+    /// Denies a network of IPv6 (IPv4 is mapped), until a time of `CLOCK_MONOTONIC`; 0 is for ever.
+    pub fn deny(&mut self, address: IpAddr, bits: u32, until_ns: u64) -> Result<()> {
+        let key = Key::new(bits, bytes(address));
+        Ok(self.denied.insert(&key, until_ns, 0)?)
+    }
+
+    /// Says what the guard drops besides malformed packets.
+    pub fn set_guard(&mut self, settings: GuardSettings) -> Result<()> {
+        Ok(self.guard.set(0, settings, 0)?)
     }
 
     /// Says what is taken from a device.

@@ -1,6 +1,7 @@
 //! guard: what it drops, and what it must not drop.
 
 use anyhow::Result;
+use ingress_common::guard::{GuardSettings, NO_TABLE};
 use ingress_common::verdict::{Reason, Verdict};
 use ingress_tests::packet::{Cut, Extension, IcmpError, Packet, Tcp, Transport, Udp};
 use ingress_tests::programs::{Programs, TCP_PORT, UDP_PORT, XDP_DROP, XDP_PASS};
@@ -226,5 +227,68 @@ fn a_packet_in_several_buffers_is_judged_like_any_other() -> Result<()> {
         judge(&mut programs, &inbound(PAIRS[0], null).bytes())?,
         Reason::TcpNull
     );
+    Ok(())
+}
+
+/// Nothing is denied, and connections have no budget.
+const OPEN: GuardSettings = GuardSettings {
+    denied_table: NO_TABLE,
+    reserved: 0,
+    interval_ns: 0,
+    burst_ns: 0,
+    v4_mask: [0xff; 16],
+    v6_mask: [0xff; 16],
+};
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn denied_network_reaches_no_frontend() -> Result<()> {
+    let mut programs = Programs::load_and_fill()?;
+    for (client, node) in PAIRS {
+        let bits = if client.is_ipv4() { 120 } else { 64 };
+        programs.maps.deny(client, bits, 0)?;
+        let syn = inbound((client, node), Tcp::syn(40_000, TCP_PORT)).bytes();
+        // The table is not in force yet.
+        programs.maps.set_guard(OPEN)?;
+        assert_eq!(judge(&mut programs, &syn)?, Reason::Accepted);
+        let denied_table = 1;
+        programs.maps.set_guard(GuardSettings {
+            denied_table,
+            ..OPEN
+        })?;
+        assert_eq!(judge(&mut programs, &syn)?, Reason::Denied);
+        let inside = Tcp::with_flags(40_000, TCP_PORT, Tcp::ACK);
+        let inside = inbound((client, node), inside).bytes();
+        assert_eq!(judge(&mut programs, &inside)?, Reason::Denied);
+        let ssh = inbound((client, node), Tcp::syn(40_000, 22)).bytes();
+        assert_eq!(judge(&mut programs, &ssh)?, Reason::NotOurs);
+        // An entry whose time has ended denies nobody.
+        programs.maps.deny(client, bits, 1)?;
+        assert_eq!(judge(&mut programs, &syn)?, Reason::Accepted);
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn source_opens_no_more_connections_than_its_burst() -> Result<()> {
+    let mut programs = Programs::load_and_fill()?;
+    let hour = 3_600_000_000_000;
+    programs.maps.set_guard(GuardSettings {
+        interval_ns: hour,
+        burst_ns: 2 * hour,
+        ..OPEN
+    })?;
+    for pair in PAIRS {
+        let syn = inbound(pair, Tcp::syn(40_000, TCP_PORT)).bytes();
+        for expected in [Reason::Accepted, Reason::Accepted, Reason::OverBudget] {
+            assert_eq!(judge(&mut programs, &syn)?, expected);
+        }
+        let inside = Tcp::with_flags(40_000, TCP_PORT, Tcp::ACK);
+        let inside = inbound(pair, inside).bytes();
+        assert_eq!(judge(&mut programs, &inside)?, Reason::Accepted);
+        let ssh = inbound(pair, Tcp::syn(40_000, 22)).bytes();
+        assert_eq!(judge(&mut programs, &ssh)?, Reason::NotOurs);
+    }
     Ok(())
 }

@@ -6,7 +6,7 @@ use ingress_common::verdict::{Reason, Verdict};
 use proptest::prelude::*;
 
 use super::{CLIENT, HTTPS, NODE, Node};
-use crate::decide::guard;
+use crate::decide::screen::guard;
 
 /// An Ethernet frame with an IPv4 packet to the frontend, cut after `payload_bytes` of TCP.
 fn frame(fragment: [u8; 2], header_words: u8, flags: u8, payload_bytes: usize) -> Vec<u8> {
@@ -55,6 +55,47 @@ fn a_header_that_goes_on_in_the_next_fragment_is_not_too_short() {
         guard(&frame(MORE, 15, 0x00, 24)[..], &node),
         Reason::TcpNull
     );
+}
+
+#[test]
+fn denied_source_is_dropped_at_frontends_alone() {
+    let node = Node {
+        denied: Some(CLIENT),
+        ..Node::default()
+    };
+    for flags in [0x02, 0x10, 0x18] {
+        assert_eq!(
+            guard(&frame(WHOLE, 5, flags, 20)[..], &node),
+            Reason::Denied
+        );
+    }
+    let mut other_port = frame(WHOLE, 5, 0x02, 20);
+    other_port[36..38].copy_from_slice(&[0, 22]);
+    assert_eq!(guard(&other_port[..], &node), Reason::NotOurs);
+    let others = Node {
+        denied: Some(NODE),
+        ..Node::default()
+    };
+    assert_eq!(
+        guard(&frame(WHOLE, 5, 0x02, 20)[..], &others),
+        Reason::Accepted
+    );
+}
+
+#[test]
+fn budget_is_for_new_connections_to_frontends() {
+    let node = Node::default();
+    node.connections.set(Some(2));
+    let reason = |flags| guard(&frame(WHOLE, 5, flags, 20)[..], &node);
+    let mut other_port = frame(WHOLE, 5, 0x02, 20);
+    other_port[36..38].copy_from_slice(&[0, 22]);
+    assert_eq!(guard(&other_port[..], &node), Reason::NotOurs);
+    assert_eq!(
+        [0x02, 0x02, 0x02].map(reason),
+        [Reason::Accepted, Reason::Accepted, Reason::OverBudget]
+    );
+    // What is open goes on, and an answer to a SYN opens nothing.
+    assert_eq!([0x10, 0x12].map(reason), [Reason::Accepted; 2]);
 }
 
 proptest! {

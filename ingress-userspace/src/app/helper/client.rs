@@ -27,7 +27,7 @@ use super::channel::Channel;
 use super::difference::Difference;
 use super::protocol::{Request, Response};
 use super::sockets::WorkerDial;
-use crate::datapath::{Connections, Reach, Settings, Status};
+use crate::datapath::{Connections, Denied, Reach, Settings, Status};
 use crate::settings::{HELPER_VERB, LogFormat};
 
 /// What the helper tells of its own accord.
@@ -252,6 +252,15 @@ impl Datapath {
             }
         }
         Ok(())
+    }
+
+    /// Drops what comes from these networks, and from no others, to frontends. Gives how many networks
+    /// found no room.
+    pub(crate) fn set_denied(&self, denied: &[Denied]) -> Result<usize> {
+        match self.calls.make(&Request::SetDenied(denied.to_vec()), &[])? {
+            (Response::Left(left), _) => Ok(left),
+            _ => bail!("the helper process sent another response"),
+        }
     }
 
     /// Which endpoints are direct.

@@ -32,6 +32,8 @@ pub(super) enum Request {
         /// How those that may take the shortcut have changed.
         plain: Difference<SocketAddr>,
     },
+    /// Drop what comes from these networks, and from no others, to frontends.
+    SetDenied(Vec<datapath::Denied>),
     /// Serve one worker with sockets to connect to endpoints.
     ServeSockets,
     /// Steer no more new connections.
@@ -63,6 +65,8 @@ pub(super) enum Response {
         /// The node's IPv6 address.
         source_v6: Option<Ipv6Addr>,
     },
+    /// This many networks found no room.
+    Left(usize),
     /// Whether some ports have connections but no listener.
     Draining(bool),
     /// The state of the datapath.

@@ -201,6 +201,10 @@ impl Open {
                 self.datapath.reconcile(&self.endpoints).await?;
                 self.reach()
             }
+            Request::SetDenied(denied) => {
+                let left = self.datapath.set_denied(&denied)?;
+                (Response::Left(left), Vec::new())
+            }
             Request::ServeSockets => {
                 let (ours, theirs) = sockets::pair()?;
                 sockets::start(self.datapath.socket_maker(), ours)?;

@@ -1,8 +1,11 @@
 //! Which clients may connect, and which peers are trusted to name the client before them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::header::HeaderName;
+use ingress_core::deny::DenyList;
 use ipnet::IpNet;
 
 use crate::proxy::runtime::field::X_FORWARDED_FOR;
@@ -24,6 +27,8 @@ pub struct ClientPolicy {
     pub use_proxy_protocol: bool,
     /// Networks from which connections may be opened; none given: from everywhere.
     pub sources: Vec<IpNet>,
+    /// Networks from which none may be opened. Replaced while connections are accepted.
+    pub denied: SharedDenyList,
 }
 
 impl Default for ClientPolicy {
@@ -36,9 +41,22 @@ impl Default for ClientPolicy {
             add_forwarded: false,
             use_proxy_protocol: false,
             sources: Vec::new(),
+            denied: SharedDenyList::default(),
         }
     }
 }
+
+/// A list of denied networks that is replaced in place. It equals itself only, whatever it holds.
+#[derive(Clone, Debug, Default)]
+pub struct SharedDenyList(pub Arc<ArcSwap<DenyList>>);
+
+impl PartialEq for SharedDenyList {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for SharedDenyList {}
 
 /// Which addresses of `X-Forwarded-For` endpoints get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +72,9 @@ impl ClientPolicy {
     /// loopback addresses, which only this host has.
     pub(crate) fn may_connect(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        self.sources.is_empty()
-            || peer.is_loopback()
-            || self.sources.iter().any(|network| network.contains(&peer))
+        let is_named = || self.sources.iter().any(|network| network.contains(&peer));
+        peer.is_loopback()
+            || (self.sources.is_empty() || is_named()) && !self.denied.0.load().contains(peer)
     }
 
     /// Whether the connections of a peer begin with a header of the PROXY protocol.
