@@ -8,6 +8,7 @@
 pub(crate) mod api_server;
 mod build;
 mod denied;
+pub mod detach;
 pub(crate) mod helper;
 pub mod intruder;
 mod last_known_good;

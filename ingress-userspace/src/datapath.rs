@@ -8,6 +8,7 @@
 mod attach;
 mod btf;
 mod denied;
+mod detach;
 mod devices;
 mod dial;
 mod established;
@@ -42,6 +43,7 @@ use tracing::{debug, info};
 
 pub use attach::{AttachError, GuardMode, TcMode};
 pub use denied::{Denied, GuardedError, SourceBudget};
+pub use detach::Remains;
 pub use devices::{DeviceStatus, Devices, PodClients};
 pub use dial::{Reach, SocketKind, SocketMaker, make_transparent};
 pub use gate::{GateError, PortRange};

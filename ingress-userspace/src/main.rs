@@ -62,6 +62,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Status(flags) => printed(&runtime.block_on(cli::status::run(&flags))?),
         Command::Drain(flags) => printed(&runtime.block_on(cli::change::drain(&flags))?),
         Command::LogLevel(flags) => printed(&runtime.block_on(cli::change::log_level(&flags))?),
+        Command::Detach(flags) => printed(&runtime.block_on(app::detach::detach(&flags))?),
         Command::Deny(flags) => printed(&runtime.block_on(cli::deny::run(&flags))?),
         Command::Explain(flags) => verdict(runtime.block_on(cli::explain::run(&flags))?),
         Command::Ready(flags) => verdict(runtime.block_on(cli::ready::run(&flags))?),

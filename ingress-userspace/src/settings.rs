@@ -83,6 +83,8 @@ pub enum Command {
     Check(Box<Check>),
     /// Drop what comes from a network, for a time, or show what is dropped.
     Deny(Box<Deny>),
+    /// Remove programs, maps, gate and ingress netns that a killed daemon has left in the kernel.
+    Detach(Paths),
     /// Look at kernel, capabilities and bpffs, and say what is missing.
     Probe(Probe),
     /// Make sockets, programs and maps for `sluice run`, which starts this.

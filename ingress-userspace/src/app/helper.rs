@@ -17,5 +17,6 @@ mod protocol;
 mod server;
 mod sockets;
 
+pub(super) use claim::Claim;
 pub(super) use client::{Datapath, Event, Helper, Opened};
 pub(super) use server::serve;

@@ -92,6 +92,84 @@ fn a_killed_daemons_remains_are_adopted_and_nothing_leaks() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
+fn detach_removes_what_a_killed_daemon_has_left() -> Result<()> {
+    for tc in ["--tc=auto", "--tc=clsact"] {
+        let Scene {
+            sluice,
+            daemon,
+            rig,
+            ..
+        } = Scene::set()?;
+        sluice.stop()?;
+        let sluice = daemon.with(tc).start(&rig.edge)?;
+        ask(&rig.client)?;
+        let detach = || {
+            let flags = daemon.arguments().iter();
+            let flags =
+                flags.filter(|flag| flag.starts_with("--bpffs") || flag.starts_with("--ingress"));
+            rig.edge
+                .command(&rig.options.sluice)
+                .arg("detach")
+                .args(flags)
+                .output()
+        };
+        let refused = detach()?;
+        ensure!(!refused.status.success(), "a daemon has it: {refused:?}");
+        sluice.kill();
+        // The helper process ends when its daemon has ended.
+        wait_until("detach", || Ok(detach()?.status.success()))?;
+        assert!(!links(&rig.edge)?.contains("sluice0"), "the gate");
+        assert!(!links(&rig.edge)?.contains("xdp"), "the guard");
+        assert_eq!(programs_on(&rig.edge, "eth0")?, 0, "steer by TCX");
+        let filters = rig.edge.sh("tc filter show dev eth0 ingress")?;
+        assert!(!filters.contains("steer"), "steer by clsact: {filters}");
+        let pins = host::bpffs_directory(&rig.prefix).join("sluice");
+        assert!(!pins.exists(), "the pins");
+        let netns = format!("/run/netns/{}-in-sluice", rig.prefix);
+        assert!(!fs::exists(&netns)?, "the ingress netns");
+        let again = detach()?;
+        let said = String::from_utf8_lossy(&again.stdout).into_owned();
+        ensure!(said.contains("nothing to remove"), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn ten_killed_daemons_leave_no_more_than_one() -> Result<()> {
+    let Scene {
+        mut sluice,
+        daemon,
+        rig,
+        ..
+    } = Scene::set()?;
+    ask(&rig.client)?;
+    let pins = host::bpffs_directory(&rig.prefix).join("sluice");
+    let kept = || {
+        let devices = links(&rig.edge)?.matches("link/ether").count();
+        let programs = programs_on(&rig.edge, "eth0")?;
+        Ok::<_, anyhow::Error>((
+            names_in(&pins)?,
+            names_in(&pins.join("links"))?,
+            devices,
+            programs,
+        ))
+    };
+    let before = kept()?;
+    for _ in 0..10 {
+        let helper = &sluice.status()?["datapath"]["helper_pid"];
+        let helper = format!("/proc/{}", helper.as_u64().context("there is a helper")?);
+        sluice.kill();
+        wait_until("the helper to end", || Ok(!fs::exists(&helper)?))?;
+        sluice = daemon.start(&rig.edge)?;
+        ask(&rig.client)?;
+    }
+    assert_eq!(kept()?, before, "pins, links, devices and programs");
+    sluice.stop()
+}
+
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
 fn after_a_kill_a_daemon_without_ebpf_serves_the_same_clients() -> Result<()> {
     let Scene {
         sluice,
