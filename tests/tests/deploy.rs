@@ -1,6 +1,7 @@
 //! What `deploy/` holds, applied to a real API server, and Sluice run as it says.
 
 mod deploy {
+    mod alerts;
     mod audit;
     mod manifests;
     mod rights;

@@ -44,6 +44,8 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             ("tc", "iproute2"),
             ("bpftool", "bpftool"),
             ("valgrind", "valgrind"),
+            // Checks and tests the alerts.
+            ("promtool", "prometheus"),
         ]);
     }
     install_packages(&packages)?;

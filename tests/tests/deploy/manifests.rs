@@ -18,11 +18,12 @@ fn every_rendered_manifest_is_taken_by_the_api_server() -> Result<()> {
         programs: Programs::from_env(),
         audit: Audit::Off,
     })?;
-    plane.apply(POD_MONITORS)?;
+    plane.apply(OPERATOR_KINDS)?;
     plane.kubectl(&[
         "wait",
         "--for=condition=Established",
         "crd/podmonitors.monitoring.coreos.com",
+        "crd/prometheusrules.monitoring.coreos.com",
     ])?;
     for overlay in [
         "base",
@@ -48,6 +49,7 @@ fn every_rendered_manifest_is_taken_by_the_api_server() -> Result<()> {
         &["datapath=host", "httpPort=8080", "httpsPort=8443"],
         &[
             "metrics.podMonitor.enabled=true",
+            "metrics.prometheusRule.enabled=true",
             "ingressClass.default=true",
         ],
         &[
@@ -153,7 +155,7 @@ fn deploy() -> PathBuf {
 }
 
 /// What the Prometheus operator would bring along, with any fields.
-const POD_MONITORS: &str = "\
+const OPERATOR_KINDS: &str = "\
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: podmonitors.monitoring.coreos.com}
@@ -161,6 +163,19 @@ spec:
   group: monitoring.coreos.com
   scope: Namespaced
   names: {kind: PodMonitor, listKind: PodMonitorList, plural: podmonitors, singular: podmonitor}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: prometheusrules.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: {kind: PrometheusRule, listKind: PrometheusRuleList, plural: prometheusrules, singular: prometheusrule}
   versions:
     - name: v1
       served: true

@@ -101,7 +101,8 @@ fn detach_removes_what_a_killed_daemon_has_left() -> Result<()> {
             ..
         } = Scene::set()?;
         sluice.stop()?;
-        let sluice = daemon.with(tc).start(&rig.edge)?;
+        let daemon = daemon.with(tc);
+        let sluice = daemon.start(&rig.edge)?;
         ask(&rig.client)?;
         let detach = || {
             let flags = daemon.arguments().iter();

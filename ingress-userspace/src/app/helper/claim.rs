@@ -15,13 +15,13 @@ use rustix::process::geteuid;
 
 /// The datapath is ours for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(crate) struct Claim {
     _directory: File,
 }
 
 impl Claim {
     /// Takes the datapath whose pins are in this directory; `None` while another daemon has it.
-    pub(super) fn take(pins: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn take(pins: &Path) -> io::Result<Option<Self>> {
         DirBuilder::new()
             .recursive(true)
             .mode(OWNER_ONLY)
