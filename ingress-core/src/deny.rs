@@ -7,12 +7,13 @@ use ipnet::IpNet;
 
 use crate::ir::{Block, Config, Filter, Rule};
 
-/// A set of networks, as ranges of addresses that do not touch. IPv4 is mapped into IPv6
-/// (RFC 4291 §2.5.5.2).
+/// A set of networks, as ranges of addresses that do not touch. Networks of IPv6, even all of it, say
+/// nothing about IPv4; a client of an IPv6 socket that has an IPv4 address counts as that (RFC 4291
+/// §2.5.5.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DenyList {
     /// First and last address of each, in order.
-    ranges: Box<[(u128, u128)]>,
+    ranges: Box<[(Position, Position)]>,
 }
 
 impl DenyList {
@@ -20,10 +21,10 @@ impl DenyList {
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
         let mut ranges: Vec<_> = networks.into_iter().map(range).collect();
         ranges.sort_unstable();
-        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+        let mut merged: Vec<(Position, Position)> = Vec::with_capacity(ranges.len());
         for (first, last) in ranges {
             match merged.last_mut() {
-                Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+                Some((_, end)) if first <= next(*end) => *end = last.max(*end),
                 _ => merged.push((first, last)),
             }
         }
@@ -39,7 +40,7 @@ impl DenyList {
 
     /// Whether a client at this address may not connect.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = number(address);
+        let address = position(address.to_canonical());
         let after = self.ranges.partition_point(|(first, _)| *first <= address);
         let range = after.checked_sub(1).and_then(|at| self.ranges.get(at));
         range.is_some_and(|(_, last)| address <= *last)
@@ -92,15 +93,22 @@ pub fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(&other.network()) || other.contains(&one.network())
 }
 
-fn range(network: IpNet) -> (u128, u128) {
-    (number(network.network()), number(network.broadcast()))
+/// An address among all of both families: IPv4 comes first.
+type Position = (bool, u128);
+
+fn range(network: IpNet) -> (Position, Position) {
+    (position(network.network()), position(network.broadcast()))
 }
 
-fn number(address: IpAddr) -> u128 {
+fn position(address: IpAddr) -> Position {
     match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits(),
+        IpAddr::V4(address) => (false, address.to_bits().into()),
+        IpAddr::V6(address) => (true, address.to_bits()),
     }
+}
+
+fn next((is_v6, number): Position) -> Position {
+    (is_v6, number.saturating_add(1))
 }
 
 #[cfg(test)]
@@ -151,5 +159,8 @@ mod tests {
         assert!(list.contains("::ffff:192.0.2.7".parse().unwrap()));
         assert!(!list.contains("192.0.3.1".parse().unwrap()));
         assert!(DenyList::new([]).is_empty());
+        let all_of_ipv6 = DenyList::new(["::/0".parse().unwrap()]);
+        assert!(!all_of_ipv6.contains("::ffff:192.0.2.7".parse().unwrap()));
+        assert!(all_of_ipv6.contains("2001:db8::1".parse().unwrap()));
     }
 }

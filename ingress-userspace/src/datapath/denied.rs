@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::maps::MapFault;
 use super::object::{Object, ObjectError};
-use super::sources::prefix;
+use super::sources::{IPV4, IPV4_BITS, prefix};
 
 /// A network whose packets to frontends are dropped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,9 +68,13 @@ impl Guarded {
     /// Denies these networks and no others. Gives how many found no room.
     pub(super) fn set(&mut self, denied: &[Denied]) -> Result<usize, MapFault> {
         let listed = denied.iter().take(DENIED_MAX as usize);
-        let wanted: BTreeMap<_, _> = listed
+        let mut wanted: BTreeMap<_, _> = listed
             .map(|denied| (prefix(&denied.network), denied.until_ns))
             .collect();
+        if wanted.keys().any(|(bits, _)| *bits < IPV4_BITS) {
+            // Networks of IPv6 say nothing about IPv4, which is mapped into it.
+            wanted.entry((IPV4_BITS, IPV4.octets())).or_insert(OVER);
+        }
         let changes = changes(&self.held, &wanted);
         if self.known.denied_table != NO_TABLE && changes.len() <= CHANGES_IN_PLACE_MAX {
             for (at, until) in changes {
@@ -167,6 +171,9 @@ fn settings(budget: SourceBudget) -> GuardSettings {
 fn mask(bits: u32) -> Address {
     u128::MAX.checked_shl(128 - bits).unwrap_or(0).to_be_bytes()
 }
+
+/// An end that has passed, in nanoseconds of `CLOCK_MONOTONIC`.
+const OVER: u64 = 1;
 
 /// Changes that are made in the table that is in force. Filling the other one takes a write for each
 /// network.

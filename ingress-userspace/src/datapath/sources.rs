@@ -34,8 +34,8 @@ pub(super) fn prefix(network: &IpNet) -> (u32, Address) {
 const OPEN: u32 = 1;
 const SHUT: u32 = 0;
 /// `::ffff:0:0/96` (RFC 4291 §2.5.5.2).
-const IPV4: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0);
-const IPV4_BITS: u32 = 96;
+pub(super) const IPV4: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0);
+pub(super) const IPV4_BITS: u32 = 96;
 
 #[cfg(test)]
 mod tests {
