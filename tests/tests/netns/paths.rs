@@ -229,7 +229,7 @@ fn malformed_packets_are_dropped_counted_and_spoken_of() -> Result<()> {
         scene
             .sluice
             .log()
-            .matches("dropped a malformed packet")
+            .matches("guard: dropped a packet")
             .count()
     };
     wait_until("the guard to speak", || Ok(spoken() >= 1))?;

@@ -94,8 +94,13 @@ fn pod_that_ends_or_resets_in_the_middle_looks_as_on_tcp() -> Result<()> {
             assert_eq!(length, 2 * BROKEN_BYTES);
             let mut bytes = Vec::new();
             let outcome = reader.read_to_end(&mut bytes).map_err(|error| error.kind());
-            // What the pod sent first arrives, and a pod that comes back is asked again.
-            assert_eq!(bytes, pattern(BROKEN_BYTES), "{flag} {path}");
+            // What the pod sent before its end arrives. A reset may discard what nobody has read yet.
+            let sent = pattern(BROKEN_BYTES);
+            assert!(sent.starts_with(&bytes), "{flag} {path}");
+            assert!(
+                path == "reset" || bytes.len() == sent.len(),
+                "{flag} {path}"
+            );
             let (mut stream, mut reader) = scene.connect()?;
             write!(stream, "GET /1024 HTTP/1.1\r\nHost: made.test\r\n\r\n")?;
             expect_body(&mut reader, 1024)?;

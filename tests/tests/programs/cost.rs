@@ -8,7 +8,11 @@ use ingress_tests::programs::nanoseconds_per_packet;
 #[ignore = "needs root: network namespaces and eBPF programs"]
 fn every_program_has_figures() -> Result<()> {
     let costs = nanoseconds_per_packet(10_000)?;
-    for program in Program::ALL {
+    // The kernel runs no program of a socket map for a test.
+    for program in Program::ALL
+        .into_iter()
+        .filter(|program| *program != Program::Shortcut)
+    {
         let is_of_program = |name: &str| name.starts_with(program.name());
         assert!(costs.iter().any(|(name, _)| is_of_program(name)));
     }
