@@ -1,7 +1,7 @@
 //! The log: tracing, with a filter and a format.
 //!
 //! A thread of its own writes the lines. While nobody reads standard error, lines beyond
-//! [`WAITING_LINES_MAX`] are dropped and counted: whoever logs never blocks.
+//! `WAITING_LINES_MAX` are dropped and counted: whoever logs never blocks.
 
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
