@@ -12,7 +12,6 @@ use arc_swap::ArcSwap;
 use ingress_core::deny::{DenyList, blocked_everywhere, overlap};
 use ingress_core::ir::Config;
 use ipnet::IpNet;
-use rustix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
 use super::helper::Datapath;
@@ -142,9 +141,15 @@ impl DeniedNetworks {
     }
 }
 
-/// `CLOCK_MONOTONIC`, by which programs judge the end of an entry.
+/// `CLOCK_MONOTONIC`, by which programs judge the end of an entry. By libc: rustix looks for the vDSO
+/// itself, and does not find it under valgrind.
 fn now() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a value of the type that the call writes. It fails for no known clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
