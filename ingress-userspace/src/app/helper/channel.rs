@@ -8,6 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -73,12 +74,10 @@ impl Channel {
         if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
             return Err(io::Error::other("no room for the descriptors"));
         }
-        let sent = sendmsg(
-            &self.0,
-            &[IoSlice::new(&header)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?;
+        let sent = retry_on_intr(|| {
+            let header = [IoSlice::new(&header)];
+            sendmsg(&self.0, &header, &mut control, SendFlags::NOSIGNAL)
+        })?;
         self.0.write_all(&header[sent..])?;
         self.0.write_all(&body)
     }
@@ -94,12 +93,11 @@ impl Channel {
         let mut descriptors = Vec::new();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = recvmsg(
-            &self.0,
-            &mut [IoSliceMut::new(&mut header)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )?;
+        // A call with a time limit is never restarted by the kernel after a signal (signal(7)).
+        let received = retry_on_intr(|| {
+            let mut header = [IoSliceMut::new(&mut header)];
+            recvmsg(&self.0, &mut header, &mut control, RecvFlags::CMSG_CLOEXEC)
+        })?;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = message {
                 descriptors.extend(rights);

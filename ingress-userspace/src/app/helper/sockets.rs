@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use arc_swap::ArcSwap;
+use rustix::io::retry_on_intr;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -52,7 +53,8 @@ pub(super) fn start(maker: SocketMaker, requests: OwnedFd) -> io::Result<()> {
 fn serve(maker: &SocketMaker, requests: &OwnedFd) -> io::Result<()> {
     let mut number = [0];
     loop {
-        let (length, _) = rustix::net::recv(requests, &mut number[..], RecvFlags::empty())?;
+        let received = || rustix::net::recv(requests, &mut number[..], RecvFlags::empty());
+        let (length, _) = retry_on_intr(received)?;
         if length == 0 {
             return Ok(());
         }
@@ -70,7 +72,7 @@ fn serve(maker: &SocketMaker, requests: &OwnedFd) -> io::Result<()> {
         }
         let status = status.to_le_bytes();
         let body = [IoSlice::new(&status)];
-        sendmsg(requests, &body, &mut control, SendFlags::NOSIGNAL)?;
+        retry_on_intr(|| sendmsg(requests, &body, &mut control, SendFlags::NOSIGNAL))?;
     }
 }
 
@@ -135,13 +137,14 @@ impl WorkerDial {
     }
 
     fn request(&self, kind: SocketKind) -> io::Result<Vec<Socket>> {
-        rustix::net::send(&self.helper, &[number(kind)], SendFlags::NOSIGNAL)?;
+        let request = [number(kind)];
+        retry_on_intr(|| rustix::net::send(&self.helper, &request, SendFlags::NOSIGNAL))?;
         let mut status = [0; 4];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut body = [IoSliceMut::new(&mut status)];
         let flags = RecvFlags::CMSG_CLOEXEC;
-        let received = recvmsg(&self.helper, &mut body, &mut control, flags)?;
+        let received = retry_on_intr(|| recvmsg(&self.helper, &mut body, &mut control, flags))?;
         if received.bytes == 0 {
             return Err(io::Error::other("the helper process has ended"));
         }
