@@ -199,11 +199,11 @@ fn a_target_with_a_host_tells_it() {
 #[test]
 fn lines_of_any_length_are_whole_and_in_their_order() {
     let origin = Origin::echo("origin");
-    let format = "$args $http_user_agent$http_user_agent$http_user_agent $uri";
-    let template = Template::parse(format, Escape::Text).unwrap();
+    let format = format!("$args {} $uri", "$http_user_agent".repeat(COPIES));
+    let template = Template::parse(&format, Escape::Text).unwrap();
     let logged = Logged::start(template, &[origin.address]);
     let mut client = logged.proxy.client();
-    // The longest is four times as long as what a worker collects.
+    // The longest is longer than what a worker collects. Of a value, 4 KiB are in the log.
     let lengths = [0, 1, 9_000, 20_000, 3, 20_000, 5_000, 0];
     let lengths = lengths.into_iter().cycle().take(200);
     let mut expected = Vec::new();
@@ -214,8 +214,8 @@ fn lines_of_any_length_are_whole_and_in_their_order() {
         ));
         assert_eq!(client.read_reply().status, 200);
         let escaped = match length {
-            0 => "---".to_owned(),
-            _ => "\\x22".repeat(3 * length),
+            0 => "-".repeat(COPIES),
+            _ => "\\x22".repeat(COPIES * length.min(4096)),
         };
         expected.push(format!("n={number} {escaped} /shop/{number}"));
     }
@@ -225,6 +225,9 @@ fn lines_of_any_length_are_whole_and_in_their_order() {
         assert_eq!(line, expected);
     }
 }
+
+/// How often a value is in a line.
+const COPIES: usize = 12;
 
 /// A line of which an error shows the ends.
 #[derive(PartialEq)]
@@ -327,10 +330,10 @@ fn a_writer_that_is_stuck_costs_lines_and_no_requests() {
         .write(true)
         .open(&pipe)
         .unwrap();
-    let template = Template::parse("$http_user_agent", Escape::Text).unwrap();
+    let template = Template::parse(&"$http_user_agent".repeat(5), Escape::Text).unwrap();
     let proxy = start(template, &pipe, &[origin.address]);
     let mut client = proxy.client();
-    let agent = "x".repeat(20_000);
+    let agent = "x".repeat(4_000);
     let mut count = 0;
     while proxy.snapshot().log_lines_dropped == 0 {
         client.write(&format!(
