@@ -14,7 +14,7 @@ pub const BUDGETS_MAX: u32 = 65_536;
 pub const NO_TABLE: u32 = 0;
 
 abi! {
-    /// What the guard has to know: the one value of the `GUARD_SETTINGS` map.
+    /// The settings of the guard: the only value of the `GUARD_SETTINGS` map.
     pub struct GuardSettings {
         /// The table of denied networks that is in force: 1, 2, or [`NO_TABLE`].
         pub denied_table: u32,

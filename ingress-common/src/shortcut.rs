@@ -50,7 +50,7 @@ abi! {
         pub reserved: [u8; 2],
     }
 
-    /// What the shortcut's programs have to know: the one value of the `SHORTCUT_SETTINGS` map.
+    /// The settings of the shortcut's programs: the only value of the `SHORTCUT_SETTINGS` map.
     pub struct ShortcutSettings {
         /// Cookie of the network namespace that the proxy's connections are made in; 0 while no
         /// connection may be enrolled.

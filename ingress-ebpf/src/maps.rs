@@ -28,7 +28,7 @@ use ingress_ebpf::parse::{Network, Version};
 
 use crate::sockets;
 
-/// The node's settings. One value; written by user space, read by all programs.
+/// The node's settings: the only value of this map. Written by user space, read by all programs.
 #[map]
 pub(crate) static SETTINGS: Array<Settings> = Array::pinned(1, 0);
 
@@ -60,7 +60,7 @@ pub(crate) static VLANS: HashMap<Vlan, u32> = HashMap::pinned(VLANS_MAX, BPF_F_N
 #[map]
 pub(crate) static SOURCES: LpmTrie<Address, u32> = LpmTrie::pinned(SOURCES_MAX, 0);
 
-/// What the guard has to know. One value; written by user space, read by guard.
+/// The settings of the guard: the only value of this map. Written by user space, read by guard.
 #[map]
 pub(crate) static GUARD_SETTINGS: Array<GuardSettings> = Array::pinned(1, 0);
 
@@ -99,7 +99,7 @@ pub(crate) static CONNECTIONS: Array<u64> = Array::pinned(CONNECTION_CELLS, BPF_
 pub(crate) static COUNTERS: PerCpuArray<u64> =
     PerCpuArray::pinned(Program::ALL.len() as u32 * REASONS_MAX, 0);
 
-/// What the shortcut's programs have to know. One value; written by user space, read by them.
+/// The settings of the shortcut's programs: the only value of this map. Written by user space, read by them.
 #[map]
 pub(crate) static SHORTCUT_SETTINGS: Array<ShortcutSettings> = Array::with_max_entries(1, 0);
 
@@ -134,8 +134,8 @@ pub(crate) fn count(program: Program, reason: Reason) {
     }
 }
 
-/// Whether an event is worth words: the first of its reason on this CPU, and every 1024th after
-/// it, so that a flood of packets is no flood of words. Asked before the event is counted.
+/// Whether an event is logged: the first of its reason on this CPU and every 1,024th after it, so that
+/// a flood of packets does not flood the log. Called before the event is counted.
 #[inline(always)]
 pub(crate) fn should_log(program: Program, reason: Reason) -> bool {
     COUNTERS

@@ -50,15 +50,21 @@ use crate::source::Observation;
 use crate::telemetry;
 
 /// Serves until SIGTERM or SIGINT.
+///
+/// The process gives up its privileges before it starts a thread, even the one that writes the log:
+/// each thread has privileges of its own, and those that exist already would keep theirs.
 pub async fn run(flags: Run) -> Result<()> {
-    if let Err(error) = confine::keep_privileges_from_growing() {
-        tracing::warn!(%error, "a program that this process starts may gain privileges");
-    }
+    telemetry::check(&flags.log).map_err(anyhow::Error::msg)?;
+    let bounded = confine::keep_privileges_from_growing();
     let _lock = process::lock(&flags.places.run_dir.path())?;
-    process::raise_descriptors();
     let helper = build::helper(&flags)?;
     confine::give_up_privileges(flags.confine_workers)
         .context("failed to give up the privileges that the daemon does not need")?;
+    let _log = telemetry::init(&flags.log, flags.log_format).map_err(anyhow::Error::msg)?;
+    if let Err(error) = bounded {
+        tracing::warn!(%error, "a program that this process starts may gain privileges");
+    }
+    process::raise_descriptors();
     let mut app = App::start(flags, helper).await?;
     let outcome = app.serve().await;
     Box::pin(app.stop()).await;
@@ -72,6 +78,7 @@ pub async fn run(flags: Run) -> Result<()> {
 /// An error if no such process has started this one.
 pub async fn serve_as_helper() -> Result<()> {
     confine::keep_privileges_from_growing()?;
+    process::raise_descriptors();
     helper::serve().await
 }
 

@@ -492,6 +492,17 @@ fn io_error(attempt: &'static str) -> impl FnOnce(io::Error) -> DatapathError {
     move |source| DatapathError::Io { attempt, source }
 }
 
+/// The message of an error and of all that caused it.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
 /// IP protocol number.
 const TCP: u8 = 6;
 /// Changes with the layout of any map, so that a new version never adopts what it can't read.

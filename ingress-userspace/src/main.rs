@@ -37,8 +37,6 @@ fn run(command: Command) -> Result<ExitCode> {
         .context("failed to start the control runtime")?;
     match command {
         Command::Run(flags) => {
-            let log = telemetry::init(&flags.log, flags.log_format);
-            let _log = log.map_err(anyhow::Error::msg)?;
             runtime.block_on(app::run(*flags))?;
             Ok(ExitCode::SUCCESS)
         }

@@ -12,7 +12,16 @@ use tracing_subscriber::{fmt, reload};
 
 use crate::settings::LogFormat;
 
-/// Starts logging to standard error, until the guard is dropped, which writes what waits.
+/// Reads a filter without using it.
+///
+/// # Errors
+///
+/// A message that names the filter if it can't be read.
+pub fn check(filter: &str) -> Result<(), String> {
+    read(filter).map(drop)
+}
+
+/// Starts logging to standard error by a thread of its own, until the guard is dropped, which writes what waits.
 ///
 /// # Errors
 ///

@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::netlink::Link;
 use super::netns::Namespace;
+use super::with_sources;
 
 /// Why a program is not attached.
 #[derive(Debug, Error)]
@@ -149,7 +150,9 @@ pub(super) fn xdp(
         let pin = pin_path(pins, &format!("guard-{mode:?}").to_lowercase(), device);
         match xdp_link(program, device, *xdp_mode, &pin) {
             Ok(attachment) => return (Some(attachment), *mode, reason),
-            Err(error) => reason = Some(format!("{mode:?} XDP: {}", chain(&error)).to_lowercase()),
+            Err(error) => {
+                reason = Some(format!("{mode:?} XDP: {}", with_sources(&error)).to_lowercase())
+            }
         }
     }
     (None, GuardMode::Off, reason)
@@ -332,14 +335,4 @@ fn pin_path(pins: &Path, program: &str, device: &Link) -> PathBuf {
     // bpffs refuses dots in names, VLAN devices usually have one.
     let device = format!("{}-{}", device.name.replace('.', "_"), device.index);
     pins.join(format!("{program}-{device}"))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

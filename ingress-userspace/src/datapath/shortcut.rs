@@ -26,6 +26,7 @@ use tracing::{info, warn};
 use super::btf::{Btf, BtfError};
 use super::netns::Namespace;
 use super::object::{Object, ObjectError};
+use super::with_sources;
 use self_test::{Demand, Failure};
 
 /// Whether bytes to and from pods of this node take the shortcut.
@@ -292,16 +293,6 @@ fn key(endpoint: SocketAddr) -> LocalEndpoint {
 
 fn io(attempt: &'static str) -> impl FnOnce(io::Error) -> ShortcutError {
     move |source| ShortcutError::Io { attempt, source }
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 /// `kernfs`: the inode of the root of a hierarchy.

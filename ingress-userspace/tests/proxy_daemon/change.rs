@@ -1,21 +1,10 @@
 //! What an operator changes in a daemon that runs.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use crate::daemon::{Daemon, Place, origin, wait_for};
-
-fn sluice(place: &Place, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sluice"))
-        .args(arguments)
-        .arg(format!(
-            "--run-dir={}",
-            place.directory.path().join("a").display()
-        ))
-        .output()
-        .unwrap()
-}
 
 fn readiness(daemon: &Daemon) -> u16 {
     daemon.get(daemon.admin, "/readyz").status
@@ -25,12 +14,12 @@ fn readiness(daemon: &Daemon) -> u16 {
 fn a_daemon_that_is_drained_serves_and_says_that_it_is_not_ready() {
     let place = Place::new(origin());
     let daemon = place.start("a", &[]);
-    assert!(sluice(&place, &["drain"]).status.success());
+    assert!(place.sluice(&["drain"]).status.success());
     assert_eq!(readiness(&daemon), 503);
     assert_eq!(daemon.get(daemon.http, "/").status, 200);
     assert_eq!(daemon.get(daemon.admin, "/healthz").status, 200);
-    assert_eq!(sluice(&place, &["ready"]).status.code(), Some(1));
-    assert!(sluice(&place, &["drain", "--undo"]).status.success());
+    assert_eq!(place.sluice(&["ready"]).status.code(), Some(1));
+    assert!(place.sluice(&["drain", "--undo"]).status.success());
     assert_eq!(readiness(&daemon), 200);
 }
 
@@ -38,11 +27,11 @@ fn a_daemon_that_is_drained_serves_and_says_that_it_is_not_ready() {
 fn the_log_filter_changes_while_the_daemon_runs() {
     let place = Place::new(origin());
     let daemon = place.start("a", &["--log=error"]);
-    let refused = sluice(&place, &["log-level", "a=b=c"]);
+    let refused = place.sluice(&["log-level", "a=b=c"]);
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("a=b=c"), "{said}");
-    assert!(sluice(&place, &["log-level", "info"]).status.success());
+    assert!(place.sluice(&["log-level", "info"]).status.success());
     place.change(|manifest| manifest.replace("one.test", "two.test"));
     wait_for("the change to be logged", || {
         daemon.log().contains("configuration published")
@@ -65,10 +54,7 @@ fn a_watched_status_is_shown_again() {
     let _daemon = place.start("a", &[]);
     let mut watching = Command::new(env!("CARGO_BIN_EXE_sluice"))
         .args(["status", "--watch"])
-        .arg(format!(
-            "--run-dir={}",
-            place.directory.path().join("a").display()
-        ))
+        .arg(format!("--run-dir={}", place.run_dir("a")))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,6 +85,20 @@ impl Place {
         daemon
     }
 
+    /// The run directory of a daemon.
+    pub(crate) fn run_dir(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    /// Runs a verb against the daemon `a`.
+    pub(crate) fn sluice(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_sluice"))
+            .args(arguments)
+            .arg(format!("--run-dir={}", self.run_dir("a")))
+            .output()
+            .unwrap()
+    }
+
     pub(crate) fn spawn(&self, name: &str, flags: &[&str]) -> Daemon {
         let path = |part: &str| self.directory.path().join(part);
         let log = path(&format!("{name}.log"));
@@ -103,7 +117,7 @@ impl Place {
             .arg(env!("CARGO_BIN_EXE_sluice"))
             .args(["run", "--datapath=host"])
             .arg(format!("--manifests={}", path("manifests").display()))
-            .arg(format!("--run-dir={}", path(name).display()))
+            .arg(format!("--run-dir={}", self.run_dir(name)))
             .arg(format!("--http-port={}", self.http))
             .arg(format!("--https-port={}", self.https))
             .args(flags)

@@ -1,7 +1,6 @@
 //! Clients that hold all connections without using them do not lock out others.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::Command;
 
 use socket2::{Domain, Socket, Type};
 
@@ -34,11 +33,7 @@ fn idle_connections_of_five_addresses_keep_nobody_out() {
     for _ in 0..10 {
         assert_eq!(daemon.get(daemon.http, "/").status, 200);
     }
-    let run_dir = format!("--run-dir={}", place.directory.path().join("a").display());
-    let live = Command::new(env!("CARGO_BIN_EXE_sluice"))
-        .args(["ready", "--live", &run_dir])
-        .output()
-        .unwrap();
+    let live = place.sluice(&["ready", "--live"]);
     assert!(live.status.success(), "{live:?}");
     let metrics = daemon.get(daemon.admin, "/metrics").body;
     let evicted = metrics

@@ -73,11 +73,7 @@ fn restrictions_that_are_ignored_are_shown() {
         let line = format!("sluice_ignored_annotation_info{{key=\"{key}\"}} 1");
         assert!(metrics.contains(&line), "{metrics}");
     }
-    let run_dir = format!("--run-dir={}", place.directory.path().join("a").display());
-    let status = Command::new(env!("CARGO_BIN_EXE_sluice"))
-        .args(["status", &run_dir])
-        .output()
-        .unwrap();
+    let status = place.sluice(&["status"]);
     let text = String::from_utf8(status.stdout).unwrap();
     let shown = "ignored although they restrict access: auth-url, limit-rps\n";
     assert!(text.contains(shown), "{text}");

@@ -1,22 +1,11 @@
 //! `sluice routes`, `endpoints`, `certificates` and `datapath` of a daemon that runs.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use ingress_userspace::api::{Certificate, Endpoint, Route, RouteTarget};
 use serde_json::Value;
 
 use crate::daemon::{Place, origin, wait_for};
-
-fn sluice(place: &Place, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sluice"))
-        .args(arguments)
-        .arg(format!(
-            "--run-dir={}",
-            place.directory.path().join("a").display()
-        ))
-        .output()
-        .unwrap()
-}
 
 fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -27,7 +16,7 @@ fn routes_and_endpoints_are_listed_as_they_are_served() {
     let endpoint = origin();
     let place = Place::new(endpoint);
     let _daemon = place.start("a", &[]);
-    let output = sluice(&place, &["routes", "-o", "json"]);
+    let output = place.sluice(&["routes", "-o", "json"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let routes: Vec<Route> = serde_json::from_slice(&output.stdout).unwrap();
     let [route] = &routes[..] else {
@@ -42,20 +31,20 @@ fn routes_and_endpoints_are_listed_as_they_are_served() {
         (&*backends[0].backend, backends[0].endpoints),
         ("web/cart:80", 1)
     );
-    let output = sluice(&place, &["endpoints", "-o", "yaml"]);
+    let output = place.sluice(&["endpoints", "-o", "yaml"]);
     let yaml = text(&output);
     assert!(yaml.contains(&endpoint.to_string()), "{yaml}");
-    let output = sluice(&place, &["endpoints", "-o", "json", "cart"]);
+    let output = place.sluice(&["endpoints", "-o", "json", "cart"]);
     let endpoints: Vec<Endpoint> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(endpoints[0].address, endpoint);
-    let table = text(&sluice(&place, &["routes", "one"]));
+    let table = text(&place.sluice(&["routes", "one"]));
     assert_eq!(table.lines().count(), 2, "{table}");
     assert!(table.starts_with("HOST"), "{table}");
     assert_eq!(
-        text(&sluice(&place, &["routes", "nobody"])).lines().count(),
+        text(&place.sluice(&["routes", "nobody"])).lines().count(),
         1
     );
-    let output = sluice(&place, &["datapath", "-o", "json"]);
+    let output = place.sluice(&["datapath", "-o", "json"]);
     let datapath: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(datapath["mode"], "host");
 }
@@ -66,7 +55,7 @@ fn what_needs_attention_shows_in_the_exit_status() {
     let _daemon = place.start("a", &[]);
     place.change(|manifest| manifest.replace("endpoints: [", "endpoints: [] #"));
     wait_for("the route to have no endpoint", || {
-        sluice(&place, &["routes"]).status.code() == Some(1)
+        place.sluice(&["routes"]).status.code() == Some(1)
     });
     place.change(|manifest| {
         manifest.replace(
@@ -75,7 +64,7 @@ fn what_needs_attention_shows_in_the_exit_status() {
         )
     });
     wait_for("the certificate", || {
-        let output = sluice(&place, &["certificates", "-o", "json"]);
+        let output = place.sluice(&["certificates", "-o", "json"]);
         let certificates: Vec<Certificate> = serde_json::from_slice(&output.stdout).unwrap();
         let absent = certificates
             .iter()
@@ -88,9 +77,9 @@ fn what_needs_attention_shows_in_the_exit_status() {
 fn a_daemon_that_is_not_there_has_an_exit_status_of_its_own() {
     let place = Place::new(origin());
     for verb in ["routes", "endpoints", "certificates", "datapath", "status"] {
-        let output = sluice(&place, &[verb]);
+        let output = place.sluice(&[verb]);
         assert_eq!(output.status.code(), Some(3), "{output:?}");
     }
-    let output = sluice(&place, &["routes", "--no-such-flag"]);
+    let output = place.sluice(&["routes", "--no-such-flag"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }

@@ -10,6 +10,7 @@ mod flags;
 mod listing;
 mod logging;
 mod memory;
+mod privileges;
 mod probes;
 mod services;
 mod stalled;

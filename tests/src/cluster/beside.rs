@@ -28,7 +28,8 @@ pub struct Daemon<'a> {
 pub struct Watcher(JoinHandle<Result<Instant>>);
 
 impl<'a> Daemon<'a> {
-    /// Starts one and waits until it is ready.
+    /// Starts one, as one who may do everything unless the flags say otherwise, and waits until it is
+    /// ready.
     pub fn start(
         plane: &'a ControlPlane,
         sluice: &Path,
@@ -64,9 +65,11 @@ impl<'a> Daemon<'a> {
         let mut command = host.command(sluice);
         command
             .args(["run", "--datapath=host", "--workers=1", "--access-log=off"])
-            .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--run-dir={}", run_dir.display()))
             .args(flags);
+        if !flags.iter().any(|flag| flag.starts_with(KUBECONFIG)) {
+            command.arg(format!("{KUBECONFIG}{}", kubeconfig.display()));
+        }
         if !flags.iter().any(|flag| flag.starts_with(GRACE)) {
             command.arg(format!("{GRACE}0"));
         }
@@ -236,6 +239,7 @@ fn get(connection: &mut BufReader<TcpStream>, host: &str, path: &str) -> Result<
     Ok(status)
 }
 
+const KUBECONFIG: &str = "--kubeconfig=";
 const GRACE: &str = "--shutdown-grace-period=";
 
 const HTTP: u16 = 80;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 use ingress_tests::cluster::beside::Daemon;
-use ingress_tests::cluster::control::ControlPlane;
+use ingress_tests::cluster::control::{ControlPlane, Place};
 use ingress_tests::rig::wait_until;
 
 use crate::{CLASS, ingress, plane, sluice};
@@ -41,6 +41,31 @@ fn each_bad_object_gives_one_warning_and_changes_nothing_else() -> Result<()> {
         plane.kubectl(&["delete", "--ignore-not-found", "ingress", "bad"])?;
     }
     daemon.stop()
+}
+
+#[test]
+#[ignore = "needs root: network namespaces"]
+fn a_config_map_that_cannot_be_read_delays_nobody_else() -> Result<()> {
+    let plane = plane("unread")?;
+    plane.apply(&format!(
+        "{CLASS}{LIMITED}{}{}",
+        ingress("default", "good", "good.test"),
+        ingress("default", "bad", "bad.test").replacen(
+            "namespace: default}",
+            "namespace: default, annotations: {sluice.dev/custom-headers: default/headers}}",
+            1,
+        ),
+    ))?;
+    let kubeconfig = plane.kubeconfig_for_user("limited", Place::Lan)?;
+    let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
+    let daemon = Daemon::start(&plane, &sluice()?, "unread", &[&kubeconfig])?;
+    ensure!(daemon.is_served("good.test", "/")?);
+    plane.apply(&ingress("default", "later", "later.test"))?;
+    wait_until("a later Ingress", || daemon.is_served("later.test", "/"))
+        .with_context(|| daemon.log())?;
+    let log = daemon.stop_and_tell()?;
+    ensure!(log.contains("configmaps in default/headers"), "{log}");
+    Ok(())
 }
 
 enum Object {
@@ -122,5 +147,28 @@ fn warnings(plane: &ControlPlane) -> Result<BTreeSet<String>> {
     let ours = |line: &str| Some(line.strip_prefix(REPORTER)?.trim_start().to_owned());
     Ok(events.lines().filter_map(ours).collect())
 }
+
+/// A user that may read what Sluice reads, but for ConfigMaps.
+const LIMITED: &str = "---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: limited}
+rules:
+  - apiGroups: ['']
+    resources: [services, secrets, nodes, namespaces]
+    verbs: [get, list, watch]
+  - apiGroups: [discovery.k8s.io]
+    resources: [endpointslices]
+    verbs: [get, list, watch]
+  - apiGroups: [networking.k8s.io]
+    resources: [ingresses, ingressclasses]
+    verbs: [get, list, watch]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: limited}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: limited}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: limited}]
+";
 
 const REPORTER: &str = "sluice.dev/ingress-controller";

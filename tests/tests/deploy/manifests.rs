@@ -18,7 +18,9 @@ fn every_rendered_manifest_is_taken_by_the_api_server() -> Result<()> {
         programs: Programs::from_env(),
         audit: Audit::Off,
     })?;
-    plane.apply(OPERATOR_KINDS)?;
+    for kind in ["PodMonitor", "PrometheusRule"] {
+        plane.apply(&operator_kind(kind))?;
+    }
     plane.kubectl(&[
         "wait",
         "--for=condition=Established",
@@ -155,30 +157,23 @@ fn deploy() -> PathBuf {
 }
 
 /// What the Prometheus operator would bring along, with any fields.
-const OPERATOR_KINDS: &str = "\
+/// A kind of the Prometheus operator, whose definition asks nothing of its objects.
+fn operator_kind(kind: &str) -> String {
+    let singular = kind.to_ascii_lowercase();
+    format!(
+        "\
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
-metadata: {name: podmonitors.monitoring.coreos.com}
+metadata: {{name: {singular}s.monitoring.coreos.com}}
 spec:
   group: monitoring.coreos.com
   scope: Namespaced
-  names: {kind: PodMonitor, listKind: PodMonitorList, plural: podmonitors, singular: podmonitor}
+  names: {{kind: {kind}, listKind: {kind}List, plural: {singular}s, singular: {singular}}}
   versions:
     - name: v1
       served: true
       storage: true
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
----
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: prometheusrules.monitoring.coreos.com}
-spec:
-  group: monitoring.coreos.com
-  scope: Namespaced
-  names: {kind: PrometheusRule, listKind: PrometheusRuleList, plural: prometheusrules, singular: prometheusrule}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-";
+      schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+"
+    )
+}

@@ -48,7 +48,7 @@ pub(super) const READ: &[Row] = &[
         [
             "list of texts",
             "any",
-            "Audiences (`aud`) of which tokens have to name one.",
+            "Accepted audiences: a token's `aud` has to name at least one.",
         ],
         jwt::audience,
     ),

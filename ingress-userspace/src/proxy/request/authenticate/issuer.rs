@@ -95,6 +95,16 @@ impl Issuer {
         }
     }
 
+    /// The keys that are known, which are fetched again meanwhile if they are due.
+    pub(super) fn keys_at_hand(self: &Arc<Self>, services: &ServiceClient) -> Option<Arc<KeySet>> {
+        let now = Instant::now();
+        let known = self.known(now)?;
+        if now >= known.refresh_at {
+            self.fetch(services, REFRESH_PAUSE);
+        }
+        Some(Arc::clone(&known.keys))
+    }
+
     /// The keys, which are fetched first if there are none, or if `suffices` says that they are too
     /// old. `None`: there are none.
     pub(super) async fn keys(
@@ -102,15 +112,8 @@ impl Issuer {
         services: &ServiceClient,
         suffices: impl Fn(&KeySet) -> bool,
     ) -> Option<Arc<KeySet>> {
-        let now = Instant::now();
-        let known = self.known(now);
-        let pause = match &known {
-            Some(known) if suffices(&known.keys) => {
-                if now >= known.refresh_at {
-                    self.fetch(services, REFRESH_PAUSE);
-                }
-                return Some(Arc::clone(&known.keys));
-            }
+        let pause = match self.keys_at_hand(services) {
+            Some(keys) if suffices(&keys) => return Some(keys),
             Some(_) => UNKNOWN_KEY_PAUSE,
             None => FAILURE_PAUSE,
         };

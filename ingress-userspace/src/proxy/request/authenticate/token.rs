@@ -22,6 +22,7 @@ use super::issuer::{Issuer, Issuers};
 use super::keys::KeySet;
 use super::{Checked, refused};
 use crate::proxy::request::error::ProxyError;
+use crate::proxy::upstream::service_client::ServiceClient;
 
 /// Fields for the endpoint; `None` removes one.
 pub(super) type ClaimFields = Vec<(HeaderName, Option<HeaderValue>)>;
@@ -30,9 +31,44 @@ pub(super) type ClaimFields = Vec<(HeaderName, Option<HeaderValue>)>;
 pub(super) struct Tokens {
     issuers: Issuers,
     known_issuers: RefCell<HashMap<Arc<str>, Arc<Issuer>>>,
-    /// Sets that objects hold, by their texts.
-    sets: RefCell<HashMap<Arc<str>, Arc<KeySet>>>,
+    sets: RefCell<HeldSets>,
     passed: RefCell<HashMap<TokenKey, Passed>>,
+}
+
+/// The sets that objects hold, by the addresses of their texts.
+#[derive(Default)]
+struct HeldSets {
+    sets: HashMap<usize, HeldSet>,
+    /// Bytes of all texts.
+    bytes: usize,
+}
+
+/// A set that an object holds.
+struct HeldSet {
+    /// Held, so that no other text gets its address.
+    _text: Arc<str>,
+    keys: Arc<KeySet>,
+}
+
+impl HeldSets {
+    fn get(&mut self, text: &Arc<str>) -> Arc<KeySet> {
+        let address = Arc::as_ptr(text).addr();
+        if let Some(set) = self.sets.get(&address) {
+            return Arc::clone(&set.keys);
+        }
+        if self.sets.len() >= KEPT_MAX || self.bytes + text.len() > HELD_BYTES_MAX {
+            *self = Self::default();
+        }
+        self.bytes += text.len();
+        // A text that cannot be read is as good as an empty set: no token passes.
+        let keys = Arc::new(KeySet::parse(text.as_bytes()).unwrap_or_default());
+        let set = HeldSet {
+            _text: Arc::clone(text),
+            keys: Arc::clone(&keys),
+        };
+        self.sets.insert(address, set);
+        keys
+    }
 }
 
 /// The address of a policy, and the digest of a token.
@@ -71,18 +107,11 @@ impl Tokens {
         Some(issuer)
     }
 
-    fn set(&self, text: &Arc<str>) -> Arc<KeySet> {
-        let mut sets = self.sets.borrow_mut();
-        if let Some(set) = sets.get(text) {
-            return Arc::clone(set);
+    fn source(&self, keys: &JwtKeys) -> Result<Source, Failure> {
+        match keys {
+            JwtKeys::Set(text) => Ok(Source::Set(self.sets.borrow_mut().get(text))),
+            JwtKeys::Url(url) => (self.issuer(url).map(Source::Issuer)).ok_or(Failure::NoKeys),
         }
-        if sets.len() >= KEPT_MAX {
-            sets.clear();
-        }
-        // No set is as good as an empty one: nothing passes.
-        let set = Arc::new(KeySet::parse(text.as_bytes()).unwrap_or_default());
-        sets.insert(Arc::clone(text), Arc::clone(&set));
-        set
     }
 
     fn passed(&self, key: &TokenKey, keys: &Arc<KeySet>, now: u64) -> Option<Rc<ClaimFields>> {
@@ -99,6 +128,32 @@ impl Tokens {
             passed.clear();
         }
         passed.insert(key, token);
+    }
+}
+
+/// Where the keys of a policy are.
+enum Source {
+    Set(Arc<KeySet>),
+    Issuer(Arc<Issuer>),
+}
+
+impl Source {
+    fn keys_at_hand(&self, services: &ServiceClient) -> Option<Arc<KeySet>> {
+        match self {
+            Self::Set(keys) => Some(Arc::clone(keys)),
+            Self::Issuer(issuer) => issuer.keys_at_hand(services),
+        }
+    }
+
+    async fn keys(
+        &self,
+        services: &ServiceClient,
+        suffices: impl Fn(&KeySet) -> bool,
+    ) -> Option<Arc<KeySet>> {
+        match self {
+            Self::Set(keys) => Some(Arc::clone(keys)),
+            Self::Issuer(issuer) => issuer.keys(services, suffices).await,
+        }
     }
 }
 
@@ -161,6 +216,14 @@ async fn judge(
 ) -> Result<Rc<ClaimFields>, Failure> {
     let known = &checked.worker.known_clients;
     let tokens = &known.tokens;
+    let now = seconds(SystemTime::now());
+    let key = (Arc::as_ptr(auth).addr(), sha256(token));
+    let source = tokens.source(&auth.keys)?;
+    if let Some(keys) = source.keys_at_hand(known.services())
+        && let Some(fields) = tokens.passed(&key, &keys, now)
+    {
+        return Ok(fields);
+    }
     let header = decode_header(token).map_err(Failure::Header)?;
     let is_listed = |algorithm: &JwtAlgorithm| of(*algorithm) == header.alg;
     if !auth.algorithms.iter().any(is_listed) {
@@ -168,19 +231,8 @@ async fn judge(
     }
     let id = header.kid.as_deref();
     let has_key = |keys: &KeySet| keys.candidates(header.alg, id).next().is_some();
-    let keys = match &auth.keys {
-        JwtKeys::Set(text) => tokens.set(text),
-        JwtKeys::Url(url) => {
-            let issuer = tokens.issuer(url).ok_or(Failure::NoKeys)?;
-            let keys = issuer.keys(known.services(), has_key).await;
-            keys.ok_or(Failure::NoKeys)?
-        }
-    };
-    let now = seconds(SystemTime::now());
-    let key = (Arc::as_ptr(auth).addr(), sha256(token));
-    if let Some(fields) = tokens.passed(&key, &keys, now) {
-        return Ok(fields);
-    }
+    let keys = source.keys(known.services(), has_key).await;
+    let keys = keys.ok_or(Failure::NoKeys)?;
     if !has_key(&keys) {
         return Err(Failure::UnknownKey);
     }
@@ -316,6 +368,8 @@ const TOKEN_BYTES_MAX: usize = 16 << 10;
 const TOKENS_MAX: usize = 4096;
 /// Issuers, and sets, that one worker remembers.
 const KEPT_MAX: usize = 1024;
+/// Bytes of the texts of sets that one worker holds.
+const HELD_BYTES_MAX: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
