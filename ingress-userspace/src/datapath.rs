@@ -51,7 +51,7 @@ pub use maps::{Connections, Count, MapFault};
 pub use netlink::NetlinkError;
 pub use netns::Namespace;
 pub use object::{Object, ObjectError};
-pub use probe::{Finding, Report, State};
+pub use probe::{Finding, Report, State, open_bpf_file_system};
 pub use shortcut::{ShortcutMode, ShortcutStatus};
 
 /// What the datapath is made from.
@@ -490,17 +490,6 @@ fn hash_key() -> Result<[u32; 2], DatapathError> {
 
 fn io_error(attempt: &'static str) -> impl FnOnce(io::Error) -> DatapathError {
     move |source| DatapathError::Io { attempt, source }
-}
-
-/// The message of an error and of all that caused it.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 /// IP protocol number.

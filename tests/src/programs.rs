@@ -25,7 +25,7 @@ use std::{fmt, fs};
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{TestRun, TestRunOptions, TestRunResult};
 use ingress_common::verdict::{Program, Reason};
-use ingress_userspace::datapath::Object;
+use ingress_userspace::datapath::{Object, open_bpf_file_system};
 
 pub use cost::nanoseconds_per_packet;
 pub use lookup::Lookup;
@@ -132,6 +132,23 @@ impl Programs {
             bail!("dispatch returned {}", outcome.action);
         }
         Ok((outcome.reason, cookie))
+    }
+
+    /// Instructions that the kernel's verifier has walked through in each program (kernel 5.16+).
+    pub fn verified_instructions(&mut self) -> Result<Vec<(Program, u32)>> {
+        let object = &mut self.object;
+        let infos = [
+            (Program::Guard, object.guard()?.info()?),
+            (Program::Steer, object.steer()?.info()?),
+            (Program::ReturnPath, object.return_path()?.info()?),
+            (Program::Dispatch, object.dispatch()?.info()?),
+        ];
+        let counts = infos.map(|(program, info)| (program, info.verified_instruction_count()));
+        let counts = counts.into_iter().map(|(program, count)| {
+            let count = count.with_context(|| format!("no count for {}", program.name()))?;
+            Ok((program, count))
+        });
+        counts.collect()
     }
 
     /// Runs a program once and looks which counter it moved.
@@ -295,7 +312,8 @@ struct Pins(PathBuf);
 impl Pins {
     fn create(name: &str) -> Result<Self> {
         let path = host::bpffs_directory(name);
-        fs::create_dir_all(&path).with_context(|| format!("failed to make {}", path.display()))?;
+        open_bpf_file_system(&path)
+            .with_context(|| format!("failed to make {}", path.display()))?;
         Ok(Self(path))
     }
 }

@@ -20,7 +20,6 @@ use tracing::debug;
 
 use super::netlink::Link;
 use super::netns::Namespace;
-use super::with_sources;
 
 /// Why a program is not attached.
 #[derive(Debug, Error)]
@@ -151,7 +150,7 @@ pub(super) fn xdp(
         match xdp_link(program, device, *xdp_mode, &pin) {
             Ok(attachment) => return (Some(attachment), *mode, reason),
             Err(error) => {
-                reason = Some(format!("{mode:?} XDP: {}", with_sources(&error)).to_lowercase())
+                reason = Some(format!("{mode:?} XDP: {}", with_sources(&error)).to_lowercase());
             }
         }
     }
@@ -335,4 +334,15 @@ fn pin_path(pins: &Path, program: &str, device: &Link) -> PathBuf {
     // bpffs refuses dots in names, VLAN devices usually have one.
     let device = format!("{}-{}", device.name.replace('.', "_"), device.index);
     pins.join(format!("{program}-{device}"))
+}
+
+/// The message of an error and of all that caused it.
+pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }

@@ -166,7 +166,12 @@ fn bpf_file_system(directory: &Path) -> Finding {
     }
 }
 
-fn open_bpf_file_system(directory: &Path) -> io::Result<()> {
+/// Makes a directory for pins, and mounts the BPF file system that it is in where nobody has.
+///
+/// # Errors
+///
+/// An I/O error if the kernel refuses, or if the directory is in another file system.
+pub fn open_bpf_file_system(directory: &Path) -> io::Result<()> {
     if !is_bpf(Path::new(BPFFS)) && directory.starts_with(BPFFS) {
         mount("bpf", BPFFS, "bpf", MountFlags::empty(), Some(c"mode=700"))?;
     }

@@ -23,10 +23,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::{info, warn};
 
+use super::attach::with_sources;
 use super::btf::{Btf, BtfError};
 use super::netns::Namespace;
 use super::object::{Object, ObjectError};
-use super::with_sources;
 use self_test::{Demand, Failure};
 
 /// Whether bytes to and from pods of this node take the shortcut.

@@ -2,7 +2,21 @@
 
 use anyhow::Result;
 use ingress_common::verdict::Program;
-use ingress_tests::programs::nanoseconds_per_packet;
+use ingress_tests::programs::{Programs, nanoseconds_per_packet};
+
+/// The verifier gives up after a million, and takes time for each before anything is served.
+#[test]
+#[ignore = "needs root: network namespaces and eBPF programs"]
+fn no_program_takes_the_verifier_long() -> Result<()> {
+    for (program, instructions) in Programs::load()?.verified_instructions()? {
+        println!(
+            "{instructions:>6} instructions verified  {}",
+            program.name()
+        );
+        assert!(instructions < VERIFIED_MAX, "{}", program.name());
+    }
+    Ok(())
+}
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
@@ -25,3 +39,5 @@ fn every_program_has_figures() -> Result<()> {
     }
     Ok(())
 }
+
+const VERIFIED_MAX: u32 = 200_000;
