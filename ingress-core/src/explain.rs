@@ -1,17 +1,66 @@
 //! Which object serves a request, and why no other does: `sluice explain`.
 //!
-//! Goes the way of a request through the compiled routes, then over everything that our Ingresses
-//! ask for, and says of each part that matches as well why it lost.
+//! Goes the way of a request through the compiled routes and the filters of its rule, with the
+//! functions that the proxy calls, then over everything that our Ingresses ask for, and says of each
+//! rule of the host why it lost.
+
+mod passage;
+mod reason;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
+pub use self::passage::Passage;
+use self::reason::{loser, unmet};
 use crate::ir::{Config, Host, HostPattern, PathPattern, Rule, Target};
 use crate::route::{RouteTable, normalise};
 use crate::snapshot::Snapshot;
-use crate::translate::{Claimed, Options, claimed, translate};
+use crate::translate::{Options, claimed, translate};
+
+/// A request that is explained.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The host and maybe a port.
+    pub authority: String,
+    /// The path and maybe a query.
+    pub target: String,
+    /// The method.
+    pub method: String,
+    /// The fields of the request.
+    pub headers: HeaderMap,
+    /// The server name of the client's TLS handshake.
+    pub sni: Option<String>,
+    /// Whether the client speaks HTTPS; `None`: as it should to this host.
+    pub is_https: Option<bool>,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+}
+
+impl Question {
+    /// A `GET` without fields.
+    pub fn new(authority: &str, target: &str) -> Self {
+        Self {
+            authority: authority.to_owned(),
+            target: target.to_owned(),
+            method: "GET".to_owned(),
+            headers: HeaderMap::new(),
+            sni: None,
+            is_https: None,
+            client: None,
+        }
+    }
+
+    /// Path and query as a client sends them.
+    fn path_and_query(&self) -> (&str, &str) {
+        let target = self.target.split('#').next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        (if path.is_empty() { "/" } else { path }, query)
+    }
+}
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +71,10 @@ pub struct Explanation {
     pub path: String,
     /// Who serves it; `None`: nobody, the answer is 404.
     pub served_by: Option<Server>,
-    /// What matches as well and lost, best first.
+    /// What happens on the way there.
+    #[serde(default)]
+    pub passage: Passage,
+    /// What matches as well and lost, best first, and then the other rules of the host.
     pub lost: Vec<Loser>,
     /// What is wrong with the objects that have a part in this.
     pub problems: Vec<String>,
@@ -50,7 +102,7 @@ pub struct Server {
     pub draining: Vec<String>,
 }
 
-/// A rule that matches the request as well.
+/// A rule of the host that does not serve the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loser {
     /// The object whose rule it is.
@@ -65,26 +117,26 @@ pub struct Loser {
     pub reason: String,
 }
 
-/// Explains a request for `authority` (host, maybe with a port) and `path` (a query is ignored).
-pub fn explain(snapshot: &Snapshot, options: &Options, authority: &str, path: &str) -> Explanation {
+/// Explains a request.
+pub fn explain(snapshot: &Snapshot, options: &Options, question: &Question) -> Explanation {
     let translation = translate(snapshot, options);
     let config = &translation.config;
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let path = if path.is_empty() { "/" } else { path };
-    let name = host_of(authority);
+    let (path, query) = question.path_and_query();
+    let name = host_of(&question.authority);
     let default = config.default_backend.as_ref();
     let table = RouteTable::compile(&config.hosts, default, |host, _| host.cloned());
     let normalised = normalise(path.as_bytes()).unwrap_or(Cow::Borrowed(path.as_bytes()));
-    let route = table.find(authority, &normalised);
+    let meets = |conditions: &_| unmet(conditions, question, query).is_none();
+    let route = table.find_where(&question.authority, &normalised, meets);
     let winner = route.map(|route| (route.payload.as_ref(), &route.rule));
-    let served_by = winner.map(|(host, rule)| server(config, host, rule));
-    let matching = claimed(snapshot, options).into_iter().filter(|claim| {
-        let is_host = matches(&claim.host, name.as_ref());
-        is_host && claim.rule.matches.path.matches(&normalised)
-    });
-    let mut lost: Vec<(Rank, Loser)> = Vec::new();
+    let served_by = winner.map(|(host, rule)| server(config, host, rule, question));
+    let passage = Passage::of(config, winner, question, name.as_ref(), &normalised);
+    let mut lost: Vec<(bool, Rank, Loser)> = Vec::new();
     let mut is_winner_seen = false;
-    for claim in matching {
+    for claim in claimed(snapshot, options) {
+        if !matches(&claim.host, name.as_ref()) {
+            continue;
+        }
         // The oldest claim of the winning rule is the winner; an equal one is a loser.
         let is_winner = winner.is_some_and(|(host, rule)| {
             rule.origin == claim.rule.origin && host.unwrap_or(&HostPattern::Any) == &claim.host
@@ -92,15 +144,25 @@ pub fn explain(snapshot: &Snapshot, options: &Options, authority: &str, path: &s
         if is_winner && !std::mem::replace(&mut is_winner_seen, true) {
             continue;
         }
+        let path_fits = claim.rule.matches.path.matches(&normalised);
+        let conditions = claim.rule.matches.conditions.as_deref();
+        let unmet = conditions.and_then(|conditions| unmet(conditions, question, query));
+        let is_match = path_fits && unmet.is_none();
+        // Rules of less specific hosts are not looked at.
+        let is_of_winning_host = winner.is_none_or(|(host, _)| host == Some(&claim.host));
+        if !is_match && !is_of_winning_host {
+            continue;
+        }
         let rank = (
             claim.host.clone(),
             claim.is_default,
             claim.rule.matches.path.clone(),
         );
-        lost.push((rank, loser(&claim, winner)));
+        let reason = reason::of(&claim, winner, path_fits, unmet);
+        lost.push((!is_match, rank, loser(&claim, reason)));
     }
-    lost.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let lost: Vec<Loser> = lost.into_iter().map(|(_, loser)| loser).collect();
+    lost.sort_by(|(a_fails, a, _), (b_fails, b, _)| (a_fails, a).cmp(&(b_fails, b)));
+    let lost: Vec<Loser> = lost.into_iter().map(|(_, _, loser)| loser).collect();
     let is_concerned = |object: &str| {
         let is_server = served_by
             .as_ref()
@@ -110,10 +172,11 @@ pub fn explain(snapshot: &Snapshot, options: &Options, authority: &str, path: &s
     let problems = translation.diagnostics.iter();
     let problems = problems.filter(|one| is_concerned(&one.object.to_string()));
     Explanation {
-        host: name.map_or_else(|| authority.to_owned(), |name| name.to_string()),
+        host: name.map_or_else(|| question.authority.clone(), |name| name.to_string()),
         path: path.to_owned(),
         problems: problems.map(ToString::to_string).collect(),
         served_by,
+        passage,
         lost,
     }
 }
@@ -121,8 +184,14 @@ pub fn explain(snapshot: &Snapshot, options: &Options, authority: &str, path: &s
 /// Precedence: host, then rules before default backends, then path.
 type Rank = (HostPattern, bool, PathPattern);
 
-fn server(config: &Config, host: Option<&HostPattern>, rule: &Arc<Rule>) -> Server {
-    let backend = rule.target.primary();
+fn server(
+    config: &Config,
+    host: Option<&HostPattern>,
+    rule: &Arc<Rule>,
+    question: &Question,
+) -> Server {
+    let asked = passage::canary(rule, &question.headers);
+    let backend = asked.or_else(|| rule.target.primary());
     let backend = backend.and_then(|key| config.backends.get(key));
     let answer = match &rule.target {
         Target::Backends(_) => None,
@@ -149,35 +218,6 @@ fn server(config: &Config, host: Option<&HostPattern>, rule: &Arc<Rule>) -> Serv
         draining: backend
             .map(|backend| texts(&backend.draining))
             .unwrap_or_default(),
-    }
-}
-
-fn loser(claim: &Claimed, winner: Option<(Option<&HostPattern>, &Arc<Rule>)>) -> Loser {
-    let reason = match winner {
-        None => "the host is named by another Ingress, and none of its rules matches".to_owned(),
-        Some((host, rule)) => {
-            let host = host.unwrap_or(&HostPattern::Any);
-            let who = &rule.origin.ingress;
-            if *host != claim.host {
-                format!(
-                    "host `{}` is less specific than `{host}` of {who}",
-                    claim.host
-                )
-            } else if claim.is_default && !rule.origin.path.is_empty() {
-                format!("a default backend serves what no rule matches, and a rule of {who} does")
-            } else if claim.rule.matches == rule.matches {
-                format!("{who} is older and has the same host and path")
-            } else {
-                format!("path `{}` of {who} is longer, or exact", rule.origin.path)
-            }
-        }
-    };
-    Loser {
-        object: claim.rule.origin.ingress.to_string(),
-        field: claim.field.clone(),
-        host: claim.host.to_string(),
-        path: claim.rule.origin.path.to_string(),
-        reason,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod compression;
 mod cors;
 mod headers;
 mod host_redirect;
+mod order;
 mod respond;
 mod response_rewrite;
 mod rewrite;
@@ -27,6 +28,7 @@ use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::ir::{Authentication, Filter, RateLimit};
+pub use order::{in_order, redirects_to_https};
 pub use template::{cookie_value, escape, render};
 
 /// The parts of a request that filters read and do not change.

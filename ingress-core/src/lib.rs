@@ -21,4 +21,5 @@ pub mod route;
 pub mod shared;
 pub mod snapshot;
 pub mod sorted;
+pub mod tail;
 pub mod translate;

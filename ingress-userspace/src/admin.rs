@@ -9,6 +9,7 @@ mod routes;
 mod scrape;
 mod server;
 mod status;
+mod tail;
 pub mod webhook;
 
 use std::fs::{self, Permissions};
@@ -17,7 +18,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ingress_core::explain::Explanation;
+use ingress_core::explain::{Explanation, Question};
 use ingress_core::ir::Config;
 use ipnet::IpNet;
 use serde::Serialize;
@@ -30,6 +31,7 @@ use self::routes::Routes;
 pub use self::server::Listen;
 pub use self::status::{DatapathStatus, Status};
 use crate::datapath::Reach;
+use crate::proxy::Tail;
 
 /// A question for the app's loop, and where the answer goes.
 #[derive(Debug)]
@@ -40,10 +42,8 @@ pub enum AdminRequest {
     Published(oneshot::Sender<Published>),
     /// Who serves a request, `None` before anything is served.
     Explain {
-        /// Host, maybe with a port.
-        authority: String,
-        /// Path.
-        path: String,
+        /// The request.
+        question: Box<Question>,
         /// Where the answer goes.
         answer: oneshot::Sender<Option<Explanation>>,
     },
@@ -120,13 +120,14 @@ pub fn socket_path(run_dir: &Path) -> PathBuf {
 pub struct Admin(Routes);
 
 impl Admin {
-    /// Answers about a daemon: its readiness, its metrics, and what its loop says.
+    /// Answers about a daemon: its readiness, its metrics, its requests, and what its loop says.
     pub fn new(
         readiness: Readiness,
         metrics: MetricsSlot,
+        tail: Tail,
         questions: mpsc::Sender<AdminRequest>,
     ) -> Self {
-        Self(Routes::new(readiness, metrics, questions))
+        Self(Routes::new(readiness, metrics, tail, questions))
     }
 
     /// Answers on a socket until it is dropped.
@@ -141,12 +142,18 @@ pub const ROUTES: &str = "/v1/routes";
 pub const ENDPOINTS: &str = "/v1/endpoints";
 /// The path of the list of [`crate::api::Certificate`].
 pub const CERTIFICATES: &str = "/v1/certificates";
+/// The path of the requests that end: [`crate::api::TailEvent`], one a line.
+pub const TAIL: &str = "/v1/tail";
+/// The header that tells which requests: an [`ingress_core::tail::TailFilter`] as JSON.
+pub const TAIL_FILTER: &str = "tail-filter";
 /// The path of the request that clients should go elsewhere while everything goes on.
 pub const DRAIN: &str = "/v1/drain";
 /// The path of the request that takes that back.
 pub const RESUME: &str = "/v1/resume";
 /// The path of the request for another log filter.
 pub const LOG_LEVEL: &str = "/v1/log-level";
+/// The path of the last lines of the log.
+pub const LOG: &str = "/v1/log";
 /// The header that names the filter.
 pub const LOG_FILTER: &str = "log-filter";
 /// Header of a question to `/explain`: the host.
@@ -155,5 +162,15 @@ pub const EXPLAIN_HOST: &str = "explain-host";
 pub const DENY_NETWORK: &str = "deny-network";
 /// Header of a change by `/deny`: for how many seconds.
 pub const DENY_SECONDS: &str = "deny-seconds";
-/// Header of a question to `/explain`: the path.
+/// Header of a question to `/explain`: the method.
+pub const EXPLAIN_METHOD: &str = "explain-method";
+/// Header of a question to `/explain`: a field, as `name:value`; may be there more than once.
+pub const EXPLAIN_FIELD: &str = "explain-field";
+/// Header of a question to `/explain`: the server name of the handshake.
+pub const EXPLAIN_SNI: &str = "explain-sni";
+/// Header of a question to `/explain`: `http` or `https`.
+pub const EXPLAIN_SCHEME: &str = "explain-scheme";
+/// Header of a question to `/explain`: the client's address.
+pub const EXPLAIN_FROM: &str = "explain-from";
+/// Header of a question to `/explain`: the path, and maybe a query.
 pub const EXPLAIN_PATH: &str = "explain-path";

@@ -7,6 +7,7 @@
 mod certificates;
 mod endpoints;
 mod routes;
+mod tail;
 
 pub use certificates::{Certificate, certificates};
 pub use endpoints::{Endpoint, EndpointPath, EndpointState, endpoints};
@@ -14,6 +15,7 @@ use ingress_core::ir::ObjectRef;
 pub use routes::{BackendShare, PathType, Route, RouteTarget, routes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+pub use tail::{TailEvent, TailLine};
 
 /// The name of a Kubernetes object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -44,7 +44,7 @@ use crate::admin::{self, Admin, AdminRequest, DatapathStatus, MetricsSlot, Readi
 use crate::confine;
 use crate::control::{Problem, Reconciler, Reporter};
 use crate::datapath::Status as DatapathState;
-use crate::proxy::{AccessLog, LogWriter, TableHandle, Tracer, WorkerHandle};
+use crate::proxy::{AccessLog, LogWriter, TableHandle, Tail, Tracer, WorkerHandle};
 use crate::settings::Run;
 use crate::source::Observation;
 use crate::telemetry;
@@ -101,6 +101,7 @@ struct App {
     questions: mpsc::Receiver<AdminRequest>,
     readiness: Readiness,
     metrics: MetricsSlot,
+    tail: Tail,
     telemetry: Telemetry,
     denied: DeniedNetworks,
     /// The configuration that the webhook reviews objects against.
@@ -144,7 +145,8 @@ impl App {
         let (asking, questions) = mpsc::channel(QUESTIONS_MAX);
         let readiness = Readiness::default();
         let metrics = MetricsSlot::default();
-        let admin = Admin::new(readiness.clone(), metrics.clone(), asking);
+        let tail = Tail::new(flags.worker_count() as usize);
+        let admin = Admin::new(readiness.clone(), metrics.clone(), tail.clone(), asking);
         tokio::spawn(admin.clone().serve(listener));
         probes::start(&flags, admin).await?;
         let judged_beside = watch::Sender::new(None);
@@ -171,6 +173,7 @@ impl App {
             questions,
             readiness,
             metrics,
+            tail,
             telemetry,
             judged_beside,
         })

@@ -58,6 +58,16 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Status(flags) => printed(&runtime.block_on(cli::status::run(&flags))?),
+        Command::Tail(flags) => {
+            let mut output = std::io::stdout();
+            runtime.block_on(cli::tail::run(&flags, &mut output))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Report(flags) => {
+            let mut output = std::io::stdout();
+            runtime.block_on(cli::report::run(&flags, &mut output))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Drain(flags) => printed(&runtime.block_on(cli::change::drain(&flags))?),
         Command::LogLevel(flags) => printed(&runtime.block_on(cli::change::log_level(&flags))?),
         Command::Detach(flags) => printed(&runtime.block_on(app::detach::detach(&flags))?),

@@ -9,6 +9,7 @@ mod kubernetes;
 mod meaning;
 mod memory;
 pub mod observe;
+mod observing;
 pub mod relay;
 mod steering;
 pub mod tls;
@@ -25,10 +26,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use deny::Deny;
 pub use helper::{HELPER_VERB, Intruder, Logging};
 use ingress_core::translate::Options;
-pub use inspect::{Check, Drain, Explain, ListFormat, Listing, LogLevel, Ready, ReportFormat};
+pub use inspect::{
+    Check, Drain, Explain, ListFormat, Listing, LogLevel, Probe, Ready, ReportFormat, Status,
+};
 pub use kubernetes::{ApiServer, Kubernetes};
 pub use meaning::IngressSelection;
 pub use memory::Machine;
+pub use observing::{Report, Tail};
 
 use self::clients::Clients;
 use self::deny::Budgets;
@@ -40,7 +44,7 @@ use self::tls::Tls;
 use self::upstream::Upstream;
 use self::webhook::Webhook;
 use crate::datapath::{GuardMode, PortRange, Settings as DatapathSettings, ShortcutMode, TcMode};
-use crate::proxy::{AccessLog, Checks, ClientPolicy, Tracer, WorkerOptions};
+use crate::proxy::{AccessLog, ClientPolicy, Tracer, WorkerOptions};
 
 /// A node-local Kubernetes ingress: two hops from client to pod.
 #[derive(Debug, Parser)]
@@ -75,6 +79,10 @@ pub enum Command {
     Certificates(Listing),
     /// List what the kernel's programs did with packets.
     Datapath(Listing),
+    /// Show requests as they end, until Ctrl-C.
+    Tail(Tail),
+    /// Write an archive with what a bug report needs, without Secrets.
+    Report(Report),
     /// Have load balancers send clients elsewhere, while everything goes on.
     Drain(Drain),
     /// Change what the running daemon logs.
@@ -309,22 +317,6 @@ pub struct Paths {
     pub gate: String,
 }
 
-/// Flags of `sluice status`.
-#[derive(Debug, Args)]
-pub struct Status {
-    /// Format of the answer.
-    #[arg(long, short, value_enum, default_value = "text")]
-    pub output: Output,
-
-    /// Show it again every second, until Ctrl-C.
-    #[arg(long, short)]
-    pub watch: bool,
-
-    /// Directory of the daemon's admin socket.
-    #[command(flatten)]
-    pub run_dir: RunDir,
-}
-
 /// Where a daemon keeps its lock and its admin socket.
 #[derive(Clone, Debug, Args)]
 pub struct RunDir {
@@ -345,24 +337,6 @@ impl RunDir {
             (None, None) => PathBuf::from(format!("/tmp/sluice-{}", user.as_raw())),
         }
     }
-}
-
-/// Flags of `sluice probe`.
-#[derive(Debug, Args)]
-pub struct Probe {
-    /// Directory in bpffs for maps and links.
-    #[arg(
-        long,
-        env = "SLUICE_BPFFS",
-        value_name = "DIR",
-        default_value = "/sys/fs/bpf/sluice"
-    )]
-    pub bpffs: PathBuf,
-
-    /// Local ports of connections to endpoints.
-    #[arg(long, env = "SLUICE_UPSTREAM_PORTS", value_name = "MIN-MAX", default_value = "61000-65535",
-          value_parser = parse_port_range)]
-    pub upstream_ports: PortRange,
 }
 
 /// Format of an answer.
@@ -409,7 +383,7 @@ impl Run {
             request_metrics: self.observe.request_metrics(),
             access_log,
             tracer,
-            checks: Checks::default(),
+            ..WorkerOptions::default()
         }
     }
 

@@ -3,6 +3,8 @@
 //! A thread of its own writes the lines. While nobody reads standard error, lines beyond
 //! `WAITING_LINES_MAX` are dropped and counted: whoever logs never blocks.
 
+mod recent;
+
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
@@ -10,6 +12,8 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::{fmt, reload};
 
+use self::recent::Keeping;
+pub use self::recent::recent_lines;
 use crate::settings::LogFormat;
 
 /// Reads a filter without using it.
@@ -32,7 +36,7 @@ pub fn init(filter: &str, format: LogFormat) -> Result<WorkerGuard, String> {
         .lossy(true)
         .buffered_lines_limit(WAITING_LINES_MAX)
         .thread_name("log")
-        .finish(std::io::stderr());
+        .finish(Keeping(std::io::stderr()));
     // A process starts logging once.
     let _ = DROPPED.set(writer.error_counter());
     let builder = fmt()

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use ingress_userspace::api::{Certificate, Endpoint, Route};
+use ingress_userspace::api::{Certificate, Endpoint, Route, TailEvent};
 use schemars::{JsonSchema, schema_for};
 
 /// `UPDATE_DOCS=1 cargo test -p ingress-userspace --test api_schema` writes them anew.
@@ -13,6 +13,7 @@ fn schemas_are_those_of_the_types() {
     check::<Vec<Route>>("routes");
     check::<Vec<Endpoint>>("endpoints");
     check::<Vec<Certificate>>("certificates");
+    check::<TailEvent>("tail");
 }
 
 fn check<T: JsonSchema>(name: &str) {

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use ingress_core::explain::Question;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -20,11 +21,14 @@ use tracing::info;
 
 use super::readiness::{MetricsSlot, Readiness, State};
 use super::scrape::{Progress, Scrapes, Unavailable};
+use super::tail;
 use super::{
     AdminRequest, CERTIFICATES, DENY_NETWORK, DENY_SECONDS, DRAIN, DenyChange, ENDPOINTS,
-    EXPLAIN_HOST, EXPLAIN_PATH, LOG_FILTER, LOG_LEVEL, Published, RESUME, ROUTES,
+    EXPLAIN_FIELD, EXPLAIN_FROM, EXPLAIN_HOST, EXPLAIN_METHOD, EXPLAIN_PATH, EXPLAIN_SCHEME,
+    EXPLAIN_SNI, LOG, LOG_FILTER, LOG_LEVEL, Published, RESUME, ROUTES, TAIL,
 };
 use crate::api::{certificates, endpoints, routes};
+use crate::proxy::Tail;
 use crate::telemetry;
 
 /// The clients of an admin socket.
@@ -43,6 +47,7 @@ pub(super) struct Routes {
     /// Asks the app's loop.
     questions: mpsc::Sender<AdminRequest>,
     scrapes: Scrapes,
+    tail: Tail,
     health: LastHealth,
 }
 
@@ -50,12 +55,14 @@ impl Routes {
     pub(super) fn new(
         readiness: Readiness,
         metrics: MetricsSlot,
+        tail: Tail,
         questions: mpsc::Sender<AdminRequest>,
     ) -> Self {
         Self {
             readiness,
             questions,
             scrapes: Scrapes::new(metrics),
+            tail,
             health: LastHealth::default(),
         }
     }
@@ -85,6 +92,11 @@ impl Routes {
                 self.list(|published| certificates(&published.config, now))
                     .await
             }
+            (Audience::Root, LOG) => {
+                let lines = Full::from(telemetry::recent_lines());
+                Some(Response::new(lines.boxed_unsync()))
+            }
+            (Audience::Root, TAIL) => Some(tail::follow(&request, &self.tail, progress)),
             (Audience::Root, "/deny") => deny_response(&request, &self.questions).await,
             (Audience::Root, "/explain") => explain_response(&request, &self.questions).await,
             _ => None,
@@ -196,27 +208,38 @@ async fn status_response(questions: &mpsc::Sender<AdminRequest>) -> Option<Respo
     json(&answer.await.ok()?)
 }
 
-/// Host and path of the request to explain are headers: they need no escaping there.
+/// The parts of the request to explain are headers: they need no escaping there. `None` for one that
+/// cannot be read.
 async fn explain_response(
     request: &Request<Incoming>,
     questions: &mpsc::Sender<AdminRequest>,
 ) -> Option<Response<Answer>> {
-    let header = |name| {
-        request
-            .headers()
-            .get(name)?
-            .to_str()
-            .ok()
-            .map(str::to_owned)
-    };
     let (answer, explanation) = oneshot::channel();
     let question = AdminRequest::Explain {
-        authority: header(EXPLAIN_HOST)?,
-        path: header(EXPLAIN_PATH)?,
+        question: Box::new(question(request.headers())?),
         answer,
     };
     questions.send(question).await.ok()?;
     json(&explanation.await.ok()?)
+}
+
+fn question(fields: &HeaderMap) -> Option<Question> {
+    let header = |name| fields.get(name).map(HeaderValue::to_str).transpose().ok();
+    let mut question = Question::new(header(EXPLAIN_HOST)??, header(EXPLAIN_PATH)??);
+    if let Some(method) = header(EXPLAIN_METHOD)? {
+        method.clone_into(&mut question.method);
+    }
+    question.sni = header(EXPLAIN_SNI)?.map(str::to_owned);
+    question.is_https = header(EXPLAIN_SCHEME)?.map(|scheme| scheme == "https");
+    if let Some(client) = header(EXPLAIN_FROM)? {
+        question.client = Some(client.parse().ok()?);
+    }
+    for field in fields.get_all(EXPLAIN_FIELD) {
+        let (name, value) = field.to_str().ok()?.split_once(':')?;
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        question.headers.append(name, value.parse().ok()?);
+    }
+    Some(question)
 }
 
 /// Network and time of a change are headers, for the same reason.

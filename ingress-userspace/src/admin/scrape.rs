@@ -162,17 +162,33 @@ impl Progress {
         self.0.store(0, Ordering::Relaxed);
     }
 
+    /// The response goes on until its client leaves.
+    pub(super) fn follow(&self) {
+        self.0.store(FOLLOWS, Ordering::Relaxed);
+    }
+
+    /// Whether the response goes on until its client leaves.
+    pub(super) fn is_following(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == FOLLOWS
+    }
+
     /// Ends when the client has taken nothing of a response for [`STALL_MAX`].
     pub(super) async fn stalled(&self) {
         loop {
             tokio::time::sleep(STALL_CHECK).await;
             let noted = self.0.load(Ordering::Relaxed);
-            if noted != 0 && milliseconds().saturating_sub(noted) > STALL_MILLISECONDS_MAX {
+            if noted != 0
+                && noted != FOLLOWS
+                && milliseconds().saturating_sub(noted) > STALL_MILLISECONDS_MAX
+            {
                 return;
             }
         }
     }
 }
+
+/// In place of a time: the client may take as long as it likes.
+const FOLLOWS: u64 = u64::MAX;
 
 /// Milliseconds since the first call, and one.
 fn milliseconds() -> u64 {

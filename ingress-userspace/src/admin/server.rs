@@ -81,12 +81,17 @@ pub(super) async fn serve<L: Listen>(listener: L, routes: Routes) {
             let connection = http1::Builder::new()
                 .max_buf_size(BUFFER_BYTES_MAX)
                 .serve_connection(TokioIo::new(stream), service);
-            let limit = tokio::time::timeout(CONNECTION_TIME_MAX, progress.stalled());
+            let limit = async {
+                let _ = tokio::time::timeout(CONNECTION_TIME_MAX, progress.stalled()).await;
+                if progress.is_following() {
+                    std::future::pending::<()>().await;
+                }
+            };
             tokio::select! {
                 outcome = connection => if let Err(error) = outcome {
                     debug!(%error, "admin connection failed");
                 },
-                _ = limit => debug!("closed an admin connection"),
+                () = limit => debug!("closed an admin connection"),
             }
         });
     }
@@ -106,5 +111,5 @@ const BUFFER_BYTES_MAX: usize = 16 << 10;
 /// Connections to one socket; further ones wait.
 const CONNECTIONS_MAX: usize = 64;
 
-/// For which one connection is served, idle or not.
+/// For which one connection is served, idle or not; requests are followed for longer (`sluice tail`).
 const CONNECTION_TIME_MAX: Duration = Duration::from_mins(1);

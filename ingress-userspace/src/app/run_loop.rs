@@ -172,15 +172,11 @@ impl App {
                 self.apply_denied();
                 let _ = answer.send(entries);
             }
-            AdminRequest::Explain {
-                authority,
-                path,
-                answer,
-            } => {
+            AdminRequest::Explain { question, answer } => {
                 let options = self.flags.translation();
                 let explanation = self.last.as_ref();
                 let explanation =
-                    explanation.map(|last| explain(&last.snapshot, &options, &authority, &path));
+                    explanation.map(|last| explain(&last.snapshot, &options, &question));
                 let _ = answer.send(explanation);
             }
         }

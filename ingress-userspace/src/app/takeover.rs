@@ -30,6 +30,7 @@ impl App {
             self.telemetry.tracer.clone(),
         );
         let mut options = (self.flags).worker_options(process::machine(), log, tracer);
+        options.tail = self.tail.clone();
         options.clients.denied = SharedDenyList(self.denied.acceptors());
         let datapath = self.choice.datapath.as_mut();
         self.workers = workers::start(&self.flags, datapath, &self.table, options)?;

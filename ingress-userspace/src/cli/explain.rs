@@ -4,19 +4,22 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
 use http::Request;
-use ingress_core::explain::{Explanation, Loser, Server, explain};
+use ingress_core::explain::{Explanation, Loser, Passage, Question, Server, explain};
 
 use super::{objects, socket};
-use crate::admin::{EXPLAIN_HOST, EXPLAIN_PATH};
+use crate::admin::{
+    EXPLAIN_FIELD, EXPLAIN_FROM, EXPLAIN_HOST, EXPLAIN_METHOD, EXPLAIN_PATH, EXPLAIN_SCHEME,
+    EXPLAIN_SNI,
+};
 use crate::settings::{self, Output};
 
 /// Gives the explanation in the form that was asked for, and whether the request is served.
 pub async fn run(flags: &settings::Explain) -> Result<(String, bool)> {
-    let flags = &with_url_split(flags);
+    let question = question(flags);
     let explanation = if flags.manifests.is_some() || flags.cluster {
-        of_objects(flags).await?
+        of_objects(flags, &question).await?
     } else {
-        of_daemon(flags).await?
+        of_daemon(flags, &question).await?
     };
     let text = match flags.output {
         Output::Json => serde_json::to_string_pretty(&explanation)? + "\n",
@@ -25,24 +28,31 @@ pub async fn run(flags: &settings::Explain) -> Result<(String, bool)> {
     Ok((text, explanation.served_by.is_some()))
 }
 
-/// A URL in place of the host stands for its host and path.
-fn with_url_split(flags: &settings::Explain) -> settings::Explain {
-    let mut flags = flags.clone();
-    let rest = ["http://", "https://"]
-        .iter()
-        .find_map(|scheme| flags.host.strip_prefix(scheme));
-    if let Some(rest) = rest {
-        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (host, path) = (host.to_owned(), path.to_owned());
-        flags.host = host;
-        if !path.is_empty() {
-            flags.path = path;
+/// The request of the flags; a URL in place of the host stands for its scheme, host and path.
+fn question(flags: &settings::Explain) -> Question {
+    let mut question = Question::new(&flags.host, &flags.path);
+    for (scheme, is_https) in [("http://", false), ("https://", true)] {
+        let Some(rest) = flags.host.strip_prefix(scheme) else {
+            continue;
+        };
+        let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        host.clone_into(&mut question.authority);
+        if !target.is_empty() {
+            target.clone_into(&mut question.target);
         }
+        question.is_https = Some(is_https);
     }
-    flags
+    if flags.sni.is_some() {
+        question.is_https = Some(true);
+    }
+    question.method.clone_from(&flags.method);
+    question.headers.extend(flags.headers.iter().cloned());
+    question.sni.clone_from(&flags.sni);
+    question.client = flags.from;
+    question
 }
 
-async fn of_objects(flags: &settings::Explain) -> Result<Explanation> {
+async fn of_objects(flags: &settings::Explain, question: &Question) -> Result<Explanation> {
     let is_unclassed_ours = flags.meaning.watch_ingress_without_class;
     let is_unclassed_ours = is_unclassed_ours.unwrap_or(!flags.cluster);
     let options = flags.meaning.options(is_unclassed_ours, None);
@@ -52,13 +62,27 @@ async fn of_objects(flags: &settings::Explain) -> Result<Explanation> {
     };
     objects::look_up_names(&mut observation, &options).await;
     let snapshot = &observation.snapshot;
-    Ok(explain(snapshot, &options, &flags.host, &flags.path))
+    Ok(explain(snapshot, &options, question))
 }
 
-async fn of_daemon(flags: &settings::Explain) -> Result<Explanation> {
-    let question = Request::get("/explain")
-        .header(EXPLAIN_HOST, &flags.host)
-        .header(EXPLAIN_PATH, &flags.path);
+async fn of_daemon(flags: &settings::Explain, asked: &Question) -> Result<Explanation> {
+    let mut question = Request::get("/explain")
+        .header(EXPLAIN_HOST, &asked.authority)
+        .header(EXPLAIN_PATH, &asked.target)
+        .header(EXPLAIN_METHOD, &asked.method);
+    for (name, value) in &asked.headers {
+        let field = [name.as_str().as_bytes(), b":", value.as_bytes()].concat();
+        question = question.header(EXPLAIN_FIELD, field);
+    }
+    if let Some(is_https) = asked.is_https {
+        question = question.header(EXPLAIN_SCHEME, if is_https { "https" } else { "http" });
+    }
+    if let Some(sni) = &asked.sni {
+        question = question.header(EXPLAIN_SNI, sni);
+    }
+    if let Some(client) = asked.client {
+        question = question.header(EXPLAIN_FROM, client.to_string());
+    }
     let json = socket::fetch(&flags.run_dir.path(), question).await?;
     let explanation: Option<Explanation> =
         serde_json::from_slice(&json).context("daemon returned an unexpected answer")?;
@@ -70,6 +94,7 @@ fn render(explanation: &Explanation) -> String {
         host,
         path,
         served_by,
+        passage,
         lost,
         problems,
     } = explanation;
@@ -79,10 +104,11 @@ fn render(explanation: &Explanation) -> String {
         None => out.push_str("  not served: 404\n"),
         Some(server) => render_server(&mut out, server),
     }
+    render_passage(&mut out, passage);
     if !lost.is_empty() {
-        out.push_str("\nshadowed rules\n");
+        out.push_str("\nother rules\n");
     }
-    for loser in lost {
+    for loser in lost.iter().take(LOSERS_MAX) {
         let Loser {
             object,
             field,
@@ -90,6 +116,9 @@ fn render(explanation: &Explanation) -> String {
             ..
         } = loser;
         let _ = writeln!(out, "  {object} {field}: {reason}");
+    }
+    if lost.len() > LOSERS_MAX {
+        let _ = writeln!(out, "  and {} more: -o json", lost.len() - LOSERS_MAX);
     }
     if !problems.is_empty() {
         out.push_str("\nproblems\n");
@@ -133,3 +162,54 @@ fn render_server(out: &mut String, server: &Server) {
         let _ = writeln!(out, "  draining   {}", draining.join(" "));
     }
 }
+
+fn render_passage(out: &mut String, passage: &Passage) {
+    let Passage {
+        is_https,
+        certificate,
+        passed_through_to,
+        answer,
+        answered_by,
+        checks,
+        sent_path,
+        sent_host,
+        canaries,
+    } = passage;
+    let mut line = |name: &str, text: &str| {
+        let _ = writeln!(out, "  {name:<10} {text}");
+    };
+    if *is_https {
+        line(
+            "tls",
+            certificate.as_deref().unwrap_or("default certificate"),
+        );
+    }
+    if let Some(backend) = passed_through_to {
+        line(
+            "passed",
+            &format!("unread to {backend}, by the server name"),
+        );
+    }
+    for text in canaries {
+        line("canary", text);
+    }
+    for text in checks {
+        line("check", text);
+    }
+    if let Some(answer) = answer {
+        let by = answered_by.as_deref().unwrap_or_default();
+        line(
+            "answer",
+            &format!("{answer}, by {by}; no endpoint is asked"),
+        );
+    }
+    if let Some(path) = sent_path {
+        line("sent path", path);
+    }
+    if let Some(host) = sent_host {
+        line("sent host", host);
+    }
+}
+
+/// Rules that are shown as text.
+const LOSERS_MAX: usize = 20;

@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use bytes::Bytes;
 use http::request;
 use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
@@ -24,23 +25,28 @@ pub struct Unreachable {
 
 /// The body of the answer to a question.
 pub(super) async fn fetch(run_dir: &Path, question: request::Builder) -> Result<Bytes> {
+    let answer = open(run_dir, question).await?;
+    Ok(answer.collect().await?.to_bytes())
+}
+
+/// The answer to a question, to be read as it comes.
+pub(super) async fn open(run_dir: &Path, question: request::Builder) -> Result<Incoming> {
     let path = admin::socket_path(run_dir);
     let stream = UnixStream::connect(&path).await;
     let stream = stream.map_err(|source| Unreachable { path, source })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
+    // It ends with the body.
+    tokio::spawn(connection);
     let request = question
         .header("host", "admin")
         .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    connection.abort();
-    let text = String::from_utf8_lossy(&body);
-    ensure!(
-        status.is_success(),
-        "the daemon answered {status}: {}",
-        text.trim_end()
-    );
-    Ok(body)
+    let body = response.into_body();
+    if status.is_success() {
+        return Ok(body);
+    }
+    let text = body.collect().await?.to_bytes();
+    let text = String::from_utf8_lossy(&text);
+    bail!("the daemon answered {status}: {}", text.trim_end())
 }

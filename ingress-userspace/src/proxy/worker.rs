@@ -25,6 +25,7 @@ use crate::proxy::downstream::listen::Listener;
 use crate::proxy::observe::access_log::AccessLog;
 use crate::proxy::observe::metrics::RequestMetrics;
 use crate::proxy::observe::metrics::series::SharedSeries;
+use crate::proxy::observe::tail::Tail;
 use crate::proxy::observe::trace::Tracer;
 use crate::proxy::request::authenticate::Checks;
 use crate::proxy::runtime::client_policy::ClientPolicy;
@@ -83,6 +84,8 @@ pub struct WorkerOptions {
     pub access_log: Option<AccessLog>,
     /// Where its requests are told as spans, if they are.
     pub tracer: Option<Tracer>,
+    /// The watchers of its requests.
+    pub tail: Tail,
     /// The state of client checks that all workers share.
     pub checks: Checks,
 }

@@ -1,11 +1,13 @@
 //! Flags of the verbs that look at objects without serving them.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use http::Uri;
+use http::{HeaderName, HeaderValue, Uri};
 
-use super::{ApiServer, IngressSelection, Output, RunDir};
+use super::{ApiServer, IngressSelection, Output, RunDir, parse_port_range};
+use crate::datapath::PortRange;
 
 /// Where the objects come from.
 #[derive(Debug, Args)]
@@ -115,6 +117,22 @@ pub enum ListFormat {
     Yaml,
 }
 
+/// Flags of `sluice status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Format of the answer.
+    #[arg(long, short, value_enum, default_value = "text")]
+    pub output: Output,
+
+    /// Show it again every second, until Ctrl-C.
+    #[arg(long, short)]
+    pub watch: bool,
+
+    /// Directory of the daemon's admin socket.
+    #[command(flatten)]
+    pub run_dir: RunDir,
+}
+
 /// Flags of `sluice ready`.
 #[derive(Debug, Args)]
 pub struct Ready {
@@ -127,15 +145,49 @@ pub struct Ready {
     pub run_dir: RunDir,
 }
 
+/// Flags of `sluice probe`.
+#[derive(Debug, Args)]
+pub struct Probe {
+    /// Directory in bpffs for maps and links.
+    #[arg(
+        long,
+        env = "SLUICE_BPFFS",
+        value_name = "DIR",
+        default_value = "/sys/fs/bpf/sluice"
+    )]
+    pub bpffs: PathBuf,
+
+    /// Local ports of connections to endpoints.
+    #[arg(long, env = "SLUICE_UPSTREAM_PORTS", value_name = "MIN-MAX", default_value = "61000-65535",
+          value_parser = parse_port_range)]
+    pub upstream_ports: PortRange,
+}
+
 /// Flags of `sluice explain`.
 #[derive(Clone, Debug, Args)]
 pub struct Explain {
     /// Host of the request, or its whole URL; a port is ignored.
     pub host: String,
 
-    /// Path of the request.
+    /// Path of the request, and maybe its query.
     #[arg(default_value = "/")]
     pub path: String,
+
+    /// Method of the request.
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    pub method: String,
+
+    /// Field of the request, such as 'X-Canary: always'; may be given more than once.
+    #[arg(long = "header", value_name = "NAME:VALUE", value_parser = parse_field)]
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+
+    /// Server name of the client's TLS handshake [default: the host].
+    #[arg(long, value_name = "NAME")]
+    pub sni: Option<String>,
+
+    /// Address of the client; without it, source ranges are only named.
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<IpAddr>,
 
     /// Look at this file or directory of manifests rather than ask the running daemon.
     #[arg(long, value_name = "PATH", conflicts_with = "cluster")]
@@ -160,4 +212,30 @@ pub struct Explain {
     /// Directory of the daemon's admin socket.
     #[command(flatten)]
     pub run_dir: RunDir,
+}
+
+fn parse_field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or("expected NAME:VALUE, such as 'X-Canary: always'")?;
+    let name = name.trim().parse().map_err(|_| "invalid field name")?;
+    let value = value.trim().parse().map_err(|_| "invalid field value")?;
+    Ok((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_have_a_name_and_a_value() {
+        let (name, value) = parse_field("X-Canary: a:b ").unwrap();
+        assert_eq!(
+            (name.as_str(), value.to_str().unwrap()),
+            ("x-canary", "a:b")
+        );
+        for text in ["", "x", ": y", "a b: c", "x: a\nb"] {
+            parse_field(text).unwrap_err();
+        }
+    }
 }

@@ -6,13 +6,16 @@ mod change;
 mod daemon;
 mod ending;
 mod exhausted;
+mod explain;
 mod flags;
 mod listing;
 mod logging;
 mod memory;
 mod privileges;
 mod probes;
+mod report;
 mod services;
 mod stalled;
+mod tail;
 
 use proxy_rig::frames;

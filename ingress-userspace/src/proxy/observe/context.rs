@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::proxy::observe::access_log::LogBuffer;
 use crate::proxy::observe::metrics::labels::LabelSet;
 use crate::proxy::observe::metrics::series::SeriesMap;
+use crate::proxy::observe::tail::Tail;
 use crate::proxy::observe::trace::Tracer;
 use crate::proxy::observe::upstream_errors::UpstreamErrorLog;
 use crate::proxy::runtime::context::Runtime;
@@ -18,5 +19,7 @@ pub(crate) struct Observers {
     pub(crate) shelf: SeriesMap,
     pub(crate) log: Option<LogBuffer>,
     pub(crate) tracer: Option<Tracer>,
+    /// The watchers of `sluice tail`.
+    pub(crate) tail: Tail,
     pub(crate) upstream_errors: UpstreamErrorLog,
 }

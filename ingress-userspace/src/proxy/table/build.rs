@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use http::StatusCode;
-use ingress_core::filter::Answer;
+use ingress_core::filter::{Answer, in_order, redirects_to_https};
 use ingress_core::ir::{
     Backend, Config, Filter, HostPattern, HostRules, RoutePolicy, Rule, Target, WeightedBackend,
 };
@@ -334,10 +334,7 @@ struct FilterKey {
 impl FilterLists {
     fn of(&mut self, rule: &Rule, has_tls: bool) -> Option<Arc<[Filter]>> {
         let policy = &rule.policy;
-        // A redirect of the rule comes before one to HTTPS, and challenges come in clear text.
-        let is_exempt = matches!(rule.target, Target::Redirect(_))
-            || rule.origin.path.starts_with(ACME_CHALLENGES);
-        let redirects = !is_exempt && policy.tls_redirect.applies(has_tls);
+        let redirects = redirects_to_https(rule, has_tls);
         if policy.filters.is_empty() && !redirects && !has_tls {
             return None;
         }
@@ -347,28 +344,10 @@ impl FilterLists {
             has_tls,
         };
         let known = self.known.entry(key);
-        let known = known.or_insert_with(|| filters(policy, redirects, has_tls));
+        let known = known.or_insert_with(|| {
+            let all = in_order(policy, redirects, has_tls);
+            (!all.is_empty()).then(|| all.into())
+        });
         known.clone()
     }
 }
-
-/// The filters of a policy, in the order in which nginx would apply them.
-fn filters(policy: &RoutePolicy, redirects: bool, has_tls: bool) -> Option<Arc<[Filter]>> {
-    let is_first = |filter: &&Filter| {
-        matches!(
-            filter,
-            Filter::Block(_) | Filter::AppRoot(_) | Filter::Cors(_) | Filter::HostRedirect(_)
-        )
-    };
-    let first = policy.filters.iter().filter(is_first).cloned();
-    let redirect = redirects.then_some(Filter::TlsRedirect(policy.tls_redirect));
-    let others = policy.filters.iter().filter(|one| !is_first(one)).cloned();
-    let hsts = policy.hsts.clone().filter(|_| has_tls).map(Filter::Hsts);
-    let all: Vec<_> = first.chain(redirect).chain(others).chain(hsts).collect();
-    (!all.is_empty()).then(|| all.into())
-}
-
-/// Where certificate authorities look for the answers of HTTP-01.
-///
-/// Source: ingress-nginx, ConfigMap key `no-tls-redirect-locations`.
-const ACME_CHALLENGES: &str = "/.well-known/acme-challenge";

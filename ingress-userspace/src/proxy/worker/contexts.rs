@@ -79,6 +79,7 @@ impl Contexts {
             shelf: SeriesMap::new(Arc::clone(&reader.series), options.request_metrics),
             log: log.map(|log| LogBuffer::new(log, Arc::clone(counters))),
             tracer: options.tracer,
+            tail: options.tail,
             upstream_errors: UpstreamErrorLog::default(),
         });
         let tables = Tables::new(table);

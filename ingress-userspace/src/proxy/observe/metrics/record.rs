@@ -22,6 +22,7 @@ use super::series::RouteSeries;
 use super::tally::Ended;
 use crate::proxy::observe::access_log::entry::Entry;
 use crate::proxy::observe::context::Observers;
+use crate::proxy::observe::tail::TailedHead;
 use crate::proxy::observe::trace::{Ending, Span};
 use crate::proxy::observe::upstream_errors::FailedRequest;
 use crate::proxy::runtime::random::RequestId;
@@ -57,6 +58,8 @@ pub(crate) struct RecordFields {
     /// What the access log wants to know.
     entry: Option<Box<Entry>>,
     span: Option<Box<Span>>,
+    /// What watchers are shown of its head, if there are any.
+    tailed: Option<Box<TailedHead>>,
     /// Whether its route is left out of the access log.
     is_unlogged: Cell<bool>,
     /// A guard that is dropped when the request ends.
@@ -130,6 +133,7 @@ impl RequestRecord {
                 let random = || observers.runtime.random();
                 Span::begin(tracer, request, client, random)
             }),
+            tailed: TailedHead::of(&observers.tail, client, request),
             is_unlogged: Cell::new(false),
             held: Cell::new(None),
         }))
@@ -194,7 +198,7 @@ impl RecordFields {
     /// Notes which route it is counted for.
     pub(crate) fn routed(&self, labels: &Arc<Labels>, slot: SlotKey) {
         self.slot.set(slot);
-        if self.entry.is_none() && self.span.is_none() {
+        if self.entry.is_none() && self.span.is_none() && self.tailed.is_none() {
             return;
         }
         // A request is routed once.
@@ -291,6 +295,12 @@ impl RecordFields {
         if self.span.is_some() {
             self.tell();
         }
+        if let Some(tailed) = &self.tailed
+            && let Some(outcome) = self.outcome(self.totals())
+        {
+            let observers = &self.observers;
+            tailed.push(&observers.tail, observers.runtime.index, &outcome);
+        }
         match &self.observers.log {
             Some(log) if self.entry.is_some() && !self.is_unlogged.get() => {
                 log.push(Rc::clone(self));
@@ -378,6 +388,10 @@ impl RecordFields {
     pub(crate) fn settle(&self) -> Option<Outcome<'_>> {
         let totals = self.totals();
         self.count(totals);
+        self.outcome(totals)
+    }
+
+    fn outcome(&self, totals: Totals) -> Option<Outcome<'_>> {
         let status = totals.status;
         // If the endpoint gave no answer, the try has what the client was told, and nothing if the
         // client has gone.
