@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -28,7 +28,7 @@ use super::{
     EXPLAIN_SNI, LOG, LOG_FILTER, LOG_LEVEL, Published, RESUME, ROUTES, TAIL,
 };
 use crate::api::{certificates, endpoints, routes};
-use crate::proxy::Tail;
+use crate::proxy::{MetricsFormat, Tail};
 use crate::telemetry;
 
 /// The clients of an admin socket.
@@ -77,7 +77,7 @@ impl Routes {
             return self.change(&request);
         }
         let answer = match (audience, request.uri().path()) {
-            (_, "/metrics") => Some(metrics(&self.scrapes, progress).await),
+            (_, "/metrics") => Some(metrics(&self.scrapes, &request, progress).await),
             (_, "/healthz") => Some(self.health(&self.health).await),
             (_, "/readyz") => Some(self.readiness()),
             (Audience::Root, "/status") => status_response(&self.questions).await,
@@ -181,11 +181,18 @@ impl Routes {
     }
 }
 
-async fn metrics(scrapes: &Scrapes, progress: &Progress) -> Response<Answer> {
-    match scrapes.body(progress).await {
+async fn metrics(
+    scrapes: &Scrapes,
+    request: &Request<Incoming>,
+    progress: &Progress,
+) -> Response<Answer> {
+    let accept = request.headers().get(ACCEPT);
+    let accept = accept.and_then(|accept| accept.to_str().ok());
+    let format = MetricsFormat::of_accept(accept.unwrap_or_default());
+    match scrapes.body(format, progress).await {
         Ok(body) => {
             let mut response = Response::new(body.boxed_unsync());
-            let format = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+            let format = HeaderValue::from_static(format.content_type());
             response.headers_mut().insert(CONTENT_TYPE, format);
             response
         }

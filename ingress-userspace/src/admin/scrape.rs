@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use super::readiness::MetricsSlot;
-use crate::proxy::MetricsSnapshot;
+use crate::proxy::{MetricsFormat, MetricsSnapshot};
 
 /// The snapshot that clients share.
 #[derive(Clone)]
@@ -43,9 +43,12 @@ struct Scrape {
     snapshot: MetricsSnapshot,
     /// Locked while a part is rendered: threads that render at the same time would each keep
     /// memory for it.
-    parts: Mutex<VecDeque<(usize, Bytes)>>,
+    parts: Mutex<VecDeque<(PartKey, Bytes)>>,
     _permit: OwnedSemaphorePermit,
 }
+
+/// A part of one of the texts.
+type PartKey = (usize, MetricsFormat);
 
 impl Scrapes {
     pub(super) fn new(metrics: MetricsSlot) -> Self {
@@ -57,18 +60,22 @@ impl Scrapes {
     }
 
     /// The body of a response, which notes in `progress` when its client reads.
-    pub(super) async fn body(&self, progress: &Progress) -> Result<ScrapeBody, Unavailable> {
+    pub(super) async fn body(
+        &self,
+        format: MetricsFormat,
+        progress: &Progress,
+    ) -> Result<ScrapeBody, Unavailable> {
         let mut current = self.current.lock().await;
         if let Some(scrape) = &*current
             && scrape.made.elapsed() < SNAPSHOT_AGE_MAX
         {
-            return Ok(ScrapeBody::new(scrape, progress));
+            return Ok(ScrapeBody::new(scrape, format, progress));
         }
         let permit = Arc::clone(&self.room).try_acquire_owned();
         let Ok(permit) = permit else {
             // Slow clients still read older ones: an old snapshot is better than one more.
             let scrape = current.as_ref().ok_or(Unavailable::Failed)?;
-            return Ok(ScrapeBody::new(scrape, progress));
+            return Ok(ScrapeBody::new(scrape, format, progress));
         };
         let metrics = self.metrics.load().ok_or(Unavailable::Starting)?;
         let snapshot = spawn_blocking(move || metrics.snapshot()).await;
@@ -79,24 +86,24 @@ impl Scrapes {
             _permit: permit,
         });
         *current = Some(Arc::clone(&scrape));
-        Ok(ScrapeBody::new(&scrape, progress))
+        Ok(ScrapeBody::new(&scrape, format, progress))
     }
 }
 
 impl Scrape {
     /// A part of the text, rendered for the first client that reads as far as this.
-    async fn part(self: Arc<Self>, index: usize) -> Option<Bytes> {
+    async fn part(self: Arc<Self>, key: PartKey) -> Option<Bytes> {
         let mut parts = self.parts.lock().await;
-        if let Some((_, text)) = parts.iter().find(|(part, _)| *part == index) {
+        if let Some((_, text)) = parts.iter().find(|(part, _)| *part == key) {
             return Some(text.clone());
         }
         let rendered = Arc::clone(&self);
-        let text = spawn_blocking(move || rendered.snapshot.part(index)).await;
+        let text = spawn_blocking(move || rendered.snapshot.part(key.0, key.1)).await;
         let text = Bytes::from(text.ok()??);
         if parts.len() == PARTS_KEPT {
             parts.pop_front();
         }
-        parts.push_back((index, text.clone()));
+        parts.push_back((key, text.clone()));
         Some(text)
     }
 }
@@ -107,16 +114,18 @@ type Rendering = Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
 /// The text of a snapshot, for one client.
 pub(super) struct ScrapeBody {
     scrape: Arc<Scrape>,
+    format: MetricsFormat,
     next: usize,
     rendering: Option<Rendering>,
     progress: Progress,
 }
 
 impl ScrapeBody {
-    fn new(scrape: &Arc<Scrape>, progress: &Progress) -> Self {
+    fn new(scrape: &Arc<Scrape>, format: MetricsFormat, progress: &Progress) -> Self {
         progress.note();
         Self {
             scrape: Arc::clone(scrape),
+            format,
             next: 0,
             rendering: None,
             progress: progress.clone(),
@@ -134,7 +143,7 @@ impl Body for ScrapeBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
         this.progress.note();
-        let part = Arc::clone(&this.scrape).part(this.next);
+        let part = Arc::clone(&this.scrape).part((this.next, this.format));
         let rendering = this.rendering.get_or_insert_with(|| Box::pin(part));
         let part = ready!(rendering.as_mut().poll(cx));
         this.rendering = None;

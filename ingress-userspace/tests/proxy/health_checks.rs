@@ -62,7 +62,7 @@ fn http_probe() -> Probe {
 }
 
 /// A check that one probe decides.
-fn check(probe: Probe) -> Arc<HealthCheck> {
+pub(crate) fn check(probe: Probe) -> Arc<HealthCheck> {
     let one = NonZeroU32::MIN;
     Arc::new(HealthCheck {
         probe,
@@ -73,7 +73,7 @@ fn check(probe: Probe) -> Arc<HealthCheck> {
     })
 }
 
-fn checked(endpoints: &[SocketAddr], check: &Arc<HealthCheck>) -> Config {
+pub(crate) fn checked(endpoints: &[SocketAddr], check: &Arc<HealthCheck>) -> Config {
     config_with(endpoints, |backend| {
         let policy = &mut Arc::make_mut(&mut backend.key).policy;
         policy.health_check = Some(Arc::clone(check));
@@ -81,7 +81,7 @@ fn checked(endpoints: &[SocketAddr], check: &Arc<HealthCheck>) -> Config {
     })
 }
 
-fn start_checked(config: Config) -> Proxy {
+pub(crate) fn start_checked(config: Config) -> Proxy {
     let proxy = start(config, Balancing::default());
     start_health_checks(proxy.table.clone()).unwrap();
     proxy

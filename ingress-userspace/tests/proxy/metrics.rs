@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ingress_core::ir::HostPattern;
+use ingress_core::ir::{HostPattern, Probe};
 use ingress_userspace::proxy::{RequestMetrics, WorkerOptions};
 
 use crate::frames::{END_HEADERS, END_STREAM, HEADERS, Raw, fields};
+use crate::health_checks::{check, checked, start_checked};
 use crate::rig::{Options, Origin, Proxy, config, wait_until};
 
 /// Samples by name and labels, as Prometheus would read them.
@@ -360,7 +361,10 @@ fn rows_of(scrape: &str) -> String {
         {
             let samples = scrape.lines().filter_map(|line| {
                 let rest = line.strip_prefix(name)?;
-                let rest = rest.trim_start_matches("_bucket").strip_prefix('{')?;
+                let rest = rest
+                    .trim_start_matches("_bucket")
+                    .trim_start_matches("_sum");
+                let rest = rest.strip_prefix('{')?;
                 rest.split_once('}').map(|(labels, _)| labels)
             });
             let names = samples.flat_map(|labels| labels.split("\","));
@@ -379,19 +383,24 @@ fn rows_of(scrape: &str) -> String {
 #[test]
 fn reference_of_metrics_is_current() {
     let origin = Origin::echo("a");
-    let mut all = config(&[("one.test", "/", &[origin.address])]);
+    let check = check(Probe::Tcp);
+    let mut all = checked(&[origin.address], &check);
     let pattern = HostPattern::parse("one.test").unwrap();
     all.certificates
         .insert(pattern, crate::tls::secret("exact", "one.test"));
-    let proxy = Proxy::start(all);
+    let proxy = start_checked(all);
     assert_eq!(proxy.get("one.test", "/").status, 200);
     samples_of(&proxy, 1.0);
+    wait_until("the endpoint to be probed", || {
+        !proxy.table.probed_backends().is_empty()
+    });
     let reference = format!(
         "# Metrics\n\nGenerated from a scrape of a running proxy; a test fails when it is stale.\n\n\
          Metrics whose names begin with `nginx_` have the names and labels of ingress-nginx, so that its\n\
          dashboards work; all others are specific to Sluice. Labels come from the configuration and from closed\n\
          sets, never from clients. `--metrics-address` serves them (default: 127.0.0.1:10254; the chart binds the\n\
-         pod's address).\n\n\
+         pod's address), as text or, to clients that prefer it, as OpenMetrics 1.0: the same series, with units and\n\
+         with exemplars on the buckets of request durations, which name the newest sampled trace of each.\n\n\
          | metric | type | labels | meaning |\n|---|---|---|---|\n{}",
         rows_of(&proxy.metrics())
     );

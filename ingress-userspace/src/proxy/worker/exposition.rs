@@ -8,8 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use prometheus::proto::MetricFamily;
 
+use crate::proxy::observe::metrics::MetricsFormat;
 use crate::proxy::observe::metrics::family::{LabelPairs, counter, encode, float, gauge, labels};
 use crate::proxy::observe::metrics::labels::SlotKey;
+use crate::proxy::observe::metrics::openmetrics;
 use crate::proxy::observe::metrics::process;
 use crate::proxy::observe::metrics::requests::{self, Sum};
 use crate::proxy::observe::metrics::series::MethodLabel;
@@ -57,10 +59,10 @@ impl Metrics {
     /// All values at this instant. Takes a while when there are many routes: not for a thread that
     /// has something else to do.
     pub fn snapshot(&self) -> MetricsSnapshot {
-        MetricsSnapshot {
-            sums: self.sums(),
-            others: encode(&self.families()),
-        }
+        let sums = self.sums();
+        let mut others = self.families();
+        others.extend((!sums.is_empty()).then(|| requests::upstream_latency(&sums)));
+        MetricsSnapshot { sums, others }
     }
 
     fn families(&self) -> Vec<MetricFamily> {
@@ -93,7 +95,9 @@ impl Metrics {
         for series in self.workers.iter().flat_map(|worker| worker.series.all()) {
             let key = (series.labels.slot, series.status, series.method);
             let sum = sums.entry(key);
-            sum.or_insert_with(|| Sum::new(&constant, &series)).totals += &series.tally.read();
+            let sum = sum.or_insert_with(|| Sum::new(&constant, &series));
+            sum.totals += &series.tally.read();
+            series.exemplars.add_to(&mut sum.exemplars);
         }
         let mut sums: Vec<_> = sums.into_values().collect();
         sums.sort_unstable_by(|a, b| a.order.cmp(&b.order));
@@ -269,24 +273,29 @@ impl std::fmt::Write for Hash {
 pub struct MetricsSnapshot {
     sums: Vec<Sum>,
     /// Everything that is not counted by route.
-    others: String,
+    others: Vec<MetricFamily>,
 }
 
 impl MetricsSnapshot {
-    /// One part of the text for Prometheus, of at most some 100 KiB for each; `None` after the
-    /// last. The parts in their order are the whole text.
-    pub fn part(&self, index: usize) -> Option<String> {
+    /// One part of the text, of at most some 100 KiB for each; `None` after the last. The parts in
+    /// their order are the whole text.
+    pub fn part(&self, index: usize, format: MetricsFormat) -> Option<String> {
         let parts = requests::parts(&self.sums);
-        match index.checked_sub(parts) {
-            None => Some(requests::part(&self.sums, index)),
-            Some(0) => Some(self.others.clone()),
-            Some(_) => None,
+        match (index.checked_sub(parts), format) {
+            (None, _) => Some(requests::part(&self.sums, index, format)),
+            (Some(0), MetricsFormat::Text) => Some(encode(&self.others)),
+            (Some(0), MetricsFormat::OpenMetrics) => {
+                Some(openmetrics::encode(&self.others) + openmetrics::END)
+            }
+            (Some(_), _) => None,
         }
     }
 
-    /// The whole text.
+    /// The whole text, in the text format of Prometheus.
     pub fn text(&self) -> String {
-        (0..).map_while(|index| self.part(index)).collect()
+        (0..)
+            .map_while(|index| self.part(index, MetricsFormat::Text))
+            .collect()
     }
 }
 

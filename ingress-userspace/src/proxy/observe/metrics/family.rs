@@ -2,7 +2,7 @@
 
 use prometheus::TextEncoder;
 use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType, Summary,
 };
 
 use super::histogram::{Bounds, Total};
@@ -81,6 +81,23 @@ pub(crate) fn histogram<B: Bounds>(
         metric
     });
     family(name, help, MetricType::HISTOGRAM, samples.collect())
+}
+
+/// Counts and sums of values, without quantiles.
+pub(crate) fn summary(
+    name: &str,
+    help: &str,
+    samples: impl IntoIterator<Item = (LabelPairs, u64, f64)>,
+) -> MetricFamily {
+    let samples = samples.into_iter().map(|(labels, count, sum)| {
+        let mut summary = Summary::default();
+        summary.set_sample_count(count);
+        summary.set_sample_sum(sum);
+        let mut metric = Metric::from_label(labels);
+        metric.set_summary(summary);
+        metric
+    });
+    family(name, help, MetricType::SUMMARY, samples.collect())
 }
 
 fn family(name: &str, help: &str, kind: MetricType, samples: Vec<Metric>) -> MetricFamily {

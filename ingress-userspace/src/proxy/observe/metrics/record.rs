@@ -351,6 +351,7 @@ impl RecordFields {
             sent: totals.sent,
             connected: attempt.map(|attempt| attempt.connected),
             answered,
+            trace: self.span().and_then(Span::sampled_trace),
         };
         all.count(slot, totals.status, &self.method, &ended, || {
             self.observers.labels.of_slot(slot)

@@ -3,20 +3,25 @@
 //! Invariant: no part is larger than [`SUMS_PER_PART`] series of one histogram, however many routes
 //! there are.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use prometheus::proto::MetricFamily;
 
-use super::family::{LabelPairs, counter, encode, float, histogram, labels};
-use super::histogram::{Bounds, Lengths, Seconds, Sizes};
+use super::exemplars::ByBucket;
+use super::family::{LabelPairs, counter, encode, float, histogram, labels, summary};
+use super::histogram::{Bounds, Lengths, Seconds, Sizes, Total};
 use super::series::Series;
 use super::tally::{Measure, Totals};
+use super::{MetricsFormat, openmetrics};
 
 /// The series of all workers with the same labels.
 pub(crate) struct Sum {
     pub(crate) order: (String, String, String, String, u16, &'static str),
     labels: LabelPairs,
     pub(crate) totals: Totals,
+    /// Of its durations, if any of its requests was part of a sampled trace.
+    pub(crate) exemplars: Option<Box<ByBucket>>,
 }
 
 impl Sum {
@@ -45,8 +50,38 @@ impl Sum {
             ),
             labels: pairs,
             totals: Totals::default(),
+            exemplars: None,
         }
     }
+}
+
+/// How long connections to endpoints took, by Ingress and Service.
+///
+/// Source: ingress-nginx's summary of `$upstream_connect_time`, which its dashboard of request handling
+/// reads.
+pub(crate) fn upstream_latency(sums: &[Sum]) -> MetricFamily {
+    let mut all: BTreeMap<[&str; 3], (LabelPairs, Total)> = BTreeMap::new();
+    for sum in sums {
+        let of = |name: &str| {
+            let label = sum.labels.iter().find(|label| label.name() == name);
+            label.map_or("", |label| label.value())
+        };
+        let key = [of("namespace"), of("ingress"), of("service")];
+        let (_, total) = all.entry(key).or_insert_with(|| {
+            let is_kept = |name: &str| !["host", "method", "path", "status"].contains(&name);
+            let labels = sum.labels.iter().filter(|label| is_kept(label.name()));
+            (labels.cloned().collect(), Total::default())
+        });
+        *total += sum.totals.of(Measure::ConnectDuration);
+    }
+    summary(
+        "nginx_ingress_controller_ingress_upstream_latency_seconds",
+        "For connections to endpoints, by Ingress and Service",
+        all.into_values().map(|(labels, total)| {
+            let seconds = float(total.sum) * Seconds::UNIT;
+            (labels, total.buckets.iter().sum(), seconds)
+        }),
+    )
 }
 
 /// How many parts the text of these sums has.
@@ -55,14 +90,27 @@ pub(crate) fn parts(sums: &[Sum]) -> usize {
 }
 
 /// One of them; empty if there are fewer.
-pub(crate) fn part(sums: &[Sum], index: usize) -> String {
+pub(crate) fn part(sums: &[Sum], index: usize, format: MetricsFormat) -> String {
     let parts_per_family = sums.len().div_ceil(SUMS_PER_PART).max(1);
     let (family, part) = (index / parts_per_family, index % parts_per_family);
     let (Some(make), Some(sums)) = (FAMILIES.get(family), sums.chunks(SUMS_PER_PART).nth(part))
     else {
         return String::new();
     };
-    let text = encode(&[make(sums)]);
+    let family_of_part = make(sums);
+    if format == MetricsFormat::OpenMetrics {
+        let mut text = String::new();
+        if part == 0 {
+            openmetrics::head(&mut text, &family_of_part, &BTreeSet::new());
+        }
+        let has_exemplars = family_of_part.name() == REQUEST_DURATION;
+        openmetrics::samples(&mut text, &family_of_part, |sum, bucket| {
+            let exemplars = sums[sum].exemplars.as_ref();
+            exemplars.filter(|_| has_exemplars)?[bucket].as_ref()
+        });
+        return text;
+    }
+    let text = encode(&[family_of_part]);
     if part == 0 {
         return text;
     }
@@ -70,6 +118,9 @@ pub(crate) fn part(sums: &[Sum], index: usize) -> String {
     let samples = text.splitn(3, '\n').nth(2);
     samples.unwrap_or_default().to_owned()
 }
+
+/// The histogram whose buckets have exemplars.
+const REQUEST_DURATION: &str = "nginx_ingress_controller_request_duration_seconds";
 
 type MakeFamily = fn(&[Sum]) -> MetricFamily;
 
@@ -86,7 +137,7 @@ const FAMILIES: [MakeFamily; 8] = [
     },
     |sums| {
         of::<Seconds>(
-            "nginx_ingress_controller_request_duration_seconds",
+            REQUEST_DURATION,
             "From the head of a request to the end of its response",
             sums,
             Measure::RequestDuration,

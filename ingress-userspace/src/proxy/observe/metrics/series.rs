@@ -16,6 +16,7 @@ use hashbrown::HashMap;
 use http::Method;
 
 use super::RequestMetrics;
+use super::exemplars::Exemplars;
 use super::labels::{Labels, SlotKey};
 use super::tally::{Ended, SeriesStats};
 use crate::proxy::runtime::counters::Counter;
@@ -24,6 +25,7 @@ use crate::proxy::runtime::counters::Counter;
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) tally: SeriesStats,
+    pub(crate) exemplars: Exemplars,
     pub(crate) labels: Arc<Labels>,
     pub(crate) status: u16,
     pub(crate) method: MethodLabel,
@@ -75,9 +77,17 @@ impl Series {
     fn new(labels: Arc<Labels>, status: u16, method: MethodLabel) -> Self {
         Self {
             tally: SeriesStats::default(),
+            exemplars: Exemplars::default(),
             labels,
             status,
             method,
+        }
+    }
+
+    fn count(&self, ended: &Ended) {
+        self.tally.count(ended);
+        if let Some(trace) = ended.trace {
+            self.exemplars.note(trace, ended.took);
         }
     }
 }
@@ -157,7 +167,7 @@ impl SeriesMap {
             && (slot.status, slot.method) == (status, method)
             && let Some(series) = &slot.first
         {
-            return series.tally.count(ended);
+            return series.count(ended);
         }
         if !self.has(key)
             && let Some(labels) = labels()
@@ -172,13 +182,13 @@ impl SeriesMap {
         let mut others = slot.route.others.borrow_mut();
         let is_it = |series: &&Arc<Series>| series.status == status && series.method == method;
         if let Some(series) = others.iter().find(is_it) {
-            return series.tally.count(ended);
+            return series.count(ended);
         }
         if self.count.get() >= SERIES_MAX || others.len() + 1 >= OUTCOMES_MAX {
             return self.shared.overflow.increment();
         }
         let series = Arc::new(Series::new(Arc::clone(&slot.route.labels), status, method));
-        series.tally.count(ended);
+        series.count(ended);
         self.count.set(self.count.get() + 1);
         self.shared.lock().push(Arc::clone(&series));
         if slot.first.is_some() {

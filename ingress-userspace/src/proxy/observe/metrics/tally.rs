@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use ingress_core::prefetch::prefetch;
 
+use super::exemplars::TraceNumber;
 use super::histogram::{Bounds, Lengths, Seconds, Sizes, Total};
 use crate::proxy::runtime::counters::Counter;
 
@@ -33,6 +34,8 @@ pub(crate) struct Ended {
     pub(crate) connected: Option<Duration>,
     /// When its endpoint had sent the head of the response, and the end; from its choice.
     pub(crate) answered: Option<(Duration, Duration)>,
+    /// The trace that it belongs to, if that is sampled.
+    pub(crate) trace: Option<TraceNumber>,
 }
 
 /// Requests, and histograms of what they took.
@@ -298,6 +301,7 @@ mod tests {
                 sent,
                 connected,
                 answered,
+                trace: None,
             })
     }
 

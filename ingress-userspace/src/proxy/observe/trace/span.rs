@@ -13,6 +13,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::Tracer;
+use crate::proxy::observe::metrics::exemplars::TraceNumber;
 use crate::proxy::observe::metrics::labels::Labels;
 use crate::proxy::observe::metrics::record::ClientInfo;
 use crate::proxy::runtime::transport::{Downstream, Scheme};
@@ -81,6 +82,12 @@ impl Span {
             begun: SystemTime::now(),
             asked,
         })
+    }
+
+    /// The trace, if it is sampled.
+    pub(crate) fn sampled_trace(&self) -> Option<TraceNumber> {
+        let is_sampled = self.asked.is_some();
+        is_sampled.then(|| TraceNumber(self.context.trace_id().to_bytes()))
     }
 
     /// Makes the endpoint's part of the trace a child of this span.
