@@ -30,7 +30,7 @@ mod worker;
 pub use downstream::context::{ConnectionGauge, NoGauge};
 pub use downstream::listen::{ListenError, Listener, listen, listen_datagrams};
 pub use observe::access_log::{AccessLog, Escape, LogWriter, Target, Template, TemplateError};
-pub use observe::metrics::RequestMetrics;
+pub use observe::metrics::{MetricsFormat, RequestMetrics};
 pub use observe::tail::{Tail, TailReader, TailedRequest, TooManyWatchers};
 pub use observe::trace::{CollectorError, TraceOptions, Tracer};
 pub use request::authenticate::Checks;

@@ -2,6 +2,7 @@
 
 mod host {
     mod clients;
+    mod dashboards;
     mod oauth2_proxy;
 }
 
@@ -93,6 +94,11 @@ impl Scene {
 
     /// A daemon alone, with this manifest.
     fn with(datapath: &str, manifest: &Manifest) -> Result<Self> {
+        Self::with_flags(datapath, manifest, &[])
+    }
+
+    /// The same with further flags.
+    fn with_flags(datapath: &str, manifest: &Manifest, flags: &[&str]) -> Result<Self> {
         let options = Options::from_env()?;
         let directory = tempfile::tempdir_in("/tmp")?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777))?;
@@ -104,6 +110,7 @@ impl Scene {
         manifest.save(&manifests)?;
         let mut command = as_nobody(&sluice);
         command.args(["run", &format!("--datapath={datapath}")]);
+        command.args(flags);
         command.arg(format!("--manifests={}", manifests.display()));
         let pins = Path::new("/sys/fs/bpf").join(format!("host{http}"));
         command.arg(format!("--bpffs={}", pins.display()));

@@ -32,6 +32,7 @@ fn every_rendered_manifest_is_taken_by_the_api_server() -> Result<()> {
         "overlays/host",
         "overlays/ingress-nginx",
         "overlays/prometheus",
+        "overlays/grafana",
     ] {
         let directory = deploy().join("kustomize").join(overlay);
         let rendered = plane.kubectl(&["kustomize", &directory.to_string_lossy()])?;
@@ -52,6 +53,7 @@ fn every_rendered_manifest_is_taken_by_the_api_server() -> Result<()> {
         &[
             "metrics.podMonitor.enabled=true",
             "metrics.prometheusRule.enabled=true",
+            "metrics.grafanaDashboards.enabled=true",
             "ingressClass.default=true",
         ],
         &[
