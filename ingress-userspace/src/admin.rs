@@ -152,6 +152,10 @@ pub const DRAIN: &str = "/v1/drain";
 pub const RESUME: &str = "/v1/resume";
 /// The path of the request for another log filter.
 pub const LOG_LEVEL: &str = "/v1/log-level";
+/// The path of the list of [`crate::api::Traffic`] by host.
+pub const TRAFFIC_HOSTS: &str = "/v1/traffic/hosts";
+/// The path of the list of [`crate::api::Traffic`] by backend.
+pub const TRAFFIC_BACKENDS: &str = "/v1/traffic/backends";
 /// The path of the last lines of the log.
 pub const LOG: &str = "/v1/log";
 /// The header that names the filter.

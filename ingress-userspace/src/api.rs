@@ -8,6 +8,7 @@ mod certificates;
 mod endpoints;
 mod routes;
 mod tail;
+mod traffic;
 
 pub use certificates::{Certificate, certificates};
 pub use endpoints::{Endpoint, EndpointPath, EndpointState, endpoints};
@@ -16,6 +17,7 @@ pub use routes::{BackendShare, PathType, Route, RouteTarget, routes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use tail::{TailEvent, TailLine};
+pub use traffic::Traffic;
 
 /// The name of a Kubernetes object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -15,3 +15,4 @@ pub use socket::Unreachable;
 pub mod status;
 mod table;
 pub mod tail;
+pub mod top;

@@ -63,6 +63,10 @@ fn run(command: Command) -> Result<ExitCode> {
             runtime.block_on(cli::tail::run(&flags, &mut output))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Top(flags) => {
+            runtime.block_on(cli::top::run(&flags))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Report(flags) => {
             let mut output = std::io::stdout();
             runtime.block_on(cli::report::run(&flags, &mut output))?;

@@ -48,5 +48,7 @@ pub use upstream::connect::{Dial, HostDial};
 pub use upstream::connection_sharing::Peers;
 pub use upstream::hash_key::Balancing;
 pub use upstream::health::start_health_checks;
-pub use worker::exposition::{Identity, Metrics, MetricsSnapshot};
+pub use worker::exposition::{
+    DURATION_BOUNDS, Identity, Metrics, MetricsSnapshot, Traffic, TrafficBy,
+};
 pub use worker::{Worker, WorkerHandle, WorkerOptions, WorkerSpec};

@@ -32,7 +32,7 @@ pub use inspect::{
 pub use kubernetes::{ApiServer, Kubernetes};
 pub use meaning::IngressSelection;
 pub use memory::Machine;
-pub use observing::{Report, Tail};
+pub use observing::{Report, Tail, Top, TopTable};
 
 use self::clients::Clients;
 use self::deny::Budgets;
@@ -81,6 +81,8 @@ pub enum Command {
     Datapath(Listing),
     /// Show requests as they end, until Ctrl-C.
     Tail(Tail),
+    /// Show the busiest hosts, backends or endpoints, live.
+    Top(Top),
     /// Write an archive with what a bug report needs, without Secrets.
     Report(Report),
     /// Have load balancers send clients elsewhere, while everything goes on.

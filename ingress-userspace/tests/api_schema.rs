@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use ingress_userspace::api::{Certificate, Endpoint, Route, TailEvent};
+use ingress_userspace::api::{Certificate, Endpoint, Route, TailEvent, Traffic};
 use schemars::{JsonSchema, schema_for};
 
 /// `UPDATE_DOCS=1 cargo test -p ingress-userspace --test api_schema` writes them anew.
@@ -14,6 +14,7 @@ fn schemas_are_those_of_the_types() {
     check::<Vec<Endpoint>>("endpoints");
     check::<Vec<Certificate>>("certificates");
     check::<TailEvent>("tail");
+    check::<Vec<Traffic>>("traffic");
 }
 
 fn check<T: JsonSchema>(name: &str) {

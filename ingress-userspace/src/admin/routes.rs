@@ -17,6 +17,7 @@ use ingress_core::explain::Question;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tracing::info;
 
 use super::readiness::{MetricsSlot, Readiness, State};
@@ -25,10 +26,11 @@ use super::tail;
 use super::{
     AdminRequest, CERTIFICATES, DENY_NETWORK, DENY_SECONDS, DRAIN, DenyChange, ENDPOINTS,
     EXPLAIN_FIELD, EXPLAIN_FROM, EXPLAIN_HOST, EXPLAIN_METHOD, EXPLAIN_PATH, EXPLAIN_SCHEME,
-    EXPLAIN_SNI, LOG, LOG_FILTER, LOG_LEVEL, Published, RESUME, ROUTES, TAIL,
+    EXPLAIN_SNI, LOG, LOG_FILTER, LOG_LEVEL, Published, RESUME, ROUTES, TAIL, TRAFFIC_BACKENDS,
+    TRAFFIC_HOSTS,
 };
-use crate::api::{certificates, endpoints, routes};
-use crate::proxy::{MetricsFormat, Tail};
+use crate::api::{Traffic, certificates, endpoints, routes};
+use crate::proxy::{MetricsFormat, Tail, TrafficBy};
 use crate::telemetry;
 
 /// The clients of an admin socket.
@@ -46,6 +48,7 @@ pub(super) struct Routes {
     readiness: Readiness,
     /// Asks the app's loop.
     questions: mpsc::Sender<AdminRequest>,
+    metrics: MetricsSlot,
     scrapes: Scrapes,
     tail: Tail,
     health: LastHealth,
@@ -61,7 +64,8 @@ impl Routes {
         Self {
             readiness,
             questions,
-            scrapes: Scrapes::new(metrics),
+            scrapes: Scrapes::new(metrics.clone()),
+            metrics,
             tail,
             health: LastHealth::default(),
         }
@@ -92,6 +96,8 @@ impl Routes {
                 self.list(|published| certificates(&published.config, now))
                     .await
             }
+            (Audience::Root, TRAFFIC_HOSTS) => self.traffic(TrafficBy::Host).await,
+            (Audience::Root, TRAFFIC_BACKENDS) => self.traffic(TrafficBy::Backend).await,
             (Audience::Root, LOG) => {
                 let lines = Full::from(telemetry::recent_lines());
                 Some(Response::new(lines.boxed_unsync()))
@@ -134,6 +140,15 @@ impl Routes {
         let sent = self.questions.send(AdminRequest::Published(question));
         sent.await.ok()?;
         json(&list(&answer.await.ok()?))
+    }
+
+    /// Sums of requests; none before there are workers.
+    async fn traffic(&self, by: TrafficBy) -> Option<Response<Answer>> {
+        let traffic = match self.metrics.load() {
+            Some(metrics) => spawn_blocking(move || metrics.traffic(by)).await.ok()?,
+            None => Vec::new(),
+        };
+        json(&traffic.into_iter().map(Traffic::from).collect::<Vec<_>>())
     }
 
     /// Whether a restart would help: the loop is stuck or a worker has died. A daemon that drains

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ingress_core::tail::{HostGlob, StatusRange, TailFilter, parse_slower};
 
 use super::{Output, RunDir};
@@ -68,4 +68,27 @@ pub struct Report {
     /// Directory of the daemon's admin socket.
     #[command(flatten)]
     pub run_dir: RunDir,
+}
+
+/// Flags of `sluice top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// What requests are summed by.
+    #[arg(value_enum, default_value = "hosts")]
+    pub table: TopTable,
+
+    /// Directory of the daemon's admin socket.
+    #[command(flatten)]
+    pub run_dir: RunDir,
+}
+
+/// What `sluice top` sums requests by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TopTable {
+    /// Host patterns of rules.
+    Hosts,
+    /// Services and their ports.
+    Backends,
+    /// Addresses of endpoints, from the requests that `sluice tail` would show.
+    Endpoints,
 }

@@ -76,7 +76,16 @@ fn what_needs_attention_shows_in_the_exit_status() {
 #[test]
 fn a_daemon_that_is_not_there_has_an_exit_status_of_its_own() {
     let place = Place::new(origin());
-    for verb in ["routes", "endpoints", "certificates", "datapath", "status"] {
+    for verb in [
+        "routes",
+        "endpoints",
+        "certificates",
+        "datapath",
+        "status",
+        "tail",
+        "top",
+        "report",
+    ] {
         let output = place.sluice(&[verb]);
         assert_eq!(output.status.code(), Some(3), "{output:?}");
     }

@@ -17,5 +17,6 @@ mod report;
 mod services;
 mod stalled;
 mod tail;
+mod top;
 
 use proxy_rig::frames;

@@ -1,6 +1,8 @@
 //! All metrics of the proxy at one instant: under the names and labels that dashboards made for
 //! ingress-nginx ask for, and under names of our own for what only we have.
 
+mod traffic;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher};
@@ -8,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use prometheus::proto::MetricFamily;
 
+pub use self::traffic::{DURATION_BOUNDS, Traffic, TrafficBy};
 use crate::proxy::observe::metrics::MetricsFormat;
 use crate::proxy::observe::metrics::family::{LabelPairs, counter, encode, float, gauge, labels};
 use crate::proxy::observe::metrics::labels::SlotKey;
