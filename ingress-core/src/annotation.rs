@@ -116,6 +116,8 @@ pub struct Settings {
     pub(crate) external_auth: external_auth::ExternalAuthSettings,
     /// What the operator says about the process.
     pub(crate) process: Arc<ProcessSettings>,
+    /// The ACME issuer of certificates.
+    pub(crate) acme_issuer: Option<Arc<str>>,
     pub(crate) jwt: jwt::JwtSettings,
     pub(crate) error_pages: error_pages::ErrorPageSettings,
     pub(crate) upstream_tls: upstream_tls::UpstreamTlsSettings,

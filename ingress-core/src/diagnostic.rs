@@ -135,6 +135,12 @@ pub enum Reason {
     ConfigMapNotFound,
     /// A field of the object has a type that it must not have.
     Unreadable,
+    /// The ACME issuer that an Ingress names is none of the operator's.
+    UnknownIssuer,
+    /// No certificate is ordered for a host or Secret.
+    CertificateNotOrdered,
+    /// An ACME issuer issued no certificate.
+    CertificateOrderFailed,
 }
 
 impl Reason {
@@ -176,6 +182,9 @@ impl Reason {
             Self::PortUnavailable => "PortUnavailable",
             Self::ConfigMapNotFound => "ConfigMapNotFound",
             Self::Unreadable => "Unreadable",
+            Self::UnknownIssuer => "UnknownIssuer",
+            Self::CertificateNotOrdered => "CertificateNotOrdered",
+            Self::CertificateOrderFailed => "CertificateOrderFailed",
         }
     }
 
@@ -183,6 +192,9 @@ impl Reason {
     pub fn severity(self) -> Severity {
         match self {
             Self::CertificateConflict
+            | Self::CertificateNotOrdered
+            | Self::CertificateOrderFailed
+            | Self::UnknownIssuer
             | Self::ClientAuthConflict
             | Self::CanaryIgnored
             | Self::DefaultClassConflict

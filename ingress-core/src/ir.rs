@@ -4,6 +4,7 @@
 //! ours but `shared` and `sorted`, and knows neither Kubernetes types nor sockets. Two equal
 //! observations give equal configurations, so `==` tells whether anything has to be published.
 
+mod acme;
 mod authentication;
 mod backend;
 mod balance;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 use crate::shared::Shared;
 use crate::sorted::SortedMap;
 
+pub use acme::{Acme, Challenge, ChallengeKind, OrderFailure, OrderTotals, OrderedCertificate};
 pub use authentication::{AuthCache, Authentication, BasicAuth, ExternalAuth, Satisfy, Users};
 pub use backend::{
     Backend, BackendKey, BackendKeyError, BackendPolicy, Endpoint, ServicePort, UpstreamProtocol,
@@ -100,6 +102,8 @@ pub struct Config {
     pub udp_services: BTreeMap<u16, UdpService>,
     /// What the operator says about the process, in place of its flags.
     pub process: Arc<ProcessSettings>,
+    /// Challenges to answer and the state of orders; `None` if there is no ACME issuer.
+    pub acme: Option<Arc<Acme>>,
 }
 
 impl Config {

@@ -5,6 +5,7 @@
 
 #![warn(clippy::missing_errors_doc)]
 
+pub mod acme;
 pub mod admission;
 pub mod annotation;
 pub mod balance;

@@ -13,6 +13,7 @@
 //!    and hosts join it?
 //! 4. `stream`: which ports are TCP and UDP services?
 //! 5. `backend`, `certificate`, `client_auth`: what do the Services and Secrets that all these name hold?
+//!    `acme`: which certificates are to be ordered?
 //!
 //! # Meaning
 //!
@@ -28,6 +29,7 @@
 //!   (ingress-nginx has the same order), then the default IngressClass, then
 //!   [`Options::unclassed`].
 
+mod acme;
 mod backend;
 mod canary;
 mod certificate;
@@ -53,6 +55,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::acme::Wanted;
 use crate::diagnostic::Diagnostic;
 use crate::ir::{
     BackendKey, Config, HostPattern, HostRules, ObjectRef, ProcessSettings, Rule, TcpService,
@@ -108,6 +111,10 @@ pub struct Options {
     pub https_port: u16,
     /// Whether a flag names peers that are believed about clients.
     pub trusts_peers: bool,
+    /// Names of the ACME issuers that Ingresses may choose from.
+    pub acme_issuers: BTreeSet<Arc<str>>,
+    /// The Secret through which nodes share challenges and the state of orders.
+    pub acme_state: Option<ObjectRef>,
 }
 
 impl Default for Options {
@@ -131,6 +138,8 @@ impl Default for Options {
             reserved_ports: BTreeSet::new(),
             https_port: 443,
             trusts_peers: false,
+            acme_issuers: BTreeSet::new(),
+            acme_state: None,
         }
     }
 }
@@ -176,6 +185,8 @@ pub struct Translation {
     /// External names of Services whose addresses are needed, in lower case; of more than 4,096, each
     /// namespace has an equal share.
     pub external_names: BTreeSet<Arc<str>>,
+    /// The certificates that Ingresses ask ACME issuers for, by namespace and name of their Secrets.
+    pub certificates_wanted: Shared<Vec<Wanted>>,
 }
 
 /// Reads a snapshot.
@@ -250,10 +261,12 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memos: &mut Memos) -> 
         &mut memos.backends,
         &mut diagnostics,
     );
+    let ordered = acme::resolve(snapshot, options, &claims, &owners, &mut diagnostics);
     let certificates = certificate::resolve(
         snapshot,
         options,
         &claims,
+        &ordered.wanted,
         &mut memos.certificates,
         &mut diagnostics,
     );
@@ -263,10 +276,6 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memos: &mut Memos) -> 
     diagnostics.sort_unstable();
     diagnostics.dedup();
     client_auth.close(&mut winners.hosts);
-    let shared = |(host, mut rules): (HostPattern, HostRules)| {
-        rules.rules.shrink_to_fit();
-        (host, Arc::new(rules))
-    };
     let hosts = winners.hosts.into_iter().map(shared).collect();
     let default_backend = winners.default_backend;
     let (tcp_services, udp_services) = services.into_parts();
@@ -279,13 +288,20 @@ fn translate_with(snapshot: &Snapshot, options: &Options, memos: &mut Memos) -> 
         tcp_services,
         udp_services,
         process: read.process,
+        acme: ordered.acme,
     };
     Translation {
         config,
         diagnostics: diagnostics.into(),
         accepted: read.ours.into(),
         external_names,
+        certificates_wanted: ordered.wanted.into(),
     }
+}
+
+fn shared((host, mut rules): (HostPattern, HostRules)) -> (HostPattern, Arc<HostRules>) {
+    rules.rules.shrink_to_fit();
+    (host, Arc::new(rules))
 }
 
 /// What Ingresses and classes ask for.
@@ -419,6 +435,7 @@ pub fn needs(snapshot: &Snapshot, options: &Options) -> Needs {
         secrets: secrets
             .chain(of_annotations)
             .chain(options.default_certificate.clone())
+            .chain(options.acme_state.clone())
             .collect(),
         config_maps: classes
             .parameters()

@@ -1,5 +1,7 @@
-//! Hosts beside those of the rules, by ingress-nginx's names: `server-alias` and
-//! `from-to-www-redirect`.
+//! What concerns hosts as a whole: hosts beside those of the rules, by ingress-nginx's names
+//! `server-alias` and `from-to-www-redirect`, and the issuer of their certificates.
+
+use std::sync::Arc;
 
 use super::{Settings, boolean};
 use crate::ir::HostPattern;
@@ -21,3 +23,18 @@ pub(super) fn from_to_www(value: &str, settings: &mut Settings) -> Result<(), St
     settings.redirects_www = boolean(value)?;
     Ok(())
 }
+
+/// The name of the ACME issuer that certificates are ordered from.
+pub(super) fn acme(value: &str, settings: &mut Settings) -> Result<(), String> {
+    let name = value.trim();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.is_empty() || name.len() > ISSUER_BYTES_MAX || !name.bytes().all(is_plain) {
+        return Err(format!(
+            "`{name}` is not the name of an ACME issuer; ignored"
+        ));
+    }
+    settings.acme_issuer = Some(Arc::from(name));
+    Ok(())
+}
+
+const ISSUER_BYTES_MAX: usize = 63;

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::Secret;
 use super::claim::{CertificateClaim, Claims};
 use super::memo::Memo;
 use super::{Options, name, namespace, reference};
+use crate::acme::Wanted;
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{Certificate, HostPattern, ObjectRef};
 use crate::snapshot::Snapshot;
@@ -42,10 +43,11 @@ pub(super) fn resolve(
     snapshot: &Snapshot,
     options: &Options,
     claims: &[Arc<Claims>],
+    ordered: &[Wanted],
     memo: &mut CertificateMemo,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> BTreeMap<HostPattern, Arc<Certificate>> {
-    let secrets: HashMap<_, _> = (snapshot.secrets.iter())
+    let secrets: Secrets<'_> = (snapshot.secrets.iter())
         .map(|secret| {
             (
                 (namespace(&secret.metadata), name(&secret.metadata)),
@@ -69,6 +71,9 @@ pub(super) fn resolve(
                 }
                 Err((reason, message)) => {
                     unusable.push((key, claim));
+                    if *reason == Reason::SecretNotFound && is_ordered(ordered, key) {
+                        continue;
+                    }
                     diagnostics.push(Diagnostic {
                         object: claims.ingress.clone(),
                         field: format!("spec.tls[{}].secretName", claim.index),
@@ -96,23 +101,45 @@ pub(super) fn resolve(
         }
     }
     if let Some(wanted) = &options.default_certificate {
-        let key = (&*wanted.namespace, &*wanted.name);
-        let found = match secrets.get(&key) {
-            Some(secret) => certificate(secret, memo),
-            None => Err((Reason::SecretNotFound, "does not exist".to_owned())),
-        };
-        match found {
-            Ok(found) => drop(certificates.entry(HostPattern::Any).or_insert(found)),
-            Err((reason, message)) => diagnostics.push(Diagnostic {
-                object: wanted.clone(),
-                field: "data".to_owned(),
-                reason,
-                message: format!("{message}; hosts without a certificate get a self-signed one"),
-            }),
-        }
+        add_default(wanted, &secrets, memo, &mut certificates, diagnostics);
     }
     certificates
 }
+
+/// Whether a Secret is to be filled by an order: until then nobody is told that it is missing.
+fn is_ordered(ordered: &[Wanted], (namespace, name): (&str, &str)) -> bool {
+    let key = |wanted: &Wanted| {
+        let by_namespace = (*wanted.secret.namespace).cmp(namespace);
+        by_namespace.then_with(|| (*wanted.secret.name).cmp(name))
+    };
+    ordered.binary_search_by(key).is_ok()
+}
+
+/// Adds the certificate of hosts that have none of their own.
+fn add_default(
+    wanted: &ObjectRef,
+    secrets: &Secrets<'_>,
+    memo: &mut CertificateMemo,
+    certificates: &mut BTreeMap<HostPattern, Arc<Certificate>>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let found = match secrets.get(&(&*wanted.namespace, &*wanted.name)) {
+        Some(secret) => certificate(secret, memo),
+        None => Err((Reason::SecretNotFound, "does not exist".to_owned())),
+    };
+    match found {
+        Ok(found) => drop(certificates.entry(HostPattern::Any).or_insert(found)),
+        Err((reason, message)) => diagnostics.push(Diagnostic {
+            object: wanted.clone(),
+            field: "data".to_owned(),
+            reason,
+            message: format!("{message}; hosts without a certificate get a self-signed one"),
+        }),
+    }
+}
+
+/// Secrets by namespace and name.
+type Secrets<'a> = HashMap<(&'a str, &'a str), &'a Arc<Secret>>;
 
 /// Why a Secret is no certificate.
 pub(super) type Problem = (Reason, String);

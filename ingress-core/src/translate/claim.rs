@@ -50,6 +50,8 @@ pub(super) struct Claims {
     pub(super) redirects_www: Option<u16>,
     /// That clients have to show certificates.
     pub(super) client_auth: Option<Box<ClientAuthClaim>>,
+    /// The ACME issuer of its certificates.
+    pub(super) acme: Option<Arc<str>>,
     pub(super) diagnostics: Box<[Diagnostic]>,
 }
 
@@ -187,6 +189,7 @@ pub(super) fn read(ingress: &Ingress, class: &Settings, ignored: &BTreeSet<Strin
         alias_rules,
         redirects_www,
         client_auth,
+        acme: settings.acme_issuer.clone(),
         diagnostics: diagnostics.into(),
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod acme;
 mod annotation_properties;
 mod any_annotations;
 mod backends;

@@ -172,6 +172,16 @@ pub(super) const READ: &[Row] = &[
         error_pages::disable,
     ),
     row(
+        "acme",
+        Ingress,
+        [
+            "name of an issuer",
+            "none",
+            "Orders the certificates of its TLS sections from this issuer of `--acme-issuer` and renews them ([acme.md](acme.md)). Not in ingress-nginx.",
+        ],
+        host::acme,
+    ),
+    row(
         "server-alias",
         Ingress,
         [
