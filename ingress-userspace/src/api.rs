@@ -10,7 +10,7 @@ mod routes;
 mod tail;
 mod traffic;
 
-pub use certificates::{Certificate, certificates};
+pub use certificates::{Certificate, CertificateOrder, certificates};
 pub use endpoints::{Endpoint, EndpointPath, EndpointState, endpoints};
 use ingress_core::ir::ObjectRef;
 pub use routes::{BackendShare, PathType, Route, RouteTarget, routes};

@@ -7,6 +7,7 @@
 
 pub(crate) mod api_server;
 mod build;
+mod certificates;
 mod denied;
 pub mod detach;
 pub(crate) mod helper;
@@ -39,6 +40,7 @@ use self::last_known_good::LastKnownGood;
 use self::names::Names;
 use self::ports::Ports;
 use self::publish::Publisher;
+use crate::acme::Orders;
 use crate::admin::webhook::{self, Served};
 use crate::admin::{self, Admin, AdminRequest, DatapathStatus, MetricsSlot, Readiness, Status};
 use crate::confine;
@@ -94,6 +96,8 @@ struct App {
     observations: mpsc::Receiver<Observation>,
     _source: Source,
     reporter: Option<Reporter>,
+    /// What orders certificates.
+    orders: Option<Orders>,
     last_known_good: Option<LastKnownGood>,
     /// What was observed last, to be read again with other addresses of external names.
     last: Option<Observation>,
@@ -136,6 +140,7 @@ impl App {
             Source::Kubernetes(client) => reporting::start(&flags, client),
             Source::Manifests(_) => None,
         };
+        let orders = certificates::start(&flags, &source, reporter.as_ref())?;
         let last_known_good = flags.kubernetes.last_known_good.clone();
         let last_known_good = last_known_good.map(LastKnownGood::open).transpose()?;
         let (reconciler, table) = build::configuration(&flags, &tickets::options(&flags)?)?;
@@ -167,6 +172,7 @@ impl App {
             observations,
             _source: source,
             reporter,
+            orders,
             last_known_good,
             last: None,
             names: Names::start(),

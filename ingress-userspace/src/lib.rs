@@ -1,8 +1,9 @@
 //! The I/O shell: sources of objects, the control loop, the datapath and the proxy.
 //!
-//! `source`, `control`, `datapath` and `proxy` never import each other; `app` builds them all and
+//! `source`, `control`, `datapath`, `proxy` and `acme` never import each other; `app` builds them all and
 //! hands out handles.
 
+pub mod acme;
 pub mod admin;
 pub mod allocator;
 pub mod api;

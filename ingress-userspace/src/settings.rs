@@ -1,5 +1,6 @@
 //! Command line and environment → validated settings: the only reader of either.
 
+mod acme;
 pub mod clients;
 mod deny;
 pub mod help;
@@ -10,13 +11,13 @@ mod meaning;
 mod memory;
 pub mod observe;
 mod observing;
+mod places;
 pub mod relay;
 mod steering;
 pub mod tls;
 pub mod upstream;
 mod webhook;
 
-use std::env;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::thread;
@@ -33,7 +34,9 @@ pub use kubernetes::{ApiServer, Kubernetes};
 pub use meaning::IngressSelection;
 pub use memory::Machine;
 pub use observing::{Report, Tail, Top, TopTable};
+pub use places::{Paths, RunDir};
 
+use self::acme::Acme;
 use self::clients::Clients;
 use self::deny::Budgets;
 use self::memory::Memory;
@@ -266,6 +269,10 @@ pub struct Run {
     #[command(flatten)]
     pub webhook: Webhook,
 
+    /// Certificates by ACME.
+    #[command(flatten)]
+    pub acme: Acme,
+
     /// TLS towards clients.
     #[command(flatten)]
     pub tls: Tls,
@@ -281,64 +288,6 @@ pub struct Run {
     /// Where things are kept.
     #[command(flatten)]
     pub places: Paths,
-}
-
-/// Names of what a daemon keeps outside its process; another daemon on the same machine needs
-/// others.
-#[derive(Clone, Debug, Args)]
-pub struct Paths {
-    /// Directory for the lock and the admin socket.
-    #[command(flatten)]
-    pub run_dir: RunDir,
-
-    /// Directory in bpffs for maps and links.
-    #[arg(
-        long,
-        env = "SLUICE_BPFFS",
-        value_name = "DIR",
-        default_value = "/sys/fs/bpf/sluice"
-    )]
-    pub bpffs: PathBuf,
-
-    /// Name of the ingress network namespace.
-    #[arg(
-        long,
-        env = "SLUICE_INGRESS_NETNS",
-        value_name = "NAME",
-        default_value = "sluice"
-    )]
-    pub ingress_netns: String,
-
-    /// Name of the device that leads into it.
-    #[arg(
-        long,
-        env = "SLUICE_GATE",
-        value_name = "DEVICE",
-        default_value = "sluice0"
-    )]
-    pub gate: String,
-}
-
-/// Where a daemon keeps its lock and its admin socket.
-#[derive(Clone, Debug, Args)]
-pub struct RunDir {
-    /// Directory for the lock and the admin socket [default: /run/sluice; without root
-    /// `$XDG_RUNTIME_DIR/sluice`, else /tmp/sluice-UID].
-    #[arg(long = "run-dir", env = "SLUICE_RUN_DIR", value_name = "DIR")]
-    directory: Option<PathBuf>,
-}
-
-impl RunDir {
-    /// The directory.
-    pub fn path(&self) -> PathBuf {
-        let user = rustix::process::getuid();
-        match (&self.directory, env::var_os("XDG_RUNTIME_DIR")) {
-            (Some(directory), _) => directory.clone(),
-            (None, _) if user.is_root() => PathBuf::from("/run/sluice"),
-            (None, Some(runtime)) => PathBuf::from(runtime).join("sluice"),
-            (None, None) => PathBuf::from(format!("/tmp/sluice-{}", user.as_raw())),
-        }
-    }
 }
 
 /// Format of an answer.
@@ -403,6 +352,7 @@ impl Run {
         let [tcp_services_from, udp_services_from] = self.relay.config_maps();
         let metrics = self.observe.metrics_address.unwrap_or(METRICS_ADDRESS);
         Options {
+            acme_state: self.acme_state(),
             tcp_services: self.relay.tcp_services(),
             udp_services: self.relay.udp_services(),
             tcp_services_from,

@@ -1,6 +1,9 @@
 //! The certificates of all hosts.
 
-use ingress_core::ir::{self, Config};
+use std::collections::HashMap;
+
+use ingress_core::acme::time_text;
+use ingress_core::ir::{self, Config, ObjectRef, OrderedCertificate};
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -27,16 +30,53 @@ pub struct Certificate {
     pub not_after: Option<String>,
     /// Whole days until then, negative afterwards.
     pub days_left: Option<i64>,
+    /// How its order at an ACME issuer stands, if an Ingress asks for one.
+    #[serde(default)]
+    pub order: Option<CertificateOrder>,
+}
+
+/// How the order of a certificate at an ACME issuer stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CertificateOrder {
+    /// The name of the issuer.
+    pub issuer: String,
+    /// When the certificate is renewed, in RFC 3339; `None` before it is issued.
+    pub renews_at: Option<String>,
+    /// How many orders in a row failed.
+    pub failed_attempts: u32,
+    /// Why the last one failed.
+    pub error: Option<String>,
+    /// When the next attempt follows a failed one, in RFC 3339.
+    pub retry_at: Option<String>,
+}
+
+impl From<&OrderedCertificate> for CertificateOrder {
+    fn from(ordered: &OrderedCertificate) -> Self {
+        let failure = ordered.failure.as_ref();
+        Self {
+            issuer: ordered.issuer.to_string(),
+            renews_at: ordered.renews_at.map(time_text),
+            failed_attempts: failure.map_or(0, |failure| failure.attempts),
+            error: failure.map(|failure| failure.error.to_string()),
+            retry_at: failure.map(|failure| time_text(failure.retry_at)),
+        }
+    }
 }
 
 /// Lists the certificates of a configuration, by host; those of a host with two algorithms follow each
 /// other.
 pub fn certificates(config: &Config, now: Timestamp) -> Vec<Certificate> {
+    let orders = config.acme.iter().flat_map(|acme| &acme.certificates);
+    let orders: HashMap<&ObjectRef, _> = orders.map(|order| (&order.secret, order)).collect();
     let mut all = Vec::new();
     for (host, first) in &*config.certificates {
         let mut next = Some(first);
         while let Some(certificate) = next {
-            all.push(read(host.to_string(), certificate, now));
+            let order = orders.get(&certificate.secret).copied();
+            all.push(Certificate {
+                order: order.map(CertificateOrder::from),
+                ..read(host.to_string(), certificate, now)
+            });
             next = certificate.alternative.as_ref();
         }
     }
@@ -51,6 +91,7 @@ fn read(host: String, certificate: &ir::Certificate, now: Timestamp) -> Certific
         issuer: String::new(),
         not_after: None,
         days_left: None,
+        order: None,
     };
     let leaf = CertificateDer::pem_slice_iter(&certificate.chain_pem).next();
     let Some(Ok(leaf)) = leaf else { return read };

@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use super::helper::{Datapath, Event};
 use super::last_known_good::{self, LastKnownGood};
-use super::{App, trim, wake};
+use super::{App, certificates, trim, wake};
 use crate::admin::{AdminRequest, Published};
 use crate::control::{Problem, Report};
 use crate::source::Observation;
@@ -110,6 +110,10 @@ impl App {
         let outcome = self.reconciler.apply(snapshot, &diagnostics, problems);
         self.names.want(outcome.translation.external_names);
         let config = self.reconciler.shared_config();
+        if let Some(orders) = &self.orders {
+            let wanted = outcome.translation.certificates_wanted.clone();
+            orders.update(certificates::input(snapshot, wanted, config.acme.as_ref()));
+        }
         let served = (snapshot.clone(), config, self.flags.translation());
         self.judged_beside.send_replace(Some(Arc::new(served)));
         if let Some(reporter) = &self.reporter {

@@ -33,6 +33,8 @@ impl App {
                 .filter_map(|worker| worker.join().err())
                 .count()
         });
+        // Before the Lease is given up: the next leader orders.
+        drop(self.orders.take());
         let reporter = self.reporter.take();
         let told = async {
             if let Some(reporter) = reporter {

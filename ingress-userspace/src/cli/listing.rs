@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::{socket, table};
 use crate::admin::{CERTIFICATES, ENDPOINTS, ROUTES};
 use crate::api::{
-    Certificate, Endpoint, EndpointPath, EndpointState, PathType, Route, RouteTarget,
+    Certificate, CertificateOrder, Endpoint, EndpointPath, EndpointState, PathType, Route,
+    RouteTarget,
 };
 use crate::settings::{ListFormat, Listing};
 
@@ -95,7 +96,8 @@ pub async fn endpoints(flags: &Listing) -> Result<Listed> {
 }
 
 /// Lists the certificates, those that end first at the top; one that ends within two weeks or cannot be
-/// read needs attention.
+/// read needs attention, and one that an ACME issuer refused to issue. One that is renewed by itself may
+/// end earlier.
 ///
 /// # Errors
 ///
@@ -103,7 +105,7 @@ pub async fn endpoints(flags: &Listing) -> Result<Listed> {
 pub async fn certificates(flags: &Listing) -> Result<Listed> {
     let mut certificates: Vec<Certificate> = fetch(flags, CERTIFICATES).await?;
     certificates.sort_by_key(|certificate| certificate.days_left);
-    let columns = ["HOST", "DAYS LEFT", "ENDS", "SECRET", "ISSUER"];
+    let columns = ["HOST", "DAYS LEFT", "ENDS", "SECRET", "ISSUER", "ACME"];
     list(flags, certificates, &columns, |certificate| {
         let days = certificate.days_left;
         let cells = [
@@ -115,12 +117,31 @@ pub async fn certificates(flags: &Listing) -> Result<Listed> {
                 .unwrap_or_else(|| "cannot be read".to_owned()),
             certificate.secret.to_string(),
             certificate.issuer.clone(),
+            order_text(certificate.order.as_ref()),
         ];
         (
             cells.to_vec(),
-            days.is_some_and(|days| days >= RENEWAL_DAYS),
+            match &certificate.order {
+                Some(order) => order.error.is_none() && days.is_some_and(|days| days >= 0),
+                None => days.is_some_and(|days| days >= RENEWAL_DAYS),
+            },
         )
     })
+}
+
+fn order_text(order: Option<&CertificateOrder>) -> String {
+    let Some(order) = order else {
+        return "-".to_owned();
+    };
+    let issuer = &order.issuer;
+    match (&order.error, &order.retry_at, &order.renews_at) {
+        (Some(error), Some(retry_at), _) => {
+            let attempts = order.failed_attempts;
+            format!("{issuer}: failed {attempts} times, next at {retry_at}: {error}")
+        }
+        (_, _, Some(renews_at)) => format!("{issuer}: renews at {renews_at}"),
+        _ => format!("{issuer}: ordered"),
+    }
 }
 
 /// Lists what the kernel's programs did with packets.

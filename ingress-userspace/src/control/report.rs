@@ -87,6 +87,11 @@ impl Reporter {
         }
     }
 
+    /// Tells whether this pod leads.
+    pub fn leading(&self) -> watch::Receiver<bool> {
+        self.leading.clone()
+    }
+
     /// Gives the newest report.
     pub fn update(&self, report: Report) {
         self.reports.send_replace(Some(Arc::new(report)));

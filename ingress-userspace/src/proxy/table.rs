@@ -24,6 +24,7 @@ use crate::proxy::table::slot::{BackendHandle, Endpoints, RouteAction};
 use crate::proxy::tls::certificate::{
     CertificateProblem, CertificateStore, DefaultCertificate, Facts,
 };
+use crate::proxy::tls::challenge::Challenges;
 use crate::proxy::tls::client_auth::{ClientAuthStore, Policy};
 use build::{
     build_backends, build_certificates, build_client_auth, build_passthrough, build_routes,
@@ -43,6 +44,8 @@ pub struct Table {
     labels: Arc<LabelSet>,
     labels_left: u64,
     passthrough: Arc<HashMap<HostPattern, Arc<BackendHandle>>>,
+    /// Challenges of ACME servers, while there are any.
+    challenges: Option<Arc<Challenges>>,
     changes: Changes,
 }
 
@@ -122,6 +125,8 @@ impl Table {
         let labels_left = previous.map_or(0, |table| table.labels_left);
         let labels_left = labels_left + changes.unlabelled.len() as u64;
         let passthrough = build_passthrough(previous, &config, &backends);
+        let challenges = previous.and_then(|table| table.challenges.as_ref());
+        let challenges = Challenges::build(challenges, config.acme.as_ref());
         let mut problems = certificates.problems();
         problems.extend(client_auth.problems());
         let table = Self {
@@ -134,6 +139,7 @@ impl Table {
             labels,
             labels_left,
             passthrough,
+            challenges,
             changes,
         };
         (table, problems)
@@ -161,6 +167,11 @@ impl Table {
     /// The labels of all routes, of this table and of those before and after it.
     pub(crate) fn labels(&self) -> &Arc<LabelSet> {
         &self.labels
+    }
+
+    /// The challenges of ACME servers, if there are any.
+    pub(crate) fn challenges(&self) -> Option<&Challenges> {
+        self.challenges.as_deref()
     }
 
     /// Whether any TLS connection is passed through.

@@ -1,6 +1,7 @@
 //! TLS: one configuration towards clients for all workers, and two towards endpoints.
 
 pub(crate) mod certificate;
+pub(crate) mod challenge;
 pub(crate) mod client_auth;
 mod options;
 mod tickets;
@@ -11,7 +12,9 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoClientAuth, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::server::{
+    ClientHello, NoClientAuth, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
+};
 
 pub use options::{CipherError, CipherSuites, Tickets, TlsOptions, TlsVersion};
 pub use tickets::{TicketKeyError, TicketKeys};
@@ -77,7 +80,8 @@ fn server_config(
         .with_protocol_versions(&options.versions())?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::clone(resolver));
-    config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_11.to_vec()];
+    // The last is chosen only by a client that offers no other.
+    config.alpn_protocols = [HTTP_2, HTTP_11, ACME_TLS].map(<[u8]>::to_vec).into();
     // Sessions are resumed by stateless tickets: a cache would be a lock that workers share.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
@@ -85,6 +89,16 @@ fn server_config(
 
 /// ALPN protocol of HTTP/2 (RFC 9113 §3.2).
 pub(crate) const HTTP_2: &[u8] = b"h2";
+
+/// ALPN protocol by which an ACME server validates a host (RFC 8737 §6.2).
+pub(crate) const ACME_TLS: &[u8] = b"acme-tls/1";
+
+/// Whether a handshake is an ACME server's that validates a host: it offers this one protocol
+/// (RFC 8737 §3).
+pub(crate) fn is_validation(hello: &ClientHello<'_>) -> bool {
+    let mut offered = hello.alpn().into_iter().flatten();
+    offered.next() == Some(ACME_TLS) && offered.next().is_none()
+}
 
 /// ALPN protocol of HTTP/1.1 (RFC 7301 §6).
 pub(crate) const HTTP_11: &[u8] = b"http/1.1";

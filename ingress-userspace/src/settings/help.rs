@@ -188,6 +188,9 @@ const HEADINGS: &[(&str, &[&str])] = &[
             "tls-ciphers",
             "tls-ticket-keys",
             "tls-session-tickets",
+            "acme-issuer",
+            "acme-orders-per-hour",
+            "acme-retry",
         ],
     ),
     (

@@ -112,6 +112,13 @@ pub struct Kubernetes {
     pub last_known_good: Option<PathBuf>,
 }
 
+impl Kubernetes {
+    /// The daemon's own namespace.
+    pub fn namespace(&self) -> &str {
+        self.pod_namespace.as_deref().unwrap_or("default")
+    }
+}
+
 fn parse_name(text: &str) -> Result<(String, String), String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {

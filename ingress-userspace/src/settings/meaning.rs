@@ -7,6 +7,8 @@ use clap::ValueEnum;
 use ingress_core::ir::{BackendKey, ObjectRef};
 use ingress_core::translate::{self, Options, Unclassed};
 
+use crate::acme::Issuer;
+
 /// Which Ingresses are ours, and what they mean.
 #[derive(Clone, Debug, Args)]
 pub struct IngressSelection {
@@ -93,6 +95,17 @@ pub struct IngressSelection {
     #[arg(long, env = "SLUICE_COMPAT", value_enum)]
     pub compat: Option<Compat>,
 
+    /// ACME issuer that Ingresses may name by the annotation sluice.dev/acme (docs/acme.md), as
+    /// NAME=URL,terms=agreed; may be given more than once. Further parts are KEY=VALUE: contact,
+    /// challenge (http-01 or tls-alpn-01), key (ecdsa-p256 or rsa-2048), ca-file, eab-key-id and
+    /// eab-key-file.
+    #[arg(
+        long = "acme-issuer",
+        env = "SLUICE_ACME_ISSUER",
+        value_name = "NAME=URL,KEY=VALUE"
+    )]
+    pub acme_issuers: Vec<Issuer>,
+
     /// Don't serve Services of type ExternalName.
     #[arg(long, env = "SLUICE_DISABLE_SVC_EXTERNAL_NAME")]
     pub disable_svc_external_name: bool,
@@ -123,6 +136,9 @@ impl IngressSelection {
             default_certificate: self.default_ssl_certificate.clone(),
             hints_for_node,
             external_names: !self.disable_svc_external_name,
+            acme_issuers: (self.acme_issuers.iter())
+                .map(|issuer| Arc::clone(&issuer.name))
+                .collect(),
             ignored_annotations: self.ignored_annotations.iter().cloned().collect(),
             host_ownership: match self.host_ownership {
                 HostOwnership::Shared => translate::HostOwnership::Shared,

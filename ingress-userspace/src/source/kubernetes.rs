@@ -99,7 +99,21 @@ impl Kubernetes {
         let services = namespaced::<Service, _>(&client, &selection, &mut notices, From::from);
         let endpoint_slices =
             namespaced::<EndpointSlice, _>(&client, &selection, &mut notices, From::from);
-        let secret_versions = namespaced(&client, &selection, &mut notices, strip::secret_version);
+        let mut secret_versions =
+            namespaced(&client, &selection, &mut notices, strip::secret_version);
+        if let Some(state) = &selection.translation.acme_state
+            && !selection.namespaces.is_empty()
+            && !selection
+                .namespaces
+                .iter()
+                .any(|one| **one == *state.namespace)
+        {
+            let api = Api::namespaced(client.clone(), &state.namespace);
+            let one = Config::default().fields(&format!("metadata.name={}", state.name));
+            let scope = Some(&*state.namespace);
+            let store = add(&mut notices, api, scope, one, strip::secret_version);
+            secret_versions.push(store);
+        }
         let cluster = Api::all(client.clone());
         let ingress_classes = add(
             &mut notices,

@@ -7,6 +7,7 @@ mod asleep;
 mod balancing;
 mod bodies;
 mod body_size;
+mod challenges;
 mod client;
 mod client_auth;
 mod client_auth_version1;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ingress_core::ir::{HostPattern, Probe};
+use ingress_core::ir::{Acme, HostPattern, OrderTotals, OrderedCertificate, Probe};
 use ingress_userspace::proxy::{RequestMetrics, WorkerOptions};
 
 use crate::frames::{END_HEADERS, END_STREAM, HEADERS, Raw, fields};
@@ -379,6 +379,27 @@ fn rows_of(scrape: &str) -> String {
     rows.into_values().collect()
 }
 
+/// One certificate that is ordered.
+fn acme() -> Acme {
+    let secret = crate::tls::secret("exact", "one.test").secret.clone();
+    let certificate = OrderedCertificate {
+        secret,
+        issuer: "issuer".into(),
+        renews_at: Some(1),
+        failure: None,
+    };
+    let totals = OrderTotals {
+        issuer: "issuer".into(),
+        issued: 1,
+        failed: 0,
+    };
+    Acme {
+        certificates: [certificate].into(),
+        totals: [totals].into(),
+        ..Acme::default()
+    }
+}
+
 /// `UPDATE_DOCS=1 cargo test -p ingress-userspace --test proxy reference` writes it anew.
 #[test]
 fn reference_of_metrics_is_current() {
@@ -388,6 +409,7 @@ fn reference_of_metrics_is_current() {
     let pattern = HostPattern::parse("one.test").unwrap();
     all.certificates
         .insert(pattern, crate::tls::secret("exact", "one.test"));
+    all.acme = Some(Arc::new(acme()));
     let proxy = start_checked(all);
     assert_eq!(proxy.get("one.test", "/").status, 200);
     samples_of(&proxy, 1.0);

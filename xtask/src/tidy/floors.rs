@@ -19,7 +19,7 @@ const FLOORS: [&str; 9] = [
 ];
 
 /// The parts of user space, except `app`, which builds and connects them.
-const NEIGHBOURS: [&str; 4] = ["source", "control", "datapath", "proxy"];
+const NEIGHBOURS: [&str; 5] = ["acme", "source", "control", "datapath", "proxy"];
 
 const USERSPACE: &str = "ingress-userspace";
 
@@ -69,7 +69,7 @@ fn source_of(path: &Path) -> Option<(&str, &str)> {
     (!name.contains('/') && !file.starts_with("bin/")).then_some((name, file))
 }
 
-/// Whether an import leads from one of the four neighbours to another one.
+/// Whether an import leads from one of the neighbours to another one.
 fn meets(import: &Import) -> bool {
     let neighbour = |module: &str| {
         let name = module.split("::").next()?;

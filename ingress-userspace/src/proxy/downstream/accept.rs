@@ -189,7 +189,12 @@ async fn serve_tls(stream: TcpStream, context: &AcceptContext, connection: &Rc<C
         counters.tls_handshake_failures.increment();
         return;
     };
-    if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
+    let protocol = stream.get_ref().1.alpn_protocol();
+    if protocol == Some(tls::ACME_TLS) {
+        // The handshake was all (RFC 8737 §3).
+        return;
+    }
+    if protocol == Some(tls::HTTP_2) {
         let io = Monitored::new(stream, Rc::clone(&connection.activity));
         serve_http2(io, connection).await;
     } else {

@@ -2,6 +2,8 @@
 //!
 //! A body says in one line what a client may know, and nothing about software or versions.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, StatusCode};
 use ingress_core::filter::Answer;
 use ingress_core::route::PathError;
@@ -47,6 +49,9 @@ pub(crate) enum ProxyError {
     /// A filter of the route has answered.
     #[error("route answered with {}", .0.status)]
     Answered(Box<Answer>),
+    /// The request is an ACME server's, and this is its answer (RFC 8555 §8.3).
+    #[error("request of an ACME server")]
+    Challenge(Arc<str>),
     /// A filter of the route keeps the client out, and it is to get no answer.
     #[error("route closes connections of the client")]
     Unanswered,
@@ -127,6 +132,7 @@ impl ProxyError {
             | Self::BadCertificate => StatusCode::BAD_REQUEST,
             Self::ErrorPage(_) => StatusCode::FOUND,
             Self::Answered(answer) => answer.status,
+            Self::Challenge(_) => StatusCode::OK,
             // nginx's name for it, which no client sees.
             Self::Unanswered => StatusCode::from_u16(444).unwrap_or(StatusCode::FORBIDDEN),
             Self::AuthService(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -155,6 +161,7 @@ impl ProxyError {
             | Self::Misdirected => Side::Downstream,
             Self::NobodyTrusted
             | Self::Answered(_)
+            | Self::Challenge(_)
             | Self::Unanswered
             | Self::NoRoute
             | Self::Unavailable => Side::Configuration,
@@ -177,6 +184,7 @@ impl ProxyError {
             | Self::Misdirected
             | Self::NobodyTrusted
             | Self::Answered(_)
+            | Self::Challenge(_)
             | Self::Unanswered
             | Self::AuthService(_)
             | Self::NoRoute
@@ -222,7 +230,7 @@ impl ProxyError {
                 status if status.is_redirection() => "see Location\n",
                 _ => "503 service unavailable\n",
             },
-            Self::Unanswered => "",
+            Self::Unanswered | Self::Challenge(_) => "",
             Self::AuthService(_) => "500 internal server error\n",
             Self::Misdirected => "421 misdirected request\n",
             Self::NobodyTrusted | Self::OtherClient => "403 forbidden\n",

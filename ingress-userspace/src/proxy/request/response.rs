@@ -1,5 +1,6 @@
 //! The head of a response: what of an endpoint's answer a client gets to see, and our own answers.
 
+use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, SERVER,
 };
@@ -38,7 +39,12 @@ pub(crate) fn failure(
     if error_format == ErrorFormat::Grpc {
         return grpc_failure(failure, in_flight);
     }
-    let mut response = Response::new(ResponseBody::text(failure.text(), in_flight));
+    let text = if let ProxyError::Challenge(answer) = failure {
+        Bytes::copy_from_slice(answer.as_bytes())
+    } else {
+        Bytes::from_static(failure.text().as_bytes())
+    };
+    let mut response = Response::new(ResponseBody::text(text, in_flight));
     *response.status_mut() = failure.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, PLAIN_TEXT);

@@ -31,7 +31,7 @@ pub(crate) struct ResponseBody {
 
 enum Source {
     /// An answer of our own, or nothing more.
-    Text(&'static str),
+    Text(Bytes),
     /// The client gets no answer, not even a head.
     Withheld,
     /// From an endpoint.
@@ -40,8 +40,8 @@ enum Source {
 
 impl ResponseBody {
     /// A text of our own.
-    pub(crate) fn text(text: &'static str, in_flight: InFlight) -> Self {
-        Self::new(Source::Text(text), None, in_flight)
+    pub(crate) fn text(text: impl Into<Bytes>, in_flight: InFlight) -> Self {
+        Self::new(Source::Text(text.into()), None, in_flight)
     }
 
     /// Stands for no answer at all: the connection is closed, or the stream is reset.
@@ -69,7 +69,7 @@ impl ResponseBody {
             .filter(|_| downstream.keeps_field_case());
         if source.is_body_over() {
             source.release(&in_flight.connection().worker.upstreams);
-            return Self::new(Source::Text(""), spelling, in_flight);
+            return Self::new(Source::Text(Bytes::new()), spelling, in_flight);
         }
         let body = UpstreamBody {
             source,
@@ -123,8 +123,8 @@ impl ResponseBody {
             Source::Text(text) => {
                 let text = std::mem::take(text);
                 self.in_flight.record().add_response_body(text.len());
-                let chunk = Chunk::Bytes(Bytes::from_static(text.as_bytes()));
-                let frame = (!text.is_empty()).then(|| Ok(Frame::data(chunk)));
+                let is_empty = text.is_empty();
+                let frame = (!is_empty).then(|| Ok(Frame::data(Chunk::Bytes(text))));
                 return Poll::Ready(frame);
             }
             Source::Withheld => return Poll::Ready(None),

@@ -58,6 +58,7 @@ pub(crate) enum Routed {
 /// # Errors
 ///
 /// [`ProxyError::BadRequest`] for a host or path that two readers could take differently,
+/// [`ProxyError::Challenge`] for the request of an ACME server,
 /// [`ProxyError::NoRoute`] where no rule matches, [`ProxyError::BodyTooLarge`] for a body that says of
 /// itself that it is.
 pub(crate) fn route<'a>(
@@ -71,6 +72,11 @@ pub(crate) fn route<'a>(
     let original = incoming.original();
     let path = normalise(original.path(&head.uri)).map_err(BadRequest::Path)?;
     let mut table = worker.tables.current.borrow_mut();
+    if let Some(challenges) = table.load().challenges()
+        && let Some(answer) = challenges.answer(authority, &path)
+    {
+        return Err(ProxyError::Challenge(Arc::clone(answer)));
+    }
     let mut recent = worker.tables.recent_routes.borrow_mut();
     let meets = |conditions: &Conditions| is_met(conditions, head, original);
     let route = table

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::Table;
 use super::health::{HealthState, ProbedBackend};
-use crate::proxy::tls::{ServerTls, TlsOptions};
+use crate::proxy::tls::{ServerTls, TlsOptions, is_validation};
 
 /// Hands the newest table from the control side to all workers.
 #[derive(Clone, Debug)]
@@ -95,6 +95,10 @@ struct Resolver(Arc<ArcSwap<Table>>);
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let table = self.0.load();
+        if is_validation(&hello) {
+            let challenge = table.challenges()?.certificate(hello.server_name()?);
+            return challenge.cloned();
+        }
         let schemes = hello.signature_schemes();
         Some(table.certificates.find(hello.server_name(), schemes))
     }

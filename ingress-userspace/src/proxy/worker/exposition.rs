@@ -1,6 +1,7 @@
 //! All metrics of the proxy at one instant: under the names and labels that dashboards made for
 //! ingress-nginx ask for, and under names of our own for what only we have.
 
+mod orders;
 mod traffic;
 
 use std::collections::{BTreeMap, HashMap};
@@ -75,6 +76,7 @@ impl Metrics {
         families.extend(process::families(&constant, self.workers.len()));
         families.extend(self.configuration(&constant));
         families.extend(self.certificates());
+        families.extend(orders::families(self.table.current().config()));
         families.extend(worker::families(&snapshots));
         families.extend(self.health_checks());
         families.extend(self.overflow());

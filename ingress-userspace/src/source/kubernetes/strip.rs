@@ -16,7 +16,12 @@ pub(super) fn ingress_class(mut object: IngressClass) -> IngressClass {
 pub(super) fn secret(mut object: Secret) -> Secret {
     metadata(&mut object.metadata);
     object.metadata.labels = None;
-    object.metadata.annotations = None;
+    // Of those that ACME writes.
+    let marks = object.metadata.annotations.take().map(|mut annotations| {
+        annotations.retain(|key, _| key.starts_with(ingress_core::acme::MARKS));
+        annotations
+    });
+    object.metadata.annotations = marks.filter(|marks| !marks.is_empty());
     object
 }
 

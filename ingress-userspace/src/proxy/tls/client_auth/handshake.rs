@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::version1::{self, Version1};
 use super::{PeerCertificate, Policy};
-use crate::proxy::tls::ServerTls;
+use crate::proxy::tls::{ServerTls, is_validation};
 
 /// Ends TLS, and asks for a certificate if `policy_of` has a policy for the server name. Returns
 /// what the client has shown, if it was asked.
@@ -29,7 +29,13 @@ pub(crate) async fn accept(
     policy_of: impl FnOnce(Option<&str>) -> Option<Arc<Policy>>,
 ) -> io::Result<(TlsStream<TcpStream>, Option<PeerCertificate>)> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let policy = policy_of(start.client_hello().server_name());
+    let hello = start.client_hello();
+    // An ACME server has no certificate to show, and gets no further than this handshake.
+    let policy = if is_validation(&hello) {
+        None
+    } else {
+        policy_of(hello.server_name())
+    };
     let asking = policy.and_then(|policy| {
         let config = policy.config(tls)?;
         Some((policy, config))
