@@ -17,6 +17,7 @@ pub mod load;
 pub mod manifest;
 pub mod neighbour;
 pub mod packet;
+pub mod pebble;
 pub mod programs;
 pub mod rig;
 pub mod services;

@@ -1,6 +1,7 @@
 //! The control side on a real API server: what is watched, what is told, what bad input does.
 
 mod control {
+    mod acme;
     mod bad_input;
     mod external_name;
     mod saying;

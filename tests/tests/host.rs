@@ -1,6 +1,7 @@
 //! Sluice without eBPF and without root: ordinary sockets on loopback.
 
 mod host {
+    mod acme;
     mod clients;
     mod dashboards;
     mod oauth2_proxy;

@@ -59,6 +59,11 @@ pub(crate) fn oauth2_proxy() -> Result<PathBuf> {
     program("oauth2-proxy", OAUTH2_PROXY, OAUTH2_PROXY)
 }
 
+/// Builds Pebble unless it is in the cache, and gives its path.
+pub(crate) fn pebble() -> Result<PathBuf> {
+    program("pebble", PEBBLE, &format!("{PEBBLE}/cmd/pebble"))
+}
+
 /// Builds the program of this name unless it is in the cache, and gives its path. The go.mod in the
 /// directory of its name below `tests` pins the version of the module.
 fn program(name: &str, module: &str, package: &str) -> Result<PathBuf> {
@@ -172,6 +177,7 @@ fn module() -> PathBuf {
 
 const KUBERNETES: &str = "k8s.io/kubernetes";
 const HELM: &str = "helm.sh/helm/v3";
+const PEBBLE: &str = "github.com/letsencrypt/pebble/v2";
 const OAUTH2_PROXY: &str = "github.com/oauth2-proxy/oauth2-proxy/v7";
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
 /// Name and package of each.

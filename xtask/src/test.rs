@@ -76,6 +76,11 @@ fn run_showing(flags: &Flags, show: Show) -> Result<()> {
         tally.binaries.push(("SLUICE_CLIENTS", assets::clients()?));
         tally.binaries.push(("SLUICE_OAUTH2_PROXY", oauth2_proxy));
     }
+    let is_acme = |suite: &Suite| suite.is_host() || (is_root && suite.is_control());
+    let is_acme_wanted = |suite: &Suite| is_acme(suite) && suite.is_wanted(&flags.names);
+    if suites.iter().any(is_acme_wanted) {
+        tally.binaries.push(("SLUICE_PEBBLE", assets::pebble()?));
+    }
     let is_counting = |suite: &Suite| suite.is_counting() && suite.is_wanted(&flags.names);
     if is_root && suites.iter().any(is_counting) {
         let sluice = compile::sluice_optimised()?;

@@ -35,6 +35,10 @@ impl Suite {
         self.group == "ingress-tests/deploy"
     }
 
+    pub(super) fn is_control(&self) -> bool {
+        self.group == "ingress-tests/control"
+    }
+
     pub(super) fn is_host(&self) -> bool {
         self.group == "ingress-tests/host"
     }
