@@ -29,6 +29,7 @@ fn every_rendered_manifest_is_taken_by_the_api_server() -> Result<()> {
     ])?;
     for overlay in [
         "base",
+        "overlays/acme",
         "overlays/host",
         "overlays/ingress-nginx",
         "overlays/prometheus",
@@ -47,25 +48,7 @@ fn every_rendered_manifest_is_taken_by_the_api_server() -> Result<()> {
         let daemon_set = plane.kubectl(&["-n", "sluice-system", "get", "daemonset", "sluice"])?;
         ensure!(daemon_set.contains("sluice"), "{overlay}: {daemon_set}");
     }
-    for values in [
-        &[][..],
-        &["datapath=host", "httpPort=8080", "httpsPort=8443"],
-        &[
-            "metrics.podMonitor.enabled=true",
-            "metrics.prometheusRule.enabled=true",
-            "metrics.grafanaDashboards.enabled=true",
-            "ingressClass.default=true",
-        ],
-        &[
-            "controllerClass=k8s.io/ingress-nginx",
-            "ingressClass.name=nginx",
-        ],
-        &[
-            "ingressClass.parameters.backend-protocol=HTTPS",
-            "extraArgs={--workers=1}",
-        ],
-        &["tcp.5432=db/postgres:5432", "udp.53=kube-system/dns:53"],
-    ] {
+    for values in CHARTS {
         let rendered = chart(values)?;
         plane
             .apply(&rendered)
@@ -80,6 +63,37 @@ fn every_rendered_manifest_is_taken_by_the_api_server() -> Result<()> {
     }
     Ok(())
 }
+
+/// Values of the chart.
+const CHARTS: &[&[&str]] = &[
+    &[],
+    &["datapath=host", "httpPort=8080", "httpsPort=8443"],
+    &[
+        "metrics.podMonitor.enabled=true",
+        "metrics.prometheusRule.enabled=true",
+        "metrics.grafanaDashboards.enabled=true",
+        "ingressClass.default=true",
+    ],
+    &[
+        "controllerClass=k8s.io/ingress-nginx",
+        "ingressClass.name=nginx",
+    ],
+    &[
+        "ingressClass.parameters.backend-protocol=HTTPS",
+        "extraArgs={--workers=1}",
+    ],
+    &["tcp.5432=db/postgres:5432", "udp.53=kube-system/dns:53"],
+    &[
+        "acme.enabled=true",
+        "acme.issuers[0].name=le",
+        "acme.issuers[0].termsAgreed=true",
+        "acme.issuers[0].directory=https://acme.test/dir",
+        "acme.issuers[0].caSecret=ca",
+        "acme.issuers[0].externalAccount.secret=eab",
+        "acme.issuers[0].externalAccount.keyId=id",
+    ],
+    &["acme.enabled=true", "acme.namespaces={default}"],
+];
 
 #[test]
 #[ignore = "needs root: network namespaces"]

@@ -11,3 +11,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "sluice.isHost" -}}
 {{- if eq .Values.datapath "host" }}true{{ end }}
 {{- end }}
+
+{{- /* The flag for an ACME issuer. */ -}}
+{{- define "sluice.acmeIssuer" -}}
+{{- if not .termsAgreed }}{{ fail (printf "acme issuer %s: termsAgreed has to be true" .name) }}{{ end -}}
+--acme-issuer={{ .name }}={{ .directory }},terms=agreed
+{{- with .contact }},contact={{ . }}{{ end }}
+{{- with .challenge }},challenge={{ . }}{{ end }}
+{{- with .key }},key={{ . }}{{ end }}
+{{- if .caSecret }},ca-file=/etc/sluice/acme/{{ .name }}/ca/ca.crt{{ end }}
+{{- if (.externalAccount).secret }},eab-key-id={{ .externalAccount.keyId }},eab-key-file=/etc/sluice/acme/{{ .name }}/eab/key{{ end }}
+{{- end }}
