@@ -4,6 +4,7 @@
 //! `server` accepts from both, `routes` is the table of paths. Questions go to the app's loop as
 //! messages, so that nothing is shared.
 
+mod datapath_series;
 mod readiness;
 mod routes;
 mod scrape;
@@ -25,6 +26,7 @@ use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::datapath_series::DatapathMetrics;
 pub use self::readiness::{MetricsSlot, Readiness};
 pub use self::routes::Audience;
 use self::routes::Routes;
@@ -38,6 +40,8 @@ use crate::proxy::Tail;
 pub enum AdminRequest {
     /// How it is.
     Status(oneshot::Sender<Status>),
+    /// What a scrape shows of the datapath.
+    Datapath(oneshot::Sender<DatapathMetrics>),
     /// What is published.
     Published(oneshot::Sender<Published>),
     /// Who serves a request, `None` before anything is served.

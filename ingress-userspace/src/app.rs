@@ -42,7 +42,9 @@ use self::ports::Ports;
 use self::publish::Publisher;
 use crate::acme::Orders;
 use crate::admin::webhook::{self, Served};
-use crate::admin::{self, Admin, AdminRequest, DatapathStatus, MetricsSlot, Readiness, Status};
+use crate::admin::{
+    self, Admin, AdminRequest, DatapathMetrics, DatapathStatus, MetricsSlot, Readiness, Status,
+};
 use crate::confine;
 use crate::control::{Problem, Reconciler, Reporter};
 use crate::datapath::Status as DatapathState;
@@ -205,6 +207,16 @@ impl App {
                 None
             })
             .unwrap_or_default()
+    }
+
+    fn datapath_metrics(&self) -> DatapathMetrics {
+        let (denied_by_admin, denied_by_configuration) = self.denied.counts();
+        DatapathMetrics {
+            mode: self.mode(),
+            state: self.datapath_state(),
+            denied_by_admin,
+            denied_by_configuration,
+        }
     }
 
     fn problems(&self) -> Vec<Problem> {

@@ -44,7 +44,7 @@ use tracing::{debug, info};
 pub use attach::{AttachError, GuardMode, TcMode};
 pub use denied::{Denied, GuardedError, SourceBudget};
 pub use detach::Remains;
-pub use devices::{DeviceStatus, Devices, PodClients};
+pub use devices::{DeviceStatus, Devices, PodClients, Role as DeviceRole};
 pub use dial::{Reach, SocketKind, SocketMaker, make_transparent};
 pub use gate::{GateError, PortRange};
 pub use maps::{Connections, Count, MapFault};

@@ -30,6 +30,7 @@ mod worker;
 pub use downstream::context::{ConnectionGauge, NoGauge};
 pub use downstream::listen::{ListenError, Listener, listen, listen_datagrams};
 pub use observe::access_log::{AccessLog, Escape, LogWriter, Target, Template, TemplateError};
+pub(crate) use observe::metrics::family;
 pub use observe::metrics::{MetricsFormat, RequestMetrics};
 pub use observe::tail::{Tail, TailReader, TailedRequest, TooManyWatchers};
 pub use observe::trace::{CollectorError, TraceOptions, Tracer};

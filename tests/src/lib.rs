@@ -19,6 +19,7 @@ pub mod neighbour;
 pub mod packet;
 pub mod pebble;
 pub mod programs;
+pub mod prometheus;
 pub mod rig;
 pub mod services;
 pub mod supervise;

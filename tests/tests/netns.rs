@@ -5,6 +5,7 @@ mod netns {
     mod denied;
     mod handover;
     mod lifecycle;
+    mod metrics;
     mod neighbours;
     mod paths;
     mod pods;

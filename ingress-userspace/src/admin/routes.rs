@@ -63,8 +63,8 @@ impl Routes {
     ) -> Self {
         Self {
             readiness,
+            scrapes: Scrapes::new(metrics.clone(), questions.clone()),
             questions,
-            scrapes: Scrapes::new(metrics.clone()),
             metrics,
             tail,
             health: LastHealth::default(),

@@ -1,5 +1,6 @@
 //! What `/metrics` answers: one snapshot for all clients that come within a second, rendered part by
-//! part as each of them reads.
+//! part as each of them reads. The app's loop is asked for the state of the datapath while the
+//! snapshot is made, and a loop that is busy leaves the state of the snapshot before.
 //!
 //! Invariant: however many clients scrape, and however slowly they read, no more than
 //! [`SNAPSHOTS_MAX`] snapshots and [`PARTS_KEPT`] rendered parts of each are in memory.
@@ -14,16 +15,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use prometheus::proto::MetricFamily;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::readiness::MetricsSlot;
+use super::{AdminRequest, DatapathMetrics};
 use crate::proxy::{MetricsFormat, MetricsSnapshot};
 
 /// The snapshot that clients share.
 #[derive(Clone)]
 pub(super) struct Scrapes {
     metrics: MetricsSlot,
+    /// Asks the app's loop.
+    questions: mpsc::Sender<AdminRequest>,
     current: Arc<Mutex<Option<Arc<Scrape>>>>,
     room: Arc<Semaphore>,
 }
@@ -41,6 +46,8 @@ pub(super) enum Unavailable {
 struct Scrape {
     made: Instant,
     snapshot: MetricsSnapshot,
+    /// The part of it that the app's loop gave.
+    datapath: Vec<MetricFamily>,
     /// Locked while a part is rendered: threads that render at the same time would each keep
     /// memory for it.
     parts: Mutex<VecDeque<(PartKey, Bytes)>>,
@@ -51,9 +58,10 @@ struct Scrape {
 type PartKey = (usize, MetricsFormat);
 
 impl Scrapes {
-    pub(super) fn new(metrics: MetricsSlot) -> Self {
+    pub(super) fn new(metrics: MetricsSlot, questions: mpsc::Sender<AdminRequest>) -> Self {
         Self {
             metrics,
+            questions,
             current: Arc::default(),
             room: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
         }
@@ -78,15 +86,35 @@ impl Scrapes {
             return Ok(ScrapeBody::new(scrape, format, progress));
         };
         let metrics = self.metrics.load().ok_or(Unavailable::Starting)?;
-        let snapshot = spawn_blocking(move || metrics.snapshot()).await;
+        let counting = spawn_blocking(move || metrics.snapshot());
+        let (snapshot, datapath) = tokio::join!(counting, self.datapath());
+        let mut snapshot = snapshot.map_err(|_| Unavailable::Failed)?;
+        let datapath = match (datapath, &*current) {
+            (Some(datapath), _) => datapath.families(),
+            (None, Some(last)) => last.datapath.clone(),
+            (None, None) => Vec::new(),
+        };
+        snapshot.extend(datapath.iter().cloned());
         let scrape = Arc::new(Scrape {
             made: Instant::now(),
-            snapshot: snapshot.map_err(|_| Unavailable::Failed)?,
+            snapshot,
+            datapath,
             parts: Mutex::default(),
             _permit: permit,
         });
         *current = Some(Arc::clone(&scrape));
         Ok(ScrapeBody::new(&scrape, format, progress))
+    }
+
+    /// The state of the datapath; `None` if the app's loop has no time for it.
+    async fn datapath(&self) -> Option<DatapathMetrics> {
+        let (question, answer) = oneshot::channel();
+        let asked = async {
+            let sent = self.questions.send(AdminRequest::Datapath(question));
+            sent.await.ok()?;
+            answer.await.ok()
+        };
+        tokio::time::timeout(DATAPATH_TIME_MAX, asked).await.ok()?
     }
 }
 
@@ -208,6 +236,9 @@ fn milliseconds() -> u64 {
 
 /// For how long clients share a snapshot.
 const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// How long a snapshot waits for the state of the datapath. The helper gives it within milliseconds.
+const DATAPATH_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// Snapshots that are read at the same time.
 const SNAPSHOTS_MAX: usize = 2;

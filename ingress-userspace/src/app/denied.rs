@@ -77,6 +77,11 @@ impl DeniedNetworks {
         asked.chain(blocked).collect()
     }
 
+    /// Number of networks that the administrator denies, and that the configuration blocks.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.asked.len(), self.blocked.len())
+    }
+
     /// Whether time alone can change the list.
     pub(super) fn is_expiring(&self) -> bool {
         self.asked.values().any(Option::is_some)

@@ -164,6 +164,9 @@ impl App {
             AdminRequest::Status(answer) => {
                 let _ = answer.send(self.status());
             }
+            AdminRequest::Datapath(answer) => {
+                let _ = answer.send(self.datapath_metrics());
+            }
             AdminRequest::Published(answer) => {
                 let reach = self.choice.datapath.as_ref().map(Datapath::reach);
                 let _ = answer.send(Published {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ingress_core::ir::{Acme, HostPattern, OrderTotals, OrderedCertificate, Probe};
+use ingress_userspace::admin::DatapathMetrics;
+use ingress_userspace::datapath;
 use ingress_userspace::proxy::{RequestMetrics, WorkerOptions};
 
 use crate::frames::{END_HEADERS, END_STREAM, HEADERS, Raw, fields};
@@ -400,6 +402,30 @@ fn acme() -> Acme {
     }
 }
 
+/// What a daemon with a datapath adds to the metrics of its workers.
+fn metrics_of_datapath() -> String {
+    let metrics = DatapathMetrics {
+        mode: "netns",
+        state: datapath::Status {
+            gate: Some(datapath::GateStatus {
+                device: "sluice0".to_owned(),
+                netns: "sluice".to_owned(),
+                return_path: datapath::TcMode::Tcx,
+            }),
+            counters: vec![datapath::Count {
+                program: "steer".into(),
+                reason: "frontend".into(),
+                packets: 1,
+            }],
+            ..datapath::Status::default()
+        },
+        denied_by_admin: 0,
+        denied_by_configuration: 0,
+    };
+    let encoder = prometheus::TextEncoder::new();
+    encoder.encode_to_string(&metrics.families()).unwrap()
+}
+
 /// `UPDATE_DOCS=1 cargo test -p ingress-userspace --test proxy reference` writes it anew.
 #[test]
 fn reference_of_metrics_is_current() {
@@ -424,7 +450,7 @@ fn reference_of_metrics_is_current() {
          pod's address), as text or, to clients that prefer it, as OpenMetrics 1.0: the same series, with units and\n\
          with exemplars on the buckets of request durations, which name the newest sampled trace of each.\n\n\
          | metric | type | labels | meaning |\n|---|---|---|---|\n{}",
-        rows_of(&proxy.metrics())
+        rows_of(&(proxy.metrics() + &metrics_of_datapath()))
     );
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {

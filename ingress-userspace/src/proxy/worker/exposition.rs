@@ -282,6 +282,11 @@ pub struct MetricsSnapshot {
 }
 
 impl MetricsSnapshot {
+    /// Adds families that workers do not count.
+    pub fn extend(&mut self, families: impl IntoIterator<Item = MetricFamily>) {
+        self.others.extend(families);
+    }
+
     /// One part of the text, of at most some 100 KiB for each; `None` after the last. The parts in
     /// their order are the whole text.
     pub fn part(&self, index: usize, format: MetricsFormat) -> Option<String> {
