@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod demo;
 pub mod harness;
 pub mod host;
+pub mod image;
 pub mod load;
 pub mod manifest;
 pub mod neighbour;

@@ -3,6 +3,7 @@
 mod deploy {
     mod alerts;
     mod audit;
+    mod image;
     mod manifests;
     mod rights;
 }

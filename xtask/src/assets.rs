@@ -85,7 +85,18 @@ fn program(name: &str, module: &str, package: &str) -> Result<PathBuf> {
 
 /// Builds the clients that tests play, unless this version is in the cache, and gives their path.
 pub(crate) fn clients() -> Result<PathBuf> {
-    let module = root().join("tests/clients");
+    own_program("clients", "build the clients of tests")
+}
+
+/// Builds the program that prints the seccomp profile of container runtimes, unless this version is in the
+/// cache, and gives its path.
+pub(crate) fn seccomp() -> Result<PathBuf> {
+    own_program("seccomp", "build the seccomp profile of container runtimes")
+}
+
+/// Builds our program in the directory of this name below `tests`.
+fn own_program(name: &str, what: &str) -> Result<PathBuf> {
+    let module = root().join("tests").join(name);
     let mut version = DefaultHasher::new();
     for file in ["go.mod", "go.sum", "main.go"] {
         let content = fs::read(module.join(file));
@@ -93,7 +104,7 @@ pub(crate) fn clients() -> Result<PathBuf> {
             .with_context(|| format!("failed to read {file}"))?
             .hash(&mut version);
     }
-    let program = cache()?.join(format!("clients/{:016x}/clients", version.finish()));
+    let program = cache()?.join(format!("{name}/{:016x}/{name}", version.finish()));
     if !program.is_file() {
         fs::create_dir_all(program.with_file_name(""))?;
         let build = Build {
@@ -101,7 +112,7 @@ pub(crate) fn clients() -> Result<PathBuf> {
             package: ".",
             link_flags: "-s -w".to_owned(),
         };
-        build.run(&go()?, "build the clients of tests", &program)?;
+        build.run(&go()?, what, &program)?;
     }
     Ok(program)
 }

@@ -7,8 +7,10 @@ mod build;
 mod cluster;
 mod compile;
 mod demo;
+mod dist;
 mod fuzz;
 mod go;
+mod image;
 mod lint;
 mod peers;
 mod pgo;
@@ -38,6 +40,11 @@ enum Verb {
     Setup,
     /// Build `sluice` in release.
     Build(build::Flags),
+    /// Pack the container image: an OCI image layout in one tar file.
+    Image(image::Flags),
+    /// Make everything that a release hands out, in `target/dist`: binary, image, chart, manual pages,
+    /// completions, SBOM and checksums.
+    Dist(dist::Flags),
     /// Build an edge node out of network namespaces and show what Sluice does there (needs root).
     Demo(demo::Flags),
     /// Run a Kubernetes cluster on network namespaces until Ctrl-C (needs root).
@@ -62,6 +69,8 @@ fn main() -> ExitCode {
             setup::run(setup::Scope::Everything).and_then(|()| assets::ensure().map(drop))
         }
         Verb::Build(flags) => setup::run(setup::Scope::Build).and_then(|()| build::run(&flags)),
+        Verb::Image(flags) => setup::run(setup::Scope::Build).and_then(|()| image::run(&flags)),
+        Verb::Dist(flags) => setup::run(setup::Scope::Build).and_then(|()| dist::run(&flags)),
         Verb::Demo(flags) => demo::run(&flags),
         Verb::Cluster(flags) => cluster::run(&flags),
         Verb::Conformance => test::conformance(),

@@ -46,6 +46,8 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             ("valgrind", "valgrind"),
             // Checks and tests the alerts.
             ("promtool", "prometheus"),
+            // Starts the container image.
+            ("crun", "crun"),
         ]);
     }
     install_packages(&packages)?;

@@ -17,7 +17,7 @@ use clap::Args;
 
 use self::suite::{Suite, build_suites};
 use crate::shell::{cargo, is_root, root, say};
-use crate::{assets, compile, fuzz, setup};
+use crate::{assets, compile, fuzz, image, setup};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -66,9 +66,16 @@ fn run_showing(flags: &Flags, show: Show) -> Result<()> {
             .binaries
             .push(("SLUICE_CLUSTER_BIN", assets::ensure()?));
     }
-    let is_helm_wanted = |suite: &Suite| suite.is_deploy() && suite.is_wanted(&flags.names);
-    if is_root && suites.iter().any(is_helm_wanted) {
-        tally.binaries.push(("SLUICE_HELM", assets::helm()?));
+    let is_deploy_wanted = |suite: &Suite| suite.is_deploy() && suite.is_wanted(&flags.names);
+    if suites.iter().any(is_deploy_wanted) {
+        let sluice = compile::target().join("debug/sluice");
+        tally
+            .binaries
+            .push(("SLUICE_IMAGE", image::of_tests(&sluice)?));
+        if is_root {
+            tally.binaries.push(("SLUICE_HELM", assets::helm()?));
+            tally.binaries.push(("SLUICE_SECCOMP", assets::seccomp()?));
+        }
     }
     let is_host_wanted = |suite: &Suite| suite.is_host() && suite.is_wanted(&flags.names);
     if suites.iter().any(is_host_wanted) {

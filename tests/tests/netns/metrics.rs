@@ -29,15 +29,15 @@ fn scrape_shows_packets_by_program_and_reason_and_how_programs_are_attached() ->
             second.get(&name) > first.get(&name)
         }))
     })?;
-    assert_eq!(first["sluice_datapath_mode{mode=\"netns\"}"], 1.0);
-    assert_eq!(first["sluice_datapath_mode{mode=\"host\"}"], 0.0);
+    assert_eq!(first["sluice_datapath_mode{mode=\"netns\"}"], 1);
+    assert_eq!(first["sluice_datapath_mode{mode=\"host\"}"], 0);
     let direct = first["sluice_datapath_direct_endpoints"];
-    ensure!(direct >= 2.0, "{direct} direct endpoints");
+    ensure!(direct >= 2, "{direct} direct endpoints");
     let status = scene.sluice.status()?;
     let devices = status["datapath"]["devices"]
         .as_array()
         .context("devices")?;
-    let attached = |program: &str| -> f64 {
+    let attached = |program: &str| -> u64 {
         let label = format!("program=\"{program}\"");
         let is_of =
             |name: &str| name.starts_with("sluice_datapath_devices{") && name.contains(&label);
@@ -45,9 +45,9 @@ fn scrape_shows_packets_by_program_and_reason_and_how_programs_are_attached() ->
         of_it.map(|(_, count)| count).sum()
     };
     let uplinks = devices.iter().filter(|device| device["role"] == "uplink");
-    assert_eq!(attached("steer").to_string(), devices.len().to_string());
-    assert_eq!(attached("guard").to_string(), uplinks.count().to_string());
-    assert_eq!(attached("return_path"), 1.0);
+    assert_eq!(attached("steer"), devices.len() as u64);
+    assert_eq!(attached("guard"), uplinks.count() as u64);
+    assert_eq!(attached("return_path"), 1);
     Ok(())
 }
 
@@ -57,9 +57,9 @@ fn scrape_of_the_host_datapath_has_its_mode_and_no_packets() -> Result<()> {
     let scene = Scene::set_with(|daemon| daemon.with("--datapath=host"))?;
     request(&scene, "near.test")?;
     let scrape = scrape(&scene)?;
-    assert_eq!(scrape["sluice_datapath_mode{mode=\"netns\"}"], 0.0);
-    assert_eq!(scrape["sluice_datapath_mode{mode=\"host\"}"], 1.0);
-    assert_eq!(scrape["sluice_denied_networks{source=\"admin\"}"], 0.0);
+    assert_eq!(scrape["sluice_datapath_mode{mode=\"netns\"}"], 0);
+    assert_eq!(scrape["sluice_datapath_mode{mode=\"host\"}"], 1);
+    assert_eq!(scrape["sluice_denied_networks{source=\"admin\"}"], 0);
     let of_programs = scrape.keys().find(|name| is_of_netns_datapath(name));
     assert_eq!(of_programs, None);
     Ok(())
@@ -104,8 +104,8 @@ fn request(scene: &Scene, host: &str) -> Result<()> {
     Ok(())
 }
 
-/// The values of a scrape by their series.
-fn scrape(scene: &Scene) -> Result<BTreeMap<String, f64>> {
+/// The whole numbers of a scrape by their series.
+fn scrape(scene: &Scene) -> Result<BTreeMap<String, u64>> {
     let line = format!("curl --silent --fail http://127.0.0.1:{METRICS_PORT}/metrics");
     let text = scene.rig.edge.sh(&line)?;
     let samples = text.lines().filter(|line| !line.starts_with('#'));
