@@ -249,3 +249,36 @@ const PARTS_KEPT: usize = 32;
 /// For how long a client may take nothing of a response, in milliseconds.
 const STALL_MILLISECONDS_MAX: u64 = 5_000;
 const STALL_CHECK: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datapath;
+
+    #[tokio::test]
+    async fn scrape_does_not_wait_for_a_busy_loop() {
+        let (asking, mut questions) = mpsc::channel(1);
+        let scrapes = Scrapes::new(MetricsSlot::default(), asking);
+        let begun = Instant::now();
+        // The first question fills the queue, the second one finds no room.
+        for _ in 0..2 {
+            assert!(scrapes.datapath().await.is_none());
+        }
+        assert!(begun.elapsed() < 8 * DATAPATH_TIME_MAX);
+        questions.recv().await.unwrap();
+        let answering = async {
+            let Some(AdminRequest::Datapath(answer)) = questions.recv().await else {
+                panic!("another question");
+            };
+            let metrics = DatapathMetrics {
+                mode: "host",
+                state: datapath::Status::default(),
+                denied_by_admin: 2,
+                denied_by_configuration: 0,
+            };
+            answer.send(metrics).unwrap();
+        };
+        let (metrics, ()) = tokio::join!(scrapes.datapath(), answering);
+        assert_eq!(metrics.unwrap().denied_by_admin, 2);
+    }
+}
