@@ -13,22 +13,23 @@ use crate::shell::{cargo, output, root};
 
 /// The document as text.
 pub(super) fn of_release() -> Result<String> {
-    let mut tree = cargo();
-    tree.args([
-        "tree",
-        "--locked",
-        "--prefix=none",
-        "--edges=normal,no-proc-macro",
-    ])
-    .args(["--package=ingress-userspace", "--package=ingress-ebpf"])
-    .arg("--format={p}\t{l}");
-    let tree = output(&mut tree).context("`cargo tree` failed")?;
+    let mut trees = tree(&["--package=ingress-userspace"])?;
+    trees.push_str(&tree(&["--package=ingress-ebpf", EBPF_TARGET])?);
     let lock = fs::read_to_string(root().join("Cargo.lock"))?;
-    let mut components = crates(&tree, &checksums(&lock))?;
+    let mut components = crates(&trees, &checksums(&lock))?;
     for package in PACKAGES {
         components.push(debian(package)?);
     }
     Ok(serde_json::to_string_pretty(&document(&components))?)
+}
+
+/// The crates that are linked into a package.
+fn tree(package: &[&str]) -> Result<String> {
+    let mut tree = cargo();
+    tree.args(["tree", "--locked", "--prefix=none"])
+        .args(["--edges=normal,no-proc-macro", "--format={p}\t{l}"]);
+    let tree = output(tree.args(package));
+    tree.with_context(|| format!("`cargo tree` failed for {package:?}"))
 }
 
 fn document(components: &[Value]) -> Value {
@@ -97,6 +98,9 @@ fn debian(package: &str) -> Result<Value> {
         "purl": purl,
     }))
 }
+
+/// The byte order makes no difference to what is linked.
+const EBPF_TARGET: &str = "--target=bpfel-unknown-none";
 
 /// SHA-256 by name and version.
 type Checksums = BTreeMap<(String, String), String>;
