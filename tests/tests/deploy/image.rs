@@ -48,11 +48,11 @@ fn image_serves_through_the_datapath_with_the_daemon_sets_rights_and_volumes() -
     };
     let mut running = Running::start(&rig.prefix, &image, &pod, &directory)?;
     becomes_ready(&mut running, &pod).with_context(|| running.log())?;
-    is_confined(running.id()?, &capabilities(container)?)?;
     let status = running.exec(&["/sluice", "status", "--output=json"].map(str::to_owned))?;
     let status: Value = serde_json::from_slice(&status)?;
     let datapath = &status["datapath"];
     ensure!(datapath["mode"] == "netns", "{datapath}\n{}", running.log());
+    is_confined(running.id()?, &capabilities(container)?)?;
     let response = Request::get(&format!("http://{EDGE_V4}/"), "near.test").send(&rig.client)?;
     assert_eq!(response.status, 200);
     let scrape = rig.edge.sh(&format!(
