@@ -10,9 +10,8 @@ pub type Address = [u8; 16];
 #[inline(always)]
 #[must_use]
 pub const fn mapped(v4: [u8; 4]) -> Address {
-    [
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
-    ]
+    // As one number: of single bytes, ten of them zeros, a loop is made for each packet in the kernel.
+    (0xffff_0000_0000 | u32::from_be_bytes(v4) as u128).to_be_bytes()
 }
 
 /// Networks that the `SOURCES` map has room for.

@@ -265,14 +265,14 @@ fn icmp_error(
 /// The datagram that a fragment belongs to; `None` for a whole packet.
 #[inline(always)]
 pub fn datagram(network: &Network) -> Option<FragmentedDatagram> {
-    let (Fragment::First(identity) | Fragment::Later(identity)) = network.fragment else {
+    if network.fragment == Fragment::Whole {
         return None;
-    };
+    }
     Some(FragmentedDatagram {
         source: network.source,
         destination: network.destination,
-        id: identity.id,
-        protocol: identity.protocol,
+        id: network.identity.id,
+        protocol: network.identity.protocol,
         reserved: [0; 3],
     })
 }

@@ -35,9 +35,9 @@ pub enum Fragment {
     /// Not fragmented.
     Whole,
     /// The first fragment.
-    First(Identity),
+    First,
     /// A later one: it has no ports.
-    Later(Identity),
+    Later,
 }
 
 /// What all fragments of a datagram tell of it, besides its addresses.
@@ -47,6 +47,14 @@ pub struct Identity {
     pub id: [u8; 4],
     /// IP protocol number of what is cut: in IPv6 the next header of the fragment header.
     pub protocol: u8,
+}
+
+impl Identity {
+    /// That of a whole packet.
+    pub const NONE: Self = Self {
+        id: [0; 4],
+        protocol: 0,
+    };
 }
 
 /// One end of a flow.
@@ -71,6 +79,9 @@ pub struct Network {
     pub protocol: u8,
     /// Fragmentation.
     pub fragment: Fragment,
+    /// The datagram that a fragment belongs to; it means nothing for a whole packet. Not a part of
+    /// `fragment`: kernels before 6.3 refuse to move bytes that are not initialised.
+    pub identity: Identity,
     /// Source address.
     pub source: Address,
     /// Destination address.
@@ -173,6 +184,7 @@ impl Headers {
             payload: 0,
             protocol: 0,
             fragment: Fragment::Whole,
+            identity: Identity::NONE,
             source: [0; 16],
             destination: [0; 16],
         },
@@ -240,7 +252,7 @@ pub fn read_transport<P: Packet + ?Sized>(
     network: &Network,
     transport: &mut Transport,
 ) -> Result<(), Reason> {
-    if let Fragment::Later(_) = network.fragment {
+    if network.fragment == Fragment::Later {
         *transport = Transport::None;
         return Ok(());
     }
@@ -277,10 +289,6 @@ fn ipv4<P: Packet + ?Sized>(
 ) -> Result<(), Reason> {
     let head: [u8; IPV4_BYTES] = packet.load(offset).ok_or(Reason::Unparsable)?;
     let header_bytes = ipv4_header_bytes(head[0])?;
-    let identity = Identity {
-        id: [0, 0, head[4], head[5]],
-        protocol: head[9],
-    };
     let more = head[6] & IPV4_MORE_FRAGMENTS != 0;
     let position = u16::from_be_bytes([head[6] & IPV4_FRAGMENT_OFFSET, head[7]]);
     *network = Network {
@@ -288,7 +296,11 @@ fn ipv4<P: Packet + ?Sized>(
         offset,
         payload: offset + header_bytes,
         protocol: head[9],
-        fragment: fragment(position, more, identity),
+        fragment: fragment(position, more),
+        identity: Identity {
+            id: [0, 0, head[4], head[5]],
+            protocol: head[9],
+        },
         source: mapped([head[12], head[13], head[14], head[15]]),
         destination: mapped([head[16], head[17], head[18], head[19]]),
     };
@@ -322,10 +334,7 @@ fn ipv6<P: Packet + ?Sized>(
         payload: offset + IPV6_BYTES,
         position: 0,
         more: false,
-        identity: Identity {
-            id: [0; 4],
-            protocol: 0,
-        },
+        identity: Identity::NONE,
     };
     for _ in 0..WALK_STEPS_MAX {
         if !walk.step(packet)? {
@@ -334,7 +343,8 @@ fn ipv6<P: Packet + ?Sized>(
                 offset,
                 payload: walk.payload,
                 protocol: walk.protocol,
-                fragment: fragment(walk.position, walk.more, walk.identity),
+                fragment: fragment(walk.position, walk.more),
+                identity: walk.identity,
                 source,
                 destination,
             };
@@ -391,11 +401,11 @@ impl Walk {
 }
 
 #[inline(always)]
-fn fragment(position: u16, more: bool, identity: Identity) -> Fragment {
+fn fragment(position: u16, more: bool) -> Fragment {
     match (position, more) {
         (0, false) => Fragment::Whole,
-        (0, true) => Fragment::First(identity),
-        _ => Fragment::Later(identity),
+        (0, true) => Fragment::First,
+        _ => Fragment::Later,
     }
 }
 

@@ -116,7 +116,7 @@ fn leave_to_host(ctx: &TcContext) {
 /// again, so what an earlier datagram has left is forgotten.
 #[inline(always)]
 fn note_fragment(network: &Network, reason: Reason) {
-    if let Fragment::First(_) = network.fragment
+    if network.fragment == Fragment::First
         && let Some(datagram) = decide::datagram(network)
     {
         // A full LRU map makes room by itself; an error would only cost this datagram.

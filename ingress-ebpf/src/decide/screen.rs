@@ -37,7 +37,7 @@ pub fn guard<P: Packet + ?Sized>(packet: &P, lists: &impl Lists) -> Reason {
 
 #[inline(always)]
 fn tcp<P: Packet + ?Sized>(packet: &P, network: &Network, lists: &impl Lists) -> Reason {
-    if let Fragment::Later(_) = network.fragment {
+    if network.fragment == Fragment::Later {
         return Reason::Accepted;
     }
     let Some(head) = packet.load::<14>(network.payload) else {
@@ -62,7 +62,7 @@ fn tcp<P: Packet + ?Sized>(packet: &P, network: &Network, lists: &impl Lists) ->
 
 #[inline(always)]
 fn udp<P: Packet + ?Sized>(packet: &P, network: &Network, lists: &impl Lists) -> Reason {
-    if let Fragment::Later(_) = network.fragment {
+    if network.fragment == Fragment::Later {
         return Reason::Accepted;
     }
     if !lists.is_denied(&network.source) {
@@ -105,9 +105,7 @@ fn tcp_fault<P: Packet + ?Sized>(packet: &P, network: &Network, head: [u8; 14]) 
     }
     // The header of a first fragment may go on in the next one.
     let last_byte = network.payload + header_bytes - 1;
-    if let Fragment::Whole = network.fragment
-        && packet.load::<1>(last_byte).is_none()
-    {
+    if network.fragment == Fragment::Whole && packet.load::<1>(last_byte).is_none() {
         return Some(Reason::TcpHeaderLength);
     }
     None

@@ -138,6 +138,7 @@ fn network(protocol: u8, fragment: Fragment) -> Network {
         payload: 34,
         protocol,
         fragment,
+        identity: identity(protocol),
         source: CLIENT,
         destination: NODE,
     }
@@ -379,8 +380,8 @@ fn an_icmp_error_about_datagrams_goes_to_the_socket_that_they_are_sent_from() {
 
 #[test]
 fn a_later_fragment_follows_a_first_one_for_half_a_minute() {
-    let first = network(protocol::UDP, Fragment::First(identity(protocol::UDP)));
-    let later = network(protocol::UDP, Fragment::Later(identity(protocol::UDP)));
+    let first = network(protocol::UDP, Fragment::First);
+    let later = network(protocol::UDP, Fragment::Later);
     let mut node = Node::default();
     let decide = |node: &Node| decide(node, &later, Transport::None);
     assert_eq!(decide(&node), Reason::UnknownFragment);
@@ -406,11 +407,11 @@ fn identity(protocol: u8) -> Identity {
 #[test]
 fn datagrams_differ_by_what_their_fragments_say_they_carry() {
     let key = |version, of_fragments| {
-        let fragment = Fragment::Later(identity(of_fragments));
         datagram(&Network {
             version,
+            identity: identity(of_fragments),
             // What is found behind further headers, which later fragments do not have.
-            ..network(protocol::UDP, fragment)
+            ..network(protocol::UDP, Fragment::Later)
         })
     };
     for version in [Version::V4, Version::V6] {

@@ -12,6 +12,8 @@ use crate::{PAIRS, address, read};
 struct Case {
     packet: Packet,
     fragment: Fragment,
+    /// Of a fragment.
+    identity: Option<Identity>,
     transport: Transport,
 }
 
@@ -84,16 +86,19 @@ fn fragmented(packet: &Packet, is_ipv4: bool, transport: Transport) -> [Case; 3]
         Case {
             packet: packet.clone(),
             fragment: Fragment::Whole,
+            identity: None,
             transport,
         },
         Case {
             packet: first,
-            fragment: Fragment::First(of_first),
+            fragment: Fragment::First,
+            identity: Some(of_first),
             transport,
         },
         Case {
             packet: later,
-            fragment: Fragment::Later(of_later),
+            fragment: Fragment::Later,
+            identity: Some(of_later),
             transport: Transport::None,
         },
     ]
@@ -119,6 +124,9 @@ fn check(pair: (IpAddr, IpAddr), built: &Built, transport: Transport) {
         assert_eq!(network.source, address(pair.0), "{packet:?}");
         assert_eq!(network.destination, address(pair.1), "{packet:?}");
         assert_eq!(network.fragment, case.fragment, "{packet:?}");
+        if let Some(identity) = case.identity {
+            assert_eq!(network.identity, identity, "{packet:?}");
+        }
         assert_eq!(transport, case.transport, "{packet:?}");
     }
 }
