@@ -315,6 +315,7 @@ const EDGE_PODS_V4: &str = "10.2.1.0/24";
 const EDGE_PODS_V6: &str = "fd02:1::/64";
 const NODE2_PODS_V4: &str = "10.2.2.0/24";
 const NODE2_PODS_V6: &str = "fd02:2::/64";
-const PATIENCE: Duration = Duration::from_secs(20);
+/// In an emulator, the verifier alone takes ten seconds for our programs.
+const PATIENCE: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(10);
 const CONNECT: Duration = Duration::from_millis(500);

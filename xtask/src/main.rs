@@ -11,6 +11,7 @@ mod dist;
 mod fuzz;
 mod go;
 mod image;
+mod kernel;
 mod lint;
 mod peers;
 mod pgo;
@@ -57,6 +58,8 @@ enum Verb {
     Fuzz(fuzz::Flags),
     /// Measure, and print ratios with their spread (needs root).
     Bench(bench::Flags),
+    /// Run a command on one of Debian's kernels, in an emulator (needs root).
+    Kernel(kernel::Flags),
     /// Format, tidiness, clippy, documentation and dependencies: what CI asks besides the tests.
     Lint,
     /// Check layout and dependency rules of ARCHITECTURE.md.
@@ -77,14 +80,22 @@ fn main() -> ExitCode {
         Verb::Test(flags) => test::run(&flags),
         Verb::Fuzz(flags) => fuzz::run(&flags),
         Verb::Bench(flags) => bench::run(&flags),
+        Verb::Kernel(flags) => {
+            return match kernel::run(&flags) {
+                Ok(code) => code,
+                Err(error) => failed(&error),
+            };
+        }
         Verb::Lint => lint::run(),
         Verb::Tidy => tidy::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            shell::say(&format!("error: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    shell::say(&format!("error: {error:#}"));
+    ExitCode::FAILURE
 }

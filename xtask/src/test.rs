@@ -4,6 +4,7 @@
 //! needs root is marked `#[ignore = "needs root: …"]`; as root it runs like any other, else it is
 //! listed by name as skipped, with its reason.
 
+mod binaries;
 mod suite;
 
 use std::collections::BTreeMap;
@@ -15,14 +16,18 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use self::suite::{Suite, build_suites};
+use self::suite::{Suite, build_suites, build_suites_for_kernels};
+use crate::kernel::{self, Kernel};
 use crate::shell::{cargo, is_root, root, say};
-use crate::{assets, compile, fuzz, image, setup};
+use crate::{fuzz, setup};
 
 #[derive(Args)]
 pub(crate) struct Flags {
     /// Run only tests whose name or group contains one of these.
     names: Vec<String>,
+    /// Run the tests of the programs and of the datapath on Debian's kernel, in an emulator.
+    #[arg(long, value_name = "VERSION")]
+    kernel: Option<Kernel>,
 }
 
 /// Runs the scenarios of the conformance suite, and shows each with what became of it.
@@ -30,8 +35,11 @@ pub(crate) fn conformance() -> Result<()> {
     if !is_root() {
         bail!("the conformance suite runs on a cluster of network namespaces: run it as root");
     }
-    let names = vec!["ingress-tests/conformance".to_owned()];
-    run_showing(&Flags { names }, Show::Everything)
+    let flags = Flags {
+        names: vec!["ingress-tests/conformance".to_owned()],
+        kernel: None,
+    };
+    run_showing(&flags, Show::Everything)
 }
 
 /// Sets up, builds, runs, counts; an error if any test failed.
@@ -48,60 +56,26 @@ fn run_showing(flags: &Flags, show: Show) -> Result<()> {
     })?;
     let mut tally = Tally {
         show,
+        kernel: flags.kernel,
         ..Tally::default()
     };
     let start = Instant::now();
-    let suites = build_suites()?;
-    let is_rig_wanted = |suite: &Suite| suite.is_rig() && suite.is_wanted(&flags.names);
-    if suites.iter().any(is_rig_wanted) {
-        let programs = compile::sluice_and_rig(compile::Rig::Dev)?;
-        tally.binaries = vec![
-            ("SLUICE_BINARY", programs.join("sluice")),
-            ("SLUICE_ORIGIN", programs.join("sluice-origin")),
-        ];
-    }
-    let is_cluster_wanted = |suite: &Suite| suite.is_cluster() && suite.is_wanted(&flags.names);
-    if is_root && suites.iter().any(is_cluster_wanted) {
-        tally
-            .binaries
-            .push(("SLUICE_CLUSTER_BIN", assets::ensure()?));
-    }
-    let is_deploy_wanted = |suite: &Suite| suite.is_deploy() && suite.is_wanted(&flags.names);
-    if suites.iter().any(is_deploy_wanted) {
-        let sluice = compile::target().join("debug/sluice");
-        tally
-            .binaries
-            .push(("SLUICE_IMAGE", image::of_tests(&sluice)?));
-        if is_root {
-            tally.binaries.push(("SLUICE_HELM", assets::helm()?));
-            tally.binaries.push(("SLUICE_SECCOMP", assets::seccomp()?));
-        }
-    }
-    let is_host_wanted = |suite: &Suite| suite.is_host() && suite.is_wanted(&flags.names);
-    if suites.iter().any(is_host_wanted) {
-        let oauth2_proxy = assets::oauth2_proxy()?;
-        tally.binaries.push(("SLUICE_CLIENTS", assets::clients()?));
-        tally.binaries.push(("SLUICE_OAUTH2_PROXY", oauth2_proxy));
-    }
-    let is_acme = |suite: &Suite| suite.is_host() || (is_root && suite.is_control());
-    let is_acme_wanted = |suite: &Suite| is_acme(suite) && suite.is_wanted(&flags.names);
-    if suites.iter().any(is_acme_wanted) {
-        tally.binaries.push(("SLUICE_PEBBLE", assets::pebble()?));
-    }
-    let is_counting = |suite: &Suite| suite.is_counting() && suite.is_wanted(&flags.names);
-    if is_root && suites.iter().any(is_counting) {
-        let sluice = compile::sluice_optimised()?;
-        tally.binaries.push(("SLUICE_FAST_BINARY", sluice));
-        tally.binaries.push(("SLUICE_WORK", compile::work()?));
-    }
+    let suites = match flags.kernel {
+        Some(kernel) => tally.suites_for(kernel)?,
+        None => build_suites()?,
+    };
+    tally.binaries = binaries::build(&suites, flags, is_root)?;
     for suite in &suites {
         if suite.is_wanted(&flags.names) {
             tally.run(suite, &flags.names, is_root)?;
         }
     }
-    if flags.names.is_empty() {
+    if flags.names.is_empty() && flags.kernel.is_none() {
         tally.run_doc_tests()?;
         tally.run_fuzz_targets()?;
+        if is_root {
+            tally.run_on_the_oldest_kernel(&suites)?;
+        }
     }
     tally.close(start.elapsed().as_secs())
 }
@@ -117,6 +91,8 @@ enum Show {
 #[derive(Default)]
 struct Tally {
     show: Show,
+    /// The kernel that tests run on, if it is not this machine's.
+    kernel: Option<Kernel>,
     passed: usize,
     failed: Vec<String>,
     skipped: BTreeMap<String, String>,
@@ -125,26 +101,37 @@ struct Tally {
 }
 
 impl Tally {
+    /// The suites of what depends on the kernel, without what cannot run there.
+    fn suites_for(&mut self, kernel: Kernel) -> Result<Vec<Suite>> {
+        let mut suites = build_suites_for_kernels()?;
+        for suite in &mut suites {
+            let out = suite.take_out(kernel.lacking()).into_iter();
+            let named = out.map(|test| (format!("{}: {test}", suite.group), NOT_THERE.to_owned()));
+            self.skipped.extend(named);
+        }
+        Ok(suites)
+    }
+
     fn run(&mut self, suite: &Suite, names: &[String], is_root: bool) -> Result<()> {
-        let chosen = if names.is_empty() {
-            Vec::new()
-        } else {
-            suite.chosen(names)
+        let chosen = suite.chosen(names);
+        let is_whole = names.is_empty() && self.kernel.is_none();
+        let on = self
+            .kernel
+            .map_or_else(String::new, |kernel| format!(" on Linux {}", kernel.name()));
+        say(&format!("==> {}: {} tests{on}", suite.group, chosen.len()));
+        let mut command = match self.kernel {
+            Some(kernel) => kernel::command(kernel, &suite.executable)?,
+            None => Command::new(&suite.executable),
         };
-        let count = if names.is_empty() {
-            suite.tests.len()
-        } else {
-            chosen.len()
-        };
-        say(&format!("==> {}: {count} tests", suite.group));
-        let mut command = Command::new(&suite.executable);
         command.current_dir(root());
         command.envs(self.binaries.iter().map(|(name, path)| (*name, path)));
-        command
-            .args(chosen)
-            .args((!names.is_empty()).then_some("--exact"));
+        if !is_whole {
+            command.args(chosen).arg("--exact");
+        }
         command.args(is_root.then_some("--include-ignored"));
-        if suite.is_rig() {
+        if self.kernel.is_some() {
+            command.args(["--test-threads", "1"]);
+        } else if suite.is_rig() {
             // Two cores: more nodes at once would only wait for each other.
             command.args(["--test-threads", "2"]);
         }
@@ -164,6 +151,21 @@ impl Tally {
         say("==> documentation examples");
         command.args(["--", "--format", "pretty"]);
         self.read("doc", command)
+    }
+
+    /// One packet through each program, on the oldest kernel that is supported: its verifier refuses
+    /// what newer ones take.
+    fn run_on_the_oldest_kernel(&mut self, suites: &[Suite]) -> Result<()> {
+        self.kernel = Some(Kernel::OLDEST);
+        let names = ONE_PACKET_EACH.map(str::to_owned);
+        let mut of_programs = suites
+            .iter()
+            .filter(|suite| suite.group == "ingress-tests/programs");
+        let suite = of_programs.next().context("the programs have no tests")?;
+        if suite.chosen(&names).len() != names.len() {
+            bail!("not all of {names:?} are tests of the programs");
+        }
+        self.run(suite, &names, true)
     }
 
     /// Each for a moment: that they can be built and find nothing at once.
@@ -246,6 +248,14 @@ impl Tally {
     }
 }
 
+/// Tests of guard, steer, `return_path` and dispatch.
+const ONE_PACKET_EACH: [&str; 4] = [
+    "guard::malformed_tcp_to_a_frontend_is_dropped",
+    "steer::a_new_connection_to_a_frontend_is_steered",
+    "return_path::an_answer_goes_to_its_next_hop_one_hop_older",
+    "dispatch::a_connection_to_a_port_of_ours_is_given_to_the_worker",
+];
+const NOT_THERE: &str = "an emulator is too slow for it, or the kernel lacks what it tests";
 /// Of each fuzz target; `cargo xtask fuzz` has more.
 const FUZZ_SECONDS: u32 = 5;
 

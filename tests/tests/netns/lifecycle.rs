@@ -297,9 +297,12 @@ fn names_in(directory: &std::path::Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// TCX programs on the ingress of a device.
+/// Programs on the ingress of a device: by TCX, or by clsact on kernels without it.
 fn programs_on(host: &Host, device: &str) -> Result<usize> {
     let query = || SchedClassifier::query_tcx(device, TcAttachType::Ingress);
-    let (_, programs) = host.run(query)??;
-    Ok(programs.len())
+    if let Ok((_, programs)) = host.run(query)? {
+        return Ok(programs.len());
+    }
+    let filters = host.sh(&format!("tc filter show dev {device} ingress"))?;
+    Ok(filters.matches(" handle ").count())
 }

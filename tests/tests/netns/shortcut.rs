@@ -360,4 +360,4 @@ const MADE_PIECE_BYTES: usize = 256 * 1024;
 const BODY_BYTES_MAX: usize = 1 << 20;
 const BROKEN_BYTES: usize = 100_000;
 const SLOW_BYTES: usize = 200_000_000;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);

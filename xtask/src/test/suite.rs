@@ -27,6 +27,17 @@ impl Suite {
         CLUSTER_SUITES.contains(&self.group.as_str())
     }
 
+    /// Takes out what an emulator is too slow for and what a kernel lacks, and gives its names.
+    pub(super) fn take_out(&mut self, lacking: &[&str]) -> Vec<String> {
+        let is_out = |test: &String| {
+            let mut parts = TOO_MUCH_FOR_AN_EMULATOR.iter().chain(lacking);
+            parts.any(|part| test.contains(part))
+        };
+        let (out, rest) = self.tests.drain(..).partition(is_out);
+        self.tests = rest;
+        out
+    }
+
     pub(super) fn is_counting(&self) -> bool {
         self.group == "ingress-tests/instructions"
     }
@@ -44,12 +55,13 @@ impl Suite {
     }
 
     pub(super) fn is_wanted(&self, names: &[String]) -> bool {
-        !self.tests.is_empty() && (names.is_empty() || !self.chosen(names).is_empty())
+        !self.chosen(names).is_empty()
     }
 
-    /// The tests that are asked for: all of them when the group is.
+    /// The tests that are asked for: all of them when the group is, or when nothing is named.
     pub(super) fn chosen(&self, names: &[String]) -> Vec<&str> {
-        let group_is_asked_for = names.iter().any(|name| self.group.contains(name.as_str()));
+        let group_is_asked_for =
+            names.is_empty() || names.iter().any(|name| self.group.contains(name.as_str()));
         let is_asked_for = |test: &str| names.iter().any(|name| test.contains(name.as_str()));
         let tests = self.tests.iter().map(String::as_str);
         tests
@@ -77,6 +89,14 @@ pub(super) fn build_suites() -> Result<Vec<Suite>> {
         suites.extend(build_and_list(what, command)?);
     }
     Ok(suites)
+}
+
+/// Those that depend on the kernel.
+pub(super) fn build_suites_for_kernels() -> Result<Vec<Suite>> {
+    let mut build = cargo();
+    build.args(["test", "--no-run", "-p", "ingress-tests"]);
+    build.args(["--test", "netns", "--test", "programs"]);
+    build_and_list("build the tests", build)
 }
 
 fn build_and_list(what: &str, mut command: Command) -> Result<Vec<Suite>> {
@@ -163,4 +183,13 @@ const CLUSTER_SUITES: [&str; 5] = [
     "ingress-tests/control",
     "ingress-tests/deploy",
     "ingress-tests/rolling",
+];
+
+/// Parts of the names of tests that an emulator is too slow for: load, time limits, many megabytes.
+const TOO_MUCH_FOR_AN_EMULATOR: [&str; 5] = [
+    "bytes_to_and_from_a_pod",
+    "ten_killed_daemons",
+    "ten_thousand_requests",
+    "under_load",
+    "within_100_ms",
 ];
