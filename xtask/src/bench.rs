@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
+use crate::kernel::{self, Kernel};
 use crate::{assets, compile, peers, pgo, setup, shell};
 
 #[derive(Args)]
@@ -44,6 +45,9 @@ pub(crate) struct Flags {
 enum Suite {
     /// The control side with 10,000 Ingresses on a real API server: start, change, memory, rest.
     Control,
+    /// Instructions of a whole machine for a request, by packet path and proxy, on Debian's kernel 6.12
+    /// in an emulator.
+    Instructions,
     /// Packet paths: NodePort, host listener, netns; and ns a packet of each program.
     Datapath,
     /// Sluice beside other proxies: CPU time a request, on one core.
@@ -58,7 +62,11 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         bail!("benches make network namespaces and load eBPF programs: run them as root");
     }
     setup::run(setup::Scope::Bench)?;
-    setup::install_packages(&[("wrk", "wrk"), ("h2load", "nghttp2-client")])?;
+    setup::install_packages(&[
+        ("wrk", "wrk"),
+        ("h2load", "nghttp2-client"),
+        ("haproxy", "haproxy"),
+    ])?;
     let by_profile = matches!(flags.suite, Suite::Proxy) && !flags.no_pgo;
     let sluice = if by_profile {
         pgo::sluice(compile::Rig::Fast, compile::Debug::Lines)?
@@ -73,6 +81,12 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             .arg("control")
             .env("SLUICE_CLUSTER_BIN", assets::ensure()?),
         Suite::Datapath => bench.arg("datapath"),
+        Suite::Instructions => {
+            let machine = kernel::counting(Kernel::V6_12)?;
+            bench
+                .args(["instructions", "--paths", PATHS, "--workloads", WORKLOADS])
+                .args(machine.iter().map(|word| format!("--machine={word}")))
+        }
         Suite::Shortcut => bench.arg("shortcut"),
         Suite::Proxy => {
             bench.args(["proxy", "--peers", &flags.peers.join(",")]);
@@ -99,6 +113,9 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     Err(bench.exec()).context("failed to start the bench")
 }
 
+/// What instructions are counted of.
+const PATHS: &str = "bare,rules,netns,unguarded,nginx,haproxy";
+const WORKLOADS: &str = "keep-alive,new-connection,large,tls,local";
 /// How Sluice was built, for the report.
 const PGO: &str = "release, by a profile";
 const PLAIN: &str = "release";

@@ -5,6 +5,7 @@
 mod ask;
 mod goal;
 mod h2load;
+pub mod instructions;
 mod peer;
 mod rate;
 mod scale;

@@ -82,6 +82,15 @@ impl<'a> Wrk<'a> {
 
     /// Asks for `seconds`; gives the number of requests answered. Any failure is an error.
     pub(super) fn run(&self, client: &Host, seconds: u32) -> Result<u64> {
+        self.tally(client, seconds).map(|tally| tally.answered)
+    }
+
+    /// Asks for `seconds`; gives the requests answered a second. Any failure is an error.
+    pub(super) fn rate(&self, client: &Host, seconds: u32) -> Result<f64> {
+        self.tally(client, seconds).map(|tally| tally.rate)
+    }
+
+    fn tally(&self, client: &Host, seconds: u32) -> Result<Tally> {
         let output = self.command(client, seconds).output();
         let output = output.context("failed to start wrk")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -98,15 +107,17 @@ impl<'a> Wrk<'a> {
         if tally.answered == 0 || failed != 0 {
             bail!("wrk {}: {text}{errors}", self.url);
         }
-        Ok(tally.answered)
+        Ok(tally)
     }
 }
 
 /// What wrk counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tally {
     /// Requests with an answer, whatever it was.
     pub(super) answered: u64,
+    /// The same a second.
+    rate: f64,
     /// Answers with a status other than 2xx and 3xx.
     pub(super) refused: u64,
     /// Connections that failed in any way.
@@ -122,6 +133,10 @@ impl Tally {
             .find_map(|line| line.split_once(" requests in "));
         let (answered, _) =
             answered.with_context(|| format!("wrk said nothing of requests: {text}"))?;
+        let rate = lines
+            .clone()
+            .find_map(|line| line.strip_prefix("Requests/sec:"));
+        let rate = rate.with_context(|| format!("wrk said nothing of a rate: {text}"))?;
         let refused = lines
             .clone()
             .find_map(|line| line.strip_prefix("Non-2xx or 3xx responses:"));
@@ -129,6 +144,7 @@ impl Tally {
         let broken = broken.unwrap_or_default().split([' ', ',']);
         Ok(Self {
             answered: answered.trim().parse()?,
+            rate: rate.trim().parse()?,
             refused: refused.map_or(Ok(0), |count| count.trim().parse())?,
             broken: broken.filter_map(|word| word.parse::<u64>().ok()).sum(),
         })
@@ -154,13 +170,14 @@ mod tests {
 
     #[test]
     fn wrk_output_is_parsed() -> Result<()> {
-        let good = "  47 requests in 2.00s, 1MB read\n";
+        let good = "  47 requests in 2.00s, 1MB read\nRequests/sec:     23.51\n";
         let bad = format!(
             "{good}  Socket errors: connect 1, read 20, write 0, timeout 3\n  \
              Non-2xx or 3xx responses: 7\n"
         );
         let tally = Tally {
             answered: 47,
+            rate: 23.51,
             refused: 0,
             broken: 0,
         };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
+use ingress_tests::bench::proxy::instructions::{self, Matrix, Path, Workload};
 use ingress_tests::bench::proxy::{Peer, Plan};
 use ingress_tests::bench::{Effort, control, datapath, proxy, render, shortcut};
 use ingress_tests::demo::Programs;
@@ -36,6 +37,19 @@ struct CommandLine {
     /// Parts of the names of workloads to measure of the proxy, and no others.
     #[arg(long)]
     only: Vec<String>,
+    /// Paths to count instructions on; the others are compared with the first.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    paths: Vec<Path>,
+    /// Workloads to count instructions of.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    workloads: Vec<Workload>,
+    /// Services in kube-proxy's rules, where instructions are counted.
+    #[arg(long, default_value_t = 100)]
+    services: usize,
+    /// A word of the command that runs its arguments on a machine whose clock counts instructions; none
+    /// given: this is one.
+    #[arg(long)]
+    machine: Vec<String>,
     /// Pairs of runs of each comparison.
     #[arg(long, default_value_t = 5)]
     pairs: u32,
@@ -51,6 +65,7 @@ struct CommandLine {
 enum Suite {
     Control,
     Datapath,
+    Instructions,
     Proxy,
     Shortcut,
 }
@@ -71,6 +86,20 @@ fn main() -> Result<()> {
     let mut report = match flags.suite {
         Suite::Control => control::run(&programs.sluice, say)?,
         Suite::Datapath => datapath::run(&programs, effort, say)?,
+        Suite::Instructions => {
+            let matrix = Matrix {
+                paths: flags.paths,
+                workloads: flags.workloads,
+                services: flags.services,
+            };
+            if flags.machine.is_empty() {
+                let say = |cell: &str| {
+                    let _ = writeln!(std::io::stdout(), "{cell}");
+                };
+                return instructions::measure(&programs, &matrix, say);
+            }
+            instructions::run(&flags.machine, &programs, &matrix, say)?
+        }
         Suite::Proxy => {
             let plan = Plan {
                 effort,

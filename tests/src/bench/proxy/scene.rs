@@ -1,6 +1,6 @@
 //! What a proxy is to serve: hosts, their endpoints, and TLS.
 
-use crate::rig::{POD_GRPC_PORT, POD_PORT};
+use crate::rig::{POD_GRPC_PORT, POD_PORT, POD3_V4};
 
 /// What every subject serves in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,19 @@ pub(super) struct Scene {
     pub(super) metrics: bool,
     /// Whether requests are logged; of Sluice alone.
     pub(super) access_log: bool,
+    /// How requests reach the proxy; of Sluice alone.
+    pub(super) datapath: Datapath,
+}
+
+/// How requests reach Sluice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Datapath {
+    /// By ordinary sockets.
+    Host,
+    /// By the ingress netns.
+    Netns,
+    /// The same without the guard.
+    Unguarded,
 }
 
 /// What is behind hosts.
@@ -31,6 +44,8 @@ pub(super) enum Backends {
     },
     /// One endpoint behind each.
     Own,
+    /// One endpoint, on the other node, behind all.
+    OtherNode,
 }
 
 /// Key of a certificate.
@@ -61,6 +76,7 @@ impl Scene {
         protocol: Protocol::Http1,
         metrics: true,
         access_log: false,
+        datapath: Datapath::Host,
     };
 
     /// Backends, each with the addresses of its endpoints.
@@ -70,13 +86,14 @@ impl Scene {
             Backends::Own => (0..self.hosts)
                 .map(|host| vec![address(2 * host)])
                 .collect(),
+            Backends::OtherNode => vec![vec![POD3_V4.to_owned()]],
         }
     }
 
     /// The backend of a host.
     pub(super) fn backend_of(&self, host: usize) -> usize {
         match self.backends {
-            Backends::Shared { .. } => 0,
+            Backends::Shared { .. } | Backends::OtherNode => 0,
             Backends::Own => host,
         }
     }

@@ -22,12 +22,17 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn set(programs: &Programs, peers: &Path, other: Option<&Path>) -> Result<Self> {
-        let rig = Rig::build(Options {
+        let options = Options {
             services: 0,
             has_rules: true,
             origin: programs.origin.clone(),
             sluice: programs.sluice.clone(),
-        })?;
+        };
+        Self::set_on(Rig::build(options)?, peers, other)
+    }
+
+    /// Likewise, on this rig.
+    pub(super) fn set_on(rig: Rig, peers: &Path, other: Option<&Path>) -> Result<Self> {
         for (network, pod, address) in [
             (NETWORKS[0], &rig.pod1, POD1_V4),
             (NETWORKS[1], &rig.pod2, POD2_V4),

@@ -11,7 +11,7 @@ use rustix::pipe::{SpliceFlags, splice};
 use serde_json::{Value, json};
 
 use super::{Place, Run};
-use crate::bench::proxy::scene::{Protocol, Scene, host};
+use crate::bench::proxy::scene::{Datapath, Protocol, Scene, host};
 use crate::bench::proxy::stage::Stage;
 use crate::daemon::Daemon;
 
@@ -50,8 +50,14 @@ pub(super) fn command(
     if scene.access_log {
         read_all(&log_pipe)?;
     }
+    let (datapath, guard) = match scene.datapath {
+        Datapath::Host => ("host", "off"),
+        Datapath::Netns => ("netns", "auto"),
+        Datapath::Unguarded => ("netns", "off"),
+    };
     let daemon = Daemon::new(&stage.rig, &place.name, &manifests)
-        .with("--datapath=host")
+        .with(&format!("--datapath={datapath}"))
+        .with(&format!("--xdp={guard}"))
         .with("--workers=1")
         .with(log)
         .with(&format!("--access-log-path={}", log_pipe.display()))
