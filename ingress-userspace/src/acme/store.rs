@@ -61,8 +61,10 @@ impl Store {
 
 /// The file of a Secret. Names in manifests are whatever their author wrote.
 fn file(directory: &Path, namespace: &str, name: &str) -> Result<PathBuf> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-    let are_plain = namespace.bytes().chain(name.bytes()).all(is_plain);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    // Without dots in namespaces, two Secrets never share a file.
+    let are_plain =
+        namespace.bytes().all(is_plain) && name.bytes().all(|byte| is_plain(byte) || byte == b'.');
     ensure!(
         are_plain && !namespace.is_empty() && !name.is_empty(),
         "`{namespace}/{name}` is not the name of a Secret"
@@ -145,5 +147,12 @@ mod tests {
             assert!(store.put(secret(name)).await.is_err(), "{name}");
             assert!(store.get("shop", name).await.is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn secrets_share_no_file() {
+        let of = |namespace, name| file(Path::new("/"), namespace, name);
+        assert!(of("a", "b.c").is_ok());
+        assert!(of("a.b", "c").is_err());
     }
 }
