@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, Result};
 use aya::programs::TcAttachType;
+use aya::programs::tc::qdisc_add_clsact;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 use super::{Programs, ifindex};
@@ -24,6 +25,7 @@ impl Wire {
         let address = link_address(ifindex(&programs.host, "lan")?)?;
         let Programs { host, object, .. } = programs;
         host.run(|| -> Result<Self> {
+            make_clsact("uplink");
             let steer = object.steer()?;
             steer.attach("uplink", TcAttachType::Ingress)?;
             // Protocol 0: this socket sends only.
@@ -44,12 +46,19 @@ impl Programs {
     pub fn attach_return_path(&mut self) -> Result<()> {
         let Self { host, object, .. } = self;
         host.run(|| -> Result<()> {
+            make_clsact("gate");
             object
                 .return_path()?
                 .attach("gate", TcAttachType::Ingress)?;
             Ok(())
         })?
     }
+}
+
+/// Kernels without TCX attach to this queueing discipline; where there is TCX, nobody uses it.
+fn make_clsact(device: &str) {
+    // It may be there already.
+    let _ = qdisc_add_clsact(device);
 }
 
 /// Lets a socket send many datagrams in one buffer, each of so many bytes (kernel 4.18+).

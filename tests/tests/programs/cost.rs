@@ -40,4 +40,5 @@ fn every_program_has_figures() -> Result<()> {
     Ok(())
 }
 
-const VERIFIED_MAX: u32 = 200_000;
+/// Linux 6.1's verifier walks through 443,000 in steer, that of 6.12 through 149,000.
+const VERIFIED_MAX: u32 = 500_000;
