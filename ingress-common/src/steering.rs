@@ -10,7 +10,7 @@ pub type Address = [u8; 16];
 #[inline(always)]
 #[must_use]
 pub const fn mapped(v4: [u8; 4]) -> Address {
-    // As one number: of single bytes, ten of them zeros, a loop is made for each packet in the kernel.
+    // Built as one number: LLVM zeroes the bytes of an array by a loop, which eBPF runs for each packet.
     (0xffff_0000_0000 | u32::from_be_bytes(v4) as u128).to_be_bytes()
 }
 

@@ -9,6 +9,7 @@ mod state;
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::ir::{Host, ObjectRef};
@@ -61,11 +62,17 @@ pub fn read_time(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 
+/// The value of one of the annotations below.
+pub fn mark<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
+    let annotations = secret.metadata.annotations.as_ref()?;
+    annotations.get(key).map(String::as_str)
+}
+
 /// The annotation of Secrets that are ours to write: the name of the issuer.
 pub const ISSUER_MARK: &str = "sluice.dev/acme-issuer";
 /// The annotation of such Secrets that tells when the certificate is renewed, in RFC 3339.
 pub const RENEWAL_MARK: &str = "sluice.dev/acme-renew-at";
-/// What the annotations of Secrets that are read begin with.
+/// The prefix of the two annotations, by which the watch of Secrets keeps them.
 pub const MARKS: &str = "sluice.dev/acme-";
 /// Names in one certificate, as Let's Encrypt allows.
 pub const HOSTS_MAX: usize = 100;

@@ -135,7 +135,7 @@ pub enum Reason {
     ConfigMapNotFound,
     /// A field of the object has a type that it must not have.
     Unreadable,
-    /// The ACME issuer that an Ingress names is none of the operator's.
+    /// An Ingress names an ACME issuer that the operator has not configured.
     UnknownIssuer,
     /// No certificate is ordered for a host or Secret.
     CertificateNotOrdered,

@@ -15,7 +15,7 @@ pub struct TailFilter {
     /// The host that the client asked for.
     #[serde(default)]
     pub host: Option<HostGlob>,
-    /// What the path begins with, byte for byte.
+    /// The prefix of the path, compared byte for byte.
     #[serde(default)]
     pub path: Option<String>,
     /// The method, as clients spell it.
@@ -26,7 +26,7 @@ pub struct TailFilter {
     pub slower: Option<Duration>,
 }
 
-/// What is known of a request that has ended.
+/// The properties of a completed request that a filter compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndedRequest<'a> {
     /// The status that its client got; 499 if the client left before.

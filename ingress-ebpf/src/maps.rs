@@ -99,7 +99,8 @@ pub(crate) static CONNECTIONS: Array<u64> = Array::pinned(CONNECTION_CELLS, BPF_
 pub(crate) static COUNTERS: PerCpuArray<u64> =
     PerCpuArray::pinned(Program::ALL.len() as u32 * REASONS_MAX, 0);
 
-/// The settings of the shortcut's programs: the only value of this map. Written by user space, read by them.
+/// The settings of the shortcut's programs: the only value of this map. Written by user space, read by
+/// them.
 #[map]
 pub(crate) static SHORTCUT_SETTINGS: Array<ShortcutSettings> = Array::with_max_entries(1, 0);
 

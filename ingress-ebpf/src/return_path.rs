@@ -117,13 +117,13 @@ fn send(route: &FibLookup) -> i32 {
     }
 }
 
-/// A question to the routing table, and its answer.
+/// The parameters of a route lookup, which the kernel overwrites with its result.
 #[repr(C, align(8))]
 struct Route(FibLookup);
 
 impl Route {
-    /// Writes a question by words where it stays: whatever LLVM recognises as zeroing a block becomes a
-    /// call of a `memset` that loops over bytes, which took 500 instructions a packet.
+    /// Fills in the parameters in place, and zeroes them word by word first: LLVM turns other ways to zero
+    /// a block into a call of a `memset` that loops over bytes, which took 500 instructions a packet.
     #[inline(always)]
     fn ask<'a>(
         place: &'a mut MaybeUninit<Self>,

@@ -39,7 +39,7 @@ use store::Store;
 pub const STATE: &str = "sluice-acme-state";
 const ACCOUNTS: &str = "sluice-acme-accounts";
 
-/// What the operator wants.
+/// The operator's settings of ACME.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The issuers that Ingresses may name.
@@ -58,10 +58,10 @@ pub enum Place {
     Directory(PathBuf),
 }
 
-/// What is served now, and what is wanted.
+/// The newest configuration, as far as orders depend on it.
 #[derive(Clone)]
 pub struct Input {
-    /// Certificates that Ingresses ask for.
+    /// Certificates that Ingresses request.
     pub wanted: Shared<Vec<Wanted>>,
     /// The Secrets that are known.
     pub secrets: List<Secret>,

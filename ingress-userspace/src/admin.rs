@@ -40,7 +40,7 @@ use crate::proxy::Tail;
 pub enum AdminRequest {
     /// How it is.
     Status(oneshot::Sender<Status>),
-    /// What a scrape shows of the datapath.
+    /// The state of the datapath for `/metrics`.
     Datapath(oneshot::Sender<DatapathMetrics>),
     /// What is published.
     Published(oneshot::Sender<Published>),
@@ -148,7 +148,7 @@ pub const ENDPOINTS: &str = "/v1/endpoints";
 pub const CERTIFICATES: &str = "/v1/certificates";
 /// The path of the requests that end: [`crate::api::TailEvent`], one a line.
 pub const TAIL: &str = "/v1/tail";
-/// The header that tells which requests: an [`ingress_core::tail::TailFilter`] as JSON.
+/// The header with the filter, an [`ingress_core::tail::TailFilter`] as JSON.
 pub const TAIL_FILTER: &str = "tail-filter";
 /// The path of the request that clients should go elsewhere while everything goes on.
 pub const DRAIN: &str = "/v1/drain";

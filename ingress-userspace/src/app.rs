@@ -98,7 +98,7 @@ struct App {
     observations: mpsc::Receiver<Observation>,
     _source: Source,
     reporter: Option<Reporter>,
-    /// What orders certificates.
+    /// The ACME client.
     orders: Option<Orders>,
     last_known_good: Option<LastKnownGood>,
     /// What was observed last, to be read again with other addresses of external names.

@@ -25,7 +25,8 @@ pub fn check(filter: &str) -> Result<(), String> {
     read(filter).map(drop)
 }
 
-/// Starts logging to standard error by a thread of its own, until the guard is dropped, which writes what waits.
+/// Starts logging to standard error by a thread of its own, until the guard is dropped, which writes the
+/// lines that wait.
 ///
 /// # Errors
 ///

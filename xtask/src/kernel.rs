@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::setup;
 use crate::shell::{cache, is_root, root, say};
+use crate::{compile, setup};
 
 /// A kernel that tests run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,7 +38,7 @@ impl Kernel {
     /// The oldest that is supported.
     pub(crate) const OLDEST: Self = Self::V6_1;
 
-    /// Parts of the names of tests of what it lacks: TCX came with Linux 6.6.
+    /// Parts of the names of tests whose features this kernel lacks: TCX came with Linux 6.6.
     pub(crate) fn lacking(self) -> &'static [&'static str] {
         match self {
             Self::V6_1 => &["a_tcx_program", "however_we_are_attached"],
@@ -166,14 +166,14 @@ impl Machine {
     }
 }
 
-/// What the guest runs, with the part of our environment that tests read.
+/// The script that the guest runs: the command, and the environment variables that tests read.
 struct Script {
     path: PathBuf,
 }
 
 impl Script {
     fn write(command: &[String]) -> Result<Self> {
-        let directory = root().join("target/kernel");
+        let directory = std::path::absolute(compile::target())?.join("kernel");
         fs::create_dir_all(&directory)?;
         let path = directory.join(format!("{}.sh", process::id()));
         let mut text = format!("cd {}\n", quoted(&root().to_string_lossy()));
@@ -212,7 +212,7 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Copies what the guest prints to standard output, and gives the status that it ends with.
+/// Copies the guest's output to standard output. Returns the exit status that the guest reports.
 fn copy(output: impl Read) -> Result<Option<u8>> {
     let mut status = None;
     let mut lines = BufReader::new(output);
@@ -232,7 +232,7 @@ fn copy(output: impl Read) -> Result<Option<u8>> {
     }
 }
 
-/// Ends the emulator when its time is over.
+/// Kills the emulator when its time is over.
 struct Ending {
     watch: thread::JoinHandle<()>,
     is_late: Arc<AtomicBool>,
@@ -255,7 +255,7 @@ impl Ending {
         Self { watch, is_late }
     }
 
-    /// Waits for the emulator's end, and tells whether its time was over.
+    /// Waits for the emulator's end. Returns true if its time was over.
     fn wait(self) -> bool {
         if self.watch.join().is_err() {
             say("    the thread that watches QEMU has panicked");

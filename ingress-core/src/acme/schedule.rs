@@ -1,5 +1,5 @@
 //! When a certificate is ordered: renewal, back-off and the number of orders an hour. All times are in
-//! seconds since 1970; what would be random comes from a seed.
+//! seconds since 1970; randomness comes from a seed.
 
 use super::Wanted;
 use super::state::Failure;
@@ -7,7 +7,7 @@ use super::state::Failure;
 /// A certificate as its Secret has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Who issued it, by the mark of its Secret.
+    /// Name of its issuer, from the annotation [`ISSUER_MARK`](super::ISSUER_MARK) of its Secret.
     pub issuer: String,
     /// The names that it is for, in lower case.
     pub names: Vec<String>,
@@ -15,7 +15,7 @@ pub struct Held {
     pub renews_at: i64,
 }
 
-/// What becomes of a wanted certificate now.
+/// The next step for a wanted certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It is ordered.
@@ -24,8 +24,8 @@ pub enum Step {
     Wait(i64),
 }
 
-/// Decides about one certificate, of which `held` is what its Secret has: `None` if there is none that
-/// can be read. A Secret that is not ours is not to be asked about.
+/// Decides the next step for one certificate. `held` is the certificate in its Secret; `None` if the Secret
+/// is missing or its certificate cannot be read. Callers leave out Secrets that Sluice did not make.
 pub fn decide(wanted: &Wanted, held: Option<&Held>, failure: Option<&Failure>, now: i64) -> Step {
     let renewal = held.filter(|held| {
         let is_covered = |host: &str| held.names.iter().any(|name| name == host);
@@ -54,8 +54,8 @@ pub fn renewal_within(start: i64, end: i64, seed: u64) -> i64 {
     start.saturating_add(i64::try_from(offset).unwrap_or(0))
 }
 
-/// How long after the last of so many failed attempts in a row the next one follows, in seconds: twice
-/// as long each time, from `first` to a day, less up to an eighth by `seed`.
+/// The pause in seconds after `failures` failed attempts in a row. It starts at `first` and doubles with
+/// each failure, up to a day; `seed` shortens it by up to an eighth.
 ///
 /// With five minutes as the first pause there are four attempts in the first hour: Let's Encrypt
 /// refuses an account after five failed validations of a host in an hour.
@@ -78,8 +78,8 @@ pub struct Limits {
     pub first_retry: i64,
 }
 
-/// When the next order may be made after the `recent` ones, which is `now` if fewer than `per_hour` were
-/// made within the last hour.
+/// The earliest time of the next order, given the times of `recent` ones: `now` if fewer than `per_hour`
+/// of them are within the last hour.
 pub fn next_order(recent: &[i64], per_hour: u32, now: i64) -> i64 {
     let in_force = recent.iter().copied();
     let mut in_force: Vec<i64> = in_force

@@ -1,4 +1,4 @@
-//! What nodes share about orders, as JSON in a Secret: the node that orders writes it, all read it.
+//! The state of orders that nodes share, as JSON in a Secret: the leader writes it, all nodes read it.
 
 use std::collections::BTreeMap;
 
@@ -163,8 +163,8 @@ impl State {
         self.orders.iter().map(|(name, orders)| (&**name, orders))
     }
 
-    /// When the next order may be made for a wanted certificate, as far as others of its issuer are
-    /// concerned. One namespace gets at most half of the orders, so that others are not kept waiting.
+    /// The earliest time of the next order for a wanted certificate, by the limits of its issuer. One
+    /// namespace gets at most half of the orders, so that it cannot delay the others for long.
     pub fn next_order(&self, wanted: &Wanted, limits: Limits, now: i64) -> i64 {
         let Some(orders) = self.orders.get(&*wanted.issuer) else {
             return now;
@@ -201,13 +201,13 @@ impl State {
         });
     }
 
-    /// Notes that the issuer wants no order before this time.
+    /// Records the time until which the issuer refuses orders.
     pub fn postpone(&mut self, issuer: &str, until: i64) {
         let orders = self.orders_mut(issuer);
         orders.not_before = orders.not_before.max(until);
     }
 
-    /// Forgets what no wanted certificate needs, and challenges that a dead node left.
+    /// Removes failures of certificates that are no longer wanted, and challenges of nodes that died.
     pub fn tidy(&mut self, wanted: &[Wanted], now: i64) {
         let known = wanted.iter();
         let known: BTreeMap<String, u64> = known
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn one_namespace_does_not_use_up_all_orders() {
+    fn namespace_gets_at_most_half_of_the_orders_at_an_issuer() {
         let mut state = State::default();
         let of = |namespace: &str| {
             let mut wanted = wanted("web");

@@ -1,6 +1,6 @@
-//! What ACME (RFC 8555) adds to what is served: challenges to answer, and how orders stand.
+//! The part of the configuration that ACME (RFC 8555) adds: challenges to answer, and the state of orders.
 //!
-//! Every node has the same of it, whichever node orders.
+//! It is the same on every node, whichever node is the leader.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct Acme {
     pub challenges: Box<[Challenge]>,
     /// The certificates that are ordered, by their Secret.
     pub certificates: Box<[OrderedCertificate]>,
-    /// What came of orders, by issuer.
+    /// Numbers of issued certificates and failed orders, by issuer.
     pub totals: Box<[OrderTotals]>,
 }
 
@@ -32,7 +32,7 @@ pub struct Challenge {
 }
 
 impl fmt::Debug for Challenge {
-    /// Without the key authorization, which does not belong into a log.
+    /// Leaves out the key authorization, which must not reach a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Challenge")
             .field("host", &self.host)
@@ -91,7 +91,7 @@ pub struct OrderFailure {
     pub retry_at: i64,
 }
 
-/// What came of the orders of one issuer.
+/// Numbers of issued certificates and failed orders at one issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderTotals {
     /// The issuer's name.

@@ -1,7 +1,7 @@
 //! Step 5c: the certificates that Ingresses ask issuers for by the annotation `acme`.
 //!
 //! The operator names issuers, Ingresses choose one of them. A host's certificate is ordered for the
-//! Ingress that owns the host alone, and a Secret that somebody else made is never ordered for.
+//! Ingress that owns the host alone. A Secret without the mark of Sluice is never written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,14 +12,16 @@ use k8s_openapi::api::core::v1::Secret;
 use super::claim::{CertificateClaim, Claims};
 use super::host::Owners;
 use super::{Options, name, namespace, reference};
-use crate::acme::{HOSTS_MAX, ISSUER_MARK, RENEWAL_MARK, State, Wanted, read_time, time_text};
+use crate::acme::{
+    HOSTS_MAX, ISSUER_MARK, RENEWAL_MARK, State, Wanted, mark, read_time, time_text,
+};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{
     Acme, Host, HostPattern, ObjectRef, OrderFailure, OrderTotals, OrderedCertificate,
 };
 use crate::snapshot::Snapshot;
 
-/// What is to be ordered, and what nodes show of it.
+/// The certificates to order, and the state that every node serves and shows.
 #[derive(Default)]
 pub(super) struct Resolution {
     pub(super) wanted: Vec<Wanted>,
@@ -306,11 +308,6 @@ fn read_state(
         });
         State::default()
     })
-}
-
-fn mark<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
-    let annotations = secret.metadata.annotations.as_ref()?;
-    annotations.get(key).map(String::as_str)
 }
 
 fn foreign(wanted: &Wanted) -> Diagnostic {

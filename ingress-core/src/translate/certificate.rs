@@ -106,7 +106,7 @@ pub(super) fn resolve(
     certificates
 }
 
-/// Whether a Secret is to be filled by an order: until then nobody is told that it is missing.
+/// Whether an order will fill this Secret. Until then, its absence is not a problem to report.
 fn is_ordered(ordered: &[Wanted], (namespace, name): (&str, &str)) -> bool {
     let key = |wanted: &Wanted| {
         let by_namespace = (*wanted.secret.namespace).cmp(namespace);

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tracing::info;
 
-use super::board::secret_of;
+use super::board::{OPAQUE, secret_of};
 use super::http::Http;
 use super::issuer::Issuer;
 use super::store::Store;
@@ -45,7 +45,7 @@ impl Accounts {
         }
     }
 
-    /// The account at an issuer; it is made if there is none at this directory.
+    /// The account at an issuer. Creates it if the Secret has none for this directory.
     pub(super) async fn open(&self, issuer: &Issuer, http: &Http) -> Result<Account> {
         let mut open = self.open.lock().await;
         if let Some(account) = open.get(&issuer.name) {
@@ -61,7 +61,7 @@ impl Accounts {
             namespace, name, ..
         } = &self.place;
         let found = self.store.get(namespace, name).await?;
-        let mut secret = found.unwrap_or_else(|| secret_of(&self.place));
+        let mut secret = found.unwrap_or_else(|| secret_of(&self.place, OPAQUE));
         let key = format!("{}.json", issuer.name);
         let data = secret.data.get_or_insert_default();
         let stored = data.get(&key).map(|value| serde_json::from_slice(&value.0));

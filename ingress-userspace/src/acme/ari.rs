@@ -1,14 +1,14 @@
 //! When an issuer suggests to renew (RFC 9773): asked now and then, kept as a mark of the Secret.
 
 use anyhow::{Result, ensure};
-use ingress_core::acme::{ISSUER_MARK, RENEWAL_MARK, Wanted, renewal_within, time_text};
+use ingress_core::acme::{ISSUER_MARK, RENEWAL_MARK, Wanted, mark, renewal_within, time_text};
 use instant_acme::{Account, CertificateIdentifier, Error};
 
-use super::held::{self, Certificate, mark};
+use super::held::{self, Certificate};
 use super::now;
 use super::store::Store;
 
-/// What is known of an issuer's suggestion for one certificate.
+/// An issuer's suggestion for one certificate.
 pub(super) struct Suggestion {
     pub(super) identifier: CertificateIdentifier<'static>,
     /// When it is asked again, in seconds since 1970.
@@ -71,5 +71,5 @@ const TOLERANCE: i64 = 60;
 /// Pauses between two questions about one certificate, in seconds.
 const PAUSE_MIN: i64 = 3600;
 const PAUSE_MAX: i64 = 24 * 3600;
-/// What is left of the certificate's life at the latest renewal, in seconds.
+/// The remaining life of a certificate at its latest renewal, in seconds.
 const RESERVE: i64 = 24 * 3600;

@@ -49,7 +49,7 @@ impl Board {
             namespace, name, ..
         } = &self.place;
         let found = self.store.get(namespace, name).await?;
-        let secret = found.unwrap_or_else(|| secret_of(&self.place));
+        let secret = found.unwrap_or_else(|| secret_of(&self.place, OPAQUE));
         let has_data = secret.data.is_some();
         let state = State::read(&secret).unwrap_or_else(|error| {
             if has_data {
@@ -64,7 +64,8 @@ impl Board {
     ///
     /// # Errors
     ///
-    /// An error if it cannot be written, or if somebody else wrote it meanwhile; it is read anew then.
+    /// An error if it cannot be written, or if another writer changed it meanwhile. The next call reads it
+    /// again.
     pub(super) async fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
         let mut guard = self.current.lock().await;
         let current = self.loaded(&mut guard).await?;
@@ -88,27 +89,27 @@ impl Board {
         }
     }
 
-    /// Forgets what was read: another node leads.
+    /// Forgets the state that was read, because another node leads.
     pub(super) async fn forget(&self) {
         *self.current.lock().await = None;
     }
 }
 
-/// A Secret of the daemon's own, without contents.
-pub(super) fn secret_of(place: &ObjectRef) -> Secret {
+/// A Secret that Sluice makes, without contents.
+pub(super) fn secret_of(place: &ObjectRef, kind: &str) -> Secret {
     let label = ("app.kubernetes.io/managed-by", "sluice");
+    let label = [label].map(|(key, value)| (key.to_owned(), value.to_owned()));
     Secret {
         metadata: ObjectMeta {
             namespace: Some(place.namespace.to_string()),
             name: Some(place.name.to_string()),
-            labels: Some(
-                [label]
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                    .into(),
-            ),
+            labels: Some(label.into()),
             ..ObjectMeta::default()
         },
-        type_: Some("Opaque".to_owned()),
+        type_: Some(kind.to_owned()),
         ..Secret::default()
     }
 }
+
+/// The type of Secrets for the daemon's own use.
+pub(super) const OPAQUE: &str = "Opaque";

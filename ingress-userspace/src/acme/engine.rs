@@ -1,5 +1,4 @@
-//! The loop of the node that orders: finds what is due, makes a few orders at a time, and notes what came
-//! of them.
+//! The leader's loop: finds the orders that are due, makes a few at a time, and records their outcomes.
 //!
 //! Failed orders postpone themselves alone. An issuer's limits postpone its orders; renewals and
 //! namespaces with few orders come first.
@@ -10,12 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use ingress_core::acme::{
-    ISSUER_MARK, Limits, RENEWAL_MARK, State, Step, Wanted, decide, time_text,
+    ISSUER_MARK, Limits, RENEWAL_MARK, State, Step, Wanted, decide, mark, time_text,
 };
 use ingress_core::ir::ObjectRef;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -23,8 +21,8 @@ use tracing::{info, warn};
 
 use super::account::{Accounts, is_unknown_account};
 use super::ari::{self, Suggestion};
-use super::board::Board;
-use super::held::{self, Certificate, mark};
+use super::board::{Board, secret_of};
+use super::held::{self, Certificate};
 use super::http::Http;
 use super::issuer::Issuer;
 use super::order::{Issued, Terms};
@@ -40,7 +38,7 @@ pub(super) struct Engine {
     orders: JoinSet<Option<Certificate>>,
     /// The wanted certificate of each.
     ordered: HashMap<Id, Wanted>,
-    /// A question about a renewal, and what it is about.
+    /// The request for renewal information that is under way; it returns the key of its Secret.
     question: JoinSet<(String, Suggestion)>,
     suggestions: HashMap<String, Suggestion>,
     /// Certificates just issued, and when, until they are seen in their Secrets.
@@ -49,7 +47,7 @@ pub(super) struct Engine {
     read: HashMap<String, (Arc<Secret>, Option<Certificate>)>,
 }
 
-/// What orders share.
+/// The parts that all orders share.
 struct Desk {
     issuers: BTreeMap<Arc<str>, (Issuer, Http)>,
     store: Arc<Store>,
@@ -141,7 +139,7 @@ impl Engine {
         }
     }
 
-    /// Starts what is due, and tells when to look again, in seconds since 1970.
+    /// Starts the orders that are due. Returns the time of the next look, in seconds since 1970.
     async fn turn(&mut self) -> Result<i64> {
         let input = self.input.borrow_and_update().clone();
         // Before the first observation nothing is known to be wanted, nor not to be.
@@ -269,7 +267,7 @@ impl Engine {
         certificate
     }
 
-    /// What the Secret has, or what was issued for it a moment ago: it takes a while to be seen there.
+    /// The certificate in the Secret, or the one just issued for it: the watch takes a while to show that.
     fn newest(&mut self, key: &str, seen: Option<Certificate>, now: i64) -> Option<Certificate> {
         let Some((fresh, since)) = self.fresh.get(key) else {
             return seen;
@@ -355,7 +353,7 @@ impl Desk {
         ordered
     }
 
-    /// Writes a certificate to its Secret, unless the Secret is somebody else's.
+    /// Writes a certificate to its Secret, unless the Secret lacks the mark of Sluice.
     async fn keep(&self, wanted: &Wanted, issued: Issued) -> Result<Certificate> {
         let Issued {
             chain,
@@ -367,16 +365,7 @@ impl Desk {
         let mut secret = match found {
             Some(secret) if mark(&secret, ISSUER_MARK).is_some() => secret,
             Some(_) => bail!("{} was made by somebody else meanwhile", wanted.secret),
-            None => Secret {
-                metadata: ObjectMeta {
-                    namespace: Some(namespace.to_string()),
-                    name: Some(name.to_string()),
-                    labels: Some(labels()),
-                    ..ObjectMeta::default()
-                },
-                type_: Some("kubernetes.io/tls".to_owned()),
-                ..Secret::default()
-            },
+            None => secret_of(&wanted.secret, "kubernetes.io/tls"),
         };
         let annotations = secret.metadata.annotations.get_or_insert_default();
         annotations.insert(ISSUER_MARK.to_owned(), wanted.issuer.to_string());
@@ -391,7 +380,7 @@ impl Desk {
         Ok(certificate)
     }
 
-    /// Notes what came of an order, and takes its challenges down. Returns the certificate.
+    /// Records the outcome of an order and removes its challenges. Returns the certificate.
     async fn close(
         &self,
         wanted: &Wanted,
@@ -418,7 +407,7 @@ impl Desk {
                 Some(error) => state.fail(wanted, error, self.limits, seed, now),
             }
         };
-        // The next attempt has to wait for its time: somebody may just have written the Secret.
+        // Without this record, the next attempt would not wait. A conflict of writers passes soon.
         for pause in NOTE_PAUSES {
             match self.board.change(note).await {
                 Ok(()) => break,
@@ -449,13 +438,6 @@ impl Desk {
     }
 }
 
-fn labels() -> BTreeMap<String, String> {
-    let label = ("app.kubernetes.io/managed-by", "sluice");
-    [label]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
-}
-
 /// As [`Wanted::key`]; an object without a namespace is one of `default`.
 fn key(secret: &Arc<Secret>) -> String {
     let namespace = secret.metadata.namespace.as_deref().unwrap_or("default");
@@ -469,10 +451,10 @@ const ORDERS_MAX: usize = 4;
 const ORDER_TIME_MAX: Duration = Duration::from_mins(5);
 /// How long after it was issued, in seconds, a certificate is to be seen in its Secret.
 const FRESH_MAX: i64 = 60;
-/// Between two looks at what is due, when nothing happens.
+/// Bounds of the pause between two looks at the orders that are due.
 const TURN_MAX: Duration = Duration::from_mins(1);
 const TURN_MIN: Duration = Duration::from_millis(200);
-/// After each failure to note what came of an order.
+/// Pauses after each failure to record the outcome of an order.
 const NOTE_PAUSES: [Duration; 3] = [
     Duration::from_millis(100),
     Duration::from_secs(5),

@@ -1,6 +1,6 @@
-//! What a Secret of ours holds: names, validity and the certificate's identifier at its issuer.
+//! The certificate in a Secret that Sluice made: names, validity and its identifier at the issuer.
 
-use ingress_core::acme::{Held, ISSUER_MARK, RENEWAL_MARK, read_time, renewal_after};
+use ingress_core::acme::{Held, ISSUER_MARK, RENEWAL_MARK, mark, read_time, renewal_after};
 use instant_acme::CertificateIdentifier;
 use k8s_openapi::api::core::v1::Secret;
 use rustls::pki_types::CertificateDer;
@@ -15,7 +15,7 @@ pub(super) struct Certificate {
     pub(super) held: Held,
     /// When it ends, in seconds since 1970.
     pub(super) not_after: i64,
-    /// What it is known by at its issuer (RFC 9773 §4.1).
+    /// Its identifier at the issuer (RFC 9773 §4.1).
     pub(super) identifier: Option<CertificateIdentifier<'static>>,
 }
 
@@ -62,10 +62,4 @@ pub(super) fn read_chain(pem: &[u8], issuer: &str) -> Option<Certificate> {
             .ok()
             .map(CertificateIdentifier::into_owned),
     })
-}
-
-/// An annotation of ACME.
-pub(super) fn mark<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
-    let annotations = secret.metadata.annotations.as_ref()?;
-    annotations.get(key).map(String::as_str)
 }

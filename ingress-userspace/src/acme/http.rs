@@ -1,6 +1,6 @@
 //! Requests to an issuer: verified TLS, bounded in time and size.
 //!
-//! `Retry-After` is bounded as well before anybody reads it, and kept where the issuer asks for patience.
+//! `Retry-After` is bounded before any code reads it, and kept where the issuer refuses orders by it.
 
 use std::fs;
 use std::path::Path;
@@ -92,12 +92,12 @@ impl HttpClient for Http {
 }
 
 fn other(error: hyper_util::client::legacy::Error) -> Error {
-    // Its source says what is wrong.
+    // The source of the error names the cause.
     Error::Other(format!("{:#}", anyhow::Error::from(error)).into())
 }
 
-/// Puts a number of seconds within bounds in place of `Retry-After`: whoever computes with it is not to
-/// overflow, nor to sleep for years.
+/// Replaces `Retry-After` by a bounded number of seconds, so that no computation overflows and no sleep
+/// takes years.
 fn bound_patience(headers: &mut HeaderMap) {
     if !headers.contains_key(RETRY_AFTER) {
         return;

@@ -22,7 +22,7 @@ use super::{Input, held, now};
 pub(super) struct Issued {
     pub(super) chain: String,
     pub(super) key: String,
-    /// What the chain says.
+    /// The certificate as parsed from the chain.
     pub(super) certificate: Certificate,
 }
 
@@ -87,7 +87,7 @@ impl Terms<'_> {
                 .await
             {
                 Ok(order) => return Ok(order),
-                // Issuers refuse a replacement of what they do not know, or have replaced already
+                // Issuers refuse to replace a certificate that they do not know, or have replaced already
                 // (RFC 9773 §5); the certificate is due all the same.
                 Err(Error::Unsupported(_) | Error::Other(_)) => {}
                 Err(Error::Api(problem)) if may_concern_replacement(&problem) => {}

@@ -87,7 +87,7 @@ fn read(file: &Path) -> Result<Option<Secret>> {
     Ok(Some(secret))
 }
 
-/// Beside its place first, so that nobody reads half a file.
+/// Writes a temporary file and renames it, so that no reader sees half a Secret.
 fn write(file: &Path, mut secret: Secret) -> Result<Secret> {
     let is_new = secret.metadata.resource_version.take().is_none();
     ensure!(!is_new || !file.exists(), "`{}` exists", file.display());

@@ -1,7 +1,7 @@
 //! The requests that a client of the admin socket follows: JSON, one object a line, as they end.
 //!
 //! Invariant: a client that does not read holds one frame and the queues of its watcher, and delays
-//! nobody. What it misses is counted and told.
+//! no request. The requests that it misses are counted, and it gets the count.
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -30,12 +30,12 @@ pub struct Certificate {
     pub not_after: Option<String>,
     /// Whole days until then, negative afterwards.
     pub days_left: Option<i64>,
-    /// How its order at an ACME issuer stands, if an Ingress asks for one.
+    /// The state of its order at an ACME issuer, if an Ingress requests one.
     #[serde(default)]
     pub order: Option<CertificateOrder>,
 }
 
-/// How the order of a certificate at an ACME issuer stands.
+/// The state of the order of a certificate at an ACME issuer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CertificateOrder {
     /// The name of the issuer.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::proxy;
 
-/// What the requests of one host or backend have come to. Numbers only grow while the daemon runs and
-/// the route is there.
+/// Sums of the requests of one host or backend. Numbers only grow while the daemon runs and the route
+/// exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// A host pattern, or a backend as `namespace/service:port`; empty for requests that match no rule,

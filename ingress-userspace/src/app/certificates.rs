@@ -11,7 +11,7 @@ use crate::acme::{Input, Orders, Place, Settings};
 use crate::control::Reporter;
 use crate::settings::Run;
 
-/// What orders certificates, if the operator names an issuer.
+/// Starts the ACME client, if the operator names an issuer.
 pub(super) fn start(
     flags: &Run,
     source: &Source,
@@ -46,7 +46,7 @@ pub(super) fn start(
     Ok(Some(orders))
 }
 
-/// What there is to order, and what this node answers.
+/// The part of a snapshot that the ACME client depends on.
 pub(super) fn input(
     snapshot: &Snapshot,
     wanted: Shared<Vec<ingress_core::acme::Wanted>>,

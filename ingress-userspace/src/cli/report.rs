@@ -115,7 +115,7 @@ async fn fetch_json(run_dir: &Path, path: &str) -> Result<Value> {
 /// How long the daemon's loop may take for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// What is known of the daemon's process and its machine.
+/// Facts about the daemon's process and its machine.
 fn of_process(status: &Value) -> Vec<Content> {
     let kernel = rustix::system::uname();
     let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();

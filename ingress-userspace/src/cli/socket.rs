@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use http::request;
 use http_body_util::{BodyExt as _, Empty};
@@ -49,4 +49,35 @@ pub(super) async fn open(run_dir: &Path, question: request::Builder) -> Result<I
     let text = body.collect().await?.to_bytes();
     let text = String::from_utf8_lossy(&text);
     bail!("the daemon answered {status}: {}", text.trim_end())
+}
+
+/// An answer of lines, whole lines at a time.
+pub(super) struct Lines {
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    pub(super) fn of(body: Incoming) -> Self {
+        let rest = Vec::new();
+        Self { body, rest }
+    }
+
+    /// The next lines, with their ends; `None` at the end of the answer.
+    ///
+    /// # Errors
+    ///
+    /// An error if the connection breaks.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        while let Some(frame) = self.body.frame().await {
+            let Ok(data) = frame.context("lost the daemon")?.into_data() else {
+                continue;
+            };
+            self.rest.extend_from_slice(&data);
+            if let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') {
+                return Ok(Some(self.rest.drain(..=end).collect()));
+            }
+        }
+        Ok(None)
+    }
 }

@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 use std::io;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use http::Request;
-use http_body_util::BodyExt as _;
 
-use super::socket;
+use super::socket::{self, Lines};
 use crate::admin::{TAIL, TAIL_FILTER};
 use crate::api::{TailEvent, TailLine};
 use crate::settings::{Output, Tail};
@@ -20,17 +19,9 @@ use crate::settings::{Output, Tail};
 pub async fn run(flags: &Tail, output: &mut impl io::Write) -> Result<()> {
     let filter = serde_json::to_vec(&flags.filter())?;
     let question = Request::get(TAIL).header(TAIL_FILTER, filter);
-    let mut body = socket::open(&flags.run_dir.path(), question).await?;
-    let mut rest = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.context("lost the daemon")?.into_data() else {
-            continue;
-        };
-        rest.extend_from_slice(&data);
-        let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
-            continue;
-        };
-        let lines: Vec<u8> = rest.drain(..=end).collect();
+    let body = socket::open(&flags.run_dir.path(), question).await?;
+    let mut answer = Lines::of(body);
+    while let Some(lines) = answer.next().await? {
         match write(flags.output, &lines, output) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             outcome => outcome?,

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use http::Request;
-use http_body_util::BodyExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -22,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::rates::{Endpoints, Rates, Sample};
 use self::screen::{Outcome, Screen};
 use self::terminal::Terminal;
-use super::socket;
+use super::socket::{self, Lines};
 use crate::admin::{TAIL, TRAFFIC_BACKENDS, TRAFFIC_HOSTS};
 use crate::api::{TailEvent, Traffic};
 use crate::settings::{Top, TopTable};
@@ -80,7 +79,7 @@ enum Source {
     Requests(mpsc::Receiver<TailEvent>),
 }
 
-/// What is shown: rates, or why there are none.
+/// The content of the screen: rates, or the reason why there are none.
 type Shown = Option<Result<Vec<Rates>, String>>;
 
 impl Source {
@@ -160,18 +159,13 @@ async fn fetch(run_dir: &std::path::Path, path: &str) -> Result<Vec<Traffic>> {
 
 /// The requests of the daemon as they end.
 async fn follow(flags: &Top) -> Result<mpsc::Receiver<TailEvent>> {
-    let mut body = socket::open(&flags.run_dir.path(), Request::get(TAIL)).await?;
+    let body = socket::open(&flags.run_dir.path(), Request::get(TAIL)).await?;
+    let mut answer = Lines::of(body);
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     tokio::spawn(async move {
-        let mut rest = Vec::new();
-        while let Some(Ok(frame)) = body.frame().await {
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            rest.extend_from_slice(&data);
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = rest.drain(..=end).collect();
-                if let Ok(event) = serde_json::from_slice(&line)
+        while let Ok(Some(lines)) = answer.next().await {
+            for line in lines.split(|byte| *byte == b'\n') {
+                if let Ok(event) = serde_json::from_slice(line)
                     && sender.send(event).await.is_err()
                 {
                     return;

@@ -166,7 +166,7 @@ fn bpf_file_system(directory: &Path) -> Finding {
     }
 }
 
-/// Makes a directory for pins, and mounts the BPF file system that it is in where nobody has.
+/// Makes a directory for pins. Mounts the BPF file system at `/sys/fs/bpf` first if it is not mounted.
 ///
 /// # Errors
 ///

@@ -73,7 +73,7 @@ pub struct Report {
 /// Flags of `sluice top`.
 #[derive(Debug, Args)]
 pub struct Top {
-    /// What requests are summed by.
+    /// The key that requests are summed by.
     #[arg(value_enum, default_value = "hosts")]
     pub table: TopTable,
 

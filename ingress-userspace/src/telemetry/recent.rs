@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
-/// Writes to an output, and keeps what was written last. The writing thread is the log's own, so that
-/// whoever logs never waits for the lock.
+/// Writes to an output and keeps the last lines. Only the log's own thread writes, so that no code that
+/// logs waits for the lock.
 pub(super) struct Keeping<W>(pub(super) W);
 
 impl<W: Write> Write for Keeping<W> {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        // Kept first: nobody may be reading the output.
+        // Kept first, because writing blocks while standard error is not read.
         let mut recent = RECENT.lock().unwrap_or_else(PoisonError::into_inner);
         keep(&mut recent, lines, BYTES_MAX);
         drop(recent);

@@ -4,12 +4,14 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use proxy_rig::trusting;
 use socket2::{Domain, Socket, Type};
 
 use crate::daemon::{PATIENCE, Place};
-use crate::stalled::{large_origin, stall, stall_over_tls, trusting_client};
+use crate::stalled::{large_origin, stall, stall_over_tls};
 
 /// The limit of the daemon's cgroup.
 const LIMIT_BYTES: usize = 256 << 20;
@@ -106,7 +108,7 @@ fn everything_that_holds_memory_at_once_stays_below_the_limit() {
     for host in &hosts {
         assert_eq!(daemon.get_host(daemon.http, host, "/ok").status, 200);
     }
-    let config = trusting_client();
+    let config = Arc::new(trusting::client());
     let mut slowest = Duration::ZERO;
     let mut ordinary = || {
         let begun = Instant::now();

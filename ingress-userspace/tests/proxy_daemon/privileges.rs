@@ -1,4 +1,4 @@
-//! What the threads of a daemon may do, as the kernel tells it.
+//! The privileges of the daemon's threads, as the kernel reports them.
 
 use std::collections::BTreeMap;
 use std::fs;

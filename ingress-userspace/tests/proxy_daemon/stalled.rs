@@ -5,9 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use proxy_rig::trusting;
+use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -158,7 +157,7 @@ pub(crate) fn stall_over_tls(address: SocketAddr, config: &Arc<ClientConfig>) ->
 fn stalled_connections_over_tls_hold_little_memory() {
     let place = Place::new(large_origin());
     let daemon = place.start("a", &["--client-connections-max=0"]);
-    let config = trusting_client();
+    let config = Arc::new(trusting::client());
     let https = SocketAddr::from((Ipv4Addr::LOCALHOST, place.https));
     let stall = || stall_over_tls(https, &config);
     let mut stalled: Vec<_> = (0..WARMING).map(|_| stall()).collect();
@@ -188,56 +187,4 @@ pub(crate) fn gauge(daemon: &Daemon, name: &str) -> usize {
         labels.starts_with('{').then_some(number)
     });
     numbers.next().map_or(0, |number| number.parse().unwrap())
-}
-
-pub(crate) fn trusting_client() -> Arc<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting))
-        .with_no_client_auth();
-    Arc::new(config)
-}
-
-/// Takes every certificate: the daemon makes its own.
-#[derive(Debug)]
-struct Trusting;
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

@@ -1,4 +1,4 @@
-//! The programs that tests run, each built only where a test wants it.
+//! The programs that tests run; each is built only if a selected test needs it.
 
 use std::path::PathBuf;
 

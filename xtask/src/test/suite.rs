@@ -27,7 +27,8 @@ impl Suite {
         CLUSTER_SUITES.contains(&self.group.as_str())
     }
 
-    /// Takes out what an emulator is too slow for and what a kernel lacks, and gives its names.
+    /// Removes the tests that an emulator is too slow for, and those of features that the kernel lacks.
+    /// Returns their names.
     pub(super) fn take_out(&mut self, lacking: &[&str]) -> Vec<String> {
         let is_out = |test: &String| {
             let mut parts = TOO_MUCH_FOR_AN_EMULATOR.iter().chain(lacking);

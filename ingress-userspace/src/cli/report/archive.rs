@@ -37,7 +37,7 @@ impl Content {
     }
 }
 
-/// A salt that is used for one report and kept nowhere, so that nobody can try out hosts.
+/// A salt for one report, which is not stored, so that hashes cannot be compared with those of known hosts.
 pub(super) fn salt() -> Result<[u8; 32]> {
     let mut salt = [0; 32];
     rand::fill(&mut salt).map_err(|_| anyhow!("the kernel gives no random numbers"))?;

@@ -2,8 +2,7 @@
 //!
 //! Names are learnt from the daemon's lists, wherever a field has them. Beside those, whatever looks
 //! like a host or an address is replaced, names behind a kind (`Secret shop/key`), and what stands in
-//! backquotes, which is a value of a user in messages: text that nobody knows is hidden rather than
-//! shown. Keys of JSON, names of metrics, numbers and paths stay.
+//! backquotes, which is a value of a user in messages: unknown text is hidden rather than shown. Keys of JSON, names of metrics, numbers and paths stay.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::api::{TailEvent, Traffic};
 use crate::proxy::DURATION_BOUNDS;
 
-/// What the requests of one host, backend or endpoint came to in a second.
+/// The rates of one host, backend or endpoint, for one second.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rates {
     pub(super) name: String,
@@ -130,7 +130,7 @@ impl Endpoints {
     }
 }
 
-/// The value that so many percent do not exceed.
+/// The percentile of a distribution.
 fn ranked(sorted: &[f64], percent: usize) -> Option<f64> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()

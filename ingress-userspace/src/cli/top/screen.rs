@@ -6,7 +6,7 @@ use super::rates::Rates;
 use crate::cli::table;
 use crate::settings::TopTable;
 
-/// What is shown, and how.
+/// The table, its sort order and its filter.
 #[derive(Debug)]
 pub(super) struct Screen {
     table: TopTable,
@@ -20,7 +20,7 @@ pub(super) struct Screen {
     is_typing: bool,
 }
 
-/// What comes after a key.
+/// The consequence of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Continue,
@@ -49,7 +49,7 @@ impl Screen {
         }
     }
 
-    /// Does what keys ask for. What is read at once may be several keys, or one arrow.
+    /// Handles keys. One read may return several keys, or the sequence of one arrow.
     pub(super) fn keys(&mut self, keys: &[u8]) -> Outcome {
         if let [ESCAPE, _, ..] = keys {
             return self.key(keys);
@@ -100,7 +100,7 @@ impl Screen {
         }
     }
 
-    /// The text for a terminal of so many columns and rows; `None`: of all rows.
+    /// The text for a terminal of this size (columns, rows); `None`: all rows, uncut.
     pub(super) fn text(&self, size: Option<(usize, usize)>) -> String {
         let mut rows: Vec<&Rates> = self
             .rows

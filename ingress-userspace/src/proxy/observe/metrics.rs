@@ -48,7 +48,7 @@ impl MetricsFormat {
         }
     }
 
-    /// What an answer says of itself.
+    /// The content type of the answer.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => prometheus::TEXT_FORMAT,

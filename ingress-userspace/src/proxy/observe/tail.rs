@@ -29,7 +29,7 @@ pub struct Tail(Arc<Shared>);
 struct Shared {
     /// How many workers have a queue for each watcher.
     workers: usize,
-    /// Whether there is a watcher: all that a request looks at while there is none.
+    /// Whether there is a watcher. Without one, a request reads this flag only.
     is_watched: AtomicBool,
     watchers: ArcSwap<Vec<Arc<Watcher>>>,
     /// Locked while a watcher comes or goes.
@@ -65,7 +65,7 @@ pub struct TailedRequest {
     pub host: String,
     /// The path without query, of at most 1,024 bytes.
     pub path: String,
-    /// What the client got; 499 if it left before.
+    /// The status that the client got; 499 if it left before.
     pub status: u16,
     /// Bytes of the request, head and body.
     pub received: u64,
@@ -81,13 +81,13 @@ pub struct TailedRequest {
     pub attempts: usize,
 }
 
-/// All watchers have a place.
+/// The number of watchers has reached its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{WATCHERS_MAX} watchers already follow the requests; end one of them first")]
 pub struct TooManyWatchers;
 
 impl Tail {
-    /// For so many workers.
+    /// Makes room for the queues of this number of workers.
     pub fn new(workers: usize) -> Self {
         Self(Arc::new(Shared {
             workers,
@@ -156,8 +156,8 @@ pub struct TailReader {
 }
 
 impl TailReader {
-    /// Takes at most so many waiting requests, in the order in which they ended, and tells how many
-    /// were dropped since the last look.
+    /// Takes up to `most` waiting requests, in the order in which they ended, and the number of requests
+    /// that were dropped since the last call.
     pub fn take(&self, most: usize) -> (Vec<Arc<TailedRequest>>, u64) {
         let mut taken = Vec::new();
         let share = most.div_ceil(self.queues.len().max(1));
@@ -175,7 +175,7 @@ impl Drop for TailReader {
     }
 }
 
-/// What of a request's head watchers are shown.
+/// The part of a request's head that watchers see.
 #[derive(Debug)]
 pub(crate) struct TailedHead {
     client: HeaderValue,

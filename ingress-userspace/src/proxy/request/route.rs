@@ -72,7 +72,8 @@ pub(crate) fn route<'a>(
     let original = incoming.original();
     let path = normalise(original.path(&head.uri)).map_err(BadRequest::Path)?;
     let mut table = worker.tables.current.borrow_mut();
-    if let Some(challenges) = table.load().challenges()
+    let table = table.load();
+    if let Some(challenges) = table.challenges()
         && let Some(answer) = challenges.answer(authority, &path)
     {
         return Err(ProxyError::Challenge(Arc::clone(answer)));
@@ -80,7 +81,6 @@ pub(crate) fn route<'a>(
     let mut recent = worker.tables.recent_routes.borrow_mut();
     let meets = |conditions: &Conditions| is_met(conditions, head, original);
     let route = table
-        .load()
         .routes()
         .find_recent(&mut recent, authority, &path, meets)
         .ok_or(ProxyError::NoRoute)?;

@@ -81,7 +81,7 @@ fn certified_key(challenge: &ir::Challenge) -> Result<CertifiedKey, String> {
     let certificate = parameters.self_signed(&key).map_err(describe)?;
     let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(str::to_owned)?;
     let chain = vec![certificate.der().clone()];
-    // `CertifiedKey::from_der` refuses critical extensions that it does not know, as this one has to be.
+    // `CertifiedKey::from_der` refuses unknown critical extensions, and RFC 8737 makes this one critical.
     let key = any_supported_type(&key).map_err(|error| error.to_string())?;
     Ok(CertifiedKey::new(chain, key))
 }

@@ -75,7 +75,7 @@ impl Path {
     }
 }
 
-/// What clients do on each path.
+/// The load on each path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
     /// 1 KiB from the other node, on connections that are kept alive.
@@ -109,12 +109,12 @@ impl Workload {
     }
 }
 
-/// What is measured.
+/// The paths and loads of one run.
 #[derive(Clone, Debug)]
 pub struct Matrix {
-    /// Paths, of which the first is what the others are compared with.
+    /// Paths. The others are compared with the first.
     pub paths: Vec<Path>,
-    /// What clients do on each.
+    /// The loads on each path.
     pub workloads: Vec<Workload>,
     /// Services in kube-proxy's rules.
     pub services: usize,

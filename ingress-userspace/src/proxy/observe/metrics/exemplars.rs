@@ -1,8 +1,8 @@
-//! For each bucket of request durations, the newest request whose trace is sampled: a way from a slow
-//! bucket to a trace.
+//! Exemplars: for each bucket of request durations, the newest request whose trace is sampled. They lead
+//! from a slow bucket to a trace.
 //!
-//! Requests without a sampled trace pay for one comparison. The worker never waits: while a reader looks,
-//! a request leaves no exemplar.
+//! A request without a sampled trace costs one comparison. A worker never waits: while a scrape reads the
+//! exemplars, a request leaves none.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -21,7 +21,7 @@ pub(crate) type ByBucket = [Option<Exemplar>; BUCKETS];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exemplar {
     pub(crate) trace: TraceNumber,
-    /// What it took, in microseconds.
+    /// Its duration, in microseconds.
     pub(crate) micros: u64,
     pub(crate) ended: SystemTime,
 }

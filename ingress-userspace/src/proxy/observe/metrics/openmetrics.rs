@@ -12,7 +12,7 @@ use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
 use super::exemplars::Exemplar;
 
-/// What an answer in this format says of itself.
+/// The content type of an answer in this format.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The end of the text, without which it counts as cut off.
@@ -30,7 +30,7 @@ pub(crate) fn encode(families: &[MetricFamily]) -> String {
     out
 }
 
-/// Writes what stands before the first sample of a family. `taken` are names of other families.
+/// Writes the metadata of a family, before its first sample. `taken` are names of other families.
 pub(crate) fn head(out: &mut String, family: &MetricFamily, taken: &BTreeSet<&str>) {
     let full = family.name();
     let short = full.strip_suffix("_total").filter(|_| is_counter(family));

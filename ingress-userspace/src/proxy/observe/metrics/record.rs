@@ -58,7 +58,7 @@ pub(crate) struct RecordFields {
     /// What the access log wants to know.
     entry: Option<Box<Entry>>,
     span: Option<Box<Span>>,
-    /// What watchers are shown of its head, if there are any.
+    /// The part of its head for watchers, if there are any.
     tailed: Option<Box<TailedHead>>,
     /// Whether its route is left out of the access log.
     is_unlogged: Cell<bool>,

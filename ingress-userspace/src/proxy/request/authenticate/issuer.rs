@@ -95,7 +95,7 @@ impl Issuer {
         }
     }
 
-    /// The keys that are known, which are fetched again meanwhile if they are due.
+    /// The keys that are known. Starts to fetch them again if they are due, and does not wait for that.
     pub(super) fn keys_at_hand(self: &Arc<Self>, services: &ServiceClient) -> Option<Arc<KeySet>> {
         let now = Instant::now();
         let known = self.known(now)?;

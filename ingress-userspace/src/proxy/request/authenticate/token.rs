@@ -60,7 +60,7 @@ impl HeldSets {
             *self = Self::default();
         }
         self.bytes += text.len();
-        // A text that cannot be read is as good as an empty set: no token passes.
+        // A text that cannot be parsed counts as an empty set: no token passes.
         let keys = Arc::new(KeySet::parse(text.as_bytes()).unwrap_or_default());
         let set = HeldSet {
             _text: Arc::clone(text),

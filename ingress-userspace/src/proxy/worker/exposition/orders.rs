@@ -28,7 +28,7 @@ pub(super) fn families(config: &Config) -> [MetricFamily; 3] {
     [
         counter(
             "sluice_acme_orders_total",
-            "Orders at ACME issuers, by what came of them; the same on all nodes",
+            "Completed orders at ACME issuers by result (issued, failed); the same on all nodes",
             totals,
         ),
         gauge(

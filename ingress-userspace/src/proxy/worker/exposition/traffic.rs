@@ -1,4 +1,4 @@
-//! What requests of each host or backend come to, summed over workers: for `sluice top`.
+//! Sums of the requests of each host or backend over all workers, for `sluice top`.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::proxy::observe::metrics::labels::LabelKey;
 use crate::proxy::observe::metrics::tally::{Measure, Totals};
 use crate::proxy::worker::exposition::Metrics;
 
-/// What requests are summed by.
+/// The key that requests are summed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrafficBy {
     /// The host pattern of the rule.
@@ -16,7 +16,7 @@ pub enum TrafficBy {
     Backend,
 }
 
-/// What the requests of one host or backend have come to since the daemon started or the route came.
+/// Sums of the requests of one host or backend, since the daemon started or the route was added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Empty for requests that match no rule, or that ask no backend.
