@@ -140,6 +140,15 @@ pub struct Ready {
     #[arg(long)]
     pub live: bool,
 
+    /// Whether this node should be announced: exit status 0 or 1 and one sentence, within 1 s. For
+    /// keepalived, BIRD, FRR and the like (docs/one-address.md).
+    #[arg(long, conflicts_with = "live")]
+    pub serving: bool,
+
+    /// Say no while packets take the host's sockets rather than the eBPF datapath.
+    #[arg(long, requires = "serving")]
+    pub require_datapath: bool,
+
     /// Directory of the daemon's admin socket.
     #[command(flatten)]
     pub run_dir: RunDir,

@@ -164,6 +164,11 @@ impl Daemon {
         read_answer(&mut BufReader::new(stream))
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn terminate(&self) {
         let id = self.process.id().to_string();
         let status = Command::new("kill").args(["-TERM", &id]).status().unwrap();

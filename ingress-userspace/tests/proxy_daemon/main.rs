@@ -15,6 +15,7 @@ mod privileges;
 mod probes;
 mod report;
 mod services;
+mod serving;
 mod stalled;
 mod tail;
 mod top;
