@@ -141,6 +141,10 @@ pub enum Reason {
     CertificateNotOrdered,
     /// An ACME issuer issued no certificate.
     CertificateOrderFailed,
+    /// An address of an adopted Service does not become a frontend.
+    AddressNotAdopted,
+    /// A port of an adopted Service is not one that is served here.
+    PortNotServed,
 }
 
 impl Reason {
@@ -185,6 +189,8 @@ impl Reason {
             Self::UnknownIssuer => "UnknownIssuer",
             Self::CertificateNotOrdered => "CertificateNotOrdered",
             Self::CertificateOrderFailed => "CertificateOrderFailed",
+            Self::AddressNotAdopted => "AddressNotAdopted",
+            Self::PortNotServed => "PortNotServed",
         }
     }
 
@@ -205,6 +211,8 @@ impl Reason {
             | Self::UnsupportedAnnotation
             | Self::UnknownParameter
             | Self::ConfigMapNotFound
+            | Self::AddressNotAdopted
+            | Self::PortNotServed
             | Self::ServicePortByTargetPort => Severity::Warning,
             Self::InvalidHost
             | Self::InvalidPath

@@ -7,6 +7,7 @@
 
 pub mod acme;
 pub mod admission;
+pub mod adopt;
 pub mod annotation;
 pub mod balance;
 pub mod deny;

@@ -4,7 +4,7 @@
 //! steered for has a port entry that dispatches them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ingress_common::socket::Port;
 use ingress_common::steering::{Address, Frontend, mapped};
@@ -32,8 +32,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Steers `listeners` at each of `addresses`, from which upstream connections leave too.
-    pub fn new(addresses: &BTreeSet<IpAddr>, listeners: &[ListenerPort]) -> Self {
+    /// Steers `listeners` at each of `addresses`, from which upstream connections leave too, and the TCP
+    /// ones of them that `adopted` has at their adopted addresses.
+    pub fn new(
+        addresses: &BTreeSet<IpAddr>,
+        listeners: &[ListenerPort],
+        adopted: &BTreeSet<SocketAddr>,
+    ) -> Self {
         let mut plan = Self::default();
         for listener in listeners {
             let port = listener.port.to_be_bytes();
@@ -46,8 +51,12 @@ impl Plan {
                 },
                 listener.group,
             );
-            for address in addresses {
-                let address = to_address(*address);
+            let adopted = adopted
+                .iter()
+                .filter(|frontend| protocol == TCP && frontend.port() == listener.port);
+            let adopted = adopted.map(SocketAddr::ip);
+            for address in addresses.iter().copied().chain(adopted) {
+                let address = to_address(address);
                 let frontend = Frontend {
                     address,
                     port,
@@ -78,6 +87,9 @@ impl Plan {
         }
     }
 }
+
+/// IP protocol number.
+const TCP: u8 = 6;
 
 /// One change of one map entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +159,12 @@ mod tests {
     fn plans() -> impl Strategy<Value = Plan> {
         let addresses = btree_set((0u8..4).prop_map(|n| IpAddr::from([10, 0, 0, n])), 0..4);
         let listeners = vec((0u16..4, 0u32..3), 0..4);
-        (addresses, listeners).prop_map(|(addresses, listeners)| {
+        let adopted = btree_set((0u8..4, 0u16..6), 0..6);
+        (addresses, listeners, adopted).prop_map(|(addresses, listeners, adopted)| {
+            let adopted = adopted
+                .into_iter()
+                .map(|(n, port)| ([10, 0, 1, n], port).into());
+            let adopted = adopted.collect();
             let listeners: Vec<_> = listeners
                 .into_iter()
                 .map(|(port, group)| ListenerPort {
@@ -156,7 +173,7 @@ mod tests {
                     group,
                 })
                 .collect();
-            Plan::new(&addresses, &listeners)
+            Plan::new(&addresses, &listeners, &adopted)
         })
     }
 
@@ -197,8 +214,40 @@ mod tests {
                 port: 80,
                 group: 0,
             }],
+            &BTreeSet::new(),
         );
         assert_eq!(diff(&plan, &plan), []);
         assert_eq!(plan.frontends.len(), 1);
+    }
+
+    #[test]
+    fn an_adopted_address_is_steered_for_its_ports_alone_and_no_connection_leaves_from_it() {
+        let listener = |protocol, port, group| ListenerPort {
+            protocol,
+            port,
+            group,
+        };
+        let listeners = [
+            listener(TCP, 80, 1),
+            listener(TCP, 443, 2),
+            listener(17, 53, 3),
+        ];
+        let adopted = [
+            "192.0.2.8:80",
+            "192.0.2.8:53",
+            "192.0.2.8:22",
+            "[2001:db8::8]:443",
+        ];
+        let adopted = adopted.map(|text| text.parse().unwrap()).into();
+        let plan = Plan::new(&BTreeSet::new(), &listeners, &adopted);
+        let steered: Vec<_> = plan
+            .frontends
+            .iter()
+            .map(|(frontend, group)| (frontend.address, u16::from_be_bytes(frontend.port), *group))
+            .collect();
+        let v4 = to_address("192.0.2.8".parse().unwrap());
+        let v6 = to_address("2001:db8::8".parse().unwrap());
+        assert_eq!(steered, [(v4, 80, 1), (v6, 443, 2)]);
+        assert_eq!(plan.upstream_sources, BTreeSet::new());
     }
 }

@@ -26,12 +26,12 @@ use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::datapath_series::DatapathMetrics;
+pub use self::datapath_series::{AdoptedService, DatapathMetrics};
 pub use self::readiness::{MetricsSlot, Readiness};
 pub use self::routes::Audience;
 use self::routes::Routes;
 pub use self::server::Listen;
-pub use self::status::{DatapathStatus, Status};
+pub use self::status::{DatapathStatus, FrontendStatus, Status};
 use crate::datapath::Reach;
 use crate::proxy::Tail;
 

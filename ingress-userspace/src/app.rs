@@ -5,6 +5,7 @@
 //! generation, and nothing is answered before the source has seen everything once. Shutdown runs
 //! the other way.
 
+mod adopted;
 pub(crate) mod api_server;
 mod build;
 mod certificates;
@@ -33,6 +34,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, watch};
 
+use self::adopted::Adopted;
 use self::build::{DatapathChoice, HelperAndEvents, Source};
 use self::denied::DeniedNetworks;
 use self::helper::{Datapath, Helper};
@@ -43,7 +45,8 @@ use self::publish::Publisher;
 use crate::acme::Orders;
 use crate::admin::webhook::{self, Served};
 use crate::admin::{
-    self, Admin, AdminRequest, DatapathMetrics, DatapathStatus, MetricsSlot, Readiness, Status,
+    self, Admin, AdminRequest, DatapathMetrics, DatapathStatus, FrontendStatus, MetricsSlot,
+    Readiness, Status,
 };
 use crate::confine;
 use crate::control::{Problem, Reconciler, Reporter};
@@ -95,6 +98,7 @@ struct App {
     /// None before the first configuration.
     workers: Vec<WorkerHandle>,
     ports: Ports,
+    adopted: Adopted,
     observations: mpsc::Receiver<Observation>,
     _source: Source,
     reporter: Option<Reporter>,
@@ -163,6 +167,7 @@ impl App {
         }
         let denied = DeniedNetworks::sparing(flags.clients.policy().trusted);
         Ok(Self {
+            adopted: Adopted::new(&flags),
             denied,
             flags,
             started: Instant::now(),
@@ -216,6 +221,7 @@ impl App {
             state: self.datapath_state(),
             denied_by_admin,
             denied_by_configuration,
+            adopted: self.adopted.services(),
         }
     }
 
@@ -231,6 +237,11 @@ impl App {
     }
 
     fn status(&self) -> Status {
+        let mut datapath = self.datapath_state();
+        let of_node = std::mem::take(&mut datapath.frontends);
+        let of_node = of_node.iter().map(FrontendStatus::from);
+        let mut frontends: Vec<_> = of_node.collect();
+        frontends.extend(self.adopted.status(self.choice.datapath.is_some()));
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
@@ -242,8 +253,9 @@ impl App {
                 mode: self.mode(),
                 reason: self.choice.reason.clone(),
                 helper_pid: self.choice.helper.as_ref().map(Helper::pid),
-                state: self.datapath_state(),
+                state: datapath,
             },
+            frontends,
             workers: self.workers.iter().map(WorkerHandle::snapshot).collect(),
             health_checks: self.table.probed_backends(),
             ignored_annotations: self.flags.meaning.ignored_annotations.clone(),

@@ -5,6 +5,7 @@
 //! The invariant: a packet is steered only when somebody listens where it is steered to, and only
 //! over devices whose replies come back the same way.
 
+mod addresses;
 mod attach;
 mod btf;
 mod denied;
@@ -21,6 +22,7 @@ mod object;
 mod probe;
 mod shortcut;
 mod sources;
+mod status;
 mod sysctl;
 
 use std::collections::BTreeSet;
@@ -41,6 +43,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::{debug, info};
 
+pub use addresses::FrontendAddress;
 pub use attach::{AttachError, GuardMode, TcMode};
 pub use denied::{Denied, GuardedError, SourceBudget};
 pub use detach::Remains;
@@ -53,6 +56,7 @@ pub use netns::Namespace;
 pub use object::{Object, ObjectError};
 pub use probe::{Finding, Report, State, open_bpf_file_system};
 pub use shortcut::{ShortcutMode, ShortcutStatus};
+pub use status::{GateStatus, Status};
 
 /// What the datapath is made from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -123,32 +127,6 @@ pub enum DatapathError {
     Netlink(#[from] NetlinkError),
 }
 
-/// The state of the datapath, for `sluice status`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Status {
-    /// The programs of the way in and out of the ingress netns.
-    pub gate: Option<GateStatus>,
-    /// Devices with programs on them.
-    pub devices: Vec<DeviceStatus>,
-    /// Packets by program and reason.
-    pub counters: Vec<Count>,
-    /// Addresses of endpoints that are reached past the host's netfilter hooks.
-    pub direct_endpoints: usize,
-    /// The shortcut to pods of this node.
-    pub shortcut: ShortcutStatus,
-}
-
-/// What joins the host and the ingress netns.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct GateStatus {
-    /// Name of its device in the host.
-    pub device: String,
-    /// Name of the ingress netns, in which `dispatch` is attached as sk_lookup.
-    pub netns: String,
-    /// How `return_path` is attached.
-    pub return_path: TcMode,
-}
-
 /// The running datapath. Dropping it leaves everything in the kernel as it is, for the next daemon
 /// to adopt; [`Datapath::close`] removes it.
 pub struct Datapath {
@@ -168,6 +146,8 @@ pub struct Datapath {
     listeners: Vec<ListenerPort>,
     /// Ports of them that nobody listens on any more, and that may have connections yet.
     draining: BTreeSet<u16>,
+    /// Destinations that Services have and no device has.
+    adopted: BTreeSet<SocketAddr>,
     /// Whether new connections to all of them are steered.
     is_steering: bool,
 }
@@ -245,6 +225,7 @@ impl Datapath {
             shortcut,
             listeners: Vec::new(),
             draining: BTreeSet::new(),
+            adopted: BTreeSet::new(),
             is_steering: false,
         };
         Ok((datapath, changes.boxed()))
@@ -359,6 +340,12 @@ impl Datapath {
         self.shortcut.plain_endpoints = endpoints;
     }
 
+    /// Sets the destinations that are steered although no device has them: addresses of load balancers.
+    /// The next reconciliation heeds those whose port somebody listens on.
+    pub fn set_adopted(&mut self, adopted: BTreeSet<SocketAddr>) {
+        self.adopted = adopted;
+    }
+
     /// Brings programs and maps in step with the devices and addresses of the node and with
     /// `endpoints`; what can't be brought in step is served through the host.
     pub async fn reconcile(&mut self, endpoints: &BTreeSet<IpAddr>) -> Result<(), DatapathError> {
@@ -368,7 +355,8 @@ impl Datapath {
             .await?;
         self.maps.set_vlans(self.devices.vlans())?;
         self.maps.set_steered_devices(&self.devices.steered())?;
-        self.maps.apply(&Plan::new(&addresses, &self.listeners))?;
+        let plan = Plan::new(&addresses, &self.listeners, &self.adopted);
+        self.maps.apply(&plan)?;
         if !std::mem::replace(&mut self.is_steering, true) {
             let ports: Vec<u16> = self.listeners.iter().map(|port| port.port).collect();
             if !established::any_at(&ports) {
@@ -410,6 +398,7 @@ impl Datapath {
             }),
             devices: self.devices.status(),
             counters: self.maps.counts(),
+            frontends: self.devices.frontends(),
             direct_endpoints: self.reach.load().direct.len(),
             shortcut: self.shortcut.status(),
         }

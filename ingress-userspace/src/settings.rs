@@ -222,14 +222,9 @@ pub struct Run {
     pub meaning: IngressSelection,
 
     /// Seconds after SIGTERM in which all goes on but /readyz says no, so that load balancers can
-    /// take notice; a second SIGTERM cuts them short.
-    #[arg(
-        long,
-        env = "SLUICE_SHUTDOWN_DELAY",
-        value_name = "SECONDS",
-        default_value_t = 0
-    )]
-    pub shutdown_delay: u64,
+    /// take notice; a second SIGTERM cuts them short [default: 0, or 10 with --adopt-service].
+    #[arg(long, env = "SLUICE_SHUTDOWN_DELAY", value_name = "SECONDS")]
+    pub shutdown_delay: Option<u64>,
 
     /// Seconds that requests in flight get to end after that.
     #[arg(
@@ -305,6 +300,16 @@ impl Run {
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.workers
             .unwrap_or_else(|| u32::try_from(cores).unwrap_or(u32::MAX).min(WORKERS_MAX))
+    }
+
+    /// How long all goes on after SIGTERM, so that load balancers can take notice.
+    pub fn shutdown_delay(&self) -> Duration {
+        let default = if self.kubernetes.adopted_services.is_empty() {
+            Duration::ZERO
+        } else {
+            WITHDRAWAL
+        };
+        self.shutdown_delay.map_or(default, Duration::from_secs)
     }
 
     /// How long requests in flight get to end.
@@ -397,6 +402,8 @@ fn parse_port_range(text: &str) -> Result<PortRange, String> {
     }
 }
 
+/// Longer than kubelet, API server and speaker take together to withdraw an address.
+const WITHDRAWAL: Duration = Duration::from_secs(10);
 const WORKERS_MAX: u32 = ingress_common::socket::WORKERS_MAX;
 
 #[cfg(test)]
@@ -408,6 +415,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn adopted_services_give_announcers_ten_seconds_at_the_end() {
+        for (flags, seconds) in [
+            (&[][..], 0),
+            (&["--adopt-service=edge/web"], 10),
+            (&["--adopt-service=edge/web", "--shutdown-delay=3"], 3),
+            (&["--shutdown-delay=3"], 3),
+        ] {
+            let arguments = [&["sluice", "run"], flags].concat();
+            let parsed = CommandLine::try_parse_from(arguments).unwrap();
+            let Command::Run(run) = parsed.command else {
+                panic!("another verb");
+            };
+            assert_eq!(run.shutdown_delay().as_secs(), seconds, "{flags:?}");
+        }
     }
 
     #[test]

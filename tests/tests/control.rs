@@ -2,6 +2,7 @@
 
 mod control {
     mod acme;
+    mod adopt;
     mod bad_input;
     mod external_name;
     mod saying;

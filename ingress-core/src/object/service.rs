@@ -22,6 +22,10 @@ pub struct Service {
     pub ip_families: Box<[Box<str>]>,
     /// Addresses and host names of its load balancer, and external addresses.
     pub published: Box<[Box<str>]>,
+    /// Addresses of its load balancer that packets come to the nodes with: no host names, and none whose
+    /// `ipMode` is `Proxy`.
+    #[serde(default)]
+    pub destinations: Box<[Box<str>]>,
 }
 
 /// A port of a Service.
@@ -56,9 +60,14 @@ impl From<v1::Service> for Service {
         let spec = spec.unwrap_or_default();
         let balancer = status.and_then(|status| status.load_balancer);
         let assigned = balancer.and_then(|balancer| balancer.ingress);
+        let assigned = assigned.unwrap_or_default();
+        let is_destination =
+            |ingress: &&v1::LoadBalancerIngress| ingress.ip_mode.as_deref() != Some("Proxy");
+        let destinations = assigned.iter().filter(is_destination);
+        let destinations = destinations.filter_map(|ingress| Some(ingress.ip.as_deref()?.into()));
+        let destinations = destinations.collect();
         let assigned = assigned
             .into_iter()
-            .flatten()
             .filter_map(|ingress| ingress.ip.or(ingress.hostname));
         let external = spec.external_ips.into_iter().flatten();
         let is_external = spec.type_.as_deref() == Some("ExternalName");
@@ -76,6 +85,7 @@ impl From<v1::Service> for Service {
             ports: boxed(spec.ports),
             ip_families: boxed(spec.ip_families),
             published: assigned.chain(external).map(Into::into).collect(),
+            destinations,
         }
     }
 }

@@ -22,6 +22,21 @@ pub struct DatapathMetrics {
     pub denied_by_admin: usize,
     /// Number of networks that `block-cidrs` denies.
     pub denied_by_configuration: usize,
+    /// The Services whose addresses are adopted.
+    pub adopted: Vec<AdoptedService>,
+}
+
+/// A Service that `--adopt-service` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdoptedService {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Number of addresses and ports that are adopted.
+    pub frontends: usize,
+    /// Number of its addresses and ports that are not.
+    pub problems: usize,
 }
 
 impl DatapathMetrics {
@@ -37,6 +52,7 @@ impl DatapathMetrics {
                 [(LabelPairs::new(), float(self.state.direct_endpoints as u64))],
             ));
         }
+        families.extend(self.adopted());
         families.retain(|family| !family.get_metric().is_empty());
         families
     }
@@ -51,6 +67,28 @@ impl DatapathMetrics {
             "1 for the datapath of this daemon, 0 for the other one",
             ["netns", "host"].map(sample),
         )
+    }
+
+    fn adopted(&self) -> [MetricFamily; 2] {
+        let samples = |count: fn(&AdoptedService) -> usize| {
+            self.adopted.iter().map(move |service| {
+                let (namespace, name) = (&*service.namespace, &*service.name);
+                let pairs = labels([("namespace", namespace), ("service", name)]);
+                (pairs, float(count(service) as u64))
+            })
+        };
+        [
+            gauge(
+                "sluice_adopted_frontends",
+                "Addresses, each with a port, that are served because a Service has them (--adopt-service)",
+                samples(|service| service.frontends),
+            ),
+            gauge(
+                "sluice_adoption_problems",
+                "Addresses and ports of a Service of --adopt-service that are not adopted; Events say why",
+                samples(|service| service.problems),
+            ),
+        ]
     }
 
     fn packets(&self) -> MetricFamily {

@@ -275,6 +275,7 @@ mod tests {
                 state: datapath::Status::default(),
                 denied_by_admin: 2,
                 denied_by_configuration: 0,
+                adopted: Vec::new(),
             };
             answer.send(metrics).unwrap();
         };

@@ -1,5 +1,7 @@
 //! The state of the daemon as `sluice status` shows it.
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 
 use crate::control::{Problem, Summary};
@@ -23,6 +25,8 @@ pub struct Status {
     pub config: Summary,
     /// How packets reach the workers.
     pub datapath: DatapathStatus,
+    /// The addresses that clients reach this node by.
+    pub frontends: Vec<FrontendStatus>,
     /// The workers.
     pub workers: Vec<WorkerSnapshot>,
     /// The backends whose endpoints are probed (`health-check`).
@@ -31,6 +35,30 @@ pub struct Status {
     pub ignored_annotations: Vec<String>,
     /// What users can mend.
     pub problems: Vec<Problem>,
+}
+
+/// An address that clients reach this node by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FrontendStatus {
+    /// The address.
+    pub address: IpAddr,
+    /// Its ports; all that are listened on where there are none.
+    pub ports: Vec<u16>,
+    /// The device that has it, the flag that names it, or the Service that it was adopted from.
+    pub given_by: String,
+    /// Whether eBPF steers its packets; if not, kube-proxy and the host carry them.
+    pub is_steered: bool,
+}
+
+impl From<&datapath::FrontendAddress> for FrontendStatus {
+    fn from(known: &datapath::FrontendAddress) -> Self {
+        Self {
+            address: known.address,
+            ports: Vec::new(),
+            given_by: known.given_by.clone(),
+            is_steered: true,
+        }
+    }
 }
 
 /// How packets reach the workers.

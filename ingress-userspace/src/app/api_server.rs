@@ -55,7 +55,10 @@ pub(super) fn selection(flags: &Run) -> Selection {
         namespaces: kubernetes.api_server.watch_namespaces.clone(),
         namespace_selector: kubernetes.api_server.watch_namespace_selector.clone(),
         translation: flags.translation(),
-        has_nodes: kubernetes.topology_hints || are_nodes_published,
+        has_nodes: kubernetes.topology_hints
+            || are_nodes_published
+            || !kubernetes.adopted_services.is_empty(),
+        services: kubernetes.adopted_services.clone(),
         pods: pods.map(|namespace| (namespace, kubernetes.pod_selector.clone())),
     }
 }

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use ingress_core::list::List;
 use ingress_core::object::{EndpointSlice, Ingress, Service};
 use ingress_core::snapshot::Snapshot;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret};
 use k8s_openapi::api::networking::v1::IngressClass;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,8 @@ pub(super) struct LastKnownGood {
     newest: watch::Sender<Snapshot>,
 }
 
-/// The file. Nodes and pods are not in it: nothing is written to an API server that is away.
+/// The file. Pods are not in it: nothing is written to an API server that is away. Nodes are, for no
+/// address of theirs may be adopted.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     ingresses: Vec<Ingress>,
@@ -38,6 +39,8 @@ struct Stored {
     endpoint_slices: Vec<EndpointSlice>,
     secrets: Vec<Secret>,
     config_maps: Vec<ConfigMap>,
+    #[serde(default)]
+    nodes: Vec<Node>,
 }
 
 impl LastKnownGood {
@@ -105,6 +108,7 @@ fn write(path: &Path, snapshot: Snapshot) -> io::Result<()> {
         endpoint_slices: owned(&snapshot.endpoint_slices),
         secrets: owned(&snapshot.secrets),
         config_maps: owned(&snapshot.config_maps),
+        nodes: owned(&snapshot.nodes),
     };
     drop(snapshot);
     let unfinished = path.with_extension("new");
@@ -139,6 +143,7 @@ fn read(path: &Path) -> Result<Option<Observation>> {
         endpoint_slices: shared(stored.endpoint_slices),
         secrets: shared(stored.secrets),
         config_maps: shared(stored.config_maps),
+        nodes: shared(stored.nodes),
         ..Snapshot::default()
     };
     let age = fs::metadata(path).and_then(|metadata| metadata.modified());

@@ -27,7 +27,7 @@ impl App {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut node_changed = wake::Debounced::new(NODE_PAUSE);
-        let delay = Duration::from_secs(self.flags.shutdown_delay);
+        let delay = self.flags.shutdown_delay();
         let mut ending = wake::Ending::new(self.readiness.clone());
         let patience = tokio::time::sleep(last_known_good::PATIENCE);
         tokio::pin!(patience);
@@ -99,6 +99,15 @@ impl App {
     }
 
     fn apply(&mut self, observation: &Observation) {
+        self.apply_as_it_is(observation);
+        // The configuration says which ports are served at addresses that are adopted.
+        let config = self.reconciler.config();
+        if self.adopted.follow(&observation.snapshot, config) {
+            self.apply_as_it_is(observation);
+        }
+    }
+
+    fn apply_as_it_is(&mut self, observation: &Observation) {
         let Observation {
             snapshot,
             diagnostics,
@@ -106,6 +115,7 @@ impl App {
         } = observation;
         let mut diagnostics = diagnostics.clone();
         diagnostics.extend(self.ports.diagnostics(&self.flags.translation()));
+        diagnostics.extend_from_slice(self.adopted.diagnostics());
         let problems = problems.iter().map(Problem::error);
         let outcome = self.reconciler.apply(snapshot, &diagnostics, problems);
         self.names.want(outcome.translation.external_names);
@@ -209,7 +219,8 @@ impl App {
         } else {
             BTreeSet::new()
         };
-        datapath.reconcile(self.reconciler.endpoint_addresses(), plain)
+        let endpoints = self.reconciler.endpoint_addresses();
+        datapath.reconcile(endpoints, plain, self.adopted.frontends())
     }
 
     /// The last good state stays in force; the next change tries again.

@@ -84,6 +84,7 @@ fn render(status: &Value) -> String {
     }
     render_shortcut(&mut out, &datapath["shortcut"]);
     render_devices(&mut out, rows(&datapath["devices"]));
+    render_frontends(&mut out, rows(&status["frontends"]));
     render_counters(&mut out, rows(&datapath["counters"]));
     render_workers(&mut out, rows(&status["workers"]));
     render_health_checks(&mut out, rows(&status["health_checks"]));
@@ -135,6 +136,33 @@ fn render_devices(out: &mut String, devices: &[Value]) {
             text(&device["steer"]),
             text(&device["guard"]),
             text(&device["reason"])
+        );
+    }
+}
+
+fn render_frontends(out: &mut String, frontends: &[Value]) {
+    if frontends.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n  {:<40} {:<16} GIVEN BY", "ADDRESS", "PORTS");
+    for frontend in frontends {
+        let ports = rows(&frontend["ports"]).iter().map(Value::to_string);
+        let ports: Vec<_> = ports.collect();
+        let ports = if ports.is_empty() {
+            "all".to_owned()
+        } else {
+            ports.join(",")
+        };
+        let carried = if frontend["is_steered"] == true {
+            ""
+        } else {
+            ", carried by kube-proxy"
+        };
+        let _ = writeln!(
+            out,
+            "  {:<40} {ports:<16} {}{carried}",
+            text(&frontend["address"]),
+            text(&frontend["given_by"])
         );
     }
 }
@@ -223,4 +251,35 @@ fn rows(value: &Value) -> &[Value] {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_listed_with_their_giver() {
+        let frontend = |address: &str, ports: Value, given_by: &str, is_steered: bool| {
+            json!({"address": address, "ports": ports, "given_by": given_by,
+                   "is_steered": is_steered})
+        };
+        let text = render(&json!({"frontends": [
+            frontend("10.1.0.1", json!([]), "device eth0", true),
+            frontend("2001:db8::8", json!([80, 443]), "Service edge/web", true),
+            frontend("192.0.2.8", json!([80]), "Service edge/web", false),
+        ]}));
+        let lines = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        let lines: Vec<_> = lines.collect();
+        for line in [
+            "10.1.0.1 all device eth0",
+            "2001:db8::8 80,443 Service edge/web",
+            "192.0.2.8 80 Service edge/web, carried by kube-proxy",
+        ] {
+            assert!(lines.iter().any(|known| known == line), "{line}: {text}");
+        }
+    }
 }

@@ -10,9 +10,10 @@ use ingress_common::steering::{CLIENTS_AND_REPLIES, REPLIES, VLANS_MAX, Vlan};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::addresses::{FrontendAddress, Sources};
 use super::attach::{self, Attachment, GuardMode, TcMode};
 use super::dial::Reach;
-use super::netlink::{Link, Netlink, NetlinkError, Route};
+use super::netlink::{DeviceAddress, Link, Netlink, NetlinkError, Route};
 use super::object::{Object, ObjectError};
 use super::{DatapathError, Settings};
 
@@ -65,6 +66,10 @@ pub struct Devices {
     pod_clients: PodClients,
     vlans: BTreeMap<Vlan, u32>,
     attached: BTreeMap<u32, Attached>,
+    /// Where upstream connections leave from.
+    sources: Sources,
+    /// The addresses of uplinks and of `lo`, with the name of the device.
+    addressed: BTreeMap<IpAddr, String>,
 }
 
 struct Attached {
@@ -85,6 +90,8 @@ impl Devices {
             pod_clients: settings.pod_clients,
             vlans: BTreeMap::new(),
             attached: BTreeMap::new(),
+            sources: Sources::default(),
+            addressed: BTreeMap::new(),
         }
     }
 
@@ -137,22 +144,41 @@ impl Devices {
             .iter()
             .filter(|(_, route)| is_direct(route))
             .map(|(ip, _)| *ip);
+        let of_uplinks = addresses
+            .iter()
+            .filter(|address| uplinks.contains(&address.device));
+        self.sources
+            .follow(&of_uplinks.copied().collect::<Vec<_>>());
         let reach = Reach {
             direct: direct.collect(),
-            source_v4: addresses.iter().find_map(|(up, ip)| match ip {
-                IpAddr::V4(v4) if *up => Some(*v4),
-                IpAddr::V4(_) | IpAddr::V6(_) => None,
-            }),
-            source_v6: addresses.iter().find_map(|(up, ip)| match ip {
-                IpAddr::V6(v6) if *up => Some(*v6),
-                IpAddr::V4(_) | IpAddr::V6(_) => None,
-            }),
+            source_v4: self.sources.v4,
+            source_v6: self.sources.v6,
         };
-        let frontends = addresses
-            .into_iter()
-            .map(|(_, ip)| ip)
-            .chain(self.addresses.clone());
-        Ok((frontends.collect(), reach))
+        let name_of = |index: u32| links.iter().find(|link| link.index == index);
+        self.addressed = addresses
+            .iter()
+            .filter_map(|address| Some((address.ip, name_of(address.device)?.name.clone())))
+            .collect();
+        let of_devices = self.addressed.keys().copied();
+        let frontends = of_devices.chain(self.addresses.iter().copied()).collect();
+        Ok((frontends, reach))
+    }
+
+    /// The addresses that clients reach this node by, and where each is from.
+    pub fn frontends(&self) -> Vec<FrontendAddress> {
+        let of_device = |(address, device): (&IpAddr, &String)| FrontendAddress {
+            address: *address,
+            given_by: format!("device {device}"),
+        };
+        let of_flags = self.addresses.iter().map(|address| FrontendAddress {
+            address: *address,
+            given_by: "--frontend-address".to_owned(),
+        });
+        self.addressed
+            .iter()
+            .map(of_device)
+            .chain(of_flags)
+            .collect()
     }
 
     /// Devices (ifindex) whose replies come back through steer, with what it takes from each.
@@ -283,22 +309,21 @@ impl Devices {
         });
     }
 
-    /// Addresses of the uplinks (true) and of `lo` (false). Other devices may hold addresses that
-    /// only look like ours: kube-proxy in IPVS mode puts every `ClusterIP` on one.
+    /// Addresses of the uplinks and of `lo`. Other devices may hold addresses that only look like ours:
+    /// kube-proxy in IPVS mode puts every `ClusterIP` on one.
     async fn own_addresses(
         &self,
         netlink: &Netlink,
         links: &[Link],
         uplinks: &BTreeSet<u32>,
-    ) -> Result<Vec<(bool, IpAddr)>, NetlinkError> {
+    ) -> Result<Vec<DeviceAddress>, NetlinkError> {
         let loopback = links
             .iter()
             .find(|link| link.name == "lo")
             .map(|link| link.index);
         let addresses = netlink.addresses().await?.into_iter();
-        let ours = addresses.filter_map(|(index, ip)| {
-            let is_uplink = uplinks.contains(&index);
-            (is_uplink || Some(index) == loopback && !ip.is_loopback()).then_some((is_uplink, ip))
+        let ours = addresses.filter(|DeviceAddress { device, ip, .. }| {
+            uplinks.contains(device) || Some(*device) == loopback && !ip.is_loopback()
         });
         Ok(ours.collect())
     }
@@ -306,7 +331,7 @@ impl Devices {
 
 /// VLAN devices on these devices, and on VLAN devices on them; no more than there is room for.
 fn vlans(links: &[Link], on: &BTreeMap<u32, u32>) -> BTreeMap<Vlan, u32> {
-    let on_devices = |parents: &BTreeSet<u32>| -> Vec<(Vlan, u32)> {
+    let addressed = |parents: &BTreeSet<u32>| -> Vec<(Vlan, u32)> {
         let vlans = links
             .iter()
             .filter_map(|link| Some((link.vlan?, link.index)));
@@ -314,8 +339,8 @@ fn vlans(links: &[Link], on: &BTreeMap<u32, u32>) -> BTreeMap<Vlan, u32> {
             .filter(|(vlan, _)| parents.contains(&vlan.parent))
             .collect()
     };
-    let outer = on_devices(&on.keys().copied().collect());
-    let inner = on_devices(&outer.iter().map(|(_, index)| *index).collect());
+    let outer = addressed(&on.keys().copied().collect());
+    let inner = addressed(&outer.iter().map(|(_, index)| *index).collect());
     outer
         .into_iter()
         .chain(inner)

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use ingress_common::steering::Vlan;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressScope};
 use rtnetlink::packet_route::link::{
     InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
@@ -51,6 +51,19 @@ pub struct Link {
     pub is_ethernet: bool,
     /// The tag whose frames it takes, where it is a VLAN device that is up.
     pub vlan: Option<Vlan>,
+}
+
+/// An address of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceAddress {
+    /// ifindex.
+    pub device: u32,
+    /// The address.
+    pub ip: IpAddr,
+    /// Whether it was added as one of a network, rather than by itself, as virtual addresses are.
+    pub has_network: bool,
+    /// Whether the kernel lets no new connection leave from it.
+    pub is_deprecated: bool,
 }
 
 /// Where the host would send a packet.
@@ -127,8 +140,8 @@ impl Netlink {
         Ok(devices)
     }
 
-    /// Global addresses with the device (ifindex) that they are on.
-    pub async fn addresses(&self) -> Result<Vec<(u32, IpAddr)>, NetlinkError> {
+    /// Global addresses of all devices.
+    pub async fn addresses(&self) -> Result<Vec<DeviceAddress>, NetlinkError> {
         let mut found = Vec::new();
         let mut messages = Box::pin(self.handle.address().get().execute());
         let next = "list the addresses";
@@ -145,7 +158,13 @@ impl Netlink {
                     _ => {}
                 }
             }
-            found.extend(address.map(|address| (message.header.index, address)));
+            let header = message.header;
+            found.extend(address.map(|ip| DeviceAddress {
+                device: header.index,
+                ip,
+                has_network: header.prefix_len < if ip.is_ipv4() { 32 } else { 128 },
+                is_deprecated: header.flags.contains(AddressHeaderFlags::Deprecated),
+            }));
         }
         Ok(found)
     }

@@ -132,6 +132,7 @@ const HEADINGS: &[(&str, &[&str])] = &[
             "confine-workers",
             "uplink",
             "frontend-address",
+            "adopt-service",
             "frontend-source-cidr",
             "steer-pod-clients",
             "xdp",

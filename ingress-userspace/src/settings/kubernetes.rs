@@ -88,6 +88,17 @@ pub struct Kubernetes {
           value_parser = parse_name)]
     pub publish_service: Option<(String, String)>,
 
+    /// Service whose load balancer's addresses are served here; may be given more than once
+    /// (docs/one-address.md).
+    #[arg(
+        long = "adopt-service",
+        env = "SLUICE_ADOPT_SERVICE",
+        value_name = "NAMESPACE/NAME",
+        value_delimiter = ',',
+        value_parser = parse_name
+    )]
+    pub adopted_services: Vec<(String, String)>,
+
     /// Write nodes' internal addresses even where they have external ones.
     #[arg(long, env = "SLUICE_REPORT_NODE_INTERNAL_IP_ADDRESS")]
     pub report_node_internal_ip_address: bool,

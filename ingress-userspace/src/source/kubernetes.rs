@@ -48,8 +48,11 @@ pub struct Selection {
     pub namespace_selector: Option<String>,
     /// Which Ingresses are ours: decides which Secrets and ConfigMaps are read.
     pub translation: Options,
-    /// Whether Nodes are of interest: their addresses for the status, their zones for hints.
+    /// Whether Nodes are of interest: their addresses for the status, their zones for hints, the
+    /// networks of their pods.
     pub has_nodes: bool,
+    /// Services (namespace, name) that are of interest wherever they are.
+    pub services: Vec<(String, String)>,
     /// Namespace and labels of the daemon's own pods, if they are of interest.
     pub pods: Option<(String, String)>,
 }
@@ -96,7 +99,7 @@ impl Kubernetes {
         let mut notices = SelectAll::new();
         let all = Config::default();
         let ingresses = namespaced::<Ingress, _>(&client, &selection, &mut notices, From::from);
-        let services = namespaced::<Service, _>(&client, &selection, &mut notices, From::from);
+        let services = services(&client, &selection, &mut notices);
         let endpoint_slices =
             namespaced::<EndpointSlice, _>(&client, &selection, &mut notices, From::from);
         let mut secret_versions =
@@ -311,11 +314,15 @@ impl Kubernetes {
                 .as_ref()
                 .is_none_or(|chosen| chosen.contains(namespace))
         };
+        let named = &self.selection.services;
+        let has_service = |namespace: &str| {
+            counts(namespace) || named.iter().any(|(known, _)| known == namespace)
+        };
         let last = &self.last;
         Snapshot {
             ingresses: follow_all(&last.ingresses, &self.ingresses, counts),
             ingress_classes: follow_all(&last.ingress_classes, [&self.ingress_classes], |_| true),
-            services: follow_all(&last.services, &self.services, counts),
+            services: follow_all(&last.services, &self.services, has_service),
             endpoint_slices: follow_all(&last.endpoint_slices, &self.endpoint_slices, counts),
             nodes: follow_all(&last.nodes, &self.nodes, |_| true),
             pods: follow_all(&last.pods, &self.pods, |_| true),
@@ -378,6 +385,24 @@ impl Kubernetes {
 /// The name of the watch of one ConfigMap, as problems have it.
 fn config_map_watch((namespace, name): &Key) -> String {
     format!("configmaps in {namespace}/{name}")
+}
+
+/// The watches of Services: of all namespaces that count, and of single Services elsewhere.
+fn services(
+    client: &Client,
+    selection: &Selection,
+    notices: &mut SelectAll<BoxStream<'static, Notice>>,
+) -> Vec<SharedStore<object::Service>> {
+    let mut stores = namespaced::<Service, _>(client, selection, notices, From::from);
+    let namespaces = &selection.namespaces;
+    for (namespace, name) in &selection.services {
+        if !namespaces.is_empty() && !namespaces.contains(namespace) {
+            let api = Api::<Lenient<Service>>::namespaced(client.clone(), namespace);
+            let one = Config::default().fields(&format!("metadata.name={name}"));
+            stores.push(add(notices, api, Some(namespace), one, From::from));
+        }
+    }
+    stores
 }
 
 /// A watch of one kind in each namespace that counts.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ingress_core::ir::{Acme, HostPattern, OrderTotals, OrderedCertificate, Probe};
-use ingress_userspace::admin::DatapathMetrics;
+use ingress_userspace::admin::{AdoptedService, DatapathMetrics};
 use ingress_userspace::datapath;
 use ingress_userspace::proxy::{RequestMetrics, WorkerOptions};
 
@@ -421,6 +421,12 @@ fn metrics_of_datapath() -> String {
         },
         denied_by_admin: 0,
         denied_by_configuration: 0,
+        adopted: vec![AdoptedService {
+            namespace: "edge".to_owned(),
+            name: "sluice".to_owned(),
+            frontends: 2,
+            problems: 0,
+        }],
     };
     let encoder = prometheus::TextEncoder::new();
     encoder.encode_to_string(&metrics.families()).unwrap()

@@ -126,6 +126,12 @@ impl<'a> Daemon<'a> {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
+    /// What it tells a scraper.
+    pub fn metrics(&self) -> Result<String> {
+        self.host
+            .sh(&format!("curl --silent http://127.0.0.1:{PROBES}/metrics"))
+    }
+
     /// Its log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.run_dir.join("log")).unwrap_or_default()

@@ -49,6 +49,9 @@ fn every_rendered_manifest_is_taken_by_the_api_server() -> Result<()> {
         ensure!(daemon_set.contains("sluice"), "{overlay}: {daemon_set}");
     }
     for values in CHARTS {
+        // The class of a load balancer may not change.
+        let service = ["service", "sluice", "--namespace=sluice-system"];
+        plane.kubectl(&[&["delete", "--ignore-not-found"][..], &service].concat())?;
         let rendered = chart(values)?;
         plane
             .apply(&rendered)
@@ -93,7 +96,49 @@ const CHARTS: &[&[&str]] = &[
         "acme.issuers[0].externalAccount.keyId=id",
     ],
     &["acme.enabled=true", "acme.namespaces={default}"],
+    &[
+        "service.enabled=true",
+        "service.loadBalancerClass=metallb.io/l2",
+        "service.annotations.a=b",
+        "tcp.5432=db/postgres:5432",
+        "udp.53=kube-system/dns:53",
+    ],
+    &[
+        "service.enabled=true",
+        "datapath=host",
+        "httpPort=8080",
+        "httpsPort=8443",
+    ],
 ];
+
+#[test]
+#[ignore = "needs root: helm"]
+fn the_charts_service_is_adopted_where_ebpf_can_serve_it() -> Result<()> {
+    let adopts = "- --adopt-service=sluice-system/sluice\n";
+    for (values, is_adopted, delay) in [
+        (&[][..], false, 5),
+        (&["service.enabled=true"], true, 10),
+        (&["service.enabled=true", "service.adopt=false"], false, 10),
+        (&["service.enabled=true", "shutdownDelay=0"], true, 0),
+        (
+            &["service.enabled=true", "datapath=host", "httpPort=8080"],
+            false,
+            10,
+        ),
+    ] {
+        let rendered = chart(values)?;
+        assert_eq!(rendered.contains(adopts), is_adopted, "{values:?}");
+        assert!(
+            rendered.contains(&format!("--shutdown-delay={delay}\n")),
+            "{values:?}"
+        );
+        let seconds = format!("terminationGracePeriodSeconds: {}\n", delay + 55);
+        assert!(rendered.contains(&seconds), "{values:?}");
+        let is_local = rendered.contains("externalTrafficPolicy: Local\n");
+        assert_eq!(is_local, !values.is_empty(), "{values:?}");
+    }
+    Ok(())
+}
 
 #[test]
 #[ignore = "needs root: network namespaces"]

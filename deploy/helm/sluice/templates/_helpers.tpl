@@ -12,6 +12,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if eq .Values.datapath "host" }}true{{ end }}
 {{- end }}
 
+{{- /* Whether the addresses of the chart's own Service are served by eBPF. */ -}}
+{{- define "sluice.adoptsService" -}}
+{{- if and .Values.service.enabled .Values.service.adopt (not (include "sluice.isHost" .)) }}true{{ end }}
+{{- end }}
+
+{{- /* Seconds: announcers of an address need longer than load balancers that probe. */ -}}
+{{- define "sluice.shutdownDelay" -}}
+{{- if not (kindIs "invalid" .Values.shutdownDelay) }}{{ .Values.shutdownDelay }}
+{{- else if .Values.service.enabled }}10
+{{- else }}5
+{{- end }}
+{{- end }}
+
 {{- /* The flag for an ACME issuer. */ -}}
 {{- define "sluice.acmeIssuer" -}}
 {{- if not .termsAgreed }}{{ fail (printf "acme issuer %s: termsAgreed has to be true" .name) }}{{ end -}}

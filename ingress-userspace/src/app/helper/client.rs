@@ -98,6 +98,7 @@ impl Helper {
             endpoints: BTreeSet::new(),
             has_shortcut,
             plain: BTreeSet::new(),
+            adopted: BTreeSet::new(),
             is_draining: false,
         }))
     }
@@ -171,6 +172,8 @@ pub(crate) struct Datapath {
     has_shortcut: bool,
     /// Those of them that may take the shortcut.
     plain: BTreeSet<SocketAddr>,
+    /// Destinations that Services have, as the helper knows them.
+    adopted: BTreeSet<SocketAddr>,
     is_draining: bool,
 }
 
@@ -219,19 +222,22 @@ impl Datapath {
 
     /// Brings programs and maps in step with the devices and addresses of the node and with
     /// `endpoints`; what can't be brought in step is served through the host. Connections to those of
-    /// `plain` may take the shortcut.
+    /// `plain` may take the shortcut; packets to `adopted` destinations are steered.
     pub(crate) fn reconcile(
         &mut self,
         endpoints: BTreeSet<IpAddr>,
         plain: BTreeSet<SocketAddr>,
+        adopted: BTreeSet<SocketAddr>,
     ) -> Result<()> {
         let request = Request::Reconcile {
             endpoints: Difference::between(&self.endpoints, &endpoints),
             plain: Difference::between(&self.plain, &plain),
+            adopted: Difference::between(&self.adopted, &adopted),
         };
         // The helper has made the changes even where it then fails.
         self.endpoints = endpoints;
         self.plain = plain;
+        self.adopted = adopted;
         let (response, _) = self.calls.make(&request, &[])?;
         if let Response::Reconciled {
             direct,

@@ -31,6 +31,8 @@ pub(super) enum Request {
         endpoints: Difference<IpAddr>,
         /// How those that may take the shortcut have changed.
         plain: Difference<SocketAddr>,
+        /// How the destinations that Services have and no device has have changed.
+        adopted: Difference<SocketAddr>,
     },
     /// Drop what comes from these networks, and from no others, to frontends.
     SetDenied(Vec<datapath::Denied>),

@@ -101,7 +101,9 @@ struct Open {
     endpoints: BTreeSet<IpAddr>,
     /// Those of them that may take the shortcut.
     plain: BTreeSet<SocketAddr>,
-    /// Those that the daemon knows to be direct.
+    /// Destinations that Services have.
+    adopted: BTreeSet<SocketAddr>,
+    /// Those of the endpoints that the daemon knows to be direct.
     direct: BTreeSet<IpAddr>,
 }
 
@@ -148,6 +150,7 @@ impl Server {
             changes: changes.boxed(),
             endpoints: BTreeSet::new(),
             plain: BTreeSet::new(),
+            adopted: BTreeSet::new(),
             direct: BTreeSet::new(),
         });
         Ok((Response::Opened { has_shortcut }, vec![connections]))
@@ -192,11 +195,19 @@ impl Open {
                 self.datapath.forget_drained()?;
                 self.draining()
             }
-            Request::Reconcile { endpoints, plain } => {
+            Request::Reconcile {
+                endpoints,
+                plain,
+                adopted,
+            } => {
                 endpoints.apply(&mut self.endpoints);
                 if !plain.is_empty() {
                     plain.apply(&mut self.plain);
                     self.datapath.set_plain_endpoints(self.plain.clone());
+                }
+                if !adopted.is_empty() {
+                    adopted.apply(&mut self.adopted);
+                    self.datapath.set_adopted(self.adopted.clone());
                 }
                 self.datapath.reconcile(&self.endpoints).await?;
                 self.reach()

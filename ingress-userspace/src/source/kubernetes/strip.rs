@@ -2,7 +2,9 @@
 //! of the memory. Kinds of which there are many have types of their own (`ingress_core::object`).
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, NodeStatus, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, Node, NodeSpec, NodeStatus, Pod, PodSpec, PodStatus,
+};
 use k8s_openapi::api::networking::v1::IngressClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
@@ -41,11 +43,15 @@ pub(super) fn config_map(mut object: ConfigMap) -> ConfigMap {
 /// That it is there is all there is to know.
 pub(super) fn namespace(_: Namespace) {}
 
-/// Keeps labels (zone) and addresses.
+/// Keeps labels (zone), addresses and the pod network.
 pub(super) fn node(mut object: Node) -> Node {
     metadata(&mut object.metadata);
     object.metadata.annotations = None;
-    object.spec = None;
+    object.spec = object.spec.map(|spec| NodeSpec {
+        pod_cidr: spec.pod_cidr,
+        pod_cidrs: spec.pod_cidrs,
+        ..NodeSpec::default()
+    });
     object.status = object.status.map(|status| NodeStatus {
         addresses: status.addresses,
         ..NodeStatus::default()

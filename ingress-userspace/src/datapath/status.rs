@@ -1,0 +1,38 @@
+//! The state of the datapath, as `sluice status` and the metrics show it.
+
+use serde::{Deserialize, Serialize};
+
+use super::addresses::FrontendAddress;
+use super::attach::TcMode;
+use super::devices::DeviceStatus;
+use super::maps::Count;
+use super::shortcut::ShortcutStatus;
+
+/// The state of the datapath, for `sluice status`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// The programs of the way in and out of the ingress netns.
+    pub gate: Option<GateStatus>,
+    /// Devices with programs on them.
+    pub devices: Vec<DeviceStatus>,
+    /// Packets by program and reason.
+    pub counters: Vec<Count>,
+    /// Addresses that clients reach this node by, without adopted ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frontends: Vec<FrontendAddress>,
+    /// Addresses of endpoints that are reached past the host's netfilter hooks.
+    pub direct_endpoints: usize,
+    /// The shortcut to pods of this node.
+    pub shortcut: ShortcutStatus,
+}
+
+/// What joins the host and the ingress netns.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GateStatus {
+    /// Name of its device in the host.
+    pub device: String,
+    /// Name of the ingress netns, in which `dispatch` is attached as sk_lookup.
+    pub netns: String,
+    /// How `return_path` is attached.
+    pub return_path: TcMode,
+}
