@@ -48,6 +48,10 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             ("promtool", "prometheus"),
             // Starts the container image.
             ("crun", "crun"),
+            // Announce an address of several nodes.
+            ("keepalived", "keepalived"),
+            ("bird", "bird2"),
+            ("vtysh", "frr"),
         ]);
     }
     install_packages(&packages)?;
