@@ -2,7 +2,10 @@
 //!
 //! A nightly toolchain with rust-src is used where rustup has one, else the toolchain that
 //! `cargo xtask setup` links as `sluice-bpf`. With `AYA_BUILD_SKIP=1` the object is empty: the
-//! binary then has no eBPF datapath and says so.
+//! binary then has no eBPF datapath and says so. The files of the dashboard are embedded compressed.
+
+#[path = "build/assets.rs"]
+mod assets;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +17,7 @@ use aya_build::{Package, Toolchain};
 fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=../ingress-common/src");
+    assets::embed()?;
     let object = PathBuf::from(env::var("OUT_DIR").context("cargo sets OUT_DIR")?).join(OBJECT);
     if env::var("AYA_BUILD_SKIP").is_ok_and(|value| value == "1" || value == "true") {
         println!("cargo:rerun-if-env-changed=AYA_BUILD_SKIP");

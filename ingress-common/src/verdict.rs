@@ -56,11 +56,11 @@ pub enum Verdict {
 
 /// Declares the reasons with their verdict and label, so that none can lack either.
 macro_rules! reasons {
-    ($( $(#[$meta:meta])* $name:ident = $index:literal, $verdict:ident, $label:literal; )+) => {
+    ($( $(#[doc = $doc:literal])+ $name:ident = $index:literal, $verdict:ident, $label:literal; )+) => {
         /// Why; each belongs to one [`Verdict`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u32)]
-        pub enum Reason { $( $(#[$meta])* $name = $index, )+ }
+        pub enum Reason { $( $(#[doc = $doc])+ $name = $index, )+ }
 
         impl Reason {
             /// All of them, in counter order.
@@ -70,6 +70,12 @@ macro_rules! reasons {
             #[must_use]
             pub const fn verdict(self) -> Verdict {
                 match self { $( Self::$name => Verdict::$verdict, )+ }
+            }
+
+            /// What it means, as a sentence.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $( Self::$name => concat!($($doc),+), )+ }
             }
 
             /// Its label in metrics and status.

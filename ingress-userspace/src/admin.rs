@@ -4,7 +4,9 @@
 //! `server` accepts from both, `routes` is the table of paths. Questions go to the app's loop as
 //! messages, so that nothing is shared.
 
+mod certificate_files;
 mod datapath_series;
+mod questions;
 mod readiness;
 mod routes;
 mod scrape;
@@ -26,7 +28,9 @@ use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::certificate_files::{CertificateFiles, ServedCertificate};
 pub use self::datapath_series::{AdoptedService, DatapathMetrics};
+pub use self::questions::Questions;
 pub use self::readiness::{MetricsSlot, Readiness};
 pub use self::routes::Audience;
 use self::routes::Routes;
@@ -44,6 +48,8 @@ pub enum AdminRequest {
     Datapath(oneshot::Sender<DatapathMetrics>),
     /// What is published.
     Published(oneshot::Sender<Published>),
+    /// A new URL of the dashboard behind its scheme and host; `None` if there is no dashboard.
+    DashboardUrl(oneshot::Sender<Option<String>>),
     /// Who serves a request, `None` before anything is served.
     Explain {
         /// The request.
@@ -160,6 +166,10 @@ pub const LOG_LEVEL: &str = "/v1/log-level";
 pub const TRAFFIC_HOSTS: &str = "/v1/traffic/hosts";
 /// The path of the list of [`crate::api::Traffic`] by backend.
 pub const TRAFFIC_BACKENDS: &str = "/v1/traffic/backends";
+/// The path of the list of [`crate::api::Traffic`] by route.
+pub const TRAFFIC_ROUTES: &str = "/v1/traffic/routes";
+/// The path of the request for a URL that opens the dashboard once.
+pub const DASHBOARD_URL: &str = "/v1/dashboard/url";
 /// The path of the last lines of the log.
 pub const LOG: &str = "/v1/log";
 /// The header that names the filter.

@@ -5,12 +5,14 @@
 //! only added.
 
 mod certificates;
+mod dashboard;
 mod endpoints;
 mod routes;
 mod tail;
 mod traffic;
 
 pub use certificates::{Certificate, CertificateOrder, certificates};
+pub use dashboard::{Generation, LastUse, PacketReason, Problem, Sample};
 pub use endpoints::{Endpoint, EndpointPath, EndpointState, endpoints};
 use ingress_core::ir::ObjectRef;
 pub use routes::{BackendShare, PathType, Route, RouteTarget, routes};

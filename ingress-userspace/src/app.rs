@@ -9,6 +9,7 @@ mod adopted;
 pub(crate) mod api_server;
 mod build;
 mod certificates;
+mod dashboard;
 mod denied;
 pub mod detach;
 pub(crate) mod helper;
@@ -36,6 +37,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::adopted::Adopted;
 use self::build::{DatapathChoice, HelperAndEvents, Source};
+use self::dashboard::Entrance;
 use self::denied::DeniedNetworks;
 use self::helper::{Datapath, Helper};
 use self::last_known_good::LastKnownGood;
@@ -45,7 +47,7 @@ use self::publish::Publisher;
 use crate::acme::Orders;
 use crate::admin::webhook::{self, Served};
 use crate::admin::{
-    self, Admin, AdminRequest, DatapathMetrics, DatapathStatus, FrontendStatus, MetricsSlot,
+    self, Admin, AdminRequest, DatapathMetrics, DatapathStatus, FrontendStatus, MetricsSlot, Questions,
     Readiness, Status,
 };
 use crate::confine;
@@ -114,6 +116,8 @@ struct App {
     tail: Tail,
     telemetry: Telemetry,
     denied: DeniedNetworks,
+    /// The way into the dashboard, if there is one.
+    dashboard: Option<Entrance>,
     /// The configuration that the webhook reviews objects against.
     judged_beside: watch::Sender<Served>,
 }
@@ -157,6 +161,9 @@ impl App {
         let readiness = Readiness::default();
         let metrics = MetricsSlot::default();
         let tail = Tail::new(flags.worker_count() as usize);
+        let asked = Questions::new(asking.clone(), metrics.clone());
+        let dashboard = dashboard::start(&flags, asked, tail.clone());
+        let dashboard = dashboard.context("failed to start the dashboard")?;
         let admin = Admin::new(readiness.clone(), metrics.clone(), tail.clone(), asking);
         tokio::spawn(admin.clone().serve(listener));
         probes::start(&flags, admin).await?;
@@ -169,6 +176,7 @@ impl App {
         Ok(Self {
             adopted: Adopted::new(&flags),
             denied,
+            dashboard,
             flags,
             started: Instant::now(),
             reconciler,

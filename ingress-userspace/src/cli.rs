@@ -2,6 +2,7 @@
 
 pub mod change;
 pub mod check;
+pub mod dashboard;
 pub mod deny;
 pub mod explain;
 pub mod listing;

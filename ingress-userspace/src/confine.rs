@@ -49,6 +49,21 @@ pub fn give_up_privileges(restricts_calls: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes all capabilities from this thread, and all that it starts from now on.
+///
+/// # Errors
+///
+/// An I/O error if the kernel refuses.
+pub fn give_up_capabilities() -> io::Result<()> {
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets {
+        effective: none,
+        permitted: none,
+        inheritable: none,
+    };
+    Ok(set_capabilities(None, sets)?)
+}
+
 /// Takes all capabilities from this thread, and all system calls but those that serve clients. There
 /// is no way back.
 ///
@@ -57,13 +72,7 @@ pub fn give_up_privileges(restricts_calls: bool) -> io::Result<()> {
 /// An I/O error if the kernel refuses; the thread may have lost some of them then.
 pub fn confine_thread() -> io::Result<()> {
     keep_privileges_from_growing()?;
-    let none = CapabilitySet::empty();
-    let sets = CapabilitySets {
-        effective: none,
-        permitted: none,
-        inheritable: none,
-    };
-    set_capabilities(None, sets)?;
+    give_up_capabilities()?;
     filter::install_for_worker()
 }
 

@@ -11,6 +11,7 @@ pub mod app;
 pub mod cli;
 pub mod confine;
 pub mod control;
+pub mod dashboard;
 pub mod datapath;
 pub mod proxy;
 pub mod settings;

@@ -67,6 +67,7 @@ fn run(command: Command) -> Result<ExitCode> {
             runtime.block_on(cli::top::run(&flags))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Dashboard(flags) => printed(&runtime.block_on(cli::dashboard::run(&flags))?),
         Command::Report(flags) => {
             let mut output = std::io::stdout();
             runtime.block_on(cli::report::run(&flags, &mut output))?;

@@ -2,6 +2,7 @@
 
 mod acme;
 pub mod clients;
+mod dashboard;
 mod deny;
 pub mod help;
 mod helper;
@@ -24,6 +25,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use dashboard::{Dashboard, DashboardCommand, DashboardError, DashboardVerb};
 pub use deny::Deny;
 pub use helper::{HELPER_VERB, Intruder, Logging};
 use ingress_core::translate::Options;
@@ -86,6 +88,8 @@ pub enum Command {
     Tail(Tail),
     /// Show the busiest hosts, backends or endpoints, live.
     Top(Top),
+    /// Print a URL that opens the dashboard of the running daemon.
+    Dashboard(DashboardVerb),
     /// Write an archive with what a bug report needs, without Secrets.
     Report(Report),
     /// Have load balancers send clients elsewhere, while everything goes on.
@@ -263,6 +267,10 @@ pub struct Run {
     /// The validating webhook.
     #[command(flatten)]
     pub webhook: Webhook,
+
+    /// The dashboard in the browser.
+    #[command(flatten)]
+    pub dashboard: Dashboard,
 
     /// Certificates by ACME.
     #[command(flatten)]

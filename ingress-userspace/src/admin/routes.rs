@@ -16,20 +16,19 @@ use hyper::body::Incoming;
 use ingress_core::explain::Question;
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::spawn_blocking;
+use tokio::sync::{Mutex, mpsc};
 use tracing::info;
 
+use super::questions::Questions;
 use super::readiness::{MetricsSlot, Readiness, State};
 use super::scrape::{Progress, Scrapes, Unavailable};
 use super::tail;
 use super::{
-    AdminRequest, CERTIFICATES, DENY_NETWORK, DENY_SECONDS, DRAIN, DenyChange, ENDPOINTS,
-    EXPLAIN_FIELD, EXPLAIN_FROM, EXPLAIN_HOST, EXPLAIN_METHOD, EXPLAIN_PATH, EXPLAIN_SCHEME,
-    EXPLAIN_SNI, LOG, LOG_FILTER, LOG_LEVEL, Published, RESUME, ROUTES, TAIL, TRAFFIC_BACKENDS,
-    TRAFFIC_HOSTS,
+    AdminRequest, CERTIFICATES, DASHBOARD_URL, DENY_NETWORK, DENY_SECONDS, DRAIN, DenyChange,
+    ENDPOINTS, EXPLAIN_FIELD, EXPLAIN_FROM, EXPLAIN_HOST, EXPLAIN_METHOD, EXPLAIN_PATH,
+    EXPLAIN_SCHEME, EXPLAIN_SNI, LOG, LOG_FILTER, LOG_LEVEL, RESUME, ROUTES, TAIL,
+    TRAFFIC_BACKENDS, TRAFFIC_HOSTS, TRAFFIC_ROUTES,
 };
-use crate::api::{Traffic, certificates, endpoints, routes};
 use crate::proxy::{MetricsFormat, Tail, TrafficBy};
 use crate::telemetry;
 
@@ -46,9 +45,7 @@ pub enum Audience {
 #[derive(Clone)]
 pub(super) struct Routes {
     readiness: Readiness,
-    /// Asks the app's loop.
-    questions: mpsc::Sender<AdminRequest>,
-    metrics: MetricsSlot,
+    questions: Questions,
     scrapes: Scrapes,
     tail: Tail,
     health: LastHealth,
@@ -64,8 +61,7 @@ impl Routes {
         Self {
             readiness,
             scrapes: Scrapes::new(metrics.clone(), questions.clone()),
-            questions,
-            metrics,
+            questions: Questions::new(questions, metrics),
             tail,
             health: LastHealth::default(),
         }
@@ -78,26 +74,25 @@ impl Routes {
         progress: &Progress,
     ) -> Response<Answer> {
         if request.method() == Method::POST && audience == Audience::Root {
-            return self.change(&request);
+            return self.change(&request).await;
         }
         let answer = match (audience, request.uri().path()) {
             (_, "/metrics") => Some(metrics(&self.scrapes, &request, progress).await),
             (_, "/healthz") => Some(self.health(&self.health).await),
             (_, "/readyz") => Some(self.readiness()),
-            (Audience::Root, "/status") => status_response(&self.questions).await,
-            (Audience::Root, ROUTES) => self.list(|published| routes(&published.config)).await,
-            (Audience::Root, ENDPOINTS) => {
-                let list =
-                    |published: &Published| endpoints(&published.config, &published.reach.direct);
-                self.list(list).await
-            }
+            (Audience::Root, "/status") => json(self.questions.status().await),
+            (Audience::Root, ROUTES) => json(self.questions.routes().await),
+            (Audience::Root, ENDPOINTS) => json(self.questions.endpoints().await),
             (Audience::Root, CERTIFICATES) => {
-                let now = Timestamp::now();
-                self.list(|published| certificates(&published.config, now))
-                    .await
+                json(self.questions.certificates(Timestamp::now()).await)
             }
-            (Audience::Root, TRAFFIC_HOSTS) => self.traffic(TrafficBy::Host).await,
-            (Audience::Root, TRAFFIC_BACKENDS) => self.traffic(TrafficBy::Backend).await,
+            (Audience::Root, TRAFFIC_HOSTS) => json(self.questions.traffic(TrafficBy::Host).await),
+            (Audience::Root, TRAFFIC_BACKENDS) => {
+                json(self.questions.traffic(TrafficBy::Backend).await)
+            }
+            (Audience::Root, TRAFFIC_ROUTES) => {
+                json(self.questions.traffic(TrafficBy::Route).await)
+            }
             (Audience::Root, LOG) => {
                 let lines = Full::from(telemetry::recent_lines());
                 Some(Response::new(lines.boxed_unsync()))
@@ -111,7 +106,7 @@ impl Routes {
     }
 
     /// Changes the daemon as its operator wants.
-    fn change(&self, request: &Request<Incoming>) -> Response<Answer> {
+    async fn change(&self, request: &Request<Incoming>) -> Response<Answer> {
         match request.uri().path() {
             DRAIN => self.readiness.set_aside(true),
             RESUME => self.readiness.set_aside(false),
@@ -124,31 +119,17 @@ impl Routes {
                     return response;
                 }
             }
+            DASHBOARD_URL => {
+                return match self.questions.dashboard_url().await.flatten() {
+                    Some(url) => Response::new(Full::from(url).boxed_unsync()),
+                    None => text(StatusCode::NOT_FOUND, NO_DASHBOARD),
+                };
+            }
             _ => return text(StatusCode::NOT_FOUND, "not found\n"),
         }
         let change = request.uri().path();
         info!(change, "the operator changed the daemon");
         text(StatusCode::OK, "done\n")
-    }
-
-    /// A list of what is published, made here: the loop hands out pointers only.
-    async fn list<T: Serialize>(
-        &self,
-        list: impl FnOnce(&Published) -> Vec<T>,
-    ) -> Option<Response<Answer>> {
-        let (question, answer) = oneshot::channel();
-        let sent = self.questions.send(AdminRequest::Published(question));
-        sent.await.ok()?;
-        json(&list(&answer.await.ok()?))
-    }
-
-    /// Sums of requests; none before there are workers.
-    async fn traffic(&self, by: TrafficBy) -> Option<Response<Answer>> {
-        let traffic = match self.metrics.load() {
-            Some(metrics) => spawn_blocking(move || metrics.traffic(by)).await.ok()?,
-            None => Vec::new(),
-        };
-        json(&traffic.into_iter().map(Traffic::from).collect::<Vec<_>>())
     }
 
     /// Whether a restart would help: the loop is stuck or a worker has died. A daemon that drains
@@ -170,15 +151,7 @@ impl Routes {
     }
 
     async fn ask_health(&self) -> (StatusCode, &'static str) {
-        let (question, answer) = oneshot::channel();
-        let asked = async {
-            self.questions
-                .send(AdminRequest::Status(question))
-                .await
-                .ok()?;
-            answer.await.ok()
-        };
-        match tokio::time::timeout(LOOP_TIME_MAX, asked).await {
+        match tokio::time::timeout(LOOP_TIME_MAX, self.questions.status()).await {
             Ok(Some(status)) if status.workers.iter().all(|worker| worker.is_running) => {
                 (StatusCode::OK, "ok\n")
             }
@@ -224,25 +197,14 @@ fn text(status: StatusCode, text: &'static str) -> Response<Answer> {
     response
 }
 
-async fn status_response(questions: &mpsc::Sender<AdminRequest>) -> Option<Response<Answer>> {
-    let (question, answer) = oneshot::channel();
-    questions.send(AdminRequest::Status(question)).await.ok()?;
-    json(&answer.await.ok()?)
-}
-
 /// The parts of the request to explain are headers: they need no escaping there. `None` for one that
 /// cannot be read.
 async fn explain_response(
     request: &Request<Incoming>,
-    questions: &mpsc::Sender<AdminRequest>,
+    questions: &Questions,
 ) -> Option<Response<Answer>> {
-    let (answer, explanation) = oneshot::channel();
-    let question = AdminRequest::Explain {
-        question: Box::new(question(request.headers())?),
-        answer,
-    };
-    questions.send(question).await.ok()?;
-    json(&explanation.await.ok()?)
+    let question = question(request.headers())?;
+    json(questions.explain(question).await)
 }
 
 fn question(fields: &HeaderMap) -> Option<Question> {
@@ -267,7 +229,7 @@ fn question(fields: &HeaderMap) -> Option<Question> {
 /// Network and time of a change are headers, for the same reason.
 async fn deny_response(
     request: &Request<Incoming>,
-    questions: &mpsc::Sender<AdminRequest>,
+    questions: &Questions,
 ) -> Option<Response<Answer>> {
     let header = |name| request.headers().get(name)?.to_str().ok();
     let network = || header(DENY_NETWORK)?.parse().ok();
@@ -285,14 +247,12 @@ async fn deny_response(
         Method::GET => DenyChange::None,
         _ => return None,
     };
-    let (answer, entries) = oneshot::channel();
-    let question = AdminRequest::Deny { change, answer };
-    questions.send(question).await.ok()?;
-    json(&entries.await.ok()?)
+    json(questions.deny(change).await)
 }
 
-fn json(answer: &impl Serialize) -> Option<Response<Answer>> {
-    let json = serde_json::to_vec(answer).ok()?;
+/// `None` for an answer that the daemon does not give any more.
+fn json(answer: Option<impl Serialize>) -> Option<Response<Answer>> {
+    let json = serde_json::to_vec(&answer?).ok()?;
     Some(Response::new(Full::from(json).boxed_unsync()))
 }
 
@@ -301,6 +261,8 @@ pub(super) type Answer = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The state of the loop and the workers, and when it was asked for.
 type LastHealth = Arc<Mutex<Option<(Instant, (StatusCode, &'static str))>>>;
+
+const NO_DASHBOARD: &str = "the daemon has no dashboard (see --dashboard-address), or one without tokens\n";
 
 /// For how long that holds.
 const HEALTH_AGE_MAX: Duration = Duration::from_millis(250);

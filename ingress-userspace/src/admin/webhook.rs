@@ -4,12 +4,10 @@
 //! call and renders nothing. What a stranger can hold of it is bounded in number, bytes and time.
 
 use std::convert::Infallible;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -26,27 +24,16 @@ use ingress_core::object::Ingress;
 use ingress_core::snapshot::Snapshot;
 use ingress_core::translate::Options;
 use k8s_openapi::api::networking::v1;
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, warn};
+use tracing::debug;
+
+use super::certificate_files::{CertificateFiles, ServedCertificate};
 
 /// The configuration that objects are reviewed against; `None` before the first one.
 pub type Served = Option<Arc<(Snapshot, Arc<Config>, Options)>>;
-
-/// Where the certificate of the webhook is.
-#[derive(Clone, Debug)]
-pub struct CertificateFiles {
-    /// The chain, in PEM.
-    pub chain: PathBuf,
-    /// The key, in PEM.
-    pub key: PathBuf,
-}
 
 /// Answers reviews at an address until it is dropped. The certificate is read again when its files
 /// change.
@@ -59,7 +46,7 @@ pub async fn serve(
     files: CertificateFiles,
     served: watch::Receiver<Served>,
 ) -> Result<impl Future<Output = ()>> {
-    let mut certificate = Certificate::read(files).context("failed to read the certificate")?;
+    let mut certificate = ServedCertificate::read(files).context("failed to read the certificate")?;
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("failed to listen on {address}"))?;
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -73,7 +60,7 @@ pub async fn serve(
                 continue;
             };
             certificate.renew();
-            let acceptor = TlsAcceptor::from(Arc::clone(&certificate.config));
+            let acceptor = TlsAcceptor::from(certificate.config());
             let served = served.clone();
             tokio::spawn(async move {
                 let _place = place;
@@ -92,51 +79,6 @@ pub async fn serve(
             });
         }
     })
-}
-
-/// The certificate that is served.
-struct Certificate {
-    files: CertificateFiles,
-    modified: Option<SystemTime>,
-    config: Arc<ServerConfig>,
-}
-
-impl Certificate {
-    fn read(files: CertificateFiles) -> Result<Self> {
-        Ok(Self {
-            modified: modified(&files),
-            config: Arc::new(config(&files)?),
-            files,
-        })
-    }
-
-    /// Reads files that have changed; while they cannot be read, the last certificate is served.
-    fn renew(&mut self) {
-        let modified = modified(&self.files);
-        if modified == self.modified {
-            return;
-        }
-        match config(&self.files) {
-            Ok(config) => self.config = Arc::new(config),
-            Err(error) => warn!("the webhook's certificate cannot be read again: {error:#}"),
-        }
-        self.modified = modified;
-    }
-}
-
-fn modified(files: &CertificateFiles) -> Option<SystemTime> {
-    fs::metadata(&files.chain).ok()?.modified().ok()
-}
-
-fn config(files: &CertificateFiles) -> Result<ServerConfig> {
-    let chain = fs::read(&files.chain)?;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&chain).collect::<Result<_, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(&fs::read(&files.key)?)?;
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth();
-    Ok(builder.with_single_cert(chain, key)?)
 }
 
 async fn answer(
@@ -238,7 +180,11 @@ const LINE_CHARACTERS_MAX: usize = 240;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::time::SystemTime;
+
     use ingress_core::translate::translate;
+    use rustls::crypto::aws_lc_rs;
 
     use super::*;
 

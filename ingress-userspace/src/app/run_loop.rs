@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, warn};
 
+use super::dashboard::Entrance;
 use super::helper::{Datapath, Event};
 use super::last_known_good::{self, LastKnownGood};
 use super::{App, certificates, trim, wake};
@@ -183,6 +184,9 @@ impl App {
                     config: self.reconciler.shared_config(),
                     reach: reach.unwrap_or_default(),
                 });
+            }
+            AdminRequest::DashboardUrl(answer) => {
+                let _ = answer.send(self.dashboard.as_ref().and_then(Entrance::url));
             }
             AdminRequest::Deny { change, answer } => {
                 let entries = self.denied.change(change);

@@ -21,6 +21,12 @@ pub struct Problem {
     pub severity: String,
     /// The object or file, the field or line, and the reason.
     pub text: String,
+    /// The object whose owner can mend it, such as `Ingress shop/web`; `None` for files and the daemon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// The field of the object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
 }
 
 impl Problem {
@@ -29,6 +35,8 @@ impl Problem {
         Self {
             severity: Severity::Error.to_string(),
             text: text.into(),
+            object: None,
+            field: None,
         }
     }
 
@@ -37,6 +45,8 @@ impl Problem {
         Self {
             severity: Severity::Warning.to_string(),
             text: text.into(),
+            object: None,
+            field: None,
         }
     }
 }
@@ -49,6 +59,8 @@ impl From<&Diagnostic> for Problem {
         Self {
             text: text.to_owned(),
             severity,
+            object: Some(diagnostic.object.to_string()),
+            field: Some(diagnostic.field.clone()),
         }
     }
 }

@@ -146,6 +146,17 @@ const HEADINGS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "Dashboard",
+        &[
+            "dashboard-address",
+            "dashboard-host",
+            "dashboard-certificate",
+            "dashboard-key",
+            "dashboard-auth",
+            "dashboard-tail",
+        ],
+    ),
+    (
         "Trusted proxies",
         &[
             "proxy-real-ip-cidr",

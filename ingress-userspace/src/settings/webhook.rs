@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::admin::webhook::CertificateFiles;
+use crate::admin::CertificateFiles;
 
 /// The validating webhook.
 #[derive(Clone, Debug, Args)]

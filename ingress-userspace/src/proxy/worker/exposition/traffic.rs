@@ -1,4 +1,4 @@
-//! Sums of the requests of each host or backend over all workers, for `sluice top`.
+//! Sums of the requests of each host, backend or route over all workers, for `sluice top` and the dashboard.
 
 use std::collections::HashMap;
 
@@ -14,6 +14,8 @@ pub enum TrafficBy {
     Host,
     /// The backend, as `namespace/service:port`.
     Backend,
+    /// The rule, as its host pattern and its path one after the other.
+    Route,
 }
 
 /// Sums of the requests of one host or backend, since the daemon started or the route was added.
@@ -73,6 +75,7 @@ impl Traffic {
 fn name(key: &LabelKey, by: TrafficBy) -> String {
     match (by, &key.port) {
         (TrafficBy::Host, _) => key.host.to_string(),
+        (TrafficBy::Route, _) => format!("{}{}", key.host, key.path),
         (TrafficBy::Backend, Some(port)) => format!("{}/{}:{port}", key.namespace, key.service),
         (TrafficBy::Backend, None) => String::new(),
     }

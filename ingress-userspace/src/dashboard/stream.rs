@@ -1,0 +1,235 @@
+//! Server-Sent Events: what changes on a page, once a second.
+//!
+//! Invariant: a stream holds two frames of 64 KiB at most, and a client that does not read for
+//! [`STALL_MAX`] is ended. A frame says what has changed since the frame before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::feed::{Feed, Look, Watching};
+use super::topics::Topics;
+use crate::api::{TailEvent, TailLine, Traffic};
+use crate::proxy::TailReader;
+
+/// One stream, before it runs.
+pub(super) struct Stream {
+    pub(super) topics: Topics,
+    /// The requests that the client follows.
+    pub(super) tail: Option<TailReader>,
+    /// The first event.
+    pub(super) hello: Value,
+    /// The daemon's name in event identifiers.
+    pub(super) instance: String,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+impl Stream {
+    /// Sends events until the client leaves, or does not read.
+    pub(super) async fn run(self, feed: &Feed, frames: mpsc::Sender<Bytes>, ended: Arc<Notify>) {
+        let mut sender = Sender {
+            frames,
+            instance: self.instance,
+            number: 0,
+        };
+        let mut changes = Changes::new(self.topics);
+        let mut watching = feed.watch();
+        let outcome = async {
+            sender.send("hello", &self.hello).await?;
+            changes.send(&watching.last(), &mut sender).await?;
+            follow(&mut watching, self.tail, &mut changes, &mut sender).await
+        };
+        if outcome.await.is_none() {
+            // Whatever is still in the socket's buffer is not worth waiting for.
+            ended.notify_one();
+        }
+        drop(self.permit);
+    }
+}
+
+/// `None` when the client has left, or does not read.
+async fn follow(
+    watching: &mut Watching,
+    mut tail: Option<TailReader>,
+    changes: &mut Changes,
+    sender: &mut Sender,
+) -> Option<()> {
+    let mut looks = interval(TAIL_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            look = timeout(HEARTBEAT, watching.next()) => match look {
+                Ok(look) => {
+                    let look = look?;
+                    changes.send(&look, sender).await?;
+                }
+                Err(_) => sender.frame(": heartbeat\n\n".into()).await?,
+            },
+            _ = looks.tick(), if tail.is_some() => {
+                if let Some(reader) = &mut tail {
+                    requests(reader, sender).await?;
+                }
+            }
+            () = sender.frames.closed() => return None,
+        }
+    }
+}
+
+/// Requests that have ended; those beyond the limit are counted.
+async fn requests(reader: &mut TailReader, sender: &mut Sender) -> Option<()> {
+    let (requests, mut dropped) = reader.take(usize::MAX);
+    let now = (Instant::now(), Timestamp::now());
+    let shown = requests.iter().take(TAIL_REQUESTS_MAX);
+    dropped += requests.len().saturating_sub(TAIL_REQUESTS_MAX) as u64;
+    let lines: Vec<_> = shown.map(|one| TailLine::of(one, now)).collect();
+    for chunk in lines.chunks(TAIL_CHUNK) {
+        sender.send("requests", &chunk).await?;
+    }
+    if dropped > 0 {
+        let event = TailEvent::Dropped { requests: dropped };
+        sender.send("dropped", &event).await?;
+    }
+    Some(())
+}
+
+/// What a client has been sent, to send it only what has changed.
+struct Changes {
+    topics: Topics,
+    status: Map<String, Value>,
+    hosts: HashMap<String, u64>,
+    backends: HashMap<String, u64>,
+    routes: HashMap<String, u64>,
+}
+
+impl Changes {
+    fn new(topics: Topics) -> Self {
+        Self {
+            topics,
+            status: Map::new(),
+            hosts: HashMap::new(),
+            backends: HashMap::new(),
+            routes: HashMap::new(),
+        }
+    }
+
+    async fn send(&mut self, look: &Look, sender: &mut Sender) -> Option<()> {
+        if look.stalled_seconds > 0 {
+            let stalled = json!({"seconds": look.stalled_seconds});
+            sender.send("stalled", &stalled).await?;
+        } else if let Some(sample) = &look.sample {
+            sender.send("sample", &**sample).await?;
+        }
+        if self.topics.status {
+            self.send_status(&look.status, sender).await?;
+        }
+        let wanted = [
+            (self.topics.hosts, "hosts", &mut self.hosts, &look.hosts),
+            (
+                self.topics.backends,
+                "backends",
+                &mut self.backends,
+                &look.backends,
+            ),
+            (self.topics.routes, "routes", &mut self.routes, &look.routes),
+        ];
+        for (is_wanted, by, sent, rows) in wanted {
+            if is_wanted {
+                send_traffic(by, sent, rows, sender).await?;
+            }
+        }
+        Some(())
+    }
+
+    /// The fields of the status that differ from those that were sent before.
+    async fn send_status(&mut self, now: &Map<String, Value>, sender: &mut Sender) -> Option<()> {
+        for (name, value) in now {
+            if self.status.get(name) == Some(value) {
+                continue;
+            }
+            self.status.insert(name.clone(), value.clone());
+            sender.send("status", &json!({ name: value })).await?;
+        }
+        Some(())
+    }
+}
+
+/// The rows that have changed, in frames that are not too large.
+async fn send_traffic(
+    by: &str,
+    sent: &mut HashMap<String, u64>,
+    rows: &[Traffic],
+    sender: &mut Sender,
+) -> Option<()> {
+    let changed = rows
+        .iter()
+        .filter(|row| sent.get(&row.name) != Some(&row.requests));
+    let changed: Vec<_> = changed.collect();
+    for chunk in changed.chunks(TRAFFIC_CHUNK) {
+        sender
+            .send("traffic", &json!({"by": by, "rows": chunk}))
+            .await?;
+        let of_chunk = chunk.iter().map(|row| (row.name.clone(), row.requests));
+        sent.extend(of_chunk);
+    }
+    if sent.len() > rows.len() {
+        let here: std::collections::HashSet<&str> =
+            rows.iter().map(|row| &*row.name).collect();
+        sent.retain(|name, _| here.contains(&**name));
+    }
+    Some(())
+}
+
+/// Writes events.
+struct Sender {
+    frames: mpsc::Sender<Bytes>,
+    instance: String,
+    number: u64,
+}
+
+impl Sender {
+    /// Sends an event. One that is too large for a frame becomes the advice to ask for its resource.
+    async fn send(&mut self, event: &str, value: &impl Serialize) -> Option<()> {
+        self.number += 1;
+        let data = serde_json::to_string(value).ok()?;
+        let (event, data) = if data.len() > FRAME_BYTES_MAX - ENVELOPE_BYTES_MAX {
+            ("refetch", json!({"resource": event}).to_string())
+        } else {
+            (event, data)
+        };
+        let Self {
+            instance, number, ..
+        } = self;
+        let text = format!("id: {instance}-{number}\nevent: {event}\ndata: {data}\n\n");
+        self.frame(text.into()).await
+    }
+
+    async fn frame(&self, frame: Bytes) -> Option<()> {
+        self.frames.send_timeout(frame, STALL_MAX).await.ok()
+    }
+}
+
+/// Bytes of a frame.
+pub(super) const FRAME_BYTES_MAX: usize = 64 << 10;
+/// Identifier and name of an event.
+const ENVELOPE_BYTES_MAX: usize = 128;
+/// Streams at the same time.
+pub(super) const STREAMS_MAX: usize = 16;
+/// After which a stream without an event gets a comment, so that proxies keep it open.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// For how long a client may leave a frame unread.
+const STALL_MAX: Duration = Duration::from_secs(30);
+/// Between two looks at the queues of requests.
+const TAIL_INTERVAL: Duration = Duration::from_millis(250);
+/// Requests that are shown of one look: 200 a second.
+const TAIL_REQUESTS_MAX: usize = 50;
+/// Requests of one frame: with the longest paths and escapes, some 40 KiB.
+const TAIL_CHUNK: usize = 5;
+/// Rows of one frame: some 200 bytes each, with names of hosts and paths.
+const TRAFFIC_CHUNK: usize = 60;

@@ -1,0 +1,190 @@
+//! Flags of the dashboard, and of the verb that opens it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use thiserror::Error;
+
+use super::RunDir;
+use crate::admin::CertificateFiles;
+use crate::dashboard::{AllowedHosts, Auth, Options};
+
+/// The dashboard in the browser.
+#[derive(Clone, Debug, Args)]
+pub struct Dashboard {
+    /// Address of the dashboard in the browser, such as 127.0.0.1:10256. Beyond loopback it needs a
+    /// certificate [default: none, there is no dashboard].
+    #[arg(
+        long = "dashboard-address",
+        env = "SLUICE_DASHBOARD_ADDRESS",
+        value_name = "IP:PORT"
+    )]
+    pub dashboard_address: Option<SocketAddr>,
+
+    /// Further host name under which browsers reach the dashboard; loopback and its own address are
+    /// always allowed.
+    #[arg(
+        long = "dashboard-host",
+        env = "SLUICE_DASHBOARD_HOST",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub dashboard_hosts: Vec<String>,
+
+    /// Certificate of the dashboard, in PEM; read again when the file changes.
+    #[arg(
+        long = "dashboard-certificate",
+        env = "SLUICE_DASHBOARD_CERTIFICATE",
+        value_name = "FILE",
+        requires = "dashboard_key"
+    )]
+    pub dashboard_certificate: Option<PathBuf>,
+
+    /// Its key, in PEM.
+    #[arg(
+        long = "dashboard-key",
+        env = "SLUICE_DASHBOARD_KEY",
+        value_name = "FILE",
+        requires = "dashboard_certificate"
+    )]
+    pub dashboard_key: Option<PathBuf>,
+
+    /// How users of the dashboard prove that they may look.
+    #[arg(
+        long = "dashboard-auth",
+        env = "SLUICE_DASHBOARD_AUTH",
+        value_enum,
+        default_value = "token"
+    )]
+    pub dashboard_auth: DashboardAuth,
+
+    /// Whether the dashboard shows requests as they end, with addresses of clients.
+    #[arg(long = "dashboard-tail", env = "SLUICE_DASHBOARD_TAIL", value_name = "BOOL",
+          default_value_t = true, action = clap::ArgAction::Set)]
+    pub dashboard_tail: bool,
+}
+
+/// How users of the dashboard prove that they may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DashboardAuth {
+    /// By the URL that `sluice dashboard url` prints on the node, for root.
+    Token,
+    /// By a token of the Kubernetes API, whose user may get /sluice/dashboard; and /sluice/tail, to see
+    /// requests.
+    Kubernetes,
+}
+
+/// Why there can be no dashboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DashboardError {
+    /// It would send sessions in clear text over a network.
+    #[error(
+        "--dashboard-address `{0}` is not a loopback address: give --dashboard-certificate and \
+         --dashboard-key, or listen on 127.0.0.1 and use `kubectl port-forward` or SSH"
+    )]
+    ClearText(SocketAddr),
+    /// There is no API server to review users.
+    #[error("--dashboard-auth=kubernetes needs an API server: it cannot be used with --manifests")]
+    NoApiServer,
+}
+
+impl Dashboard {
+    /// How the dashboard is served; `None` if it is off.
+    ///
+    /// # Errors
+    ///
+    /// An error if sessions would cross a network in clear text, or if nothing can review users.
+    pub fn options(&self, has_api_server: bool) -> Result<Option<Options>, DashboardError> {
+        let Some(address) = self.dashboard_address else {
+            return Ok(None);
+        };
+        let files = self.dashboard_certificate.clone().zip(self.dashboard_key.clone());
+        let certificate = files.map(|(chain, key)| CertificateFiles { chain, key });
+        if certificate.is_none() && !address.ip().is_loopback() {
+            return Err(DashboardError::ClearText(address));
+        }
+        let auth = match self.dashboard_auth {
+            DashboardAuth::Token => Auth::Token,
+            DashboardAuth::Kubernetes if has_api_server => Auth::Kubernetes,
+            DashboardAuth::Kubernetes => return Err(DashboardError::NoApiServer),
+        };
+        Ok(Some(Options {
+            address,
+            hosts: AllowedHosts::new(address, &self.dashboard_hosts),
+            certificate,
+            auth,
+            tail: self.dashboard_tail,
+        }))
+    }
+}
+
+/// Flags of `sluice dashboard`.
+#[derive(Debug, Args)]
+pub struct DashboardVerb {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DashboardCommand,
+}
+
+/// What to do with the dashboard.
+#[derive(Debug, Subcommand)]
+pub enum DashboardCommand {
+    /// Print a URL that opens the running daemon's dashboard once, within a minute.
+    Url {
+        /// Port at which the browser reaches the dashboard, where that is another one than the daemon's:
+        /// the local port of `kubectl port-forward` or SSH.
+        #[arg(long, value_name = "PORT")]
+        port: Option<u16>,
+
+        /// Directory of the daemon's admin socket.
+        #[command(flatten)]
+        run_dir: RunDir,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dashboard(address: &str) -> Dashboard {
+        Dashboard {
+            dashboard_address: Some(address.parse().unwrap()),
+            dashboard_hosts: Vec::new(),
+            dashboard_certificate: None,
+            dashboard_key: None,
+            dashboard_auth: DashboardAuth::Token,
+            dashboard_tail: true,
+        }
+    }
+
+    #[test]
+    fn clear_text_is_for_loopback_only() {
+        for loopback in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
+            assert!(dashboard(loopback).options(false).unwrap().is_some());
+        }
+        for other in ["0.0.0.0:1", "10.0.0.7:1", "[::]:1", "[::ffff:127.0.0.1]:1"] {
+            let error = dashboard(other).options(false).unwrap_err();
+            assert!(error.to_string().contains(other), "{error}");
+        }
+        let with_tls = Dashboard {
+            dashboard_certificate: Some("a".into()),
+            dashboard_key: Some("b".into()),
+            ..dashboard("10.0.0.7:1")
+        };
+        assert!(with_tls.options(false).unwrap().is_some());
+    }
+
+    #[test]
+    fn users_are_reviewed_by_an_api_server_only() {
+        let reviewed = Dashboard {
+            dashboard_auth: DashboardAuth::Kubernetes,
+            ..dashboard("127.0.0.1:1")
+        };
+        assert_eq!(
+            reviewed.options(false).unwrap_err(),
+            DashboardError::NoApiServer
+        );
+        assert!(reviewed.options(true).unwrap().is_some());
+    }
+}
