@@ -187,7 +187,7 @@ let isGoing = false;
 function onKey(event) {
   const target = event.target;
   const isTyping = target instanceof HTMLElement && target.matches('input, select, textarea');
-  if (event.ctrlKey || event.metaKey || event.altKey || isTyping || document.querySelector('dialog')) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || isTyping || document.querySelector('dialog[open]')) return;
   if (isGoing) {
     isGoing = false;
     const found = PAGES.find(page => page.key === event.key);

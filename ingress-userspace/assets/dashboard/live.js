@@ -45,6 +45,11 @@ class Series {
   }
 }
 
+/** @param {Traffic} row @returns {Traffic} */
+function zero(row) {
+  return {...row, requests: 0, client_errors: 0, server_errors: 0, received: 0, sent: 0, duration_buckets: []};
+}
+
 const IDLE = {requests: 0, clientErrors: 0, serverErrors: 0, p50: null, p99: null};
 
 class Live {
@@ -69,6 +74,9 @@ class Live {
     this.onEnd = () => {};
     /** @type {() => void} */
     this.onRestart = () => {};
+    /** The daemon's time of the last look: rates are taken by it, not by when an event arrived. */
+    this.clock = 0;
+    this.looks = 0;
     /** @type {string | null} */
     this.lastId = null;
     this.query = '';
@@ -131,15 +139,17 @@ class Live {
 
   /** @param {string} event @param {any} data */
   take(event, data) {
-    const now = Date.now();
     if (event === 'hello') {
       this.hello = data;
+      this.looks = 0;
       this.set('live', '');
       if (data.is_resumed === false) {
         this.forget();
         this.onRestart();
       }
     } else if (event === 'sample') {
+      this.clock = Date.parse(data.time);
+      this.looks += 1;
       if (this.state !== 'live') this.set('live', '');
       if (this.samples.at(-1)?.time !== data.time) this.samples.push(data);
       if (this.samples.length > SAMPLES_MAX) this.samples.shift();
@@ -154,8 +164,10 @@ class Live {
         if (one === undefined) {
           one = new Series();
           series.set(row.name, one);
+          // A row that was not among the first ones has had no request before.
+          if (this.looks > 1) one.add(zero(row), this.clock - 1000);
         }
-        one.add(row, now);
+        one.add(row, this.clock);
       }
     } else if (event === 'requests') {
       if (this.isPaused) this.dropped += data.length;
@@ -199,7 +211,7 @@ class Live {
 
   /** @param {'hosts' | 'backends' | 'routes'} by @param {string} name @returns {import('./types.js').Rate} */
   rate(by, name) {
-    return this.traffic[by].get(name)?.rate(Date.now()) ?? IDLE;
+    return this.traffic[by].get(name)?.rate(this.clock) ?? IDLE;
   }
 
   /** @param {'hosts' | 'backends' | 'routes'} by @param {string} name @returns {Traffic | null} */

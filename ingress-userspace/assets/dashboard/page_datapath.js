@@ -30,7 +30,7 @@ export function datapath() {
       {id: 'role', title: 'Role', width: 100, text: one => one.role},
       {id: 'datapath', title: 'Packets go', width: 110, text: one => one.datapath, tone: one => one.datapath === 'netns' ? 'ok' : 'warn'},
       {id: 'steer', title: 'steer (TC)', width: 110, text: one => one.steer ?? 'not attached'},
-      {id: 'guard', title: 'guard (XDP)', width: 110, text: one => one.guard},
+      {id: 'guard', title: 'guard (XDP)', width: 130, text: one => one.guard},
       {id: 'reason', title: 'Reason', width: 320, text: one => one.reason ?? '–'}])});
   const counters = new Table({label: 'Packets by program and reason', key: one => `${one.program} ${one.reason}`, sort: 'packets', descending: true,
     empty: 'No packet was counted: no program is loaded.', columns: /** @type {import('./types.js').Column<Counter>[]} */ ([
@@ -38,7 +38,7 @@ export function datapath() {
       {id: 'reason', title: 'Reason', width: 160, text: one => one.reason},
       {id: 'verdict', title: 'Verdict', width: 110, text: one => reasonOf(one)?.verdict ?? '–', tone: one => reasonOf(one)?.verdict === 'drop' ? 'bad' : 'plain'},
       {id: 'packets', title: 'Packets', width: 130, numeric: true, text: one => count(one.packets), sort: one => one.packets},
-      {id: 'rate', title: 'Per second', width: 110, numeric: true, text: one => rate(rateOf(one)), sort: rateOf},
+      {id: 'rate', title: 'Per second', width: 120, numeric: true, text: one => rate(rateOf(one)), sort: rateOf},
       {id: 'meaning', title: 'Meaning', width: 420, text: one => reasonOf(one)?.meaning ?? '–'}])});
   const workers = new Table({label: 'Workers', key: one => String(one.worker), sort: 'worker', empty: 'No worker runs yet.',
     columns: /** @type {import('./types.js').Column<Worker>[]} */ ([
@@ -70,7 +70,7 @@ export function datapath() {
       ['return_path (TC)', path.gate?.return_path ?? 'not attached'],
       ['Direct endpoints', plural(path.direct_endpoints, 'address', 'addresses')],
       ['Shortcut', path.shortcut.is_on ? `on, ${plural(path.shortcut.endpoints ?? 0, 'endpoint')}` : `off${path.shortcut.reason ? `: ${path.shortcut.reason}` : ''}`]]),
-    path.mode === 'netns' ? null : empty('`sluice probe` says what this machine offers and what is missing.'));
+    path.mode === 'netns' ? null : empty('sluice probe says what this machine offers and what is missing.'));
     devices.show(path.devices);
     counters.show(path.counters.filter(one => one.packets > 0), path.mode === 'netns'
       ? 'No packet was counted yet.' : 'No packet was counted: ordinary sockets serve, and no program is loaded.');

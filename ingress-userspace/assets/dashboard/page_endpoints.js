@@ -15,17 +15,17 @@ export function endpoints(query) {
   const all = new Resource('endpoints', [], show);
   const table = new Table({label: 'Endpoints', key: one => `${one.backend} ${one.address}`, sort: 'backend',
     empty: 'No endpoint matches the filter.', columns: [
-      {id: 'backend', title: 'Backend', width: 240, text: one => one.backend, href: one => `#/routes?${new URLSearchParams({q: one.backend})}`},
-      {id: 'address', title: 'Address', width: 180, text: one => one.address},
-      {id: 'state', title: 'State', width: 230, text: state, tone: one => failure(one) ? 'bad' : one.state === 'ready' ? 'ok' : 'warn'},
-      {id: 'protocol', title: 'Protocol', width: 90, text: one => one.protocol},
-      {id: 'path', title: 'Way', width: 90, text: one => one.path,
+      {id: 'backend', title: 'Backend', width: 220, text: one => one.backend, href: one => `#/routes?${new URLSearchParams({q: one.backend})}`},
+      {id: 'address', title: 'Address', width: 170, text: one => one.address},
+      {id: 'state', title: 'State', width: 190, text: state, tone: one => failure(one) ? 'bad' : one.state === 'ready' ? 'ok' : 'warn'},
+      {id: 'protocol', title: 'Protocol', width: 84, text: one => one.protocol},
+      {id: 'path', title: 'Way', width: 76, text: one => one.path,
         hint: one => one.path === 'direct' ? 'From the ingress netns, past the host’s netfilter hooks' : 'Through the host'},
-      {id: 'requests', title: 'Requests of backend', width: 160, numeric: true, text: one => count(total(one)?.requests ?? 0), sort: one => total(one)?.requests ?? 0},
-      {id: 'rate', title: 'Req/s', width: 90, numeric: true, text: one => rate(rates(one).requests), sort: one => rates(one).requests},
+      {id: 'requests', title: 'Requests', width: 96, hint: one => `${count(total(one)?.requests ?? 0)} of all endpoints of ${one.backend}`, numeric: true, text: one => count(total(one)?.requests ?? 0), sort: one => total(one)?.requests ?? 0},
+      {id: 'rate', title: 'Req/s', width: 70, numeric: true, text: one => rate(rates(one).requests), sort: one => rates(one).requests},
       {id: '5xx', title: '5xx', width: 80, numeric: true, text: one => count(total(one)?.server_errors ?? 0), sort: one => total(one)?.server_errors ?? 0,
         tone: one => (total(one)?.server_errors ?? 0) > 0 ? 'bad' : 'plain'},
-      {id: 'p99', title: 'p99', width: 90, numeric: true, text: one => duration(rates(one).p99), sort: one => rates(one).p99 ?? -1},
+      {id: 'p99', title: 'p99', width: 76, numeric: true, text: one => duration(rates(one).p99), sort: one => rates(one).p99 ?? -1},
     ]});
   const shown = h('p', {class: 'count', role: 'status'});
   const summary = h('p', {class: 'hint'});

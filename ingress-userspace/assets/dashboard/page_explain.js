@@ -80,11 +80,11 @@ export function steps({host, path, served_by: server, passage, lost, problems}) 
   }
   return h('div', {}, list,
     h('h3', {}, `Why not another rule (${lost.length})`),
-    lost.length === 0 ? empty('No other rule is for this host.') : h('ul', {class: 'plain'}, ...lost.slice(0, 100).map(loser =>
+    lost.length === 0 ? empty('No other rule is for this host.') : h('ul', {class: 'list'}, ...lost.slice(0, 100).map(loser =>
       h('li', {}, h('strong', {}, `${loser.host}${loser.path || ' (default)'}`), ` of ${loser.object}: ${loser.reason} `, h('code', {}, loser.field)))),
     lost.length > 100 ? h('p', {}, `and ${plural(lost.length - 100, 'other rule')}`) : null,
     problems.length === 0 ? null : h('h3', {}, 'Problems'),
-    h('ul', {class: 'plain'}, ...problems.map(problem => h('li', {}, problem))));
+    h('ul', {class: 'list'}, ...problems.map(problem => h('li', {}, problem))));
 }
 
 /** @param {URLSearchParams} query */

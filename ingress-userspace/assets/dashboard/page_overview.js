@@ -45,7 +45,7 @@ export function overview() {
     replace(certificates, h('p', {class: 'headline'}, ending.length === 0
       ? badge('ok', held.value.length === 0 ? 'No certificates: hosts get the default one' : `${plural(held.value.length, 'certificate')}, none ends within 30 days`)
       : badge('warn', `${plural(ending.length, 'certificate')} within 30 days of the end`)),
-    h('ul', {class: 'plain'}, ...ending.slice(0, 5).map(one => h('li', {}, h('a', {href: '#/certificates'}, one.host), ': ',
+    h('ul', {class: 'list'}, ...ending.slice(0, 5).map(one => h('li', {}, h('a', {href: '#/certificates'}, one.host), ': ',
       one.days_left === null ? 'cannot be read' : one.days_left < 0 ? 'has ended' : plural(one.days_left, 'day')))));
   }
 

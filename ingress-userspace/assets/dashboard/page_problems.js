@@ -19,11 +19,11 @@ export function problems(query) {
   const generations = new Resource('generations', [], showGenerations);
   const next = h('div', {class: 'slot'});
   const table = new Table({label: 'Problems', key: one => one.text, sort: 'severity', empty: 'No problem matches the filter.', columns: [
-    {id: 'severity', title: 'Severity', width: 110, text: one => one.severity, tone: one => one.severity === 'error' ? 'bad' : 'warn'},
-    {id: 'object', title: 'Object', width: 220, text: one => one.object ?? '–', href: link},
-    {id: 'field', title: 'Field', width: 240, text: one => one.field ?? '–'},
-    {id: 'text', title: 'Problem', width: 520, text: words},
-    {id: 'since', title: 'Since', width: 120, text: one => ago(one.since), sort: one => one.since, hint: one => utc(one.since)},
+    {id: 'severity', title: 'Severity', width: 100, text: one => one.severity, tone: one => one.severity === 'error' ? 'bad' : 'warn'},
+    {id: 'object', title: 'Object', width: 180, text: one => one.object ?? '–', href: link},
+    {id: 'field', title: 'Field', width: 220, text: one => one.field ?? '–'},
+    {id: 'text', title: 'Problem', width: 430, text: words},
+    {id: 'since', title: 'Since', width: 100, text: one => ago(one.since), sort: one => one.since, hint: one => utc(one.since)},
   ]});
   const history = new Table({label: 'Configurations', key: one => String(one.generation), sort: 'generation', descending: true,
     empty: 'No configuration is published yet.', columns: /** @type {import('./types.js').Column<Generation>[]} */ ([

@@ -26,17 +26,17 @@ export function requests(query) {
     return key;
   };
   const table = new Table({label: 'Requests', key: keyOf, sort: 'time', descending: true, empty: '', columns: /** @type {import('./types.js').Column<TailLine>[]} */ ([
-    {id: 'time', title: 'Time', width: 100, text: line => clock(line.time), sort: line => line.time, hint: line => `${line.time} (UTC)`},
-    {id: 'status', title: 'Status', width: 90, text: line => String(line.status), tone: line => line.status >= 500 ? 'bad' : line.status >= 400 ? 'warn' : 'ok'},
-    {id: 'took', title: 'Took', width: 90, numeric: true, text: line => duration(line.seconds), sort: line => line.seconds},
-    {id: 'method', title: 'Method', width: 90, text: line => line.method},
-    {id: 'host', title: 'Host', width: 190, text: line => line.host},
-    {id: 'path', title: 'Path', width: 240, text: line => line.path, href: explainLink, hint: line => `Explain ${line.host}${line.path}`},
-    {id: 'client', title: 'Client', width: 140, text: line => line.client},
-    {id: 'endpoint', title: 'Endpoint', width: 170, text: line => line.endpoint ?? 'none'},
-    {id: 'service', title: 'Service', width: 160, text: line => line.service ?? '–'},
-    {id: 'attempts', title: 'Tries', width: 80, numeric: true, text: line => String(line.attempts)},
-    {id: 'sent', title: 'Sent', width: 90, numeric: true, text: line => bytes(line.sent), sort: line => line.sent},
+    {id: 'time', title: 'Time', width: 86, text: line => clock(line.time), sort: line => line.time, hint: line => `${line.time} (UTC)`},
+    {id: 'status', title: 'Status', width: 80, text: line => String(line.status), tone: line => line.status >= 500 ? 'bad' : line.status >= 400 ? 'warn' : 'ok'},
+    {id: 'took', title: 'Took', width: 84, numeric: true, text: line => duration(line.seconds), sort: line => line.seconds},
+    {id: 'method', title: 'Method', width: 84, text: line => line.method},
+    {id: 'host', title: 'Host', width: 150, text: line => line.host},
+    {id: 'path', title: 'Path', width: 200, text: line => line.path, href: explainLink, hint: line => `Explain ${line.host}${line.path}`},
+    {id: 'client', title: 'Client', width: 120, text: line => line.client},
+    {id: 'endpoint', title: 'Endpoint', width: 160, text: line => line.endpoint ?? 'none'},
+    {id: 'service', title: 'Service', width: 130, text: line => line.service ?? '–'},
+    {id: 'attempts', title: 'Tries', width: 62, numeric: true, text: line => String(line.attempts)},
+    {id: 'sent', title: 'Sent', width: 82, numeric: true, text: line => bytes(line.sent), sort: line => line.sent},
   ])});
   const shown = h('p', {class: 'count', role: 'status'});
   const pause = h('button', {type: 'button', 'aria-pressed': 'false', onclick: () => {

@@ -58,9 +58,9 @@ export function route(query) {
     const shares = route.target.kind === 'backends' ? route.target.backends : [];
     const weights = shares.reduce((sum, share) => sum + share.weight, 0);
     replace(backends, shares.length === 0 ? empty('No endpoint is asked: the proxy answers by itself.')
-      : h('ul', {class: 'plain'}, ...shares.map(share => h('li', {}, h('strong', {}, share.backend),
+      : h('ul', {class: 'list'}, ...shares.map(share => h('li', {}, h('strong', {}, share.backend),
         ` ${weights ? Math.round(share.weight / weights * 100) : 0} %${share.canary ? ', canary' : ''}`,
-        h('ul', {class: 'plain inner'}, ...known.value.filter(one => one.backend === share.backend).slice(0, 50).map(one =>
+        h('ul', {class: 'list inner'}, ...known.value.filter(one => one.backend === share.backend).slice(0, 50).map(one =>
           h('li', {}, badge(one.state === 'ready' ? 'ok' : 'warn', one.state), ` ${one.address} `, h('span', {class: 'hint'}, `${one.protocol}, ${one.path}`)))),
         share.endpoints + share.draining === 0 ? command(`kubectl -n ${share.backend.split('/')[0]} get pods,endpointslices`) : null))));
     const object = `${kind} ${objectName(route.object)}`;

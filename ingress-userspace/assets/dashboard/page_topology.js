@@ -179,7 +179,6 @@ export function topology(query) {
     });
     const focused = document.activeElement?.getAttribute('href');
     drawing.setAttribute('viewBox', `0 0 1140 ${height}`);
-    drawing.setAttribute('height', String(height));
     replace(drawing, ...TITLES.map((title, column) => svg('text', {class: 'column', x: LEFT[column], y: 16}, title)), ...lines, ...nodes);
     if (focused && document.activeElement === document.body) {
       const again = [...drawing.querySelectorAll('a')].find(link => link.getAttribute('href') === focused);
