@@ -93,12 +93,7 @@ impl Dashboard {
     /// # Errors
     ///
     /// An error if the certificate cannot be read.
-    pub fn new(
-        options: Options,
-        doors: Doors,
-        questions: Questions,
-        tail: Tail,
-    ) -> Result<Self> {
+    pub fn new(options: Options, doors: Doors, questions: Questions, tail: Tail) -> Result<Self> {
         let certificate = options.certificate.clone().map(ServedCertificate::read);
         let certificate = certificate
             .transpose()

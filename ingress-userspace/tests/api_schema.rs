@@ -4,7 +4,10 @@
 
 use std::path::Path;
 
-use ingress_userspace::api::{Certificate, Endpoint, Route, TailEvent, Traffic};
+use ingress_userspace::api::{
+    Certificate, Endpoint, Generation, LastUse, PacketReason, Problem, Route, Sample, TailEvent,
+    Traffic,
+};
 use schemars::{JsonSchema, schema_for};
 
 /// `UPDATE_DOCS=1 cargo test -p ingress-userspace --test api_schema` writes them anew.
@@ -15,6 +18,11 @@ fn schemas_are_those_of_the_types() {
     check::<Vec<Certificate>>("certificates");
     check::<TailEvent>("tail");
     check::<Vec<Traffic>>("traffic");
+    check::<Vec<Sample>>("samples");
+    check::<Vec<Problem>>("problems");
+    check::<Vec<Generation>>("generations");
+    check::<Vec<LastUse>>("uses");
+    check::<Vec<PacketReason>>("reasons");
 }
 
 fn check<T: JsonSchema>(name: &str) {

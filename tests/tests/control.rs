@@ -4,6 +4,7 @@ mod control {
     mod acme;
     mod adopt;
     mod bad_input;
+    mod dashboard;
     mod external_name;
     mod saying;
     mod services;

@@ -65,6 +65,7 @@ fn scripts() -> PathBuf {
 /// The directory with the packages of `tests/dashboard/package.json`.
 fn modules() -> Result<PathBuf> {
     let modules = env::var_os("SLUICE_DASHBOARD_MODULES");
-    let modules = modules.context("run these tests by `cargo xtask test ingress-tests/dashboard`")?;
+    let modules =
+        modules.context("run these tests by `cargo xtask test ingress-tests/dashboard`")?;
     Ok(modules.into())
 }

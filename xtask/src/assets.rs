@@ -15,6 +15,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::go::go;
+use crate::setup;
 use crate::shell::{cache, root, step};
 
 /// Builds what is missing, and gives the directory of what was built.
@@ -63,6 +64,36 @@ pub(crate) fn oauth2_proxy() -> Result<PathBuf> {
 pub(crate) fn pebble() -> Result<PathBuf> {
     program("pebble", PEBBLE, &format!("{PEBBLE}/cmd/pebble"))
 }
+
+/// Installs what drives the browser in tests of the dashboard, unless these versions are in the cache, and
+/// gives the directory of its packages.
+pub(crate) fn browser_tests() -> Result<PathBuf> {
+    setup::install_packages(&[("chromium", "chromium"), ("node", "nodejs"), ("npm", "npm")])?;
+    let source = root().join("tests/dashboard");
+    let lock = fs::read(source.join("package-lock.json")).context("failed to read the lockfile")?;
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&lock);
+    let directory = cache()?.join(format!("dashboard-{:016x}", hasher.finish()));
+    if directory.join(INSTALLED).is_file() {
+        return Ok(directory);
+    }
+    fs::create_dir_all(&directory)?;
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(source.join(file), directory.join(file))?;
+    }
+    let mut install = Command::new("npm");
+    install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    install.current_dir(&directory);
+    step(
+        "install playwright-core, axe-core and typescript",
+        &mut install,
+    )?;
+    fs::write(directory.join(INSTALLED), "")?;
+    Ok(directory)
+}
+
+/// The file that says that an installation has come to its end.
+const INSTALLED: &str = "installed";
 
 /// Builds the program of this name unless it is in the cache, and gives its path. The go.mod in the
 /// directory of its name below `tests` pins the version of the module.

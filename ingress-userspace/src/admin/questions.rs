@@ -78,10 +78,7 @@ impl Questions {
         self.ask(AdminRequest::Published).await
     }
 
-    async fn ask<T>(
-        &self,
-        question: impl FnOnce(oneshot::Sender<T>) -> AdminRequest,
-    ) -> Option<T> {
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> AdminRequest) -> Option<T> {
         let (sender, answer) = oneshot::channel();
         self.app.send(question(sender)).await.ok()?;
         answer.await.ok()

@@ -262,7 +262,8 @@ pub(super) type Answer = UnsyncBoxBody<Bytes, Infallible>;
 /// The state of the loop and the workers, and when it was asked for.
 type LastHealth = Arc<Mutex<Option<(Instant, (StatusCode, &'static str))>>>;
 
-const NO_DASHBOARD: &str = "the daemon has no dashboard (see --dashboard-address), or one without tokens\n";
+const NO_DASHBOARD: &str =
+    "the daemon has no dashboard (see --dashboard-address), or one without tokens\n";
 
 /// For how long that holds.
 const HEALTH_AGE_MAX: Duration = Duration::from_millis(250);

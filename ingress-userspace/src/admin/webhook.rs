@@ -46,7 +46,8 @@ pub async fn serve(
     files: CertificateFiles,
     served: watch::Receiver<Served>,
 ) -> Result<impl Future<Output = ()>> {
-    let mut certificate = ServedCertificate::read(files).context("failed to read the certificate")?;
+    let mut certificate =
+        ServedCertificate::read(files).context("failed to read the certificate")?;
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("failed to listen on {address}"))?;
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));

@@ -95,8 +95,13 @@ mod tests {
         let page = ASSETS.iter().find(|asset| asset.name == PAGE).unwrap();
         let mut text = String::new();
         GzDecoder::new(page.gzip).read_to_string(&mut text).unwrap();
-        assert!(text.contains(&format!("/assets/{VERSION}/app.js")), "{text}");
-        for inline in ["<style", "style=", "<script>", "onload=", "http://", "https://"] {
+        assert!(
+            text.contains(&format!("/assets/{VERSION}/app.js")),
+            "{text}"
+        );
+        for inline in [
+            "<style", "style=", "<script>", "onload=", "http://", "https://",
+        ] {
             assert!(!text.contains(inline), "{inline}");
         }
     }

@@ -208,8 +208,7 @@ impl Memory {
             } else {
                 time
             };
-            self.used
-                .insert(route.name.clone(), (route.requests, time));
+            self.used.insert(route.name.clone(), (route.requests, time));
         }
     }
 
@@ -227,9 +226,7 @@ impl Memory {
             self.problems.insert(problem.text.clone(), known);
         }
         let last = self.generations.back();
-        if status.generation == 0
-            || last.is_some_and(|last| last.generation == status.generation)
-        {
+        if status.generation == 0 || last.is_some_and(|last| last.generation == status.generation) {
             return;
         }
         if self.generations.len() >= GENERATIONS_MAX {

@@ -129,7 +129,10 @@ mod tests {
     fn only_the_page_itself_asks_for_a_session() {
         let post = |more| asked(&Method::POST, "/session", more);
         assert_eq!(post(&[("origin", "http://localhost:7")]), Ok(Asked::LogIn));
-        assert_eq!(post(&[("origin", "http://evil.test")]), Err(Refusal::OtherOrigin));
+        assert_eq!(
+            post(&[("origin", "http://evil.test")]),
+            Err(Refusal::OtherOrigin)
+        );
         assert_eq!(post(&[]), Err(Refusal::OtherOrigin));
         let evil = [("host", "evil.test"), ("origin", "http://evil.test")];
         assert_eq!(post(&evil), Err(Refusal::UnknownHost));

@@ -44,10 +44,8 @@ impl AllowedHosts {
 /// Returns true if a request that changes something was sent by a page of the dashboard itself: `Origin`
 /// names the same host and port as `Host`, and `Sec-Fetch-Site` does not contradict.
 pub(super) fn is_same_origin(fields: &HeaderMap) -> bool {
-    let (Some(host), Some(origin)) = (
-        only(fields, &header::HOST),
-        only(fields, &header::ORIGIN),
-    ) else {
+    let (Some(host), Some(origin)) = (only(fields, &header::HOST), only(fields, &header::ORIGIN))
+    else {
         return false;
     };
     let authority = origin
@@ -150,7 +148,12 @@ mod tests {
         assert!(!allowed(&[]));
         assert!(!allowed(&[own, ("sec-fetch-site", "same-site")]));
         assert!(!allowed(&[own, ("sec-fetch-site", "cross-site")]));
-        for origin in ["null", "http://localhost:8", "http://evil.test", "localhost:7"] {
+        for origin in [
+            "null",
+            "http://localhost:8",
+            "http://evil.test",
+            "localhost:7",
+        ] {
             assert!(!allowed(&[("origin", origin)]), "{origin}");
         }
     }

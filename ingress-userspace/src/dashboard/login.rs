@@ -98,7 +98,10 @@ impl State {
             Err(error) => {
                 self.doors.lock().fail(Instant::now());
                 let error = format!("{error:#}");
-                warn!(error, "the API server did not review a user of the dashboard");
+                warn!(
+                    error,
+                    "the API server did not review a user of the dashboard"
+                );
                 Err(Unjudged::Unreviewed)
             }
         }

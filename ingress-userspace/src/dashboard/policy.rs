@@ -41,5 +41,8 @@ pub(super) const CONTENT: &str = "default-src 'none'; script-src 'self'; style-s
 const PROTECTIONS: [(&str, &str); 3] = [
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
-    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+    (
+        "permissions-policy",
+        "camera=(), geolocation=(), microphone=()",
+    ),
 ];

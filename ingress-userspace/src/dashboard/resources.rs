@@ -112,9 +112,8 @@ impl State {
     ) -> Response<Answer> {
         let topics = Topics::of(query);
         let Ok(permit) = Arc::clone(&self.streams).try_acquire_owned() else {
-            let text = format!(
-                "{STREAMS_MAX} pages already watch this daemon; close one of them first"
-            );
+            let text =
+                format!("{STREAMS_MAX} pages already watch this daemon; close one of them first");
             return problem(StatusCode::SERVICE_UNAVAILABLE, &text);
         };
         let tail = match self.follow(topics, query, rights) {

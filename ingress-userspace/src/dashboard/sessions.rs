@@ -66,7 +66,11 @@ impl Sessions {
     /// # Errors
     ///
     /// [`TooManyAttempts`] if the token is wrong, as [`FAILURES_MAX`] others were in the last minute.
-    pub(super) fn redeem(&mut self, presented: &str, now: Instant) -> Result<bool, TooManyAttempts> {
+    pub(super) fn redeem(
+        &mut self,
+        presented: &str,
+        now: Instant,
+    ) -> Result<bool, TooManyAttempts> {
         self.tokens.retain(|(_, until)| *until > now);
         let digest = Digest::of(presented);
         let found = self.tokens.iter().position(|(token, _)| token.is(&digest));
@@ -196,10 +200,7 @@ mod tests {
         assert_eq!(sessions.find(&secret(1).text(), now), Some(ALL));
         let last = now + SESSION_LIFE.checked_sub(Duration::from_secs(1)).unwrap();
         assert_eq!(sessions.find(&secret(1).text(), last), Some(ALL));
-        assert_eq!(
-            sessions.find(&secret(1).text(), now + SESSION_LIFE),
-            None
-        );
+        assert_eq!(sessions.find(&secret(1).text(), now + SESSION_LIFE), None);
     }
 
     #[derive(Clone, Copy, Debug)]

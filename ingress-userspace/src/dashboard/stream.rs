@@ -179,8 +179,7 @@ async fn send_traffic(
         sent.extend(of_chunk);
     }
     if sent.len() > rows.len() {
-        let here: std::collections::HashSet<&str> =
-            rows.iter().map(|row| &*row.name).collect();
+        let here: std::collections::HashSet<&str> = rows.iter().map(|row| &*row.name).collect();
         sent.retain(|name, _| here.contains(&**name));
     }
     Some(())

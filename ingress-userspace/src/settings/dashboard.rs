@@ -99,7 +99,10 @@ impl Dashboard {
         let Some(address) = self.dashboard_address else {
             return Ok(None);
         };
-        let files = self.dashboard_certificate.clone().zip(self.dashboard_key.clone());
+        let files = self
+            .dashboard_certificate
+            .clone()
+            .zip(self.dashboard_key.clone());
         let certificate = files.map(|(chain, key)| CertificateFiles { chain, key });
         if certificate.is_none() && !address.ip().is_loopback() {
             return Err(DashboardError::ClearText(address));

@@ -4,6 +4,7 @@
 
 mod change;
 mod daemon;
+mod dashboard;
 mod ending;
 mod exhausted;
 mod explain;

@@ -109,6 +109,12 @@ const CHARTS: &[&[&str]] = &[
         "httpPort=8080",
         "httpsPort=8443",
     ],
+    &["dashboard.enabled=true"],
+    &[
+        "dashboard.enabled=true",
+        "dashboard.auth=kubernetes",
+        "dashboard.tail=false",
+    ],
 ];
 
 #[test]

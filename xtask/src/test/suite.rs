@@ -51,6 +51,10 @@ impl Suite {
         self.group == "ingress-tests/control"
     }
 
+    pub(super) fn is_dashboard(&self) -> bool {
+        self.group == "ingress-tests/dashboard"
+    }
+
     pub(super) fn is_host(&self) -> bool {
         self.group == "ingress-tests/host"
     }
