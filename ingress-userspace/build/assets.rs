@@ -35,14 +35,14 @@ pub(crate) fn embed() -> Result<()> {
     table.push_str("const ASSETS: &[Asset] = &[\n");
     for (name, content_type, text) in files {
         let text = text.replace(PLACEHOLDER, &version);
-        let file = out.join(format!("dashboard-{name}.gz"));
+        let file = format!("dashboard-{name}.gz");
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(text.as_bytes())?;
-        fs::write(&file, encoder.finish()?)?;
+        fs::write(out.join(&file), encoder.finish()?)?;
         writeln!(
             table,
             "    Asset {{ name: {name:?}, content_type: {content_type:?}, \
-             gzip: include_bytes!({file:?}) }},"
+             gzip: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\")) }},"
         )?;
     }
     table.push_str("];\n");

@@ -17,7 +17,7 @@ use super::policy::{Caching, protect};
 use super::server::{Answer, FrameBody, compressed, problem};
 use super::sessions::Rights;
 use super::stream::{STREAMS_MAX, Stream};
-use super::topics::{Topics, question, tail_filter};
+use super::topics::{Topic, Topics, question, tail_filter};
 use crate::api::PacketReason;
 use crate::proxy::TrafficBy;
 
@@ -116,7 +116,7 @@ impl State {
                 format!("{STREAMS_MAX} pages already watch this daemon; close one of them first");
             return problem(StatusCode::SERVICE_UNAVAILABLE, &text);
         };
-        let tail = match self.follow(topics, query, rights) {
+        let tail = match self.follow(&topics, query, rights) {
             Ok(tail) => tail,
             Err((status, text)) => return problem(status, &text),
         };
@@ -149,11 +149,11 @@ impl State {
     /// The requests to follow, if the stream is to carry any.
     fn follow(
         &self,
-        topics: Topics,
+        topics: &Topics,
         query: &str,
         rights: Rights,
     ) -> Result<Option<crate::proxy::TailReader>, (StatusCode, String)> {
-        if !topics.tail {
+        if !topics.contain(Topic::Tail) {
             return Ok(None);
         }
         let Some(tail) = &self.tail else {

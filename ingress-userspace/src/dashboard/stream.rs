@@ -15,7 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::feed::{Feed, Look, Watching};
-use super::topics::Topics;
+use super::topics::{Topic, Topics};
 use crate::api::{TailEvent, TailLine, Traffic};
 use crate::proxy::TailReader;
 
@@ -126,18 +126,28 @@ impl Changes {
         } else if let Some(sample) = &look.sample {
             sender.send("sample", &**sample).await?;
         }
-        if self.topics.status {
+        if self.topics.contain(Topic::Status) {
             self.send_status(&look.status, sender).await?;
         }
         let wanted = [
-            (self.topics.hosts, "hosts", &mut self.hosts, &look.hosts),
             (
-                self.topics.backends,
+                self.topics.contain(Topic::Hosts),
+                "hosts",
+                &mut self.hosts,
+                &look.hosts,
+            ),
+            (
+                self.topics.contain(Topic::Backends),
                 "backends",
                 &mut self.backends,
                 &look.backends,
             ),
-            (self.topics.routes, "routes", &mut self.routes, &look.routes),
+            (
+                self.topics.contain(Topic::Routes),
+                "routes",
+                &mut self.routes,
+                &look.routes,
+            ),
         ];
         for (is_wanted, by, sent, rows) in wanted {
             if is_wanted {

@@ -7,36 +7,46 @@ use http::{HeaderName, HeaderValue};
 use ingress_core::explain::Question;
 use ingress_core::tail::{TailFilter, parse_slower};
 
-/// Which changes a stream carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Topics {
-    pub(super) status: bool,
-    pub(super) hosts: bool,
-    pub(super) backends: bool,
-    pub(super) routes: bool,
-    pub(super) tail: bool,
+/// A kind of change that a stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Topic {
+    Status,
+    Hosts,
+    Backends,
+    Routes,
+    Tail,
 }
+
+/// Which changes a stream carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Topics(Vec<Topic>);
 
 impl Topics {
     /// The topics of a query such as `topics=status,hosts`; unknown ones are left out.
     pub(super) fn of(query: &str) -> Self {
-        let mut topics = Self::default();
-        let named = pairs(query).filter(|(name, _)| name == "topics");
-        for (_, list) in named {
-            for topic in list.split(',') {
-                match topic {
-                    "status" => topics.status = true,
-                    "hosts" => topics.hosts = true,
-                    "backends" => topics.backends = true,
-                    "routes" => topics.routes = true,
-                    "tail" => topics.tail = true,
-                    _ => {}
+        let mut topics = Vec::new();
+        for (_, list) in pairs(query).filter(|(name, _)| name == "topics") {
+            for (name, topic) in TOPICS {
+                if list.split(',').any(|one| one == name) && !topics.contains(&topic) {
+                    topics.push(topic);
                 }
             }
         }
-        topics
+        Self(topics)
+    }
+
+    pub(super) fn contain(&self, topic: Topic) -> bool {
+        self.0.contains(&topic)
     }
 }
+
+const TOPICS: [(&str, Topic); 5] = [
+    ("status", Topic::Status),
+    ("hosts", Topic::Hosts),
+    ("backends", Topic::Backends),
+    ("routes", Topic::Routes),
+    ("tail", Topic::Tail),
+];
 
 /// The filter of requests that a query asks for, with the patterns of `sluice tail`.
 ///
@@ -147,11 +157,7 @@ mod tests {
     #[test]
     fn unknown_topics_are_left_out() {
         let topics = Topics::of("topics=status,routes,secrets&x=1");
-        let expected = Topics {
-            status: true,
-            routes: true,
-            ..Topics::default()
-        };
+        let expected = Topics(vec![Topic::Status, Topic::Routes]);
         assert_eq!(topics, expected);
     }
 
