@@ -161,6 +161,6 @@ async function restarts() {
   await other.goto(await daemon.url());
   await other.getByText('ready, generation').waitFor();
   await other.close();
-  await page.getByText('A new session is open.').waitFor();
+  await page.getByText('The daemon has restarted; this page shows the new one.').waitFor();
   await page.getByText('ready, generation').waitFor();
 }

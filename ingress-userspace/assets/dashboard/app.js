@@ -127,7 +127,6 @@ function logInPage(auth, reason) {
     clearInterval(waiting);
     frame();
     show();
-    tell('A new session is open.', 'ok');
   };
   clearInterval(waiting);
   waiting = setInterval(() => get('session').then(begin, () => {}), 3000);

@@ -37,7 +37,8 @@ export function routes(query) {
     {id: 'p99', title: 'p99', width: 72, numeric: true, sort: route => rates(route).p99 ?? -1,
       text: route => duration(rates(route).p99)},
     {id: 'used', title: 'Last used', width: 112, sort: route => uses.get(name(route)) ?? '',
-      text: route => used(uses.get(name(route)))},
+      text: route => used(uses.get(name(route))),
+      hint: route => uses.get(name(route)) ?? 'No request since the daemon started'},
     {id: 'type', title: 'Type', width: 76, text: route => route.path_type},
     {id: 'object', title: 'Object', width: 150, text: route => objectName(route.object)},
   ];
@@ -115,7 +116,7 @@ function isWanted(route, only, uses) {
 
 /** @param {string | undefined} time */
 function used(time) {
-  return time === undefined ? 'not since start' : ago(time);
+  return time === undefined ? 'not yet' : ago(time);
 }
 
 /** The name under which requests of a route are counted. @param {Route} route */

@@ -153,7 +153,7 @@ export function topology(query) {
     const counts = TITLES.map((_, column) => boxes.filter(one => one.column === column).length);
     const height = Math.max(...counts, 4) * ROW + 40;
     const places = new Map();
-    const next = counts.map(count => 34 + (height - 40 - count * ROW) / 2);
+    const next = counts.map(count => 34 + Math.min(170, (height - 40 - count * ROW) / 2));
     for (const one of boxes) {
       one.y = next[one.column];
       next[one.column] += ROW;
