@@ -19,7 +19,7 @@ mod sessions;
 mod stream;
 mod topics;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -39,25 +39,12 @@ use crate::proxy::Tail;
 /// How the dashboard is served.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where it listens.
-    pub address: SocketAddr,
     /// The names under which browsers reach it.
     pub hosts: AllowedHosts,
     /// The certificate; `None` for clear text, on loopback only.
     pub certificate: Option<CertificateFiles>,
-    /// How users prove that they may look.
-    pub auth: Auth,
     /// Whether requests can be followed.
     pub tail: bool,
-}
-
-/// How users prove that they may look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// By a URL of `sluice dashboard url`.
-    Token,
-    /// By a token that the Kubernetes API server reviews.
-    Kubernetes,
 }
 
 /// One-time tokens and sessions, shared by the admin socket, which mints, and the dashboard.

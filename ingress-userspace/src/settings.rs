@@ -25,7 +25,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-pub use dashboard::{Dashboard, DashboardCommand, DashboardError, DashboardVerb};
+pub use dashboard::{Dashboard, DashboardAuth, DashboardCommand, DashboardError, DashboardVerb};
 pub use deny::Deny;
 pub use helper::{HELPER_VERB, Intruder, Logging};
 use ingress_core::translate::Options;

@@ -13,14 +13,14 @@ use tracing::{error, info, warn};
 use super::api_server;
 use crate::admin::Questions;
 use crate::confine;
-use crate::dashboard::{Auth, Dashboard, Doors, Options};
+use crate::dashboard::{AllowedHosts, Dashboard, Doors, Options};
 use crate::proxy::Tail;
-use crate::settings::{ApiServer, Run};
+use crate::settings::{ApiServer, DashboardAuth, Run};
 
 /// What the app keeps of the dashboard.
 pub(super) struct Entrance {
     doors: Doors,
-    auth: Auth,
+    auth: DashboardAuth,
     /// Scheme, address and port for a browser on the node.
     origin: String,
 }
@@ -28,7 +28,7 @@ pub(super) struct Entrance {
 impl Entrance {
     /// A URL that opens the dashboard once; `None` if users are reviewed in another way.
     pub(super) fn url(&self) -> Option<String> {
-        if self.auth != Auth::Token {
+        if self.auth != DashboardAuth::Token {
             return None;
         }
         Some(format!("{}{}", self.origin, self.doors.url()?))
@@ -41,15 +41,20 @@ impl Entrance {
 ///
 /// An error if its address or its certificate cannot be used.
 pub(super) fn start(flags: &Run, questions: Questions, tail: Tail) -> Result<Option<Entrance>> {
-    let Some(options) = flags.dashboard.options(flags.manifests.is_none())? else {
+    let has_api_server = flags.manifests.is_none();
+    let Some((address, certificate)) = flags.dashboard.listener(has_api_server)? else {
         return Ok(None);
     };
-    let address = options.address;
-    let auth = options.auth;
-    let scheme = if options.certificate.is_some() {
+    let auth = flags.dashboard.dashboard_auth;
+    let scheme = if certificate.is_some() {
         "https"
     } else {
         "http"
+    };
+    let options = Options {
+        hosts: AllowedHosts::new(address, &flags.dashboard.dashboard_hosts),
+        certificate,
+        tail: flags.dashboard.dashboard_tail,
     };
     let doors = Doors::default();
     let listener = match TcpListener::bind(address) {
@@ -61,12 +66,12 @@ pub(super) fn start(flags: &Run, questions: Questions, tail: Tail) -> Result<Opt
                 .with_context(|| format!("failed to listen on `{address}` (--dashboard-address)"));
         }
     };
-    let dashboard = Dashboard::new(options.clone(), doors.clone(), questions, tail)?;
+    let dashboard = Dashboard::new(options, doors.clone(), questions, tail)?;
     let api_server = flags.kubernetes.api_server.clone();
     thread::Builder::new()
         .name("dashboard".to_owned())
         .spawn(move || {
-            if let Err(error) = run(dashboard, &options, &api_server, listener) {
+            if let Err(error) = run(dashboard, (address, auth), &api_server, listener) {
                 error!(error = format!("{error:#}"), "the dashboard has ended");
             }
         })
@@ -90,20 +95,19 @@ fn reachable(address: SocketAddr) -> std::net::IpAddr {
 
 fn run(
     dashboard: Dashboard,
-    options: &Options,
+    (address, auth): (SocketAddr, DashboardAuth),
     api_server: &ApiServer,
     listener: Option<TcpListener>,
 ) -> Result<()> {
-    let address = options.address;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("failed to start a runtime")?;
     runtime.block_on(async {
         // Its connections belong to the runtime that makes it.
-        let client: Option<Client> = match options.auth {
-            Auth::Token => None,
-            Auth::Kubernetes => Some(api_server::client(api_server).await?),
+        let client: Option<Client> = match auth {
+            DashboardAuth::Token => None,
+            DashboardAuth::Kubernetes => Some(api_server::client(api_server).await?),
         };
         let listener = match listener {
             Some(listener) => listener,

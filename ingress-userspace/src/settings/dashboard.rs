@@ -8,7 +8,6 @@ use thiserror::Error;
 
 use super::RunDir;
 use crate::admin::CertificateFiles;
-use crate::dashboard::{AllowedHosts, Auth, Options};
 
 /// The dashboard in the browser.
 #[derive(Clone, Debug, Args)]
@@ -90,37 +89,30 @@ pub enum DashboardError {
 }
 
 impl Dashboard {
-    /// How the dashboard is served; `None` if it is off.
+    /// Where the dashboard listens, and its certificate for TLS; `None` if it is off.
     ///
     /// # Errors
     ///
     /// An error if sessions would cross a network in clear text, or if nothing can review users.
-    pub fn options(&self, has_api_server: bool) -> Result<Option<Options>, DashboardError> {
+    pub fn listener(&self, has_api_server: bool) -> Result<Option<Listener>, DashboardError> {
         let Some(address) = self.dashboard_address else {
             return Ok(None);
         };
-        let files = self
-            .dashboard_certificate
-            .clone()
-            .zip(self.dashboard_key.clone());
+        let files = self.dashboard_certificate.clone();
+        let files = files.zip(self.dashboard_key.clone());
         let certificate = files.map(|(chain, key)| CertificateFiles { chain, key });
         if certificate.is_none() && !address.ip().is_loopback() {
             return Err(DashboardError::ClearText(address));
         }
-        let auth = match self.dashboard_auth {
-            DashboardAuth::Token => Auth::Token,
-            DashboardAuth::Kubernetes if has_api_server => Auth::Kubernetes,
-            DashboardAuth::Kubernetes => return Err(DashboardError::NoApiServer),
-        };
-        Ok(Some(Options {
-            address,
-            hosts: AllowedHosts::new(address, &self.dashboard_hosts),
-            certificate,
-            auth,
-            tail: self.dashboard_tail,
-        }))
+        if self.dashboard_auth == DashboardAuth::Kubernetes && !has_api_server {
+            return Err(DashboardError::NoApiServer);
+        }
+        Ok(Some((address, certificate)))
     }
 }
+
+/// An address, and the certificate where it is served by TLS.
+type Listener = (SocketAddr, Option<CertificateFiles>);
 
 /// Flags of `sluice dashboard`.
 #[derive(Debug, Args)]
@@ -164,10 +156,10 @@ mod tests {
     #[test]
     fn clear_text_is_for_loopback_only() {
         for loopback in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
-            assert!(dashboard(loopback).options(false).unwrap().is_some());
+            assert!(dashboard(loopback).listener(false).unwrap().is_some());
         }
         for other in ["0.0.0.0:1", "10.0.0.7:1", "[::]:1", "[::ffff:127.0.0.1]:1"] {
-            let error = dashboard(other).options(false).unwrap_err();
+            let error = dashboard(other).listener(false).unwrap_err();
             assert!(error.to_string().contains(other), "{error}");
         }
         let with_tls = Dashboard {
@@ -175,7 +167,7 @@ mod tests {
             dashboard_key: Some("b".into()),
             ..dashboard("10.0.0.7:1")
         };
-        assert!(with_tls.options(false).unwrap().is_some());
+        assert!(with_tls.listener(false).unwrap().is_some());
     }
 
     #[test]
@@ -185,9 +177,9 @@ mod tests {
             ..dashboard("127.0.0.1:1")
         };
         assert_eq!(
-            reviewed.options(false).unwrap_err(),
+            reviewed.listener(false).unwrap_err(),
             DashboardError::NoApiServer
         );
-        assert!(reviewed.options(true).unwrap().is_some());
+        assert!(reviewed.listener(true).unwrap().is_some());
     }
 }

@@ -1,5 +1,6 @@
 //! The dashboard of a daemon that runs: sessions, headers and refusals, and what its answers never hold.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
@@ -35,12 +36,12 @@ impl Scene {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
         if !fields.iter().any(|(name, _)| *name == "Host") {
-            head += &format!("Host: {}\r\n", self.address);
+            let _ = write!(head, "Host: {}\r\n", self.address);
         }
         for (name, value) in fields {
-            head += &format!("{name}: {value}\r\n");
+            let _ = write!(head, "{name}: {value}\r\n");
         }
-        head += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
+        let _ = write!(head, "Content-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(head.as_bytes()).unwrap();
         read_answer(&mut BufReader::new(stream)).unwrap()
     }
