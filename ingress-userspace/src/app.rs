@@ -47,8 +47,8 @@ use self::publish::Publisher;
 use crate::acme::Orders;
 use crate::admin::webhook::{self, Served};
 use crate::admin::{
-    self, Admin, AdminRequest, DatapathMetrics, DatapathStatus, FrontendStatus, MetricsSlot, Questions,
-    Readiness, Status,
+    self, Admin, AdminRequest, DatapathMetrics, DatapathStatus, FrontendStatus, MetricsSlot,
+    Questions, Readiness, Status,
 };
 use crate::confine;
 use crate::control::{Problem, Reconciler, Reporter};
