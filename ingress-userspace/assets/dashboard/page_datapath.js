@@ -8,6 +8,7 @@ import {Table} from './table.js';
 
 /** @typedef {import('./types.js').Counter} Counter */
 /** @typedef {import('./types.js').Device} Device */
+/** @typedef {import('./types.js').Frontend} Frontend */
 /** @typedef {import('./types.js').Worker} Worker */
 
 /** @returns {import('./types.js').Page} */
@@ -32,6 +33,12 @@ export function datapath() {
       {id: 'steer', title: 'steer (TC)', width: 110, text: one => one.steer ?? 'not attached'},
       {id: 'guard', title: 'guard (XDP)', width: 130, text: one => one.guard},
       {id: 'reason', title: 'Reason', width: 320, text: one => one.reason ?? '–'}])});
+  const frontends = new Table({label: 'Frontends', key: one => `${one.address} ${one.given_by} ${one.ports.join(' ')}`, sort: 'address',
+    empty: '', columns: /** @type {import('./types.js').Column<Frontend>[]} */ ([
+      {id: 'address', title: 'Address', width: 200, text: one => one.address},
+      {id: 'ports', title: 'Ports', width: 180, text: one => one.ports.length ? one.ports.join(', ') : 'all that are listened on'},
+      {id: 'steered', title: 'Packets', width: 150, text: one => one.is_steered ? 'steered' : 'by the host', tone: one => one.is_steered ? 'ok' : 'warn'},
+      {id: 'given', title: 'Given by', width: 320, text: one => one.given_by}])});
   const counters = new Table({label: 'Packets by program and reason', key: one => `${one.program} ${one.reason}`, sort: 'packets', descending: true,
     empty: 'No packet was counted: no program is loaded.', columns: /** @type {import('./types.js').Column<Counter>[]} */ ([
       {id: 'program', title: 'Program', width: 110, text: one => one.program},
@@ -72,6 +79,8 @@ export function datapath() {
       ['Shortcut', path.shortcut.is_on ? `on, ${plural(path.shortcut.endpoints ?? 0, 'endpoint')}` : `off${path.shortcut.reason ? `: ${path.shortcut.reason}` : ''}`]]),
     path.mode === 'netns' ? null : empty('sluice probe says what this machine offers and what is missing.'));
     devices.show(path.devices);
+    frontends.show(live.status.frontends ?? [], path.mode === 'netns'
+      ? 'No address: clients do not reach this node by eBPF.' : 'No address is steered: ordinary sockets take what comes to any of them.');
     counters.show(path.counters.filter(one => one.packets > 0), path.mode === 'netns'
       ? 'No packet was counted yet.' : 'No packet was counted: ordinary sockets serve, and no program is loaded.');
     workers.show(live.status.workers ?? []);
@@ -79,7 +88,7 @@ export function datapath() {
 
   return {
     title: 'Datapath', topics: ['status'],
-    element: h('div', {class: 'stack'}, card('Way of packets', mode), card('Workers', workers.element), card('Devices', devices.element),
+    element: h('div', {class: 'stack'}, card('Way of packets', mode), card('Workers', workers.element), card('Devices', devices.element), card('Frontends', frontends.element),
       card('Packets', counters.element)),
     update: changed => { if (changed.has('status')) show(); },
   };

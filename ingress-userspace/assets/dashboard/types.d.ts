@@ -43,6 +43,7 @@ export interface Counter { program: string; reason: string; packets: number }
 export interface Device {
   name: string; role: string; datapath: string; steer: string | null; guard: string; reason: string | null;
 }
+export interface Frontend { address: string; ports: number[]; given_by: string; is_steered: boolean }
 export interface PathCounts { requests: number; connections_open: number; connections_accepted: number }
 export interface Worker {
   worker: number; is_running: boolean; generation: number; requests_open: number; netns: PathCounts;
@@ -59,6 +60,7 @@ export interface Status {
     devices: Device[]; counters: Counter[]; direct_endpoints: number;
     shortcut: { is_on: boolean; endpoints?: number; reason?: string | null };
   };
+  frontends: Frontend[];
   workers: Worker[];
   health_checks: { backend: string; endpoints: number; failing: Failing[] }[];
   ignored_annotations: string[];

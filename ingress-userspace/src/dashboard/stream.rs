@@ -181,17 +181,37 @@ async fn send_traffic(
         .iter()
         .filter(|row| sent.get(&row.name) != Some(&row.requests));
     let changed: Vec<_> = changed.collect();
-    for chunk in changed.chunks(TRAFFIC_CHUNK) {
-        sender
-            .send("traffic", &json!({"by": by, "rows": chunk}))
-            .await?;
-        let of_chunk = chunk.iter().map(|row| (row.name.clone(), row.requests));
-        sent.extend(of_chunk);
+    let mut chunk = Vec::new();
+    let mut bytes = 0;
+    for row in changed {
+        let more = ROW_BYTES_MAX + row.name.len() * ESCAPED_BYTES_MAX;
+        if bytes + more > TRAFFIC_BYTES_MAX && !chunk.is_empty() {
+            send_rows(by, sent, &chunk, sender).await?;
+            chunk.clear();
+            bytes = 0;
+        }
+        chunk.push(row);
+        bytes += more;
+    }
+    if !chunk.is_empty() {
+        send_rows(by, sent, &chunk, sender).await?;
     }
     if sent.len() > rows.len() {
         let here: std::collections::HashSet<&str> = rows.iter().map(|row| &*row.name).collect();
         sent.retain(|name, _| here.contains(&**name));
     }
+    Some(())
+}
+
+async fn send_rows(
+    by: &str,
+    sent: &mut HashMap<String, u64>,
+    rows: &[&Traffic],
+    sender: &mut Sender,
+) -> Option<()> {
+    let event = json!({"by": by, "rows": rows});
+    sender.send("traffic", &event).await?;
+    sent.extend(rows.iter().map(|row| (row.name.clone(), row.requests)));
     Some(())
 }
 
@@ -240,5 +260,92 @@ const TAIL_INTERVAL: Duration = Duration::from_millis(250);
 const TAIL_REQUESTS_MAX: usize = 50;
 /// Requests of one frame: with the longest paths and escapes, some 40 KiB.
 const TAIL_CHUNK: usize = 5;
-/// Rows of one frame: some 200 bytes each, with names of hosts and paths.
-const TRAFFIC_CHUNK: usize = 60;
+/// Bytes of the rows of one frame, at most.
+const TRAFFIC_BYTES_MAX: usize = 60 << 10;
+/// Bytes of a row without its name: 17 numbers and the names of its fields.
+const ROW_BYTES_MAX: usize = 512;
+/// Bytes of a byte as JSON escapes it.
+const ESCAPED_BYTES_MAX: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sender(room: usize) -> (Sender, mpsc::Receiver<Bytes>) {
+        let (frames, read) = mpsc::channel(room);
+        let sender = Sender {
+            frames,
+            instance: "a".to_owned(),
+            number: 0,
+        };
+        (sender, read)
+    }
+
+    fn row(name: String, requests: u64) -> Traffic {
+        Traffic {
+            name,
+            requests,
+            duration_buckets: vec![u64::MAX; 12],
+            received: u64::MAX,
+            sent: u64::MAX,
+            ..Traffic::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_does_not_read_is_ended() {
+        let (mut sender, frames) = sender(1);
+        assert!(sender.send("sample", &1).await.is_some());
+        let begun = tokio::time::Instant::now();
+        assert!(sender.send("sample", &2).await.is_none());
+        assert_eq!(begun.elapsed(), STALL_MAX);
+        drop(frames);
+    }
+
+    #[tokio::test]
+    async fn event_that_is_too_large_becomes_advice_to_ask_for_its_resource() {
+        let (mut sender, mut frames) = sender(1);
+        let text = "x".repeat(FRAME_BYTES_MAX);
+        sender.send("status", &text).await.unwrap();
+        let frame = frames.recv().await.unwrap();
+        let expected = "id: a-1\nevent: refetch\ndata: {\"resource\":\"status\"}\n\n";
+        assert_eq!(frame, expected);
+    }
+
+    #[tokio::test]
+    async fn rows_are_sent_once_in_frames_of_64_kib_whatever_their_names() {
+        let (mut sender, mut frames) = sender(1_000);
+        let name = |number: usize| format!("{number}{}", "\u{1}".repeat(number % 700));
+        let mut rows: Vec<_> = (0..2_000).map(|number| row(name(number), 1)).collect();
+        let mut sent = HashMap::new();
+        send_traffic("routes", &mut sent, &rows, &mut sender)
+            .await
+            .unwrap();
+        let mut names = Vec::new();
+        while let Ok(frame) = frames.try_recv() {
+            assert!(frame.len() <= FRAME_BYTES_MAX, "{}", frame.len());
+            let text = str::from_utf8(&frame).unwrap();
+            let data = text.split("data: ").nth(1).unwrap();
+            let data: Value = serde_json::from_str(data).unwrap();
+            let rows = data["rows"].as_array().unwrap();
+            names.extend(
+                rows.iter()
+                    .map(|row| row["name"].as_str().unwrap().to_owned()),
+            );
+        }
+        let all: Vec<_> = (0..2_000).map(name).collect();
+        assert_eq!(names, all);
+        rows[7].requests = 2;
+        send_traffic("routes", &mut sent, &rows, &mut sender)
+            .await
+            .unwrap();
+        let frame = frames.try_recv().unwrap();
+        assert!(frame.len() < 1_000, "only the row that has changed");
+        assert!(frames.try_recv().is_err());
+        rows.truncate(3);
+        send_traffic("routes", &mut sent, &rows, &mut sender)
+            .await
+            .unwrap();
+        assert_eq!(sent.len(), 3, "rows that have left are forgotten");
+    }
+}
