@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 #[test]
+#[ignore = "needs root: xtask installs Chromium and Node.js then"]
 fn files_of_the_page_are_typed() -> Result<()> {
     let modules = modules()?;
     let mut checker = Command::new(modules.join("node_modules/.bin/tsc"));
@@ -17,26 +18,31 @@ fn files_of_the_page_are_typed() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs root: xtask installs Chromium and Node.js then"]
 fn every_page_is_accessible_in_dark_and_by_keyboard() -> Result<()> {
     script("pages.mjs", &["dark"])
 }
 
 #[test]
+#[ignore = "needs root: xtask installs Chromium and Node.js then"]
 fn every_page_is_accessible_in_light() -> Result<()> {
     script("pages.mjs", &["light"])
 }
 
 #[test]
+#[ignore = "needs root: xtask installs Chromium and Node.js then"]
 fn pages_follow_what_happens_and_agree_with_the_command_line() -> Result<()> {
     script("live.mjs", &[])
 }
 
 #[test]
+#[ignore = "needs root: xtask installs Chromium and Node.js then"]
 fn hostile_names_are_text_and_secrets_are_nowhere() -> Result<()> {
     script("hostile.mjs", &[])
 }
 
 #[test]
+#[ignore = "needs root: xtask installs Chromium and Node.js then"]
 fn ten_thousand_ingresses_keep_pages_small() -> Result<()> {
     script("scale.mjs", &[])
 }

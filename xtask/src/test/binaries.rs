@@ -46,7 +46,7 @@ pub(super) fn build(
     if is_wanted(Suite::is_host) || (is_root && is_wanted(Suite::is_control)) {
         binaries.push(("SLUICE_PEBBLE", assets::pebble()?));
     }
-    if is_wanted(Suite::is_dashboard) {
+    if is_root && is_wanted(Suite::is_dashboard) {
         binaries.push(("SLUICE_DASHBOARD_MODULES", assets::browser_tests()?));
     }
     if is_root && is_wanted(Suite::is_counting) {
