@@ -48,7 +48,7 @@ impl Program {
 pub enum Verdict {
     /// Left to the host stack, untouched.
     Pass,
-    /// Carried past the host stack, or assigned to a worker.
+    /// Carried past the host stack, assigned to a worker, or sent back as an answer.
     Redirect,
     /// Dropped.
     Drop,
@@ -172,6 +172,10 @@ reasons! {
     Denied = 39, Drop, "denied";
     /// Would open a connection beyond the budget of its source.
     OverBudget = 40, Drop, "over_budget";
+    /// Passed by the guard: would open a connection to a frontend.
+    Opening = 41, Pass, "opening";
+    /// Answered by the guard with a cookie, in the place of the listener.
+    SynAnswered = 42, Redirect, "syn_answered";
 }
 
 /// Reasons that the counter map has room for, for each program.

@@ -60,20 +60,40 @@ impl Packet for SkbPacket<'_> {
 /// A packet at the XDP hook.
 pub(crate) struct XdpPacket<'a>(pub(crate) &'a XdpContext);
 
+impl XdpPacket<'_> {
+    /// Copies the bytes from `offset` out; false when the packet ends before.
+    #[inline(always)]
+    pub(crate) fn load_into<const N: usize>(&self, offset: usize, bytes: &mut [u8; N]) -> bool {
+        // SAFETY: there is room for all N bytes.
+        unsafe { self.load_to(offset, bytes.as_mut_ptr(), N) }
+    }
+
+    /// # Safety
+    ///
+    /// There has to be room for `count` bytes. They are all written where this is true.
+    #[inline(always)]
+    pub(crate) unsafe fn load_to(&self, offset: usize, bytes: *mut u8, count: usize) -> bool {
+        // SAFETY: the helper writes all bytes or returns an error, and checks the offset against the
+        // packet itself (kernel 5.18+).
+        let result = unsafe {
+            bpf_xdp_load_bytes(
+                self.0.as_ptr().cast(),
+                offset as u32,
+                bytes.cast(),
+                count as u32,
+            )
+        };
+        result == 0
+    }
+}
+
 impl Packet for XdpPacket<'_> {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         let mut bytes = MaybeUninit::<[u8; N]>::uninit();
-        // SAFETY: the helper writes all N bytes or returns an error, and checks the offset against
-        // the packet itself (kernel 5.18+).
+        // SAFETY: there is room for N bytes, which are read only where all were written.
         unsafe {
-            let result = bpf_xdp_load_bytes(
-                self.0.as_ptr().cast(),
-                offset as u32,
-                bytes.as_mut_ptr().cast(),
-                N as u32,
-            );
-            if result == 0 {
+            if self.load_to(offset, bytes.as_mut_ptr().cast(), N) {
                 Some(bytes.assume_init())
             } else {
                 None

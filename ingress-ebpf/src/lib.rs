@@ -1,8 +1,8 @@
 //! The half of the kernel side that does not know it is in a kernel.
 //!
 //! `packet` reads bytes, `parse` makes headers of them, `decide` makes a reason of those, `choose`
-//! knows the workers that a connection may go to, `redirect` what may take the shortcut. All of
-//! it is tested on the host; `main.rs` and the program files beside it are the only code that
+//! knows the workers that a connection may go to, `redirect` what may take the shortcut, `syn_ack` how
+//! a SYN is answered by a cookie. All of it is tested on the host; `main.rs` and the program files beside it are the only code that
 //! touches helpers and maps.
 #![no_std]
 #![expect(
@@ -19,3 +19,4 @@ pub mod decide;
 pub mod packet;
 pub mod parse;
 pub mod redirect;
+pub mod syn_ack;

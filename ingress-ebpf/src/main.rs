@@ -5,6 +5,7 @@
 
 mod context;
 mod dispatch;
+mod flood;
 mod guard;
 mod maps;
 mod return_path;
@@ -19,14 +20,15 @@ use ingress_common::verdict::{Program, Reason, Verdict};
 
 use crate::shortcut::End;
 
-/// XDP on every uplink: drops what no stack should see.
+/// XDP on every uplink: drops what no stack should see, and answers SYNs of a flood.
 #[xdp(frags)]
 fn guard(ctx: XdpContext) -> u32 {
     let reason = guard::run(&ctx);
     maps::count(Program::Guard, reason);
     match reason.verdict() {
         Verdict::Drop => xdp_action::XDP_DROP,
-        Verdict::Pass | Verdict::Redirect => xdp_action::XDP_PASS,
+        Verdict::Pass => xdp_action::XDP_PASS,
+        Verdict::Redirect => xdp_action::XDP_TX,
     }
 }
 

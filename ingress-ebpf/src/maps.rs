@@ -8,7 +8,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockHash, SockMap};
 use aya_ebpf::programs::TcContext;
-use ingress_common::guard::{BUDGETS_MAX, DENIED_MAX, GuardSettings};
+use ingress_common::guard::{ANSWERING_MAX, BUDGETS_MAX, DENIED_MAX, GuardSettings, Mac};
 use ingress_common::shortcut::{
     Flow, FlowSockets, LocalEndpoint, SHORTCUT_ENDPOINTS_MAX, SHORTCUT_FLOWS_MAX, ShortcutSettings,
 };
@@ -78,6 +78,12 @@ pub(crate) static DENIED_NEXT: LpmTrie<Address, u64> = LpmTrie::pinned(DENIED_MA
 /// nanoseconds). The oldest make room; guard writes and reads it.
 #[map]
 pub(crate) static BUDGETS: LruHashMap<Address, u64> = LruHashMap::pinned(BUDGETS_MAX, 0);
+
+/// Uplinks (ifindex) that the guard may answer SYNs on, with their link-layer address: those without
+/// VLANs, whose tags a NIC may have taken off before. Written by user space, read by guard.
+#[map]
+pub(crate) static ANSWERING_DEVICES: HashMap<u32, Mac> =
+    HashMap::pinned(ANSWERING_MAX, BPF_F_NO_PREALLOC);
 
 /// Ports and their listener group. Written by user space, read by dispatch.
 #[map]
@@ -151,6 +157,22 @@ pub(crate) fn settings() -> Result<&'static Settings, Reason> {
         .get(0)
         .filter(|settings| settings.gate_ifindex != 0)
         .ok_or(Reason::NotReady)
+}
+
+/// Whether somebody at this address may open connections to frontends.
+#[inline(always)]
+pub(crate) fn may_connect(settings: &Settings, source: &Address) -> bool {
+    settings.restricts_sources == 0 || SOURCES.get(Key::new(ADDRESS_BITS, *source)) == Some(&1)
+}
+
+/// The shift of the listeners' windows, while the guard answers SYNs.
+#[inline(always)]
+pub(crate) fn answering() -> Option<u8> {
+    let settings = GUARD_SETTINGS.get(0)?;
+    if settings.answers_syns == 0 {
+        return None;
+    }
+    Some(settings.window_scale as u8)
 }
 
 /// What steer takes from a device.
@@ -228,15 +250,11 @@ impl Lists for KernelFrontends {
     }
 
     #[inline(always)]
-    fn limits_connections(&self) -> bool {
-        GUARD_SETTINGS
-            .get(0)
-            .is_some_and(|settings| settings.interval_ns != 0)
-    }
-
-    #[inline(always)]
     fn takes_connection(&self, source: &Address) -> bool {
-        let Some(settings) = GUARD_SETTINGS.get(0) else {
+        let limited = GUARD_SETTINGS
+            .get(0)
+            .filter(|settings| settings.interval_ns != 0);
+        let Some(settings) = limited else {
             return true;
         };
         let source = budget::source(source, &settings.v4_mask, &settings.v6_mask);
@@ -256,7 +274,7 @@ impl Lists for KernelFrontends {
 
 /// `CLOCK_MONOTONIC`, in nanoseconds.
 #[inline(always)]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // SAFETY: the helper takes no arguments.
     unsafe { bpf_ktime_get_ns() }
 }
@@ -299,8 +317,7 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn may_connect(&self, source: &Address) -> bool {
-        self.settings.restricts_sources == 0
-            || SOURCES.get(Key::new(ADDRESS_BITS, *source)) == Some(&1)
+        may_connect(self.settings, source)
     }
 
     #[inline(always)]

@@ -13,6 +13,7 @@ mod detach;
 mod devices;
 mod dial;
 mod established;
+mod flood;
 mod gate;
 mod log;
 mod maps;
@@ -49,6 +50,7 @@ pub use denied::{Denied, GuardedError, SourceBudget};
 pub use detach::Remains;
 pub use devices::{DeviceStatus, Devices, PodClients, Role as DeviceRole};
 pub use dial::{Reach, SocketKind, SocketMaker, make_transparent};
+pub use flood::FLOOD_POLL;
 pub use gate::{GateError, PortRange};
 pub use maps::{Connections, Count, MapFault};
 pub use netlink::NetlinkError;
@@ -87,6 +89,8 @@ pub struct Settings {
     pub shortcut: ShortcutMode,
     /// New connections that one source may open.
     pub source_budget: SourceBudget,
+    /// New connections a second of all sources, from which on the guard answers SYNs; 0: never.
+    pub flood_threshold: u32,
 }
 
 /// Why there is no netns datapath.
@@ -137,6 +141,7 @@ pub struct Datapath {
     object: Object,
     maps: maps::Maps,
     guarded: Box<denied::Guarded>,
+    flood: flood::Flood,
     connections: Connections,
     devices: Devices,
     core_attachments: Vec<attach::Attachment>,
@@ -207,16 +212,16 @@ impl Datapath {
             restricts_sources: (!sources.is_empty()).into(),
         })?;
         maps.remove_other_sources(&sources)?;
-        let guarded = Box::new(denied::Guarded::take(&mut object, settings.source_budget)?);
         let shortcut = shortcut::Shortcut::open(settings.shortcut, &mut object, &ingress);
         let datapath = Self {
+            guarded: Box::new(denied::Guarded::take(&mut object, settings.source_budget)?),
+            flood: flood::Flood::new(settings.flood_threshold),
             settings,
             netlink,
             host: Arc::new(host),
             ingress: Arc::new(ingress),
             object,
             maps,
-            guarded,
             connections,
             devices,
             core_attachments: vec![return_path, dispatch],
@@ -354,6 +359,7 @@ impl Datapath {
             .refresh(&mut self.object, &self.netlink, endpoints)
             .await?;
         self.maps.set_vlans(self.devices.vlans())?;
+        self.guarded.set_answering(self.devices.answering())?;
         self.maps.set_steered_devices(&self.devices.steered())?;
         let plan = Plan::new(&addresses, &self.listeners, &self.adopted);
         self.maps.apply(&plan)?;
@@ -401,6 +407,7 @@ impl Datapath {
             frontends: self.devices.frontends(),
             direct_endpoints: self.reach.load().direct.len(),
             shortcut: self.shortcut.status(),
+            is_flooded: self.flood.is_on(),
         }
     }
 

@@ -393,6 +393,7 @@ impl Run {
             workers: self.worker_count(),
             shortcut: self.shortcut,
             source_budget: self.budgets.source_budget(),
+            flood_threshold: self.budgets.syn_flood_threshold,
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod curl;
 pub mod daemon;
 pub mod demo;
+pub mod flood;
 pub mod harness;
 pub mod host;
 pub mod image;

@@ -3,6 +3,7 @@
 mod netns {
     mod changes;
     mod denied;
+    mod flood;
     mod handover;
     mod lifecycle;
     mod metrics;

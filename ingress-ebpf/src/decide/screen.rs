@@ -16,9 +16,7 @@ use crate::parse::{self, End, Fragment, Network, protocol};
 pub trait Lists: Frontends {
     /// Whether the network of this address is denied.
     fn is_denied(&self, source: &Address) -> bool;
-    /// Whether new connections have a budget.
-    fn limits_connections(&self) -> bool;
-    /// Takes a connection out of the budget of a source; false if there is none in it.
+    /// Takes a connection out of the budget of a source, if it has one; false if there is none in it.
     fn takes_connection(&self, source: &Address) -> bool;
 }
 
@@ -45,7 +43,7 @@ fn tcp<P: Packet + ?Sized>(packet: &P, network: &Network, lists: &impl Lists) ->
     };
     let fault = tcp_fault(packet, network, head);
     let is_denied = lists.is_denied(&network.source);
-    let is_opening = head[13] & (TCP_SYN | TCP_ACK) == TCP_SYN && lists.limits_connections();
+    let is_opening = head[13] & (TCP_SYN | TCP_ACK) == TCP_SYN;
     if fault.is_none() && !is_denied && !is_opening {
         return Reason::Accepted;
     }
@@ -55,7 +53,7 @@ fn tcp<P: Packet + ?Sized>(packet: &P, network: &Network, lists: &impl Lists) ->
     match fault {
         Some(fault) => fault,
         None if is_denied => Reason::Denied,
-        None if lists.takes_connection(&network.source) => Reason::Accepted,
+        None if lists.takes_connection(&network.source) => Reason::Opening,
         None => Reason::OverBudget,
     }
 }

@@ -82,6 +82,9 @@ fn render(status: &Value) -> String {
             text(&gate["netns"])
         );
     }
+    if datapath["is_flooded"] == true {
+        out.push_str("  there is a flood of SYNs, which the guard answers\n");
+    }
     render_shortcut(&mut out, &datapath["shortcut"]);
     render_devices(&mut out, rows(&datapath["devices"]));
     render_frontends(&mut out, rows(&status["frontends"]));

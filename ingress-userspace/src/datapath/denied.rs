@@ -1,5 +1,5 @@
-//! What the guard drops at frontends: the tables of denied networks, of which one is in force, and the
-//! budgets of sources.
+//! What the guard drops at frontends (the tables of denied networks, of which one is in force, and the
+//! budgets of sources), and whether it answers SYNs.
 //!
 //! The invariant: at every instant the programs see a whole list, the old or the new one. A few
 //! changes are made in the table that is in force, as each is a whole list too; more are made in the
@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, LpmTrie, MapData, MapError};
-use ingress_common::guard::{DENIED_MAX, GuardSettings, NO_TABLE};
+use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError};
+use ingress_common::guard::{ANSWERING_MAX, DENIED_MAX, GuardSettings, Mac, NO_TABLE};
 use ingress_common::steering::Address;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::maps::MapFault;
+use super::maps::{self, MapFault};
 use super::object::{Object, ObjectError};
 use super::sources::{IPV4, IPV4_BITS, prefix};
 
@@ -44,6 +44,7 @@ pub struct SourceBudget {
 /// The maps of the guard.
 pub(super) struct Guarded {
     settings: Array<MapData, GuardSettings>,
+    answering: HashMap<MapData, u32, Mac>,
     tables: [LpmTrie<MapData, Address, u64>; 2],
     /// The table that is in force; if none is, the one to write next.
     current: usize,
@@ -56,6 +57,7 @@ impl Guarded {
     pub(super) fn take(object: &mut Object, budget: SourceBudget) -> Result<Self, GuardedError> {
         let mut guarded = Self {
             settings: object.take_map("GUARD_SETTINGS")?,
+            answering: object.take_map("ANSWERING_DEVICES")?,
             tables: [object.take_map("DENIED")?, object.take_map("DENIED_NEXT")?],
             current: 0,
             held: BTreeMap::new(),
@@ -85,6 +87,20 @@ impl Guarded {
         }
         self.held = wanted;
         Ok(denied.len().saturating_sub(DENIED_MAX as usize))
+    }
+
+    /// Answers SYNs by cookies, with windows of this shift; or leaves them to the listeners.
+    pub(super) fn answer_syns(&mut self, window_scale: Option<u8>) -> Result<(), MapFault> {
+        self.known.answers_syns = window_scale.is_some().into();
+        self.known.window_scale = window_scale.unwrap_or(0).into();
+        self.publish(self.known.denied_table)
+    }
+
+    /// Makes the devices (ifindex) on which SYNs may be answered what `devices` says.
+    pub(super) fn set_answering(&mut self, devices: &BTreeMap<u32, Mac>) -> Result<(), MapFault> {
+        let devices = devices.iter().take(ANSWERING_MAX as usize);
+        let devices = devices.map(|(device, mac)| (*device, *mac)).collect();
+        maps::make(&mut self.answering, &devices).map_err(MapFault::of("ANSWERING_DEVICES"))
     }
 
     /// Fills the table that is not in force, and puts it in force.
@@ -160,7 +176,8 @@ fn settings(budget: SourceBudget) -> GuardSettings {
     let interval_ns = interval.map_or(0, |it| u64::try_from(it.as_nanos()).unwrap_or(0));
     GuardSettings {
         denied_table: NO_TABLE,
-        reserved: 0,
+        answers_syns: 0,
+        window_scale: 0,
         interval_ns,
         burst_ns: interval_ns.saturating_mul(budget.burst.max(1).into()),
         v4_mask: mask(96 + u32::from(budget.v4_bits.min(32))),

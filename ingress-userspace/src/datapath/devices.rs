@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ingress_common::guard::Mac;
 use ingress_common::steering::{CLIENTS_AND_REPLIES, REPLIES, VLANS_MAX, Vlan};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
@@ -65,6 +66,7 @@ pub struct Devices {
     tc: TcMode,
     pod_clients: PodClients,
     vlans: BTreeMap<Vlan, u32>,
+    answering: BTreeMap<u32, Mac>,
     attached: BTreeMap<u32, Attached>,
     /// Where upstream connections leave from.
     sources: Sources,
@@ -89,6 +91,7 @@ impl Devices {
             tc: settings.tc,
             pod_clients: settings.pod_clients,
             vlans: BTreeMap::new(),
+            answering: BTreeMap::new(),
             attached: BTreeMap::new(),
             sources: Sources::default(),
             addressed: BTreeMap::new(),
@@ -136,6 +139,7 @@ impl Devices {
         }
         self.forget_gone(&links);
         self.vlans = vlans(&links, &self.steered());
+        self.answering = self.find_answering(&links);
         let addresses = self.own_addresses(netlink, &links, &uplinks).await?;
         let steered = self.steered();
         let is_direct =
@@ -199,6 +203,29 @@ impl Devices {
     /// VLANs on steered devices, with the devices (ifindex) that the host takes their frames on.
     pub fn vlans(&self) -> &BTreeMap<Vlan, u32> {
         &self.vlans
+    }
+
+    /// Uplinks (ifindex) on which the guard may answer SYNs, with their link-layer addresses.
+    pub fn answering(&self) -> &BTreeMap<u32, Mac> {
+        &self.answering
+    }
+
+    /// Those with a guard and without VLANs: a NIC may have taken a tag off before the guard sees the
+    /// frame, and the answer would lack it.
+    fn find_answering(&self, links: &[Link]) -> BTreeMap<u32, Mac> {
+        let guarded = links.iter().filter(|link| {
+            let attached = self.attached.get(&link.index);
+            attached.is_some_and(|device| device.status.guard != GuardMode::Off)
+        });
+        let plain = guarded.filter(|link| {
+            let mut parents = self.vlans.keys().map(|vlan| vlan.parent);
+            parents.all(|parent| parent != link.index)
+        });
+        let addressed = plain.filter_map(|link| {
+            let mac = Mac::try_from(link.mac.as_slice()).ok()?;
+            Some((link.index, mac))
+        });
+        addressed.collect()
     }
 
     /// Everything that is attached to devices.

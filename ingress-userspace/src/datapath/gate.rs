@@ -138,6 +138,7 @@ fn ingress_sysctls(ports: PortRange) -> Result<(), GateError> {
     set("core/somaxconn", "65535")?;
     set("ipv4/tcp_max_syn_backlog", "65535")?;
     set("ipv4/tcp_syncookies", "1")?;
+    set("ipv4/tcp_timestamps", "1")?;
     set(
         "ipv4/ip_local_port_range",
         &format!("{} {}", ports.min, ports.max),

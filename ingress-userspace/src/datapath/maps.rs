@@ -176,11 +176,7 @@ impl Maps {
         let mut counts = Vec::new();
         for program in Program::ALL {
             for reason in Reason::ALL {
-                let index = counter_index(program, *reason);
-                let Ok(cells) = self.counters.get(&index, 0) else {
-                    continue;
-                };
-                let packets = cells.iter().sum();
+                let packets = self.count(program, &[*reason]);
                 if packets > 0 {
                     let program = program.name();
                     counts.push(Count {
@@ -192,6 +188,15 @@ impl Maps {
             }
         }
         counts
+    }
+
+    /// Packets of a program that ended for one of these reasons.
+    pub(super) fn count(&self, program: Program, reasons: &[Reason]) -> u64 {
+        let cells = reasons.iter().filter_map(|reason| {
+            let cells = self.counters.get(&counter_index(program, *reason), 0);
+            Some(cells.ok()?.iter().sum::<u64>())
+        });
+        cells.sum()
     }
 
     fn carry_out(&mut self, operation: Operation) -> Result<(), MapFault> {
@@ -304,11 +309,11 @@ impl Drop for Connections {
 }
 
 /// Makes the entries of a map what `wanted` says: new ones first.
-fn make<K: Pod + Ord>(
-    map: &mut HashMap<MapData, K, u32>,
-    wanted: &BTreeMap<K, u32>,
+pub(super) fn make<K: Pod + Ord, V: Pod + PartialEq>(
+    map: &mut HashMap<MapData, K, V>,
+    wanted: &BTreeMap<K, V>,
 ) -> Result<(), MapError> {
-    let held: BTreeMap<K, u32> = map.iter().filter_map(Result::ok).collect();
+    let held: BTreeMap<K, V> = map.iter().filter_map(Result::ok).collect();
     for (key, value) in wanted {
         if held.get(key) != Some(value) {
             map.insert(key, value, 0)?;

@@ -24,6 +24,8 @@ pub struct Status {
     pub direct_endpoints: usize,
     /// The shortcut to pods of this node.
     pub shortcut: ShortcutStatus,
+    /// Whether there is a flood of SYNs, which the guard answers.
+    pub is_flooded: bool,
 }
 
 /// What joins the host and the ingress netns.

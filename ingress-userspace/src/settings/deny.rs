@@ -11,7 +11,6 @@ use crate::datapath::SourceBudget;
 
 /// Flags of what the XDP program drops at frontends.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_field_names, reason = "the names of the flags")]
 pub struct Budgets {
     /// New connections a second that one source may open to HTTP, HTTPS and TCP service ports,
     /// beyond its burst [default: unlimited]. Others are dropped by the XDP program, on uplinks
@@ -37,6 +36,18 @@ pub struct Budgets {
     #[arg(long, env = "SLUICE_SOURCE_PREFIX_V6", value_name = "BITS", default_value_t = 64,
           value_parser = clap::value_parser!(u8).range(1..=128))]
     pub source_prefix_v6: u8,
+
+    /// New connections a second, of all sources, from which on the XDP program answers SYNs by
+    /// cookies, in the place of the listeners; 0: never.
+    ///
+    /// Clients notice nothing. What is answered allocates no memory before the client's next packet.
+    #[arg(
+        long,
+        env = "SLUICE_SYN_FLOOD_THRESHOLD",
+        value_name = "NUMBER",
+        default_value_t = 10_000
+    )]
+    pub syn_flood_threshold: u32,
 }
 
 impl Budgets {

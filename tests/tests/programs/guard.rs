@@ -125,13 +125,14 @@ fn ordinary_packets_to_a_frontend_are_accepted() -> Result<()> {
             error.into(),
             Transport::Other(132, vec![0; 12]),
         ];
-        for transport in transports {
+        for (position, transport) in transports.into_iter().enumerate() {
             let packet = inbound(pair, transport);
-            assert_eq!(
-                judge(&mut programs, &packet.bytes())?,
-                Reason::Accepted,
-                "{packet:?}"
-            );
+            let reason = if position < 2 {
+                Reason::Opening
+            } else {
+                Reason::Accepted
+            };
+            assert_eq!(judge(&mut programs, &packet.bytes())?, reason, "{packet:?}");
         }
     }
     Ok(())
@@ -155,7 +156,12 @@ fn fragments_are_never_taken_for_malformed_headers() -> Result<()> {
                 bytes,
             });
             let reason = judge(&mut programs, &packet.bytes())?;
-            assert_eq!(reason, Reason::Accepted, "{packet:?}");
+            let expected = if offset == 0 {
+                Reason::Opening
+            } else {
+                Reason::Accepted
+            };
+            assert_eq!(reason, expected, "{packet:?}");
         }
     }
     Ok(())
@@ -233,7 +239,8 @@ fn a_packet_in_several_buffers_is_judged_like_any_other() -> Result<()> {
 /// Nothing is denied, and connections have no budget.
 const OPEN: GuardSettings = GuardSettings {
     denied_table: NO_TABLE,
-    reserved: 0,
+    answers_syns: 0,
+    window_scale: 0,
     interval_ns: 0,
     burst_ns: 0,
     v4_mask: [0xff; 16],
@@ -250,7 +257,7 @@ fn denied_network_reaches_no_frontend() -> Result<()> {
         let syn = inbound((client, node), Tcp::syn(40_000, TCP_PORT)).bytes();
         // The table is not in force yet.
         programs.maps.set_guard(OPEN)?;
-        assert_eq!(judge(&mut programs, &syn)?, Reason::Accepted);
+        assert_eq!(judge(&mut programs, &syn)?, Reason::Opening);
         let denied_table = 1;
         programs.maps.set_guard(GuardSettings {
             denied_table,
@@ -264,7 +271,7 @@ fn denied_network_reaches_no_frontend() -> Result<()> {
         assert_eq!(judge(&mut programs, &ssh)?, Reason::NotOurs);
         // An entry whose time has ended denies nobody.
         programs.maps.deny(client, bits, 1)?;
-        assert_eq!(judge(&mut programs, &syn)?, Reason::Accepted);
+        assert_eq!(judge(&mut programs, &syn)?, Reason::Opening);
     }
     Ok(())
 }
@@ -281,7 +288,7 @@ fn source_opens_no_more_connections_than_its_burst() -> Result<()> {
     })?;
     for pair in PAIRS {
         let syn = inbound(pair, Tcp::syn(40_000, TCP_PORT)).bytes();
-        for expected in [Reason::Accepted, Reason::Accepted, Reason::OverBudget] {
+        for expected in [Reason::Opening, Reason::Opening, Reason::OverBudget] {
             assert_eq!(judge(&mut programs, &syn)?, expected);
         }
         let inside = Tcp::with_flags(40_000, TCP_PORT, Tcp::ACK);

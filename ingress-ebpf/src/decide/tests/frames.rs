@@ -45,7 +45,7 @@ fn a_header_that_goes_on_in_the_next_fragment_is_not_too_short() {
     );
     assert_eq!(
         guard(&frame(MORE, 15, 0x02, 24)[..], &node),
-        Reason::Accepted
+        Reason::Opening
     );
     assert_eq!(
         guard(&frame(MORE, 4, 0x02, 24)[..], &node),
@@ -78,7 +78,7 @@ fn denied_source_is_dropped_at_frontends_alone() {
     };
     assert_eq!(
         guard(&frame(WHOLE, 5, 0x02, 20)[..], &others),
-        Reason::Accepted
+        Reason::Opening
     );
 }
 
@@ -92,7 +92,7 @@ fn budget_is_for_new_connections_to_frontends() {
     assert_eq!(guard(&other_port[..], &node), Reason::NotOurs);
     assert_eq!(
         [0x02, 0x02, 0x02].map(reason),
-        [Reason::Accepted, Reason::Accepted, Reason::OverBudget]
+        [Reason::Opening, Reason::Opening, Reason::OverBudget]
     );
     // What is open goes on, and an answer to a SYN opens nothing.
     assert_eq!([0x10, 0x12].map(reason), [Reason::Accepted; 2]);

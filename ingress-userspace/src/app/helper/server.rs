@@ -12,14 +12,15 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{error, info};
+use tokio::time::MissedTickBehavior;
+use tracing::{error, info, warn};
 
 use super::channel::Channel;
 use super::claim::Claim;
 use super::difference::Difference;
 use super::protocol::{Request, Response};
 use super::sockets;
-use crate::datapath::{Datapath, Namespace, Report, Settings, make_transparent};
+use crate::datapath::{Datapath, FLOOD_POLL, Namespace, Report, Settings, make_transparent};
 use crate::proxy::listen;
 
 /// Serves the daemon that started this process, over the sockets that are its standard input and
@@ -43,6 +44,8 @@ pub(in crate::app) async fn serve() -> Result<()> {
         open: None,
     };
     let mut requests = read(channel)?;
+    let mut flood_poll = tokio::time::interval(FLOOD_POLL);
+    flood_poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let changes = server.open.as_mut().map(|open| &mut open.changes);
         let mut nothing = stream::pending().boxed();
@@ -55,6 +58,7 @@ pub(in crate::app) async fn serve() -> Result<()> {
                 // A daemon that has not read the last one will see all changes when it does.
                 let _ = (&events).write(&[0]);
             }
+            _ = flood_poll.tick() => server.watch_flood(),
         }
     }
 }
@@ -154,6 +158,13 @@ impl Server {
             direct: BTreeSet::new(),
         });
         Ok((Response::Opened { has_shortcut }, vec![connections]))
+    }
+
+    fn watch_flood(&mut self) {
+        let outcome = (self.open.as_mut()).map_or(Ok(()), |open| open.datapath.watch_flood());
+        if let Err(error) = outcome {
+            warn!(%error, "SYNs are not answered by the guard");
+        }
     }
 
     async fn close(&mut self) -> Result<()> {
