@@ -226,6 +226,16 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// The link-layer address of an Ethernet device of a host.
+pub fn link_address(host: &Host, device: &str) -> Result<[u8; 6]> {
+    let link = host.sh(&format!("ip -json link show {device}"))?;
+    let link: serde_json::Value = serde_json::from_str(&link)?;
+    let address = link[0]["address"].as_str().context("no address")?;
+    let bytes = address.split(':').map(|byte| u8::from_str_radix(byte, 16));
+    let bytes = bytes.collect::<Result<Vec<_>, _>>()?;
+    bytes.try_into().ok().context("no Ethernet address")
+}
+
 fn remove(name: &str) {
     let pids = Command::new("ip").args(["netns", "pids", name]).output();
     let pids = pids.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());

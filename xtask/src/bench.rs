@@ -50,6 +50,8 @@ enum Suite {
     Instructions,
     /// Packet paths: NodePort, host listener, netns; and ns a packet of each program.
     Datapath,
+    /// New connections that are served in a flood of SYNs, without cookies and with two kinds of them.
+    Flood,
     /// Sluice beside other proxies: CPU time a request, on one core.
     Proxy,
     /// Requests to pods of the node, with the shortcut and by TCP.
@@ -87,6 +89,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
                 .args(["instructions", "--paths", PATHS, "--workloads", WORKLOADS])
                 .args(machine.iter().map(|word| format!("--machine={word}")))
         }
+        Suite::Flood => bench.arg("flood"),
         Suite::Shortcut => bench.arg("shortcut"),
         Suite::Proxy => {
             bench.args(["proxy", "--peers", &flags.peers.join(",")]);

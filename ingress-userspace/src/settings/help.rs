@@ -142,6 +142,7 @@ const HEADINGS: &[(&str, &[&str])] = &[
             "source-connection-burst",
             "source-prefix-v4",
             "source-prefix-v6",
+            "syn-flood-threshold",
             "upstream-ports",
         ],
     ),

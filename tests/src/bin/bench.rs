@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use ingress_tests::bench::proxy::instructions::{self, Matrix, Path, Workload};
 use ingress_tests::bench::proxy::{Peer, Plan};
-use ingress_tests::bench::{Effort, control, datapath, proxy, render, shortcut};
+use ingress_tests::bench::{Effort, control, datapath, flood, proxy, render, shortcut};
 use ingress_tests::demo::Programs;
 
 #[derive(Parser)]
@@ -65,6 +65,7 @@ struct CommandLine {
 enum Suite {
     Control,
     Datapath,
+    Flood,
     Instructions,
     Proxy,
     Shortcut,
@@ -86,6 +87,7 @@ fn main() -> Result<()> {
     let mut report = match flags.suite {
         Suite::Control => control::run(&programs.sluice, say)?,
         Suite::Datapath => datapath::run(&programs, effort, say)?,
+        Suite::Flood => flood::run(&programs, effort, say)?,
         Suite::Instructions => {
             let matrix = Matrix {
                 paths: flags.paths,

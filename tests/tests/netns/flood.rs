@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use ingress_tests::flood::Flood;
-use ingress_tests::host::Host;
+use ingress_tests::host::{Host, link_address};
 use ingress_tests::neighbour::Neighbour;
 use ingress_tests::rig::{CLIENT_V4, CLIENT_V6, EDGE_V4, EDGE_V6, wait_until};
 
@@ -21,7 +21,7 @@ fn clients_are_served_in_a_flood_of_syns_that_allocates_nothing() -> Result<()> 
     let scene = Scene::set_with(|daemon| daemon.with("--syn-flood-threshold=1000"))?;
     let client = &scene.rig.client;
     let _far_end = Neighbour::xdp(&scene.rig.switch, "edge")?;
-    let mac = link_address(&scene.rig.edge)?;
+    let mac = link_address(&scene.rig.edge, "eth0")?;
     let mut open = connect(client, EDGE_V4)?;
     let quiet = options(&open)?;
     ensure!(
@@ -75,7 +75,7 @@ fn a_source_that_may_not_connect_gets_no_cookie() -> Result<()> {
     })?;
     let client = &scene.rig.client;
     let _far_end = Neighbour::xdp(&scene.rig.switch, "edge")?;
-    let mac = link_address(&scene.rig.edge)?;
+    let mac = link_address(&scene.rig.edge, "eth0")?;
     let flood = Flood::start(client, ("eth0", mac), (EDGE_V4.parse()?, 80), Some(5000))?;
     wait_until("the flood to be noticed", || {
         Ok(scene.sluice.status()?["datapath"]["is_flooded"] == true)
@@ -164,16 +164,6 @@ fn half_open(scene: &Scene) -> Result<usize> {
         .edge
         .sh(&format!("ip netns exec {netns} ss -tanH state syn-recv"))?;
     Ok(listed.lines().count())
-}
-
-fn link_address(host: &Host) -> Result<[u8; 6]> {
-    let link = host.sh("ip -json link show eth0")?;
-    let link: serde_json::Value = serde_json::from_str(&link)?;
-    let address = link[0]["address"].as_str().context("no address")?;
-    let bytes: Vec<u8> = (address.split(':'))
-        .map(|byte| u8::from_str_radix(byte, 16))
-        .collect::<Result<_, _>>()?;
-    bytes.try_into().ok().context("no Ethernet address")
 }
 
 const UPLOAD_BYTES: usize = 1024 * 1024;
