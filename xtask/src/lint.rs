@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::shell::{cargo, step};
-use crate::{setup, tidy};
+use crate::{book, setup, tidy};
 
 /// Runs all checks; the first that fails ends it.
 pub(crate) fn run() -> Result<()> {
@@ -44,6 +44,7 @@ pub(crate) fn run() -> Result<()> {
         "--quiet",
     ]);
     step("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    book::run()?;
     let mut deny = cargo();
     step(
         "dependencies",

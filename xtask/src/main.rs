@@ -3,6 +3,7 @@
 mod assets;
 mod bench;
 mod bolt;
+mod book;
 mod build;
 mod cluster;
 mod compile;
@@ -46,6 +47,8 @@ enum Verb {
     /// Make everything that a release hands out, in `target/dist`: binary, image, chart, manual pages,
     /// completions, SBOM and checksums.
     Dist(dist::Flags),
+    /// Check the links of the documentation and build the book, in `target/book/html`.
+    Book,
     /// Build an edge node out of network namespaces and show what Sluice does there (needs root).
     Demo(demo::Flags),
     /// Run a Kubernetes cluster on network namespaces until Ctrl-C (needs root).
@@ -60,7 +63,7 @@ enum Verb {
     Bench(bench::Flags),
     /// Run a command on one of Debian's kernels, in an emulator (needs root).
     Kernel(kernel::Flags),
-    /// Format, tidiness, clippy, documentation and dependencies: what CI asks besides the tests.
+    /// Format, tidiness, clippy, documentation, book and dependencies: what CI asks besides the tests.
     Lint,
     /// Check layout and dependency rules of ARCHITECTURE.md.
     Tidy,
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Build(flags) => setup::run(setup::Scope::Build).and_then(|()| build::run(&flags)),
         Verb::Image(flags) => setup::run(setup::Scope::Build).and_then(|()| image::run(&flags)),
         Verb::Dist(flags) => setup::run(setup::Scope::Build).and_then(|()| dist::run(&flags)),
+        Verb::Book => book::run(),
         Verb::Demo(flags) => demo::run(&flags),
         Verb::Cluster(flags) => cluster::run(&flags),
         Verb::Conformance => test::conformance(),

@@ -179,6 +179,18 @@ fn cargo_deny() -> Result<()> {
     )
 }
 
+/// Builds mdBook unless this version is there.
+pub(crate) fn mdbook() -> Result<()> {
+    let wanted = format!("mdbook v{MDBOOK}");
+    let found = output(Command::new("mdbook").arg("--version"));
+    if found.is_some_and(|version| version.trim() == wanted) {
+        return Ok(());
+    }
+    let mut install = cargo_install("mdbook", MDBOOK);
+    install.args(["--no-default-features", "--features", "search"]);
+    step(&format!("build {wanted}"), &mut install)
+}
+
 fn cargo_install(name: &str, version: &str) -> Command {
     let mut install = Command::new("cargo");
     install.args(["install", name, "--version", version, "--locked", "--quiet"]);
@@ -204,3 +216,5 @@ const TOOLCHAIN: &str = "sluice-bpf";
 const CORE_SOURCE: &str = "lib/rustlib/src/rust/library/core/Cargo.toml";
 const BPF_LINKER: &str = "0.13.0";
 const CARGO_DENY: &str = "0.20.2";
+/// The version of mdBook that builds the documentation.
+pub(crate) const MDBOOK: &str = "0.5.4";
