@@ -8,6 +8,7 @@ pub mod explain;
 pub mod listing;
 pub mod manual;
 mod objects;
+pub mod plugin;
 pub mod probe;
 pub mod ready;
 pub mod report;

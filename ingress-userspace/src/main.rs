@@ -1,19 +1,29 @@
 //! `sluice`: reads the command line and hands over.
 
+use std::ffi::OsStr;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use clap::Parser as _;
 use ingress_userspace::allocator::Allocator;
 use ingress_userspace::cli::Unreachable;
+use ingress_userspace::settings::plugin::Plugin;
 use ingress_userspace::settings::{self, Command};
 use ingress_userspace::{app, cli, telemetry};
+use tokio::runtime::Runtime;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
-    match run(settings::help::parse().command) {
+    let outcome = if is_plugin() {
+        on_all_nodes(&Plugin::parse())
+    } else {
+        run(settings::help::parse().command)
+    };
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "sluice: {error:#}");
@@ -29,12 +39,26 @@ fn main() -> ExitCode {
 /// The exit status of verbs that cannot reach the daemon.
 const UNREACHABLE: u8 = 3;
 
-fn run(command: Command) -> Result<ExitCode> {
-    // Control work only: requests are served by threads of their own.
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// Whether kubectl started this, by the name of a link.
+fn is_plugin() -> bool {
+    let name = std::env::args_os().next().map(PathBuf::from);
+    name.is_some_and(|name| name.file_stem() == Some(OsStr::new("kubectl-sluice")))
+}
+
+fn on_all_nodes(flags: &Plugin) -> Result<ExitCode> {
+    runtime()?.block_on(cli::plugin::run(flags))
+}
+
+/// For control work only: requests are served by threads of their own.
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("failed to start the control runtime")?;
+        .context("failed to start the control runtime")
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let runtime = runtime()?;
     match command {
         Command::Run(flags) => {
             runtime.block_on(app::run(*flags))?;

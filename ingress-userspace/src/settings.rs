@@ -13,6 +13,7 @@ mod memory;
 pub mod observe;
 mod observing;
 mod places;
+pub mod plugin;
 pub mod relay;
 mod steering;
 pub mod tls;

@@ -66,7 +66,8 @@ pub struct Cluster {
     pub prefix: String,
     shared: Arc<Shared>,
     runner: AbortHandle,
-    proxies: Vec<Process>,
+    /// kube-proxies, and what answers `kubectl exec`.
+    processes: Vec<Process>,
 }
 
 /// What a cluster is made of.
@@ -86,6 +87,8 @@ pub struct Options {
     pub proxy_mode: ProxyMode,
     /// Whether the API server writes an audit log.
     pub audit: Audit,
+    /// The program that answers `kubectl exec` on nodes, if tests run that.
+    pub kubelet: Option<PathBuf>,
 }
 
 impl Options {
@@ -107,6 +110,7 @@ impl Options {
             workers: 2,
             proxy_mode: ProxyMode::Nftables,
             audit: Audit::Metadata,
+            kubelet: None,
         })
     }
 }
@@ -146,14 +150,17 @@ impl Cluster {
             },
         )?;
         let kubeconfig = plane.kubeconfig_for_user("system:kube-proxy", Place::Lan)?;
-        let mut proxies = Vec::new();
+        let mut processes = Vec::new();
         for node in &nodes {
+            if let Some(kubelet) = &options.kubelet {
+                processes.push(node::start_kubelet(node, kubelet, &directory.join("logs"))?);
+            }
             plane
                 .driver()
                 .block_on(node::register(&plane.client(), node))?;
             let log = directory.join(format!("logs/kube-proxy-{}.log", node.name));
             let mode = options.proxy_mode;
-            proxies.push(node::start_proxy(
+            processes.push(node::start_proxy(
                 node,
                 &options.programs,
                 mode,
@@ -183,7 +190,7 @@ impl Cluster {
             plane,
             network,
             shared,
-            proxies,
+            processes,
         })
     }
 
@@ -236,7 +243,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.runner.abort();
         self.shared.end_all();
-        self.proxies.clear();
+        self.processes.clear();
         host::remove_all(&self.prefix);
     }
 }

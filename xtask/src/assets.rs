@@ -119,6 +119,11 @@ pub(crate) fn clients() -> Result<PathBuf> {
     own_program("clients", "build the clients of tests")
 }
 
+/// Builds what answers `kubectl exec` on nodes, unless this version is in the cache, and gives its path.
+pub(crate) fn kubelet() -> Result<PathBuf> {
+    own_program("kubelet", "build what answers `kubectl exec` on nodes")
+}
+
 /// Builds the program that prints the seccomp profile of container runtimes, unless this version is in the
 /// cache, and gives its path.
 pub(crate) fn seccomp() -> Result<PathBuf> {

@@ -24,21 +24,21 @@ use crate::rig::{EDGE_V4, Options, POD1_V4, POD2_V4, Rig};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     /// They are dropped.
-    NoCookies,
+    Neither,
     /// The listener answers them by cookies.
-    KernelCookies,
+    Kernel,
     /// The guard does.
-    GuardCookies,
+    Guard,
 }
 
 impl Subject {
-    const ALL: [Self; 3] = [Self::NoCookies, Self::KernelCookies, Self::GuardCookies];
+    const ALL: [Self; 3] = [Self::Neither, Self::Kernel, Self::Guard];
 
     fn name(self) -> &'static str {
         match self {
-            Self::NoCookies => "no-cookies",
-            Self::KernelCookies => "kernel-cookies",
-            Self::GuardCookies => "guard-cookies",
+            Self::Neither => "no-cookies",
+            Self::Kernel => "kernel-cookies",
+            Self::Guard => "guard-cookies",
         }
     }
 }
@@ -69,7 +69,7 @@ pub fn run(programs: &Programs, effort: Effort, say: impl Fn(&str)) -> Result<Re
             report.add_row(served, name, &figures(&rounds, subject, |seen| seen.served));
             report.add_row(sent, name, &figures(&rounds, subject, |seen| seen.sent));
         }
-        let (guard, kernel) = (Subject::GuardCookies, Subject::KernelCookies);
+        let (guard, kernel) = (Subject::Guard, Subject::Kernel);
         let pairs = ratios(&rounds, guard, kernel, |seen| seen.served);
         report.add_ratio(served, (guard.name(), kernel.name()), &pairs);
     }
@@ -104,15 +104,15 @@ impl Node {
         let served = Manifest::default().serve(HOST, &[POD1_V4, POD2_V4]);
         served.save(&manifests)?;
         let threshold = match subject {
-            Subject::NoCookies | Subject::KernelCookies => 0,
-            Subject::GuardCookies => 5000,
+            Subject::Neither | Subject::Kernel => 0,
+            Subject::Guard => 5000,
         };
         let daemon = Daemon::new(&rig, subject.name(), &manifests)
             .with("--datapath=netns")
             .with("--access-log=off")
             .with(&format!("--syn-flood-threshold={threshold}"));
         let running = daemon.start(&rig.edge)?;
-        if subject == Subject::NoCookies {
+        if subject == Subject::Neither {
             let names = daemon.arguments().iter();
             let mut names = names.filter_map(|it| it.strip_prefix("--ingress-netns="));
             let netns = names

@@ -382,6 +382,7 @@ fn api_arguments(
     let mut arguments = vec![
         format!("--etcd-servers={ETCD}"),
         format!("--secure-port={API_PORT}"),
+        "--kubelet-preferred-address-types=InternalIP".into(),
         format!("--advertise-address={CONTROL_V4}"),
         format!("--service-cluster-ip-range={SERVICES}"),
         format!("--tls-cert-file={}", server.certificate.display()),

@@ -61,6 +61,7 @@ pub async fn set_ready(client: &Client, node: &Node, is_ready: bool) -> Result<(
             {"type": "InternalIP", "address": node.v6},
             {"type": "Hostname", "address": node.name},
         ],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
         "capacity": capacity,
         "allocatable": capacity,
         "conditions": [condition("Ready", is_ready), condition("MemoryPressure", false),
@@ -140,5 +141,16 @@ pub fn start_proxy(
     Process::spawn(proxy, log)
 }
 
+/// Starts what answers `kubectl exec` for pods of the node, whose containers write their processes to
+/// `logs`.
+pub fn start_kubelet(node: &Node, program: &Path, logs: &Path) -> Result<Process> {
+    let mut kubelet = node.host.command(program);
+    kubelet.arg(format!(":{KUBELET_PORT}")).arg(logs);
+    let log = logs.join(format!("kubelet-{}.log", node.name));
+    Process::spawn(kubelet, &log)
+}
+
+/// Where API servers expect kubelets.
+const KUBELET_PORT: u16 = 10_250;
 /// By which the manifests of Sluice choose nodes.
 const EDGE_LABEL: &str = "sluice.dev/edge";

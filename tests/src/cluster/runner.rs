@@ -1,6 +1,7 @@
 //! The kubelets' stand-in: runs the pods that are bound to the rig's nodes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,13 +46,16 @@ impl Shared {
         logs.join(format!("{namespace}_{pod}_{container}.log"))
     }
 
-    /// Remembers a container's process.
+    /// Remembers a container's process, also for what answers `kubectl exec`.
     pub(super) fn started(&self, log: PathBuf, process: u32) {
+        // A command that comes before there is a file is refused, as on a node whose disk is full.
+        let _ = fs::write(log.with_extension("pid"), process.to_string());
         self.lock_processes().insert(log, process);
     }
 
     /// Forgets it.
     pub(super) fn ended(&self, log: &Path) {
+        let _ = fs::remove_file(log.with_extension("pid"));
         self.lock_processes().remove(log);
     }
 

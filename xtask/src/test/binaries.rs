@@ -31,6 +31,9 @@ pub(super) fn build(
     if is_root && is_wanted(Suite::is_cluster) {
         binaries.push(("SLUICE_CLUSTER_BIN", assets::ensure()?));
     }
+    if is_root && is_wanted(Suite::is_life) {
+        binaries.push(("SLUICE_KUBELET", assets::kubelet()?));
+    }
     if is_wanted(Suite::is_deploy) {
         let sluice = compile::target().join("debug/sluice");
         binaries.push(("SLUICE_IMAGE", image::of_tests(&sluice)?));

@@ -47,6 +47,10 @@ impl Suite {
         self.group == "ingress-tests/deploy"
     }
 
+    pub(super) fn is_life(&self) -> bool {
+        self.group == "ingress-tests/cluster"
+    }
+
     pub(super) fn is_control(&self) -> bool {
         self.group == "ingress-tests/control"
     }
