@@ -41,7 +41,8 @@ pub(crate) fn run() -> Result<()> {
     fs::write(source.join("SUMMARY.md"), summary)?;
     fs::write(directory.join("book.toml"), BOOK)?;
     let mut build = Command::new("mdbook");
-    build.args(["build", "--dest-dir", "html"]).arg(&directory);
+    build.args(["build", "--dest-dir"]);
+    build.arg(directory.join("html")).arg(&directory);
     step(&format!("build the book with mdbook {MDBOOK}"), &mut build)?;
     say(&format!(
         "    {}",
