@@ -72,7 +72,7 @@ macro_rules! reasons {
                 match self { $( Self::$name => Verdict::$verdict, )+ }
             }
 
-            /// What it means, as a sentence.
+            /// Its meaning, in one sentence.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
                 match self { $( Self::$name => concat!($($doc),+), )+ }

@@ -18,7 +18,7 @@ use crate::ir::ObjectRef;
 use crate::object::{Address, PortRef, Service, ServicePort};
 use crate::snapshot::Snapshot;
 
-/// The Services whose addresses are adopted, and what the node serves at them.
+/// The Services whose addresses are adopted, and the ports that the node serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Namespace and name of each Service.
@@ -27,16 +27,16 @@ pub struct Wanted {
     pub tcp: BTreeSet<u16>,
     /// UDP ports of UDP services, which the host's sockets serve.
     pub udp: BTreeSet<u16>,
-    /// What the target ports `http` and `https` are.
+    /// The numbers of the target ports that are named `http` and `https`.
     pub http_and_https: [u16; 2],
 }
 
-/// What is adopted, and why other things are not.
+/// The adopted addresses and ports, and the reasons why others are not adopted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Adoption {
     /// Destinations that become frontends, with the Service that has each; TCP.
     pub frontends: BTreeMap<SocketAddr, ObjectRef>,
-    /// What is not adopted.
+    /// One for each address and port that is not adopted, with the reason.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -226,7 +226,7 @@ fn is_unicast(address: IpAddr) -> bool {
         || address.is_multicast())
 }
 
-/// Whose an address of the cluster is.
+/// The owner of an address in the cluster.
 enum Owner {
     Node(String),
     PodNetwork(IpNet),

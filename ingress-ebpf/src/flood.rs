@@ -42,7 +42,7 @@ pub(crate) fn answer(ctx: &XdpContext, window_scale: u8) -> bool {
     bytes != 0 && answer_ip(ctx, &syn, bytes) && answer_link(ctx, &syn)
 }
 
-/// What is known of a SYN.
+/// The headers of a SYN that come before TCP.
 struct Syn {
     /// Where the frame goes, and where it comes from.
     macs: [u8; 12],
@@ -69,7 +69,7 @@ fn is_for_this_device(ctx: &XdpContext, macs: &[u8; 12]) -> bool {
     to == own
 }
 
-/// Reads the headers before TCP; false if they are no ordinary ones, or for another device.
+/// Reads the headers before TCP; false if they are out of the ordinary, or the frame is for another device.
 #[inline(never)]
 fn read(ctx: &XdpContext, syn: &mut Syn) -> bool {
     let packet = XdpPacket(ctx);
@@ -106,7 +106,8 @@ fn is_welcome(source: &Address) -> bool {
         && maps::settings().is_ok_and(|settings| maps::may_connect(settings, source))
 }
 
-/// Answers the TCP header. Gives its bytes; 0 where the listener has to answer.
+/// Turns the TCP header into that of the SYN-ACK. Returns the bytes of the header; 0 where the listener
+/// has to answer.
 #[inline(never)]
 fn answer_tcp(ctx: &XdpContext, syn: &Syn, window_scale: u8) -> usize {
     let mut header: Header = [0; TCP_BYTES_MAX];
@@ -134,7 +135,7 @@ fn answer_tcp(ctx: &XdpContext, syn: &Syn, window_scale: u8) -> usize {
     };
     let sum = add(&header, bytes, sum);
     syn_ack::set_checksum(&mut header, 16, sum);
-    // SAFETY: so many bytes are there, and initialised.
+    // SAFETY: `checked` has bounded `bytes` by the size of the header, all of which is initialised.
     if unsafe { store_from(ctx, syn.payload, header.as_ptr(), bytes) } {
         bytes
     } else {
@@ -169,7 +170,7 @@ fn cookie(ctx: &XdpContext, syn: &Syn, header: &mut Header, bytes: usize) -> i64
         return -1;
     };
     // SAFETY: the tuple is initialised and its size is one of the two that the helper takes; both
-    // headers are initialised, and there are so many bytes of the second. The reference to the
+    // headers are initialised, and `checked` has bounded the bytes of the second. The reference to the
     // socket is given back here and nowhere else.
     unsafe {
         let socket: *mut bpf_sock = bpf_skc_lookup_tcp(
@@ -291,7 +292,7 @@ fn store<const N: usize>(ctx: &XdpContext, offset: usize, bytes: &[u8; N]) -> bo
 
 /// # Safety
 ///
-/// There have to be so many initialised bytes.
+/// `bytes` has to point to `count` initialised bytes.
 #[inline(always)]
 unsafe fn store_from(ctx: &XdpContext, offset: usize, bytes: *const u8, count: usize) -> bool {
     // SAFETY: the helper reads the bytes only, and checks the offset against the packet itself

@@ -1,7 +1,7 @@
 //! The SYN-ACK by which the guard answers a SYN in the place of the listener, with a cookie that the
 //! listener takes back (RFC 4987 §3.6).
 //!
-//! The invariant: the answer is as long as the SYN, so that nobody gains by having it sent elsewhere,
+//! The invariant: the answer is as long as the SYN, so that an attacker gains nothing by having it sent to a victim,
 //! and offers only what the kernel can read out of the cookie and the timestamp again
 //! (`net/ipv4/syncookies.c`, the same from 4.x to 6.18).
 
@@ -31,7 +31,7 @@ pub struct Options {
     pub timestamp: [u8; 4],
 }
 
-/// What the answer says of this node.
+/// The part of the answer that depends on this node.
 #[derive(Clone, Copy, Debug)]
 pub struct Node {
     /// The cookie, host byte order.

@@ -120,7 +120,7 @@ impl Dashboard {
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct State {
     hosts: AllowedHosts,
     /// Whether browsers come by TLS.

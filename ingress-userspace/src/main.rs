@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 /// The exit status of verbs that cannot reach the daemon.
 const UNREACHABLE: u8 = 3;
 
-/// Whether kubectl started this, by the name of a link.
+/// Whether this process was started as `kubectl-sluice`, the name by which kubectl finds a plugin.
 fn is_plugin() -> bool {
     let name = std::env::args_os().next().map(PathBuf::from);
     name.is_some_and(|name| name.file_stem() == Some(OsStr::new("kubectl-sluice")))

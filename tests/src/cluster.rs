@@ -66,7 +66,7 @@ pub struct Cluster {
     pub prefix: String,
     shared: Arc<Shared>,
     runner: AbortHandle,
-    /// kube-proxies, and what answers `kubectl exec`.
+    /// kube-proxies, and the servers that answer `kubectl exec`.
     processes: Vec<Process>,
 }
 

@@ -119,9 +119,12 @@ pub(crate) fn clients() -> Result<PathBuf> {
     own_program("clients", "build the clients of tests")
 }
 
-/// Builds what answers `kubectl exec` on nodes, unless this version is in the cache, and gives its path.
+/// Builds the server that answers `kubectl exec` on nodes, unless this version is in the cache, and gives its path.
 pub(crate) fn kubelet() -> Result<PathBuf> {
-    own_program("kubelet", "build what answers `kubectl exec` on nodes")
+    own_program(
+        "kubelet",
+        "build the server that answers `kubectl exec` on nodes",
+    )
 }
 
 /// Builds the program that prints the seccomp profile of container runtimes, unless this version is in the

@@ -64,7 +64,7 @@ fn pages() -> Result<BTreeSet<PathBuf>> {
     Ok(pages)
 }
 
-/// What is wrong with the summary and with links.
+/// The faults of the summary and of links.
 fn faults(pages: &BTreeSet<PathBuf>) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     let summary = fs::read_to_string(root().join(SUMMARY))?;
@@ -83,7 +83,7 @@ fn faults(pages: &BTreeSet<PathBuf>) -> Result<Vec<String>> {
     Ok(faults)
 }
 
-/// What is wrong with a link of a page, if anything.
+/// The fault of a link of a page, if it has one.
 fn fault(page: &Path, link: &str) -> Result<Option<String>> {
     let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
     let target = if path.is_empty() {

@@ -16,7 +16,8 @@ use crate::parse::{self, End, Fragment, Network, protocol};
 pub trait Lists: Frontends {
     /// Whether the network of this address is denied.
     fn is_denied(&self, source: &Address) -> bool;
-    /// Takes a connection out of the budget of a source, if it has one; false if there is none in it.
+    /// Takes one connection out of the budget of a source; false if the budget is used up. Without
+    /// budgets it is always true.
     fn takes_connection(&self, source: &Address) -> bool;
 }
 

@@ -86,6 +86,6 @@ pub struct PacketReason {
     pub reason: String,
     /// `pass`, `redirect` or `drop`.
     pub verdict: String,
-    /// What it means.
+    /// Its meaning, in one sentence.
     pub meaning: String,
 }

@@ -12,7 +12,7 @@ use tracing::info;
 use crate::admin::{AdoptedService, FrontendStatus};
 use crate::settings::Run;
 
-/// What is adopted of the Services that flags name.
+/// The Services that flags name, and those of their addresses that are adopted.
 pub(super) struct Adopted {
     wanted: Wanted,
     adoption: Adoption,
@@ -32,7 +32,7 @@ impl Adopted {
         }
     }
 
-    /// Decides again; tells whether other things are wrong than before.
+    /// Decides again. Returns true if the diagnostics have changed.
     pub(super) fn follow(&mut self, snapshot: &Snapshot, config: &Config) -> bool {
         if self.wanted.services.is_empty() {
             return false;
@@ -61,7 +61,7 @@ impl Adopted {
         self.adoption.frontends.keys().copied().collect()
     }
 
-    /// What is not adopted.
+    /// One for each address and port that is not adopted, with the reason.
     pub(super) fn diagnostics(&self) -> &[Diagnostic] {
         &self.adoption.diagnostics
     }

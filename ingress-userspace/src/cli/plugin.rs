@@ -18,7 +18,7 @@ use self::join::Answer;
 use self::pods::Pod;
 use crate::settings::plugin::{Manner, Plugin};
 
-/// Runs the verb on all nodes, prints what they say, and gives the worst of their exit statuses.
+/// Runs the verb on all nodes, prints their answers, and returns the worst of their exit statuses.
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ async fn list(flags: &Plugin) -> Result<Vec<Pod>> {
     pods::select(pods, &flags.nodes).map_err(anyhow::Error::msg)
 }
 
-/// What a node says.
+/// Runs the verb on a node and returns its answer.
 async fn ask(flags: &Plugin, pod: &Pod) -> Answer {
     if !pod.is_running {
         return Answer::away(&pod.node, &format!("pod `{}` does not run", pod.name));

@@ -42,7 +42,7 @@ pub async fn run(flags: &Ready) -> Result<(String, bool)> {
     Ok((format!("{state}, generation {generation}\n"), is_good))
 }
 
-/// What the daemon serves, or why clients should go elsewhere.
+/// The state of the daemon in one sentence, or the reason why clients should go elsewhere.
 async fn serving(flags: &Ready) -> Result<String, String> {
     let asked = tokio::time::timeout(SERVING_ANSWER_MAX, ask(flags)).await;
     let limit = SERVING_ANSWER_MAX.as_secs();
@@ -51,7 +51,7 @@ async fn serving(flags: &Ready) -> Result<String, String> {
     judge(&status, flags.require_datapath)
 }
 
-/// Judges a status: what is served, or why clients should go elsewhere.
+/// Judges a status. Returns what is served, or the reason why clients should go elsewhere.
 fn judge(status: &Value, requires_datapath: bool) -> Result<String, String> {
     let generation = status["generation"].as_u64().unwrap_or(0);
     match status["state"].as_str() {

@@ -1,5 +1,5 @@
-//! What streams and pages share: a look at the daemon every second while somebody watches, else every
-//! 15 seconds, and what is remembered of earlier looks.
+//! The state of the daemon that streams and pages share. It is read every second while a browser
+//! watches, else every 15 seconds, and earlier states are remembered.
 //!
 //! Invariant: however many browsers watch, the app's loop and the workers are asked once a second.
 
@@ -46,7 +46,7 @@ struct Shared {
     memory: Mutex<Memory>,
 }
 
-/// What is remembered of earlier looks.
+/// What is known from earlier states.
 #[derive(Default)]
 struct Memory {
     samples: VecDeque<Arc<Sample>>,

@@ -1,10 +1,10 @@
-//! Decides what a request to the dashboard asks for. Pure.
+//! Decides how a request to the dashboard is answered. Pure.
 
 use http::{HeaderMap, Method, StatusCode};
 
 use super::hosts::{AllowedHosts, is_same_origin};
 
-/// What a request asks for.
+/// The way in which a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked<'a> {
     /// The page itself.
@@ -20,7 +20,7 @@ pub(super) enum Asked<'a> {
 /// Why a request is refused before anything is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// Its `Host` is none of ours.
+    /// Its `Host` is not an allowed name.
     UnknownHost,
     /// Only GET, and POST for a session, are allowed.
     Method,

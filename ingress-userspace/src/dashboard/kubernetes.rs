@@ -88,6 +88,6 @@ impl Reviewer {
 
 /// The non-resource URL that users of the dashboard may get.
 const LOOKING: &str = "/sluice/dashboard";
-/// That of users who may follow requests, and see addresses of clients.
+/// The path whose readers may follow requests and see addresses of clients.
 const FOLLOWING: &str = "/sluice/tail";
 const REVIEW_TIME_MAX: Duration = Duration::from_secs(10);

@@ -62,7 +62,7 @@ impl State {
         }
     }
 
-    /// What to do for a session, in words.
+    /// A sentence that tells how a session is opened.
     pub(super) fn advice(&self) -> &'static str {
         match self.reviewer {
             None => {

@@ -131,7 +131,7 @@ fn refused(refusal: Refusal, path: &str) -> Response<Answer> {
     response
 }
 
-/// What went wrong, as JSON for the page.
+/// An error message, as JSON for the page.
 pub(super) fn problem(status: StatusCode, text: &str) -> Response<Answer> {
     let mut response = json(&serde_json::json!({ "error": text }));
     *response.status_mut() = status;
@@ -199,12 +199,12 @@ impl Body for FrameBody {
 
 /// Connections of browsers; further ones wait.
 const CONNECTIONS_MAX: usize = 64;
-/// For which a connection without a stream is kept, idle or not.
+/// The longest life of a connection without a stream.
 const CONNECTION_TIME_MAX: Duration = Duration::from_mins(1);
-/// For which a browser may take to say what it wants.
+/// The time in which a browser has to send the head of its request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that are buffered for one connection; larger parts of a body are not copied.
 const BUFFER_BYTES_MAX: usize = 16 << 10;
-/// From which on an answer is compressed.
+/// The smallest answer that is compressed.
 const COMPRESSED_BYTES_MIN: usize = 4 << 10;

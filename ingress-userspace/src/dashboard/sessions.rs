@@ -123,7 +123,7 @@ impl Sessions {
     }
 }
 
-/// SHA-256 of a secret: what is in memory opens nothing.
+/// SHA-256 of a secret: an attacker who reads the memory cannot log in with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Digest([u8; 32]);
 

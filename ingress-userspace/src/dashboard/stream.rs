@@ -99,7 +99,7 @@ async fn requests(reader: &mut TailReader, sender: &mut Sender) -> Option<()> {
     Some(())
 }
 
-/// What a client has been sent, to send it only what has changed.
+/// The values that a client was sent last: only changes are sent.
 struct Changes {
     topics: Topics,
     status: Map<String, Value>,

@@ -1,4 +1,4 @@
-//! What the query of a URL of the dashboard asks for. Pure.
+//! Reads the queries of the dashboard's URLs. Pure.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -52,7 +52,7 @@ const TOPICS: [(&str, Topic); 5] = [
 ///
 /// # Errors
 ///
-/// What is wrong with a pattern.
+/// The reason why a pattern is invalid.
 pub(super) fn tail_filter(query: &str) -> Result<TailFilter, String> {
     let mut filter = TailFilter::default();
     for (name, value) in pairs(query).filter(|(_, value)| !value.is_empty()) {
@@ -81,7 +81,7 @@ pub(super) fn tail_filter(query: &str) -> Result<TailFilter, String> {
 ///
 /// # Errors
 ///
-/// What is missing or wrong.
+/// The reason why the flags are invalid.
 pub(super) fn question(query: &str) -> Result<Question, String> {
     let mut question = Question::new("", "/");
     for (name, value) in pairs(query).filter(|(_, value)| !value.is_empty()) {

@@ -122,7 +122,7 @@ pub struct DashboardVerb {
     pub command: DashboardCommand,
 }
 
-/// What to do with the dashboard.
+/// Verbs of the dashboard.
 #[derive(Debug, Subcommand)]
 pub enum DashboardCommand {
     /// Print a URL that opens the running daemon's dashboard once, within a minute.

@@ -40,7 +40,8 @@ pub struct Budgets {
     /// New connections a second, of all sources, from which on the XDP program answers SYNs by
     /// cookies, in the place of the listeners; 0: never.
     ///
-    /// Clients notice nothing. What is answered allocates no memory before the client's next packet.
+    /// Clients notice nothing. A SYN that is answered this way allocates no memory before the client's
+    /// next packet.
     #[arg(
         long,
         env = "SLUICE_SYN_FLOOD_THRESHOLD",

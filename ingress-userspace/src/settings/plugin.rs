@@ -59,7 +59,7 @@ pub struct Plugin {
     pub verb: Vec<String>,
 }
 
-/// How a verb runs on several nodes.
+/// How a verb that runs on several nodes ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     /// It ends by itself.
@@ -79,7 +79,7 @@ impl Plugin {
     ///
     /// # Errors
     ///
-    /// The reason why the verb is none for several nodes.
+    /// The reason why the verb cannot run on several nodes.
     pub fn manner(&self) -> Result<(Manner, bool), String> {
         let arguments = std::iter::once("sluice").chain(self.verb.iter().map(String::as_str));
         let matches = CommandLine::command().get_matches_from(arguments);

@@ -20,7 +20,7 @@ use crate::manifest::Manifest;
 use crate::neighbour::Neighbour;
 use crate::rig::{EDGE_V4, Options, POD1_V4, POD2_V4, Rig};
 
-/// What becomes of SYNs beyond the queue. In the order in which they take turns.
+/// How SYNs beyond the queue are treated. In the order in which they take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     /// They are dropped.

@@ -141,8 +141,8 @@ pub fn start_proxy(
     Process::spawn(proxy, log)
 }
 
-/// Starts what answers `kubectl exec` for pods of the node, whose containers write their processes to
-/// `logs`.
+/// Starts the server that answers `kubectl exec` for pods of the node. `logs` has a file with the process
+/// id of each container.
 pub fn start_kubelet(node: &Node, program: &Path, logs: &Path) -> Result<Process> {
     let mut kubelet = node.host.command(program);
     kubelet.arg(format!(":{KUBELET_PORT}")).arg(logs);

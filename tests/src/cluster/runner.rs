@@ -46,7 +46,7 @@ impl Shared {
         logs.join(format!("{namespace}_{pod}_{container}.log"))
     }
 
-    /// Remembers a container's process, also for what answers `kubectl exec`.
+    /// Remembers a container's process, also for the server that answers `kubectl exec`.
     pub(super) fn started(&self, log: PathBuf, process: u32) {
         // A command that comes before there is a file is refused, as on a node whose disk is full.
         let _ = fs::write(log.with_extension("pid"), process.to_string());

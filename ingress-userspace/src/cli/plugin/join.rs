@@ -1,21 +1,21 @@
-//! What several nodes have said, as one output and one exit status.
+//! Joins the answers of several nodes into one output and one exit status.
 
 use std::process::{ExitStatus, Output};
 
 use serde_json::{Value, json};
 
-/// What a node has said.
+/// The answer of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     node: String,
     status: u8,
     output: String,
-    /// What the verb complained about, or why there is no answer.
+    /// The error messages of the verb, or the reason why there is no answer.
     complaint: String,
 }
 
 impl Answer {
-    /// Of what kubectl printed for a verb in a pod.
+    /// Made from the output of a kubectl that ran a verb in a pod.
     pub(super) fn of(node: &str, output: &Output) -> Self {
         let complaint = String::from_utf8_lossy(&output.stderr);
         let is_of_verb = |line: &&str| !line.starts_with(ENDED);
@@ -37,7 +37,7 @@ impl Answer {
         }
     }
 
-    /// Of a node that gives no answer, for a reason.
+    /// The answer in place of one that a node did not give, with the reason.
     pub(super) fn away(node: &str, reason: &str) -> Self {
         Self {
             node: node.to_owned(),
