@@ -53,21 +53,63 @@ fn tries_are_bounded_and_each_is_another_endpoint() {
 }
 
 #[test]
-fn a_fresh_connection_that_breaks_is_not_tried_again() {
-    let asked = Arc::new(Mutex::new(0));
-    let count = Arc::clone(&asked);
-    let breaking = [0, 1].map(|_| {
-        let count = Arc::clone(&count);
-        Origin::start(move |mut connection| {
-            if connection.read_head().is_some() {
-                *count.lock().unwrap() += 1;
-            }
-        })
-    });
-    let endpoints = breaking.each_ref().map(|origin| origin.address);
-    let proxy = Proxy::start(config(&[("one.test", "/", &endpoints)]));
+fn a_request_whose_fresh_connection_breaks_goes_to_one_more_endpoint() {
+    let breaking = BreakingOrigins::start(3);
+    let proxy = Proxy::start(config(&[("one.test", "/", &breaking.endpoints())]));
     assert_eq!(proxy.get("one.test", "/").status, 502);
-    assert_eq!(*asked.lock().unwrap(), 1);
+    assert_eq!(breaking.requests(), 2);
+}
+
+#[test]
+fn a_fresh_connection_that_breaks_costs_the_client_nothing() {
+    let breaking = BreakingOrigins::start(1);
+    let origin = Origin::echo("origin");
+    let endpoints = [breaking.endpoints()[0], origin.address];
+    let proxy = Proxy::start(config(&[("one.test", "/", &endpoints)]));
+    for number in 0..20 {
+        assert_eq!(proxy.get("one.test", "/").status, 200, "request {number}");
+    }
+    assert!(breaking.requests() > 0);
+}
+
+#[test]
+fn a_post_whose_fresh_connection_breaks_is_not_retried() {
+    let breaking = BreakingOrigins::start(2);
+    let proxy = Proxy::start(config(&[("one.test", "/", &breaking.endpoints())]));
+    let mut client = proxy.client();
+    client.write("POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.read_reply().status, 502);
+    assert_eq!(breaking.requests(), 1);
+}
+
+/// Origins that close each connection after they have read a request.
+struct BreakingOrigins {
+    origins: Vec<Origin>,
+    requests: Arc<Mutex<usize>>,
+}
+
+impl BreakingOrigins {
+    fn start(count: usize) -> Self {
+        let requests = Arc::default();
+        let start = |_| {
+            let requests: Arc<Mutex<usize>> = Arc::clone(&requests);
+            Origin::start(move |mut connection| {
+                if connection.read_head().is_some() {
+                    *requests.lock().unwrap() += 1;
+                }
+            })
+        };
+        let origins = (0..count).map(start).collect();
+        Self { origins, requests }
+    }
+
+    fn endpoints(&self) -> Vec<SocketAddr> {
+        self.origins.iter().map(|origin| origin.address).collect()
+    }
+
+    fn requests(&self) -> usize {
+        *self.requests.lock().unwrap()
+    }
 }
 
 /// Has the endpoints change at the moment of the first connection.

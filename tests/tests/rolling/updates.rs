@@ -41,8 +41,14 @@ pub(crate) fn scale_up(stage: &Stage) -> Result<()> {
 }
 
 fn nothing_is_lost(stage: &Stage, bounds: Bounds, f: impl FnOnce() -> Result<()>) -> Result<()> {
+    let log_start = log(stage)?.len();
     let outcome = stage.under_load(bounds.rate_min, f)?;
-    ensure!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+    ensure!(
+        outcome.failures.is_empty(),
+        "{:?}; the daemon's log: {}",
+        outcome.failures,
+        log(stage)?.get(log_start..).unwrap_or_default()
+    );
     let slowest = outcome.slowest;
     ensure!(slowest < bounds.wait_max, "a request took {slowest:?}");
     Ok(())
@@ -57,6 +63,7 @@ pub(crate) fn kill(stage: &Stage) -> Result<()> {
     let victim = names.lines().next().unwrap_or_default();
     let victim = victim.trim_start_matches("pod/");
     let address = plane.kubectl(&["get", "pod", victim, "--output=jsonpath={.status.podIP}"])?;
+    let log_start = log(stage)?.len();
     let outcome = stage.under_load(RATE_MIN, || {
         stage.cluster.kill_pod("default", victim)?;
         let restarts = "--for=jsonpath={.status.containerStatuses[0].restartCount}=1";
@@ -70,7 +77,7 @@ pub(crate) fn kill(stage: &Stage) -> Result<()> {
     ensure!(failures.len() <= CONNECTIONS, "{failures:?}");
     let mut lost = Vec::new();
     wait_until("every failure to be in the access log", || {
-        lost = lost_requests(stage)?;
+        lost = lost_requests(stage, log_start)?;
         Ok(lost.len() >= failures.len())
     })?;
     for line in &lost {
@@ -106,15 +113,23 @@ pub(crate) fn lose_a_node(stage: &Stage) -> Result<()> {
     done
 }
 
-/// Lines of the access log about requests of the load that did not get their whole answer.
-fn lost_requests(stage: &Stage) -> Result<Vec<String>> {
-    let pod = stage.cluster.sluice_pod("edge1")?;
-    let log = stage.cluster.log("sluice-system", &pod, "sluice");
+/// Lines of the access log, from byte `start` of the log, about requests of the load that did not get
+/// their whole answer.
+fn lost_requests(stage: &Stage, start: usize) -> Result<Vec<String>> {
+    let log = log(stage)?;
     let of_load = log
+        .get(start..)
+        .unwrap_or_default()
         .lines()
         .filter_map(|line| line.strip_prefix("request /bytes/1024 "));
     let lost = of_load.filter(|line| !line.starts_with("200 1024 "));
     Ok(lost.map(str::to_owned).collect())
+}
+
+/// The log of the daemon that the load goes through.
+fn log(stage: &Stage) -> Result<String> {
+    let pod = stage.cluster.sluice_pod("edge1")?;
+    Ok(stage.cluster.log("sluice-system", &pod, "sluice"))
 }
 
 const WITHOUT_HOOK: &str =

@@ -1,10 +1,10 @@
 //! One request and the endpoints that it is tried on, until one has answered.
 //!
-//! Invariant: unless an Ingress asks for it, no endpoint is asked for a request that another may
-//! have executed. A request moves on if nothing of it was sent, if the endpoint says that it has
-//! done nothing about it, or, when it is idempotent and has no body (RFC 9110 §9.2.2), if the kept
-//! connection that it was sent on broke, or its endpoint has gone (`reach.rs`): neither is a
-//! request's fault.
+//! Invariant: a request that an endpoint may have executed goes to another one only if the Ingress
+//! says so, or if the request is idempotent and has no body (RFC 9110 §9.2.2) and its connection
+//! broke before any response, or its endpoint has gone (`reach.rs`). A pod that ends resets the
+//! connections that its kernel has accepted and its process has not: to the proxy this looks like a
+//! request that broke. A request that breaks endpoints reaches two of them at most.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -282,11 +282,17 @@ impl Exchange<'_> {
             }
             SendError::Broken(fault) => fault,
         };
-        // A connection that was kept may have been closed while the request was on its way.
-        let may_repeat = self.replay.is_repeatable() && connection == Use::Again;
-        match sent {
-            Some(request) if may_repeat && !is_reset(&fault) => Step::Repeat(request),
-            Some(_) | None => Step::Stop(self.broken(fault).into()),
+        let repeatable = sent.filter(|_| self.replay.is_repeatable() && is_of_connection(&fault));
+        match (repeatable, connection) {
+            // A connection that was kept may have been closed while the request was on its way.
+            (Some(request), Use::Again) => Step::Repeat(request),
+            // An Ingress that names outcomes decides about this one too (`replay.rs`).
+            (Some(request), Use::First)
+                if self.tried.is_empty() && self.retries.after.is_none() =>
+            {
+                Step::Stop(Miss::before(self.broken(fault), request))
+            }
+            (Some(_), Use::First) | (None, _) => Step::Stop(self.broken(fault).into()),
         }
     }
 
@@ -361,5 +367,14 @@ impl Exchange<'_> {
     fn progress(&self) -> Progress {
         let upload = self.replay.upload();
         upload.map_or(Progress::Done, Upload::progress)
+    }
+}
+
+/// Whether the connection has failed, not what the endpoint has sent on it.
+fn is_of_connection(fault: &Fault) -> bool {
+    match fault {
+        Fault::Broken(_) | Fault::Closed | Fault::Gone => true,
+        Fault::Http2(_) => !is_reset(fault),
+        Fault::RequestBody | Fault::Head(_) | Fault::Body(_) => false,
     }
 }
