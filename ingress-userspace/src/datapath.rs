@@ -407,7 +407,7 @@ impl Datapath {
             frontends: self.devices.frontends(),
             direct_endpoints: self.reach.load().direct.len(),
             shortcut: self.shortcut.status(),
-            is_flooded: self.flood.is_on(),
+            is_flooded: self.flood.is_answered(),
         }
     }
 

@@ -8,6 +8,7 @@
 pub mod control;
 mod core;
 pub mod datapath;
+mod edge;
 pub mod flood;
 pub mod proxy;
 mod render;

@@ -91,9 +91,14 @@ impl Guarded {
 
     /// Answers SYNs by cookies, with windows of this shift; or leaves them to the listeners.
     pub(super) fn answer_syns(&mut self, window_scale: Option<u8>) -> Result<(), MapFault> {
+        let before = self.known;
         self.known.answers_syns = window_scale.is_some().into();
         self.known.window_scale = window_scale.unwrap_or(0).into();
-        self.publish(self.known.denied_table)
+        let published = self.publish(self.known.denied_table);
+        if published.is_err() {
+            self.known = before;
+        }
+        published
     }
 
     /// Makes the devices (ifindex) on which SYNs may be answered what `devices` says.

@@ -28,6 +28,10 @@ pub(super) struct Flood {
     seen: Option<(Instant, u64)>,
     /// When there were too many last, while there is a flood.
     last: Option<Instant>,
+    /// Whether the guard answers SYNs.
+    is_answered: bool,
+    /// When a change that failed may be tried again.
+    retry_at: Option<Instant>,
 }
 
 impl Flood {
@@ -37,42 +41,61 @@ impl Flood {
             threshold,
             seen: None,
             last: None,
+            is_answered: false,
+            retry_at: None,
         }
     }
 
-    /// Whether there is a flood.
-    pub(super) fn is_on(&self) -> bool {
-        self.last.is_some()
+    /// Whether the guard answers SYNs, because there is a flood.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered
     }
 
-    /// Takes the number of connections that were ever begun. Gives whether there is a flood, if that
-    /// has changed.
+    /// Takes the number of connections that were ever begun. Returns whether the guard is to answer
+    /// SYNs, if it does otherwise now.
     fn observe(&mut self, now: Instant, begun: u64) -> Option<bool> {
         let (before, begun_before) = self.seen.replace((now, begun))?;
         let elapsed = now.saturating_duration_since(before).as_secs_f64();
         let threshold = f64::from(self.threshold);
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let rate = begun.saturating_sub(begun_before) as f64 / elapsed.max(MIN_SECONDS);
-        let was_on = self.is_on();
+        let was_on = self.last.is_some();
         if threshold > 0.0 && rate > if was_on { threshold / 2.0 } else { threshold } {
             self.last = Some(now);
         } else if (self.last).is_some_and(|last| now.saturating_duration_since(last) >= QUIET) {
             self.last = None;
         }
-        (self.is_on() != was_on).then_some(self.is_on())
+        let is_on = self.last.is_some();
+        let may_change = self.retry_at.is_none_or(|at| now >= at);
+        (is_on != self.is_answered && may_change).then_some(is_on)
+    }
+
+    /// The guard now does what [`Self::observe`] said, or could not be made to.
+    fn conclude(&mut self, now: Instant, is_answered: bool, is_done: bool) {
+        if is_done {
+            self.is_answered = is_answered;
+        }
+        self.retry_at = (!is_done).then(|| now + RETRY);
     }
 }
 
 impl Datapath {
-    /// Looks whether there is a flood of SYNs, and has the guard answer them as long as there is. To be
-    /// called each [`FLOOD_POLL`].
+    /// Looks whether there is a flood of SYNs, and makes the guard answer them as long as there is. To
+    /// be called each [`FLOOD_POLL`]. A change that fails is tried again every 5 seconds.
     pub fn watch_flood(&mut self) -> Result<(), DatapathError> {
         let reasons = [Reason::Opening, Reason::SynAnswered];
         let begun = self.maps.count(Program::Guard, &reasons);
-        let Some(is_on) = self.flood.observe(Instant::now(), begun) else {
+        let now = Instant::now();
+        let Some(is_on) = self.flood.observe(now, begun) else {
             return Ok(());
         };
-        if is_on {
+        let changed = self.answer_syns(is_on);
+        self.flood.conclude(now, is_on, changed.is_ok());
+        changed
+    }
+
+    fn answer_syns(&mut self, answers: bool) -> Result<(), DatapathError> {
+        if answers {
             let scale = window_scale(&self.ingress);
             let scale = scale.map_err(io_error("find the windows of the ingress netns"))?;
             take_cookies(&self.ingress, true)
@@ -142,6 +165,8 @@ fn window_scale(ingress: &Namespace) -> io::Result<u8> {
 
 /// Time without a flood after which it is over.
 const QUIET: Duration = Duration::from_secs(10);
+/// Time after a change that failed until it is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 /// Two looks that are closer than this say nothing about a second.
 const MIN_SECONDS: f64 = 0.01;
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -157,9 +182,27 @@ mod tests {
         for (turn, begun) in begun.into_iter().enumerate() {
             sum += begun;
             let now = start + FLOOD_POLL * u32::try_from(turn).unwrap();
-            changes.extend(flood.observe(now, sum).map(|is_on| (turn, is_on)));
+            if let Some(is_on) = flood.observe(now, sum) {
+                changes.push((turn, is_on));
+                flood.conclude(now, is_on, true);
+            }
         }
         changes
+    }
+
+    #[test]
+    fn change_that_failed_is_tried_again_after_five_seconds() {
+        let (start, mut flood) = (Instant::now(), Flood::new(1000));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(flood.observe(at(0), 0), None);
+        assert_eq!(flood.observe(at(1), 2000), Some(true));
+        flood.conclude(at(1), true, false);
+        assert!(!flood.is_answered());
+        assert_eq!(flood.observe(at(2), 4000), None);
+        assert_eq!(flood.observe(at(6), 12_000), Some(true));
+        flood.conclude(at(6), true, true);
+        assert!(flood.is_answered());
+        assert_eq!(flood.observe(at(7), 14_000), None);
     }
 
     #[test]

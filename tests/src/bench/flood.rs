@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::edge::{self, HOST};
 use super::report::{Measure, Report};
 use super::rounds::{Effort, figures, ratios, take_turns};
 use crate::daemon::{Daemon, Running};
@@ -16,9 +17,8 @@ use crate::demo::Programs;
 use crate::flood::Flood;
 use crate::host::link_address;
 use crate::load::{Plan, Reuse};
-use crate::manifest::Manifest;
 use crate::neighbour::Neighbour;
-use crate::rig::{EDGE_V4, Options, POD1_V4, POD2_V4, Rig};
+use crate::rig::{EDGE_V4, Rig};
 
 /// How SYNs beyond the queue are treated. In the order in which they take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,16 +93,7 @@ struct Node {
 
 impl Node {
     fn build(programs: &Programs, subject: Subject) -> Result<Self> {
-        let rig = Rig::build(Options {
-            services: 0,
-            has_rules: false,
-            origin: programs.origin.clone(),
-            sluice: programs.sluice.clone(),
-        })?;
-        rig.calm()?;
-        let manifests = rig.path("manifests");
-        let served = Manifest::default().serve(HOST, &[POD1_V4, POD2_V4]);
-        served.save(&manifests)?;
+        let (rig, manifests) = edge::build(programs, false)?;
         let threshold = match subject {
             Subject::Neither | Subject::Kernel => 0,
             Subject::Guard => 5000,
@@ -161,7 +152,6 @@ impl Node {
     }
 }
 
-const HOST: &str = "bench.test";
 const SETTLE: Duration = Duration::from_secs(2);
 /// SYNs a second of the flood; none given: as many as this machine makes.
 const FLOODS: [(Option<u32>, &str); 4] = [

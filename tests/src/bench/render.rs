@@ -10,7 +10,7 @@ pub fn render(report: &Report) -> String {
     let machine = &report.machine;
     let _ = writeln!(
         out,
-        "\n{}, {} cores (the bench uses one), Linux {}, sluice {} ({})\n",
+        "\n{}, {} cores, Linux {}, sluice {} ({})\n",
         machine.cpu, machine.cores, machine.kernel, machine.sluice, machine.build
     );
     // Characters of the widest name, and a space.

@@ -80,7 +80,7 @@ impl Report {
 pub struct Machine {
     /// Model of the processor.
     pub cpu: String,
-    /// Cores of the machine; the bench uses one.
+    /// Cores of the machine. A suite that compares CPU time uses one of them.
     pub cores: usize,
     /// Kernel release.
     pub kernel: String,

@@ -3,14 +3,14 @@
 use anyhow::{Result, ensure};
 
 use super::core::Core;
+use super::edge::{self, HOST};
 use super::report::{Measure, Report};
 use super::rounds::{Effort, figures, ratios, take_turns};
 use super::wrk::Wrk;
 use crate::daemon::{Daemon, Running};
 use crate::demo::Programs;
 use crate::load::Reuse;
-use crate::manifest::Manifest;
-use crate::rig::{EDGE_V4, Options, POD1_V4, POD2_V4, Rig};
+use crate::rig::{EDGE_V4, Rig};
 
 /// How bytes come from the proxy to the pod. In the order in which they take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,16 +78,7 @@ struct Node {
 
 impl Node {
     fn build(programs: &Programs, subject: Subject) -> Result<Self> {
-        let rig = Rig::build(Options {
-            services: 0,
-            has_rules: true,
-            origin: programs.origin.clone(),
-            sluice: programs.sluice.clone(),
-        })?;
-        rig.calm()?;
-        let manifests = rig.path("manifests");
-        let served = Manifest::default().serve(HOST, &[POD1_V4, POD2_V4]);
-        served.save(&manifests)?;
+        let (rig, manifests) = edge::build(programs, true)?;
         let daemon = Daemon::new(&rig, subject.name(), &manifests)
             .with("--datapath=netns")
             .with("--workers=1")
@@ -111,7 +102,6 @@ impl Node {
     }
 }
 
-const HOST: &str = "bench.test";
 const WORKLOADS: [(&str, &str); 3] = [
     ("/bytes/1024", "1 KiB kept alive"),
     ("/bytes/65536", "64 KiB kept alive"),

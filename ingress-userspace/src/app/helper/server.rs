@@ -163,7 +163,7 @@ impl Server {
     fn watch_flood(&mut self) {
         let outcome = (self.open.as_mut()).map_or(Ok(()), |open| open.datapath.watch_flood());
         if let Err(error) = outcome {
-            warn!(%error, "SYNs are not answered by the guard");
+            warn!(%error, "failed to change whether the guard answers SYNs");
         }
     }
 
