@@ -204,6 +204,7 @@ impl Settings {
             mirror: self.mirror.mirror(),
             bandwidth: self.rate_limit.bandwidth(),
             compression: self.compression.compression(),
+            substitution: self.snippets.substitution(),
             is_unlogged: self.is_unlogged,
         }
     }

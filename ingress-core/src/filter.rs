@@ -18,6 +18,7 @@ mod order;
 mod respond;
 mod response_rewrite;
 mod rewrite;
+pub mod substitution;
 mod template;
 mod tls_redirect;
 

@@ -2,9 +2,11 @@
 //!
 //! Source: ingress-nginx, annotations `configuration-snippet` and `server-snippet`. Where the class
 //! allows them (`allow-snippet-annotations`), directives that only set or remove fields, or answer,
-//! are honoured; any other directive closes the routes. Nothing of a snippet is ever rendered into
-//! text that something parses again.
+//! are honoured, and answers in blocks of `if` and `location`; any other directive closes the routes.
+//! Nothing of a snippet is ever rendered into text that something parses again.
 
+mod block;
+mod substitution;
 mod syntax;
 
 use std::sync::Arc;
@@ -12,7 +14,9 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use super::Settings;
-use crate::ir::{Filter, HeaderFields, Respond, TemplateFields};
+use super::template::template_with_groups;
+use crate::ir::{Filter, HeaderFields, Respond, Substitution, TemplateFields};
+use substitution::SubstitutionSettings;
 use syntax::{Directive, parse};
 
 /// The settings that snippets make.
@@ -21,12 +25,18 @@ pub(super) struct SnippetSettings {
     /// Whether the class allows snippets.
     is_allowed: bool,
     filters: Vec<Filter>,
+    substitution: SubstitutionSettings,
 }
 
 impl SnippetSettings {
     /// The filters of all snippets, in their order.
     pub(super) fn filters(&self) -> &[Filter] {
         &self.filters
+    }
+
+    /// What all snippets replace in response bodies.
+    pub(super) fn substitution(&self) -> Option<Arc<Substitution>> {
+        self.substitution.substitution()
     }
 }
 
@@ -49,18 +59,20 @@ pub(super) fn read(value: &str, settings: &mut Settings) -> Result<(), String> {
             advice.join(", ")
         ));
     }
-    let filters: Result<Vec<Filter>, String> = directives.iter().map(filter).collect();
-    settings.snippets.filters.extend(filters?);
+    for directive in &directives {
+        if directive.block.is_some() {
+            let answers = block::read(directive)?;
+            settings.snippets.filters.extend(answers);
+        } else if !settings.snippets.substitution.read(directive)? {
+            settings.snippets.filters.push(filter(directive)?);
+        }
+    }
     Ok(())
 }
 
-/// The filter for a directive.
+/// The filter for a directive without a block.
 fn filter(directive: &Directive) -> Result<Filter, String> {
     let arguments: Vec<&str> = directive.arguments.iter().map(String::as_str).collect();
-    let refused = || Err(format!("{} cannot be honoured", advice(directive)));
-    if directive.has_block {
-        return refused();
-    }
     match (&*directive.name, &arguments[..]) {
         ("add_header", [name, value] | [name, value, "always"]) => {
             Ok(Filter::ResponseHeaders(field(name, value)?))
@@ -83,20 +95,37 @@ fn filter(directive: &Directive) -> Result<Filter, String> {
             Ok(Filter::HideHeaders(names?))
         }
         ("proxy_set_header", [name, value]) => Ok(Filter::RequestHeaders(templated(name, value)?)),
-        ("return", [code]) => respond(code, None).ok_or(()).or_else(|()| refused()),
-        ("return", [code, url]) => respond(code, Some(url)).ok_or(()).or_else(|()| refused()),
-        _ => refused(),
+        ("return", _) => Ok(Filter::Respond(Arc::new(answer(directive, 0)?))),
+        _ => Err(refused(directive)),
     }
 }
 
-fn respond(code: &str, url: Option<&str>) -> Option<Filter> {
+fn refused(directive: &Directive) -> String {
+    format!("{} cannot be honoured", advice(directive))
+}
+
+/// The answer of `return`, which may name so many groups of a regular expression.
+fn answer(directive: &Directive, groups: usize) -> Result<Respond, String> {
+    let arguments: Vec<&str> = directive.arguments.iter().map(String::as_str).collect();
+    let answer = match arguments[..] {
+        [code] => respond(code, None, groups),
+        [code, url] => respond(code, Some(url), groups),
+        _ => None,
+    };
+    answer.ok_or_else(|| refused(directive))
+}
+
+fn respond(code: &str, url: Option<&str>, groups: usize) -> Option<Respond> {
     let status: u16 = code.parse().ok()?;
     let is_redirect = matches!(status, 301..=303 | 307 | 308);
     let is_url = |url: &str| {
-        let is_absolute = url.starts_with('/') || url.starts_with("http");
+        let is_absolute = ["/", "http://", "https://", "$scheme://"]
+            .iter()
+            .any(|start| url.starts_with(start));
         is_absolute && url.bytes().all(|byte| byte.is_ascii_graphic())
     };
-    let location = url.filter(|url| is_url(url)).map(super::template::template);
+    let location = url.filter(|url| is_url(url));
+    let location = location.map(|url| template_with_groups(url, groups));
     let location = location.transpose().ok()?;
     let is_sound = if is_redirect {
         location.is_some()
@@ -104,7 +133,11 @@ fn respond(code: &str, url: Option<&str>) -> Option<Filter> {
         url.is_none()
     };
     let is_status = (200..600).contains(&status);
-    (is_sound && is_status).then(|| Filter::Respond(Arc::new(Respond { status, location })))
+    (is_sound && is_status).then(|| Respond {
+        conditions: [].into(),
+        status,
+        location,
+    })
 }
 
 fn field(name: &str, value: &str) -> Result<HeaderFields, String> {
@@ -211,13 +244,36 @@ mod tests {
     }
 
     #[test]
+    fn replacements_in_bodies_are_one_setting() {
+        let mut settings = Settings::default();
+        allow("true", &mut settings).unwrap();
+        let snippet = "sub_filter 'HTTP://a' https://a; sub_filter b '';\n\
+                       sub_filter_once off; sub_filter_types text/CSS;";
+        read(snippet, &mut settings).unwrap();
+        let substitution = settings.snippets.substitution().unwrap();
+        let pairs = [
+            ("http://a".into(), "https://a".into()),
+            ("b".into(), "".into()),
+        ];
+        assert_eq!(*substitution.pairs, pairs);
+        assert_eq!(*substitution.types, ["text/css".into()]);
+        assert!(!substitution.is_once && !substitution.keeps_last_modified);
+        assert_eq!(settings.snippets.filters, []);
+    }
+
+    #[test]
     fn everything_else_is_refused_by_name() {
         for (snippet, named) in [
             ("lua_code_cache off;", "lua_code_cache"),
             ("deny all;", "denylist-source-range"),
             ("rewrite ^/a /b;", "rewrite-target"),
-            ("if ($host = a) { return 403; }", "if"),
-            ("location /x { deny all; }", "location"),
+            ("if ($host = a) { rewrite ^/a /b; }", "rewrite-target"),
+            ("if (-f /etc/passwd) { return 403; }", "if"),
+            ("sub_filter a $host;", "sub_filter"),
+            ("sub_filter '' b;", "sub_filter"),
+            ("sub_filter_once maybe;", "sub_filter_once"),
+            ("location /x { proxy_pass http://a; }", "proxy_pass"),
+            ("add_header X-A b { }", "add_header"),
             ("add_header X-A $host;", "x-a"),
             ("return 301;", "return"),
             ("return 200 text;", "return"),

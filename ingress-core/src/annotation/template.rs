@@ -8,6 +8,11 @@ use crate::ir::{Part, Template, Variable};
 ///
 /// In words, for a variable that is not known, a `$` without a name, and a control character.
 pub(super) fn template(text: &str) -> Result<Template, String> {
+    template_with_groups(text, 0)
+}
+
+/// A template that may name so many groups of a regular expression.
+pub(super) fn template_with_groups(text: &str, groups: usize) -> Result<Template, String> {
     if text.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(format!("`{text}` has a control character; ignored"));
     }
@@ -16,8 +21,11 @@ pub(super) fn template(text: &str) -> Result<Template, String> {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
         literal.push_str(before);
+        // nginx takes `${1}` for a variable named `1`.
+        let is_braced = after.starts_with('{');
         let (name, after) = variable_name(after);
-        let Some(variable) = variable(name) else {
+        let group = group(name, groups).filter(|_| !is_braced);
+        let Some(variable) = group.or_else(|| variable(name)) else {
             return Err(format!(
                 "`{text}` has the unknown variable `${name}`; ignored"
             ));
@@ -44,12 +52,22 @@ fn variable_name(text: &str) -> (&str, &str) {
     {
         return (name, rest);
     }
+    // A group has one digit, whatever follows.
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return text.split_at(1);
+    }
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let end = text.find(|c| !is_part(c)).unwrap_or(text.len());
     text.split_at(end)
 }
 
-fn variable(name: &str) -> Option<Variable> {
+fn group(name: &str, groups: usize) -> Option<Variable> {
+    let number: u8 = name.parse().ok()?;
+    let is_there = (1..=groups).contains(&usize::from(number)) && number < 10;
+    is_there.then_some(Variable::Group(number))
+}
+
+pub(super) fn variable(name: &str) -> Option<Variable> {
     Some(match name {
         "host" | "server_name" => Variable::Host,
         "http_host" | "best_http_host" => Variable::Authority,
@@ -100,7 +118,14 @@ mod tests {
         );
         let field = Part::Variable(Variable::Field("x-user-id".into()));
         assert_eq!(read("$http_X_User_Id"), Ok(vec![field]));
-        for wrong in ["$", "a$ b", "$nothing", "${host", "$http_", "a\nb"] {
+        let group = |number| Part::Variable(Variable::Group(number));
+        let with_groups = template_with_groups("/$1x$2", 2).map(|it| it.parts.to_vec());
+        let expected = vec![text("/"), group(1), text("x"), group(2)];
+        assert_eq!(with_groups, Ok(expected));
+        template_with_groups("$3", 2).unwrap_err();
+        template_with_groups("$0", 2).unwrap_err();
+        template_with_groups("${1}", 2).unwrap_err();
+        for wrong in ["$", "$1", "a$ b", "$nothing", "${host", "$http_", "a\nb"] {
             read(wrong).unwrap_err();
         }
     }

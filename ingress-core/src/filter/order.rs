@@ -16,7 +16,11 @@ pub fn in_order(policy: &RoutePolicy, redirects: bool, has_tls: bool) -> Vec<Fil
     let is_first = |filter: &&Filter| {
         matches!(
             filter,
-            Filter::Block(_) | Filter::AppRoot(_) | Filter::Cors(_) | Filter::HostRedirect(_)
+            Filter::Block(_)
+                | Filter::AppRoot(_)
+                | Filter::Cors(_)
+                | Filter::HostRedirect(_)
+                | Filter::Respond(_)
         )
     };
     let first = policy.filters.iter().filter(is_first).cloned();

@@ -9,17 +9,31 @@ use crate::ir::{Part, Template, Variable};
 /// The text of a template for a request. A variable that the request does not have is empty, as in
 /// nginx.
 pub fn render(template: &Template, context: &Context<'_>) -> Vec<u8> {
+    render_with_groups(template, context, &[])
+}
+
+/// The same with what the groups of a regular expression have matched, from `$1` on.
+pub(super) fn render_with_groups(
+    template: &Template,
+    context: &Context<'_>,
+    groups: &[Vec<u8>],
+) -> Vec<u8> {
     let mut text = Vec::new();
     for part in &template.parts {
         match part {
             Part::Text(literal) => text.extend_from_slice(literal.as_bytes()),
+            Part::Variable(Variable::Group(number)) => {
+                let group = groups.get(usize::from(*number).wrapping_sub(1));
+                text.extend_from_slice(group.map_or(&[], Vec::as_slice));
+            }
             Part::Variable(variable) => append(variable, context, &mut text),
         }
     }
     text
 }
 
-fn append(variable: &Variable, context: &Context<'_>, text: &mut Vec<u8>) {
+/// Appends the value of a variable; nothing for a group.
+pub(super) fn append(variable: &Variable, context: &Context<'_>, text: &mut Vec<u8>) {
     match variable {
         Variable::Host => {
             let host = host_of(context.authority).to_ascii_lowercase();
@@ -45,6 +59,7 @@ fn append(variable: &Variable, context: &Context<'_>, text: &mut Vec<u8>) {
             text.extend_from_slice(value.unwrap_or_default());
         }
         Variable::Parameter(name) => text.extend_from_slice(parameter(context, name)),
+        Variable::Group(_) => {}
     }
 }
 

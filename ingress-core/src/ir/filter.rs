@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::authentication::Authentication;
 use super::block::Block;
+use super::condition::Condition;
 use super::cors::Cors;
 use super::matches::PathRegex;
 use super::rate_limit::RateLimit;
@@ -28,7 +29,7 @@ pub enum Filter {
     Authenticate(Arc<Authentication>),
     /// Answers preflight requests and tells browsers which origins may read.
     Cors(Arc<Cors>),
-    /// Answers every request.
+    /// Answers requests.
     Respond(Arc<Respond>),
     /// Sends every request to another host.
     HostRedirect(Arc<HostRedirect>),
@@ -91,12 +92,14 @@ impl AccessList {
     }
 }
 
-/// An answer to every request.
+/// An answer to every request that satisfies conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Respond {
+    /// All of them have to hold; none: every request is answered.
+    pub conditions: Box<[Condition]>,
     /// Its status.
     pub status: u16,
-    /// Where the client is sent.
+    /// Where the client is sent. Groups in it are those of the last expression of the conditions.
     pub location: Option<Template>,
 }
 

@@ -12,6 +12,7 @@ use super::compression::Compression;
 use super::error_pages::ErrorPages;
 use super::filter::Filter;
 use super::mirror::Mirror;
+use super::substitution::Substitution;
 use super::tls_redirect::{Hsts, TlsRedirect};
 
 /// Everything that an Ingress says about a route.
@@ -39,6 +40,8 @@ pub struct RoutePolicy {
     pub bandwidth: Option<Bandwidth>,
     /// How responses are compressed.
     pub compression: Option<Arc<Compression>>,
+    /// What is replaced in response bodies.
+    pub substitution: Option<Arc<Substitution>>,
     /// Whether requests are left out of the access log.
     pub is_unlogged: bool,
 }

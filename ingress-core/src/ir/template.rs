@@ -45,6 +45,8 @@ pub enum Variable {
     Cookie(Box<str>),
     /// `$arg_NAME`: a parameter of the query.
     Parameter(Box<str>),
+    /// `$1` to `$9`: what a group of a regular expression has matched, where one belongs to the template.
+    Group(u8),
 }
 
 impl Template {

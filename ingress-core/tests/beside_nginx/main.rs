@@ -9,3 +9,5 @@ mod cors;
 mod nginx;
 mod paths;
 mod rewrite;
+mod snippet;
+mod substitution;

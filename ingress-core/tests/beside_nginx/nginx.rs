@@ -127,6 +127,10 @@ fn read(reader: &mut BufReader<UnixStream>) -> Option<Answer> {
         fields,
         body: String::new(),
     };
+    if answer.field("transfer-encoding") == Some("chunked") {
+        answer.body = read_chunks(reader)?;
+        return Some(answer);
+    }
     let length = answer
         .field("content-length")
         .and_then(|length| length.parse().ok());
@@ -134,6 +138,22 @@ fn read(reader: &mut BufReader<UnixStream>) -> Option<Answer> {
     reader.read_exact(&mut body).ok()?;
     answer.body = String::from_utf8_lossy(&body).into_owned();
     Some(answer)
+}
+
+/// A chunked body (RFC 9112 §7.1).
+fn read_chunks(reader: &mut BufReader<UnixStream>) -> Option<String> {
+    let mut body = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let length = usize::from_str_radix(line.trim_end(), 16).ok()?;
+        let mut chunk = vec![0; length + 2];
+        reader.read_exact(&mut chunk).ok()?;
+        if length == 0 {
+            return Some(String::from_utf8_lossy(&body).into_owned());
+        }
+        body.extend_from_slice(&chunk[..length]);
+    }
 }
 
 /// Numbers that look random and are the same in every run (`SplitMix64`).

@@ -48,6 +48,7 @@ mod slow_uploads;
 mod smuggling;
 mod specs;
 mod splice;
+mod substitution;
 mod tls;
 mod trace;
 mod tunnels;

@@ -345,7 +345,7 @@ pub(super) const READ: &[Row] = &[
         [
             "boolean",
             "`false`",
-            "Whether snippets are read. `add_header`, `more_set_headers`, `more_clear_headers`, `proxy_set_header`, `proxy_hide_header` and `return` are honoured; any other directive makes the rules answer 503.",
+            "Whether snippets are read. `add_header`, `more_set_headers`, `more_clear_headers`, `proxy_set_header`, `proxy_hide_header`, `return` and `sub_filter` are honoured, also `return` in `if` blocks that compare a variable and `return` and `deny all` in `location` blocks; any other directive makes the rules answer 503.",
         ],
         snippet::allow,
     ),

@@ -1,4 +1,4 @@
-//! Compresses a response body on its way to a client.
+//! Compresses a response body on its way to a client, and replaces texts in it before.
 //!
 //! What an endpoint sends is written to the encoder piece by piece. When the endpoint pauses, the
 //! encoder is flushed, so that a client sees events of a slow stream as they come.
@@ -8,18 +8,22 @@ use std::io::{self, Write as _};
 use brotli::enc::BrotliEncoderParams;
 use bytes::{Bytes, BytesMut};
 use flate2::write::GzEncoder;
+use ingress_core::filter::substitution::Replacer;
 use ingress_core::ir::Coding;
 
-/// A body that is being compressed.
+/// A body that is being compressed, or only has texts replaced.
 pub(crate) struct Encoder {
+    /// Replaces texts before anything else.
+    replacer: Option<Replacer>,
     stream: Option<Stream>,
-    /// Compressed bytes that were not handed over yet.
+    /// Encoded bytes that were not handed over yet.
     ready: BytesMut,
     /// Whether it has got something since it was flushed.
     is_dirty: bool,
 }
 
 enum Stream {
+    Identity(Vec<u8>),
     Gzip(GzEncoder<Vec<u8>>),
     Brotli(Box<brotli::CompressorWriter<Vec<u8>>>),
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
@@ -51,17 +55,40 @@ impl Encoder {
                 Stream::Zstd(encoder)
             }
         };
-        Ok(Self {
+        Ok(Self::of(stream))
+    }
+
+    /// One that compresses nothing.
+    pub(crate) fn identity() -> Self {
+        Self::of(Stream::Identity(Vec::new()))
+    }
+
+    fn of(stream: Stream) -> Self {
+        Self {
+            replacer: None,
             stream: Some(stream),
             ready: BytesMut::new(),
             is_dirty: false,
-        })
+        }
+    }
+
+    /// The same for what a replacer makes of the body.
+    pub(crate) fn after(self, replacer: Replacer) -> Self {
+        Self {
+            replacer: Some(replacer),
+            ..self
+        }
     }
 
     /// Adds a piece of the body.
     pub(crate) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         self.is_dirty = true;
-        self.with(|stream| stream.write_all(piece))
+        let Some(replacer) = &mut self.replacer else {
+            return self.with(|stream| stream.write_all(piece));
+        };
+        let mut text = Vec::with_capacity(piece.len());
+        replacer.write(piece, &mut text);
+        self.with(|stream| stream.write_all(&text))
     }
 
     /// Makes everything that was added ready.
@@ -75,6 +102,11 @@ impl Encoder {
 
     /// Ends the body.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
+        if let Some(mut replacer) = self.replacer.take() {
+            let mut rest = Vec::new();
+            replacer.finish(&mut rest);
+            self.with(|stream| stream.write_all(&rest))?;
+        }
         if let Some(stream) = self.stream.take() {
             let rest = stream.finish()?;
             self.ready.extend_from_slice(&rest);
@@ -112,6 +144,7 @@ impl Encoder {
 impl Stream {
     fn write_all(&mut self, piece: &[u8]) -> io::Result<()> {
         match self {
+            Self::Identity(bytes) => bytes.write_all(piece),
             Self::Gzip(writer) => writer.write_all(piece),
             Self::Brotli(writer) => writer.write_all(piece),
             Self::Zstd(writer) => writer.write_all(piece),
@@ -120,6 +153,7 @@ impl Stream {
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
+            Self::Identity(_) => Ok(()),
             Self::Gzip(writer) => writer.flush(),
             Self::Brotli(writer) => writer.flush(),
             Self::Zstd(writer) => writer.flush(),
@@ -128,6 +162,7 @@ impl Stream {
 
     fn output(&mut self) -> &mut Vec<u8> {
         match self {
+            Self::Identity(bytes) => bytes,
             Self::Gzip(writer) => writer.get_mut(),
             Self::Brotli(writer) => writer.get_mut(),
             Self::Zstd(writer) => writer.get_mut(),
@@ -136,6 +171,7 @@ impl Stream {
 
     fn finish(self) -> io::Result<Vec<u8>> {
         match self {
+            Self::Identity(bytes) => Ok(bytes),
             Self::Gzip(writer) => writer.finish(),
             Self::Brotli(writer) => Ok(writer.into_inner()),
             Self::Zstd(writer) => writer.finish(),

@@ -263,6 +263,7 @@ fn extras(
         error_pages: error_pages(rule, default, backends),
         mirror: policy.mirror.clone(),
         compression: policy.compression.clone(),
+        substitution: policy.substitution.clone(),
         bandwidth: policy.bandwidth,
         is_unlogged: policy.is_unlogged,
         has_canaries: (rule.target.backends().iter()).any(|backend| backend.canary.is_some()),
@@ -271,6 +272,7 @@ fn extras(
     let is_any = extras.error_pages.is_some()
         || extras.mirror.is_some()
         || extras.compression.is_some()
+        || extras.substitution.is_some()
         || extras.bandwidth.is_some()
         || extras.is_unlogged
         || extras.has_canaries

@@ -13,7 +13,8 @@ use arc_swap::{ArcSwap, Guard};
 use ingress_core::balance::hash;
 use ingress_core::filter::Answer;
 use ingress_core::ir::{
-    Backend, BackendKey, Bandwidth, Canary, Compression, Endpoint, Filter, Mirror, UpstreamProtocol,
+    Backend, BackendKey, Bandwidth, Canary, Compression, Endpoint, Filter, Mirror, Substitution,
+    UpstreamProtocol,
 };
 
 use crate::proxy::observe::metrics::labels::{Labels, SlotKey};
@@ -66,6 +67,8 @@ pub(crate) struct RouteExtras {
     pub(crate) mirror: Option<Arc<Mirror>>,
     /// How responses are compressed.
     pub(crate) compression: Option<Arc<Compression>>,
+    /// What is replaced in response bodies.
+    pub(crate) substitution: Option<Arc<Substitution>>,
     /// How fast responses may be.
     pub(crate) bandwidth: Option<Bandwidth>,
     /// Whether requests are left out of the access log.
