@@ -4,7 +4,7 @@
 //! `server` accepts from both, `routes` is the table of paths. Questions go to the app's loop as
 //! messages, so that nothing is shared.
 
-mod certificate_files;
+pub(crate) mod certificate_files;
 mod datapath_series;
 mod questions;
 mod readiness;

@@ -28,6 +28,7 @@ mod takeover;
 mod tickets;
 mod trim;
 mod wake;
+mod webhook;
 mod workers;
 
 use std::time::Instant;
@@ -45,7 +46,7 @@ use self::names::Names;
 use self::ports::Ports;
 use self::publish::Publisher;
 use crate::acme::Orders;
-use crate::admin::webhook::{self, Served};
+use crate::admin::webhook::Served;
 use crate::admin::{
     self, Admin, AdminRequest, DatapathMetrics, DatapathStatus, FrontendStatus, MetricsSlot,
     Questions, Readiness, Status,
@@ -168,10 +169,9 @@ impl App {
         tokio::spawn(admin.clone().serve(listener));
         probes::start(&flags, admin).await?;
         let judged_beside = watch::Sender::new(None);
-        if let Some((address, files)) = flags.webhook.address_and_files() {
-            let serving = webhook::serve(address, files, judged_beside.subscribe()).await;
-            tokio::spawn(serving.context("failed to start the validating webhook")?);
-        }
+        let reviewed = judged_beside.subscribe();
+        let started = webhook::start(&flags, &source, reporter.as_ref(), reviewed).await;
+        started.context("failed to start the validating webhook")?;
         let denied = DeniedNetworks::sparing(flags.clients.policy().trusted);
         Ok(Self {
             adopted: Adopted::new(&flags),

@@ -6,6 +6,7 @@ mod leader;
 mod reconcile;
 mod report;
 mod status;
+pub mod webhook;
 
 pub use leader::Candidate;
 pub use reconcile::{Outcome, Problem, Publish, Reconciler, Summary};

@@ -6,4 +6,5 @@ mod deploy {
     mod image;
     mod manifests;
     mod rights;
+    mod webhook;
 }

@@ -37,7 +37,7 @@ impl ServedCertificate {
     pub fn read(files: CertificateFiles) -> Result<Self> {
         Ok(Self {
             modified: modified(&files),
-            config: Arc::new(config(&files)?),
+            config: Arc::new(read(&files)?),
             files,
         })
     }
@@ -48,7 +48,7 @@ impl ServedCertificate {
         if modified == self.modified {
             return;
         }
-        match config(&self.files) {
+        match read(&self.files) {
             Ok(config) => self.config = Arc::new(config),
             Err(error) => {
                 let file = self.files.chain.display();
@@ -59,7 +59,7 @@ impl ServedCertificate {
     }
 
     /// The settings for handshakes.
-    pub fn config(&self) -> Arc<ServerConfig> {
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
 }
@@ -68,10 +68,18 @@ fn modified(files: &CertificateFiles) -> Option<SystemTime> {
     fs::metadata(&files.chain).ok()?.modified().ok()
 }
 
-fn config(files: &CertificateFiles) -> Result<ServerConfig> {
-    let chain = fs::read(&files.chain)?;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&chain).collect::<Result<_, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(&fs::read(&files.key)?)?;
+fn read(files: &CertificateFiles) -> Result<ServerConfig> {
+    config(&fs::read(&files.chain)?, &fs::read(&files.key)?)
+}
+
+/// The settings for handshakes with this chain and key, both in PEM.
+///
+/// # Errors
+///
+/// An error if one of them is not PEM, or if they do not fit each other.
+pub(crate) fn config(chain: &[u8], key: &[u8]) -> Result<ServerConfig> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>()?;
+    let key = PrivateKeyDer::from_pem_slice(key)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

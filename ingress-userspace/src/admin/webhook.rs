@@ -24,30 +24,49 @@ use ingress_core::object::Ingress;
 use ingress_core::snapshot::Snapshot;
 use ingress_core::translate::Options;
 use k8s_openapi::api::networking::v1;
+use rustls::ServerConfig;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::certificate_files::{CertificateFiles, ServedCertificate};
+use super::certificate_files::ServedCertificate;
 
 /// The configuration that objects are reviewed against; `None` before the first one.
 pub type Served = Option<Arc<(Snapshot, Arc<Config>, Options)>>;
 
-/// Answers reviews at an address until it is dropped. The certificate is read again when its files
-/// change.
+/// The certificate of the webhook.
+pub enum Certificate {
+    /// In files, which are read again when they change.
+    Files(ServedCertificate),
+    /// In a Secret (`control::webhook`); `None` before the first one is known.
+    Kept(watch::Receiver<Option<Arc<ServerConfig>>>),
+}
+
+impl Certificate {
+    fn newest(&mut self) -> Option<Arc<ServerConfig>> {
+        match self {
+            Self::Files(files) => {
+                files.renew();
+                Some(files.config())
+            }
+            Self::Kept(kept) => kept.borrow().clone(),
+        }
+    }
+}
+
+/// Answers reviews at an address until it is dropped. Closes connections while there is no
+/// certificate.
 ///
 /// # Errors
 ///
-/// Where the address cannot be listened on, or the certificate cannot be read at first.
+/// An error if the address cannot be listened on.
 pub async fn serve(
     address: SocketAddr,
-    files: CertificateFiles,
+    mut certificate: Certificate,
     served: watch::Receiver<Served>,
 ) -> Result<impl Future<Output = ()>> {
-    let mut certificate =
-        ServedCertificate::read(files).context("failed to read the certificate")?;
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("failed to listen on {address}"))?;
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -60,8 +79,10 @@ pub async fn serve(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            certificate.renew();
-            let acceptor = TlsAcceptor::from(certificate.config());
+            let Some(config) = certificate.newest() else {
+                continue;
+            };
+            let acceptor = TlsAcceptor::from(config);
             let served = served.clone();
             tokio::spawn(async move {
                 let _place = place;
@@ -188,6 +209,7 @@ mod tests {
     use rustls::crypto::aws_lc_rs;
 
     use super::*;
+    use crate::admin::CertificateFiles;
 
     fn ingress(name: &str, annotations: &Value) -> Value {
         json!({
@@ -309,7 +331,8 @@ mod tests {
         let address = free.local_addr().unwrap();
         drop(free);
         let (_served, receiver) = watch::channel(None);
-        let serving = serve(address, files.clone(), receiver).await.unwrap();
+        let files = Certificate::Files(ServedCertificate::read(files).unwrap());
+        let serving = serve(address, files, receiver).await.unwrap();
         tokio::spawn(serving);
         let review = json!({"request": {"uid": "7", "kind": {"kind": "Ingress"}}}).to_string();
         let answer = post(address, roots, &review).await;

@@ -227,6 +227,8 @@ const HEADINGS: &[(&str, &[&str])] = &[
             "validating-webhook",
             "validating-webhook-certificate",
             "validating-webhook-key",
+            "validating-webhook-service",
+            "validating-webhook-configuration",
         ],
     ),
     (

@@ -4,6 +4,7 @@
 //! that has figures for this publishes them as complaints, which stand beside ours as such.
 
 mod objects;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,6 +54,8 @@ pub fn run(sluice: &std::path::Path, say: impl Fn(&str)) -> Result<Report> {
     suite.memory(empty, plain)?;
     say("change one Ingress at a time, then a thousand at once");
     suite.changes(&objects)?;
+    say("ask the webhook about one Ingress");
+    suite.reviews(&objects)?;
     say("write the addresses of all Ingresses");
     suite.statuses(&objects)?;
     let mut report = suite.report;
@@ -80,7 +83,11 @@ impl<'a> Suite<'a> {
 
     /// A daemon that is ready.
     fn daemon(&self, name: &str) -> Result<Daemon<'a>> {
-        Daemon::start(self.plane, self.sluice, name, &["--update-status=false"])
+        self.daemon_with(name, &["--update-status=false"])
+    }
+
+    fn daemon_with(&self, name: &str, flags: &[&str]) -> Result<Daemon<'a>> {
+        Daemon::start(self.plane, self.sluice, name, flags)
     }
 
     fn start_and_rest(&mut self, objects: &Objects<'_>, say: &impl Fn(&str)) -> Result<()> {

@@ -400,6 +400,8 @@ fn api_arguments(
         "--authorization-mode=Node,RBAC".into(),
         "--allow-privileged=true".into(),
         "--profiling=false".into(),
+        // Webhooks are called at their endpoints: no kube-proxy runs beside the API server.
+        "--enable-aggregator-routing=true".into(),
     ];
     if audit == Audit::Metadata {
         let policy = directory.join("audit-policy.yaml");

@@ -34,6 +34,7 @@ fn every_rendered_manifest_is_taken_by_the_api_server() -> Result<()> {
         "overlays/ingress-nginx",
         "overlays/prometheus",
         "overlays/grafana",
+        "overlays/webhook",
     ] {
         let directory = deploy().join("kustomize").join(overlay);
         let rendered = plane.kubectl(&["kustomize", &directory.to_string_lossy()])?;
@@ -110,6 +111,7 @@ const CHARTS: &[&[&str]] = &[
         "httpsPort=8443",
     ],
     &["dashboard.enabled=true"],
+    &["webhook.enabled=true", "webhook.port=8443"],
     &[
         "dashboard.enabled=true",
         "dashboard.auth=kubernetes",

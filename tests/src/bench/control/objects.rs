@@ -128,6 +128,22 @@ impl<'a> Objects<'a> {
         host_name(number % self.size.hosts)
     }
 
+    /// What the API server sends to a validating webhook when somebody adds an Ingress for a host that
+    /// others have, too.
+    pub(super) fn review(&self) -> Value {
+        let object = ingress(self.size.ingresses, 0);
+        json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "review",
+                "kind": {"group": "networking.k8s.io", "version": "v1", "kind": "Ingress"},
+                "operation": "CREATE",
+                "object": object,
+            },
+        })
+    }
+
     /// Gives an Ingress another path; returns when the API server has written it.
     pub(super) fn set_path(&self, number: usize, path: &str) -> Result<()> {
         self.block_on(self.path_patch(number, path))
