@@ -207,6 +207,18 @@ pub fn bpffs_directory(prefix: &str) -> PathBuf {
     Path::new("/sys/fs/bpf").join(prefix)
 }
 
+/// Mounts the BPF file system where this machine has not.
+pub fn mount_bpffs() -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    if mounts
+        .lines()
+        .any(|mount| mount.split(' ').nth(1) == Some("/sys/fs/bpf"))
+    {
+        return Ok(());
+    }
+    run(Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]))
+}
+
 /// Where a rig of this prefix keeps its files.
 pub fn run_directory(prefix: &str) -> PathBuf {
     Path::new("/run").join(prefix)

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use ingress_core::filter::{self, Context, Decision, RequestHead};
 use ingress_core::ir::{Cors, CorsOrigins, Filter, OriginPattern};
 
-use crate::nginx::Nginx;
+use nginx_rig::Nginx;
 
 const ORIGINS: &[&str] = &[
     "https://a.test",

@@ -10,7 +10,7 @@ use ingress_core::ir::{
 };
 use ingress_core::route::{RouteTable, normalise};
 
-use crate::nginx::{Nginx, Random};
+use nginx_rig::{Nginx, Random};
 
 /// At least this many pairs of a location set and a path are compared.
 const PAIRS: usize = 100_000;

@@ -13,7 +13,7 @@ use ingress_core::route::normalise;
 use ingress_core::snapshot::Snapshot;
 use ingress_core::translate::{Options, translate};
 
-use crate::nginx::{Nginx, Random};
+use nginx_rig::{Nginx, Random};
 
 /// Paths and targets of manifests in the wild, and their relatives.
 const RULES: &[(&str, &str)] = &[

@@ -17,7 +17,7 @@ use k8s_openapi::api::networking::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
-use crate::nginx::{Answer, Nginx, Random};
+use nginx_rig::{Answer, Nginx, Random};
 
 /// Snippets of manifests in the wild, and their relatives.
 const SNIPPETS: &[&str] = &[

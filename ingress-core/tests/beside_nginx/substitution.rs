@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ingress_core::filter::substitution::Replacer;
 use ingress_core::ir::Substitution;
 
-use crate::nginx::{Nginx, Random};
+use nginx_rig::{Nginx, Random};
 
 const SETS: usize = 60;
 const BODIES: usize = 40;

@@ -5,6 +5,7 @@
 mod access_log;
 mod asleep;
 mod balancing;
+mod beside_nginx;
 mod bodies;
 mod body_size;
 mod challenges;

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use ingress_tests::cluster::programs::Programs;
 use ingress_tests::curl::Request;
-use ingress_tests::host::bpffs_directory;
+use ingress_tests::host::{bpffs_directory, mount_bpffs};
 use ingress_tests::image::{Image, Pod, Running, capabilities};
 use ingress_tests::manifest::Manifest;
 use ingress_tests::rig::{EDGE_V4, Options, POD1_V4, Rig, wait_until};
@@ -23,6 +23,7 @@ fn image_serves_through_the_datapath_with_the_daemon_sets_rights_and_volumes() -
     let rig = Rig::build(Options::from_env()?)?;
     let directory = rig.path("image");
     let image = Image::unpack(&from_environment("SLUICE_IMAGE")?, &directory)?;
+    mount_bpffs()?;
     let pins = bpffs_directory(&rig.prefix).join("image");
     fs::create_dir_all(&pins)?;
     let manifests = rig.path("manifests");

@@ -1,30 +1,38 @@
 //! A real nginx with one worker, on a Unix socket in a directory of its own.
+//!
+//! Needs `nginx` on the path (`cargo xtask setup` installs Debian's).
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 /// A running nginx; it ends when this is dropped.
-pub(crate) struct Nginx {
+pub struct Nginx {
     directory: TempDir,
     process: Child,
 }
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
     /// Names in lower case.
-    pub(crate) fields: Vec<(String, String)>,
-    pub(crate) body: String,
+    pub fields: Vec<(String, String)>,
+    /// Its body, with U+FFFD in place of what is not UTF-8.
+    pub body: String,
 }
 
 impl Answer {
-    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+    /// The value of a field, by its name in lower case.
+    pub fn field(&self, name: &str) -> Option<&str> {
         let mut fields = self.fields.iter();
         let found = fields.find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
@@ -33,13 +41,18 @@ impl Answer {
 
 impl Nginx {
     /// Starts one whose `http` block holds this. `{socket}` is the address to listen at, `{other}` one
-    /// more.
-    pub(crate) fn start(http: &str) -> Self {
+    /// more, and `{directory}` a directory for its files.
+    ///
+    /// # Panics
+    ///
+    /// If there is no nginx, or if it does not listen, as with an invalid configuration.
+    pub fn start(http: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let http = http
             .replace("{socket}", &format!("unix:{}", path("socket")))
-            .replace("{other}", &format!("unix:{}", path("other")));
+            .replace("{other}", &format!("unix:{}", path("other")))
+            .replace("{directory}", &path(""));
         let config = format!(
             "daemon off;\nmaster_process off;\npid {};\nerror_log {} crit;\n\
              events {{ worker_connections 256; }}\n\
@@ -70,8 +83,17 @@ impl Nginx {
         nginx
     }
 
+    /// A file of its directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
     /// Sends requests one after the other on one connection; nginx may close it in between.
-    pub(crate) fn ask(&self, requests: &[String]) -> Vec<Answer> {
+    ///
+    /// # Panics
+    ///
+    /// If a request gets no answer.
+    pub fn ask(&self, requests: &[String]) -> Vec<Answer> {
         let mut answers = Vec::new();
         while answers.len() < requests.len() {
             let stream = UnixStream::connect(self.directory.path().join("socket")).unwrap();
@@ -157,10 +179,11 @@ fn read_chunks(reader: &mut BufReader<UnixStream>) -> Option<String> {
 }
 
 /// Numbers that look random and are the same in every run (`SplitMix64`).
-pub(crate) struct Random(pub(crate) u64);
+pub struct Random(pub u64);
 
 impl Random {
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
+    /// A number below this bound, which is not 0.
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -168,7 +191,8 @@ impl Random {
         usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).unwrap()
     }
 
-    pub(crate) fn pick<'a>(&mut self, all: &[&'a str]) -> &'a str {
+    /// One of these.
+    pub fn pick<'a>(&mut self, all: &[&'a str]) -> &'a str {
         all[self.below(all.len())]
     }
 }
