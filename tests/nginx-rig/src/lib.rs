@@ -182,7 +182,11 @@ fn read_chunks(reader: &mut BufReader<UnixStream>) -> Option<String> {
 pub struct Random(pub u64);
 
 impl Random {
-    /// A number below this bound, which is not 0.
+    /// A number below this bound.
+    ///
+    /// # Panics
+    ///
+    /// If the bound is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -192,6 +196,10 @@ impl Random {
     }
 
     /// One of these.
+    ///
+    /// # Panics
+    ///
+    /// If there are none.
     pub fn pick<'a>(&mut self, all: &[&'a str]) -> &'a str {
         all[self.below(all.len())]
     }
