@@ -52,12 +52,12 @@ fn responses_are_compressed_where_nginx_would_compress_them() {
     };
     let mut compressed = 0;
     for (number, (status, media_type, length)) in responses().enumerate() {
-        let request = |accepted: &Option<&str>| {
+        let request = |accepted: Option<&str>| {
             let field = accepted.map(|value| format!("Accept-Encoding: {value}\r\n"));
             let field = field.unwrap_or_default();
             format!("GET /{number} HTTP/1.1\r\nHost: a.test\r\n{field}\r\n")
         };
-        let requests: Vec<String> = ACCEPTED.iter().map(request).collect();
+        let requests: Vec<String> = ACCEPTED.iter().copied().map(request).collect();
         for (accepted, answer) in ACCEPTED.iter().zip(nginx.ask(&requests)) {
             let expected = answer.field("content-encoding") == Some("gzip");
             let mut fields = HeaderMap::new();
