@@ -231,7 +231,8 @@ pub struct Run {
     #[arg(long, env = "SLUICE_SHUTDOWN_DELAY", value_name = "SECONDS")]
     pub shutdown_delay: Option<u64>,
 
-    /// Seconds that requests in flight get to end after that.
+    /// Seconds that requests in flight get to end after that. Idle HTTP/1.1 connections stay open for up
+    /// to half of it, at most 10 seconds, so that the next response tells their clients to leave.
     #[arg(
         long,
         env = "SLUICE_SHUTDOWN_GRACE_PERIOD",

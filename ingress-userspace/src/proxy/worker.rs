@@ -302,7 +302,7 @@ impl Ready {
         threads.block_on(async {
             // Being dropped by its owner is as good as being told.
             let grace = stopped.await.unwrap_or_default();
-            runtime.drain.begin();
+            runtime.drain.begin(grace);
             runtime.timers.wake_all();
             let finished = async {
                 let _ = ports.await;

@@ -2,6 +2,7 @@
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use ingress_tests::daemon::{Daemon, Running};
@@ -19,13 +20,19 @@ fn a_new_daemon_takes_over_under_load_without_a_failed_request() -> Result<()> {
         manifests,
         rig,
         ..
-    } = Scene::set()?;
-    let kept_alive = Plan::kept_alive(EDGE_V4, "near.test")?;
-    let renewed = Plan {
-        reuse: Reuse::NewConnection,
-        ..kept_alive.clone()
+    } = Scene::set_with(|daemon| daemon.with(GRACE))?;
+    let long_lived = Plan {
+        connections: LONG_LIVED,
+        rate: Some(LONG_LIVED_RATE),
+        ..Plan::kept_alive(EDGE_V4, "near.test")?
     };
-    let loads = [kept_alive.start(&rig.client)?, renewed.start(&rig.client)?];
+    let new = Plan {
+        connections: 16,
+        reuse: Reuse::NewConnection,
+        rate: Some(NEW_RATE),
+        ..long_lived.clone()
+    };
+    let loads = [long_lived.start(&rig.client)?, new.start(&rig.client)?];
     let some_requests = |more: u64| {
         let goals = loads.each_ref().map(|load| load.answered() + more);
         wait_until("requests to be answered", || {
@@ -35,28 +42,44 @@ fn a_new_daemon_takes_over_under_load_without_a_failed_request() -> Result<()> {
                 .all(|(load, goal)| load.answered() >= goal))
         })
     };
-    some_requests(200)?;
+    some_requests(2000)?;
+    let begun = Instant::now();
+    let before = loads[1].answered();
 
-    let new = beside(&rig, "new", &manifests).start(&rig.edge)?;
+    let new = beside(&rig, "new", &manifests).with(GRACE);
+    let new = new.start(&rig.edge)?;
     assert_eq!(mode(&new)?, "host", "the other one has the datapath");
-    some_requests(200)?;
+    some_requests(1000)?;
     old.stop()?;
     wait_until("the new daemon to have the datapath", || {
         Ok(mode(&new)? == "netns")
     })?;
-    let before = new.requests("netns")?;
+    let steered = new.requests("netns")?;
     wait_until("requests through it", || {
-        Ok(new.requests("netns")? > before + 200)
+        Ok(new.requests("netns")? > steered + 2000)
     })?;
-    let mut answered = 0;
+    let seconds = begun.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "requests of a few seconds")]
+    let rate = (loads[1].answered() - before) as f64 / seconds;
+    eprintln!("{rate:.0} new connections a second for {seconds:.1} s");
     for load in loads {
         let outcome = load.stop()?;
         ensure!(outcome.failures.is_empty(), "{:?}", outcome.failures);
-        answered += outcome.answered;
     }
-    ensure!(answered > 1000, "only {answered} requests");
+    ensure!(
+        rate > f64::from(NEW_RATE) / 4.0,
+        "only {rate:.0} new connections a second"
+    );
     new.stop()
 }
+
+/// Idle connections outlive two requests of each by this.
+const GRACE: &str = "--shutdown-grace-period=20";
+/// Connections that are kept for the whole test, and their requests a second.
+const LONG_LIVED: usize = 1000;
+const LONG_LIVED_RATE: u32 = 500;
+/// New connections a second. A machine that is busy with other tests makes fewer.
+const NEW_RATE: u32 = 2000;
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]

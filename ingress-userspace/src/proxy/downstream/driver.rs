@@ -74,8 +74,7 @@ struct Watch<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shutdown {
     None,
-    /// The worker is to end. A request that the client has already sent is still answered: its
-    /// bytes may be in the socket, and the runtime has not been told yet.
+    /// The worker is to end. A request that the client sends in this time is still answered.
     Grace,
     /// The client is told with the next response, or by GOAWAY.
     Announced,
@@ -137,7 +136,7 @@ impl<'a> Watch<'a> {
         let (worker, connection) = (&self.connection.worker, self.connection);
         if self.shutdown == Shutdown::None && worker.runtime.drain.has_begun() {
             self.shutdown = Shutdown::Grace;
-            alarm.set(LINGER);
+            alarm.set(self.linger::<C>());
         }
         let is_active = served.is_active();
         if is_active && !self.was_active && self.shutdown == Shutdown::None {
@@ -157,6 +156,18 @@ impl<'a> Watch<'a> {
             // It may have been set when the client had all the time of an idle one.
             alarm.set(connection.time_left());
         }
+    }
+
+    /// How long a connection without a request outlives the beginning of its worker's end. Not all
+    /// clients come back at once.
+    fn linger<C: ConnectionDriver>(&self) -> Duration {
+        if C::SAYS_GOODBYE {
+            return LINGER;
+        }
+        let runtime = &self.connection.worker.runtime;
+        let half = runtime.drain.idle_grace() / 2;
+        let spread = u64::try_from(half.as_millis()).unwrap_or(0).max(1);
+        LINGER.max(half + Duration::from_millis(runtime.random() % spread))
     }
 
     fn step<C: ConnectionDriver>(&mut self, served: &mut C, alarm: &mut Alarm) -> Step {
@@ -237,7 +248,7 @@ impl Drop for IdleGuard<'_> {
     }
 }
 
-/// How long a connection without a request outlives the beginning of its worker's end.
+/// How long a connection without a request outlives the beginning of its worker's end at least.
 const LINGER: Duration = Duration::from_millis(50);
 
 /// How long a client that was told to leave may not have heard of it.
