@@ -13,6 +13,7 @@ mod balance;
 pub(crate) mod basic_auth;
 mod block;
 mod canary;
+mod claims;
 pub mod client_auth;
 mod compression;
 mod cors;
@@ -23,6 +24,7 @@ mod health_check;
 mod host;
 pub(crate) mod jwt;
 mod mirror;
+pub(crate) mod oidc;
 mod process;
 mod rate_limit;
 mod redirect;
@@ -119,6 +121,7 @@ pub struct Settings {
     /// The ACME issuer of certificates.
     pub(crate) acme_issuer: Option<Arc<str>>,
     pub(crate) jwt: jwt::JwtSettings,
+    pub(crate) oidc: oidc::OidcSettings,
     pub(crate) error_pages: error_pages::ErrorPageSettings,
     pub(crate) upstream_tls: upstream_tls::UpstreamTlsSettings,
     block: Block,

@@ -100,6 +100,8 @@ pub struct Answer {
     pub location: Option<HeaderValue>,
     /// Other fields.
     pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// Its body, in one line; `None`: the one of its status.
+    pub text: Option<&'static str>,
 }
 
 impl Answer {
@@ -109,6 +111,7 @@ impl Answer {
             status,
             location: None,
             fields: Vec::new(),
+            text: None,
         }
     }
 
@@ -120,7 +123,7 @@ impl Answer {
             Ok(location) => Self {
                 status,
                 location: Some(location),
-                fields: Vec::new(),
+                ..Self::status(status)
             },
             Err(_) => Self::status(StatusCode::BAD_REQUEST),
         }
@@ -208,7 +211,7 @@ pub fn on_response(filters: &[Filter], fields: &mut HeaderMap, context: &Context
 }
 
 /// The host of an authority, without its port.
-fn host_of(authority: &str) -> &str {
+pub fn host_of(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         // The colons of an IPv6 address are within brackets.
         Some((host, port)) if !port.contains(']') => host,

@@ -17,6 +17,7 @@ pub mod filter;
 pub mod ir;
 pub mod list;
 pub mod object;
+pub mod oidc;
 pub mod plan;
 pub mod prefetch;
 pub mod route;

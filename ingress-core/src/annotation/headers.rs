@@ -63,11 +63,12 @@ pub(crate) fn referenced(
 }
 
 /// Keys whose values name an object, and its kind.
-const REFERENCES: [(&str, &str); 6] = [
+const REFERENCES: [(&str, &str); 7] = [
     ("custom-headers", "ConfigMap"),
     ("auth-proxy-set-headers", "ConfigMap"),
     ("auth-jwt-jwks-config-map", "ConfigMap"),
     ("auth-jwt-jwks-secret", "Secret"),
+    ("auth-oidc-secret", "Secret"),
     ("auth-secret", "Secret"),
     ("proxy-ssl-secret", "Secret"),
 ];

@@ -4,10 +4,7 @@
 
 use std::sync::Arc;
 
-use http::uri::Scheme;
-use http::{HeaderName, Uri};
-
-use super::Settings;
+use super::{Settings, claims};
 use crate::ir::{JwtAlgorithm, JwtAuth, JwtKeys};
 
 /// The settings for tokens, as the keys give them.
@@ -60,39 +57,21 @@ impl JwtSettings {
 }
 
 pub(super) fn url(value: &str, settings: &mut Settings) -> Result<(), String> {
-    let value = value.trim();
     settings.jwt.is_asked = true;
-    let url = Uri::try_from(value).ok();
-    let is_usable = url.is_some_and(|url| {
-        let is_web = [Some(&Scheme::HTTP), Some(&Scheme::HTTPS)].contains(&url.scheme());
-        is_web && url.host().is_some_and(|host| !host.is_empty())
-    });
-    if !is_usable {
-        return Err(format!("`{value}` is not an absolute http or https URL"));
-    }
-    settings.jwt.url = Some(value.into());
+    settings.jwt.url = Some(claims::url(value)?);
     Ok(())
 }
 
 pub(super) fn secret(value: &str, settings: &mut Settings) -> Result<(), String> {
     settings.jwt.is_asked = true;
-    settings.jwt.source = Some(JwksSource::Secret(object(value)?));
+    settings.jwt.source = Some(JwksSource::Secret(claims::object(value)?));
     Ok(())
 }
 
 pub(super) fn config_map(value: &str, settings: &mut Settings) -> Result<(), String> {
     settings.jwt.is_asked = true;
-    settings.jwt.source = Some(JwksSource::ConfigMap(object(value)?));
+    settings.jwt.source = Some(JwksSource::ConfigMap(claims::object(value)?));
     Ok(())
-}
-
-fn object(value: &str) -> Result<Arc<str>, String> {
-    let value = value.trim();
-    let parts = value.split('/').count();
-    if parts > 2 || value.split('/').any(str::is_empty) {
-        return Err(format!("`{value}` is not the name of an object"));
-    }
-    Ok(value.into())
 }
 
 pub(super) fn issuer(value: &str, settings: &mut Settings) -> Result<(), String> {
@@ -107,7 +86,7 @@ pub(super) fn issuer(value: &str, settings: &mut Settings) -> Result<(), String>
 
 pub(super) fn audience(value: &str, settings: &mut Settings) -> Result<(), String> {
     settings.jwt.is_asked = true;
-    settings.jwt.audiences = list(value)?;
+    settings.jwt.audiences = claims::list(value)?;
     Ok(())
 }
 
@@ -121,7 +100,7 @@ pub(super) fn algorithms(value: &str, settings: &mut Settings) -> Result<(), Str
             format!("`{name}` is not one of {known}")
         })
     };
-    let names = list(value)?;
+    let names = claims::list(value)?;
     let algorithms: Result<_, _> = names.iter().map(|name| algorithm(name)).collect();
     settings.jwt.algorithms = Some(algorithms?);
     Ok(())
@@ -150,47 +129,14 @@ pub(super) fn cookie(value: &str, settings: &mut Settings) -> Result<(), String>
 /// `claim: field`, with commas in between.
 pub(super) fn claims_to_headers(value: &str, settings: &mut Settings) -> Result<(), String> {
     settings.jwt.is_asked = true;
-    let pair = |text: &str| {
-        let wrong = || format!("`{text}` is not `claim: field`");
-        let (claim, field) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let claim = claim.trim();
-        let field = HeaderName::from_bytes(field.trim().as_bytes()).map_err(|_| wrong())?;
-        if claim.is_empty() || claim.contains(|one: char| one.is_whitespace() || one.is_control()) {
-            return Err(wrong());
-        }
-        if OURS.contains(&field.as_str()) {
-            return Err(format!("the field `{field}` cannot be set from a claim"));
-        }
-        Ok((claim.into(), field.as_str().into()))
-    };
-    let pairs: Result<_, String> = list(value)?.iter().map(|text| pair(text)).collect();
-    settings.jwt.fields = pairs?;
+    settings.jwt.fields = claims::fields(value)?;
     Ok(())
-}
-
-fn list(value: &str) -> Result<Box<[Box<str>]>, String> {
-    let parts: Box<[Box<str>]> = value.split(',').map(|part| part.trim().into()).collect();
-    if parts.iter().any(|part| part.is_empty()) {
-        return Err(format!("`{value}` has an empty part"));
-    }
-    Ok(parts)
 }
 
 /// What most issuers sign with.
 const ALGORITHMS: [JwtAlgorithm; 2] = [JwtAlgorithm::Rs256, JwtAlgorithm::Es256];
 const LEEWAY: u32 = 30;
 const LEEWAY_MAX: u32 = 3600;
-/// Fields by which messages are framed or routed, in lower case.
-const OURS: [&str; 8] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 #[cfg(test)]
 mod tests {

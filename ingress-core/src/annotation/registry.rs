@@ -6,6 +6,7 @@ mod authentication_rows;
 mod balance_rows;
 mod health_rows;
 mod jwt_rows;
+mod oidc_rows;
 mod process;
 mod process_rows;
 mod response_rows;
@@ -83,6 +84,7 @@ pub(super) fn readable() -> impl Iterator<Item = &'static Row> {
         upstream_rows::READ,
         health_rows::READ,
         jwt_rows::READ,
+        oidc_rows::READ,
         process_rows::READ,
     ];
     groups.into_iter().flatten()

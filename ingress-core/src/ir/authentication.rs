@@ -1,4 +1,4 @@
-//! Access to a route: users with passwords, tokens, and an external service that decides.
+//! Access to a route: users with passwords, tokens, logins, and an external service that decides.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::filter::{AccessList, TemplateFields};
 use super::jwt::JwtAuth;
+use super::oidc::OidcAuth;
 use super::template::Template;
 
-/// The checks that a client has to pass: addresses, a password, a token, a service.
+/// The checks that a client has to pass: addresses, a password, a token, a login, a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authentication {
     /// How many of the parts have to agree.
@@ -19,6 +20,8 @@ pub struct Authentication {
     pub basic: Option<BasicAuth>,
     /// A JSON Web Token.
     pub jwt: Option<Arc<JwtAuth>>,
+    /// A login at an OpenID provider.
+    pub oidc: Option<Arc<OidcAuth>>,
     /// A service that decides.
     pub external: Option<Arc<ExternalAuth>>,
 }

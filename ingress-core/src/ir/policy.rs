@@ -12,6 +12,7 @@ use super::compression::Compression;
 use super::error_pages::ErrorPages;
 use super::filter::Filter;
 use super::mirror::Mirror;
+use super::oidc::OidcAuth;
 use super::substitution::Substitution;
 use super::tls_redirect::{Hsts, TlsRedirect};
 
@@ -44,6 +45,16 @@ pub struct RoutePolicy {
     pub substitution: Option<Arc<Substitution>>,
     /// Whether requests are left out of the access log.
     pub is_unlogged: bool,
+}
+
+impl RoutePolicy {
+    /// The logins that it asks for.
+    pub fn oidc(&self) -> Option<&Arc<OidcAuth>> {
+        self.filters.iter().find_map(|filter| match filter {
+            Filter::Authenticate(asked) => asked.oidc.as_ref(),
+            _ => None,
+        })
+    }
 }
 
 /// When an endpoint is chosen for a request with a body.

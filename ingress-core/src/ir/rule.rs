@@ -48,6 +48,16 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether the proxy answers requests of the rule itself: its path belongs to logins.
+    pub fn is_own_path(&self) -> bool {
+        let path = match &self.matches.path {
+            PathPattern::Exact(path) => path,
+            PathPattern::Prefix(_) | PathPattern::Regex(_) => return false,
+        };
+        let oidc = self.policy.oidc();
+        oidc.is_some_and(|oidc| oidc.own_path(path.as_bytes()).is_some())
+    }
+
     /// The Path of session cookies that name no other: the path as the object spells it, in the form
     /// in which clients send it. It is `/` for a default backend, for a path that cannot be an
     /// attribute (RFC 6265 §4.1.1), and for a regular expression that is more than a literal path.

@@ -3,7 +3,9 @@
 //! Architecture invariant: a function of one Ingress object and of what its class says, so that
 //! an incremental translator can keep the result for as long as neither changes.
 
+mod annotations;
 mod field;
+mod own_paths;
 mod policy;
 
 use std::collections::BTreeSet;
@@ -15,7 +17,7 @@ use crate::annotation::basic_auth::BasicAuthSettings;
 use crate::annotation::client_auth::ClientAuthSettings;
 use crate::annotation::jwt::JwksSource;
 use crate::annotation::upstream_tls::UpstreamTlsSettings;
-use crate::annotation::{self, MistakeKind, Settings};
+use crate::annotation::{self, Settings};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{
     BackendKey, Canary, HostPattern, ObjectRef, PathPattern, RoutePolicy, Rule, RuleOrigin, Target,
@@ -94,6 +96,8 @@ pub(super) struct References {
     pub(super) auth_headers: Option<Arc<str>>,
     /// The object with the keys that sign tokens.
     pub(super) jwks: Option<JwksSource>,
+    /// The Secret with the account at an OpenID provider.
+    pub(super) oidc: Option<Arc<str>>,
     /// The Secret for TLS to endpoints.
     pub(super) tls: Option<UpstreamTlsSettings>,
     /// The Service that answers in place of errors.
@@ -111,15 +115,27 @@ pub(super) struct ClientAuthClaim {
 /// Where in an Ingress a rule stands; written out only when there is something to say about it.
 #[derive(Clone, Copy)]
 pub(super) enum RuleField {
-    Path { rule: usize, path: usize },
+    Path {
+        rule: usize,
+        path: usize,
+    },
     DefaultBackend,
+    /// An annotation names the path.
+    Annotation(&'static str),
 }
 
 impl RuleField {
     pub(super) fn backend(self) -> String {
         match self {
             Self::Path { .. } => format!("{self}.backend"),
-            Self::DefaultBackend => self.to_string(),
+            Self::DefaultBackend | Self::Annotation(_) => self.to_string(),
+        }
+    }
+
+    pub(super) fn path(self) -> String {
+        match self {
+            Self::Path { .. } => format!("{self}.path"),
+            Self::DefaultBackend | Self::Annotation(_) => self.to_string(),
         }
     }
 }
@@ -129,6 +145,7 @@ impl fmt::Display for RuleField {
         match self {
             Self::Path { rule, path } => write!(f, "spec.rules[{rule}].http.paths[{path}]"),
             Self::DefaultBackend => f.write_str("spec.defaultBackend"),
+            Self::Annotation(key) => write!(f, "metadata.annotations[{key}]"),
         }
     }
 }
@@ -150,7 +167,9 @@ pub(super) fn read(ingress: &Ingress, class: &Settings, ignored: &BTreeSet<Strin
     reader.annotations(ingress, ignored);
     reader.policy = reader.policy("/");
 
-    let (hosts, claims) = reader.rules(rules);
+    let (hosts, mut claims) = reader.rules(rules);
+    let own_paths = reader.own_paths(&claims);
+    claims.extend(own_paths);
     let default = ingress.default_backend.as_deref();
     let default = default.map(|backend| reader.default_backend(backend));
     let mut tls_hosts = Vec::new();
@@ -225,6 +244,7 @@ fn references(settings: &Settings) -> Option<Box<References>> {
         users: has_users.then(|| basic.clone()),
         auth_headers: settings.external_auth.request_headers().cloned(),
         jwks: settings.jwt.source.clone(),
+        oidc: settings.oidc.secret.clone(),
         tls: tls.secret.is_some().then(|| tls.clone()),
         error_backend: settings.error_pages.backend.clone(),
     };
@@ -271,40 +291,6 @@ impl Reader {
             reason,
             message: message.into(),
         });
-    }
-
-    fn annotations(&mut self, ingress: &Ingress, ignored: &BTreeSet<String>) {
-        let (settings, mistakes) =
-            annotation::of_ingress(&ingress.annotations, self.settings.clone(), ignored);
-        self.settings = settings;
-        for mistake in mistakes {
-            let field = format!("metadata.annotations[{}]", mistake.key);
-            let reason = match mistake.kind {
-                MistakeKind::InvalidValue => Reason::InvalidAnnotation,
-                MistakeKind::UnknownKey => Reason::UnknownAnnotation,
-                MistakeKind::Unsupported => Reason::UnsupportedAnnotation,
-                MistakeKind::Restriction => Reason::RestrictionNotHonoured,
-            };
-            self.report(field, reason, mistake.message);
-        }
-        let basic = &self.settings.basic_auth;
-        if basic.is_on && basic.secret.is_none() {
-            self.settings.is_closed = true;
-            self.report(
-                "metadata.annotations[auth-type]".to_owned(),
-                Reason::RestrictionNotHonoured,
-                "there is no `auth-secret` with users; its rules answer 503",
-            );
-        }
-        if self.settings.jwt.lacks_keys() {
-            self.settings.is_closed = true;
-            self.report(
-                "metadata.annotations[auth-jwt-jwks-url]".to_owned(),
-                Reason::RestrictionNotHonoured,
-                "there is no `auth-jwt-jwks-url`, `auth-jwt-jwks-secret` or \
-                 `auth-jwt-jwks-config-map` with the keys of tokens; its rules answer 503",
-            );
-        }
     }
 
     /// The hosts of all rules, sorted, and the rules that can be read.

@@ -113,6 +113,7 @@ impl<'a> Winners<'a> {
             diagnostics.extend(
                 losers
                     .iter()
+                    .filter(|(loser, _)| !shares_own_path(loser, &winner.rule))
                     .map(|(loser, claims)| path_conflict(loser, claims, winner_claims)),
             );
         }
@@ -229,6 +230,10 @@ impl<'a> Winners<'a> {
     }
 
     fn add_use(&mut self, rule: &'a Rule, ingress: &'a ObjectRef, field: RuleField) {
+        // The rule beside it uses the same backend.
+        if matches!(field, RuleField::Annotation(_)) {
+            return;
+        }
         let backends = rule.target.backends().iter();
         self.uses.extend(backends.map(|backend| BackendUse {
             key: &backend.key,
@@ -285,7 +290,7 @@ fn stranger_at(claim: &RuleClaim, claims: &Claims, owners: &Owners<'_>) -> Optio
     }
     Some(Diagnostic {
         object: claims.ingress.clone(),
-        field: format!("{}.path", claim.field),
+        field: claim.field.path(),
         reason: Reason::HostConflict,
         message: format!(
             "host `{}` belongs to namespace `{}`, whose {owner} named it first; this rule is not \
@@ -293,6 +298,13 @@ fn stranger_at(claim: &RuleClaim, claims: &Claims, owners: &Owners<'_>) -> Optio
             claim.host, owner.namespace,
         ),
     })
+}
+
+/// Whether a path of logins works for both Ingresses although it belongs to one.
+fn shares_own_path(loser: &RuleClaim, winner: &Rule) -> bool {
+    let logins = loser.rule.policy.oidc().zip(winner.policy.oidc());
+    matches!(loser.field, RuleField::Annotation(_))
+        && logins.is_some_and(|(loser, winner)| loser.shares_sessions_with(winner))
 }
 
 fn path_conflict(loser: &RuleClaim, claims: &Claims, winner: &Claims) -> Diagnostic {
@@ -303,7 +315,7 @@ fn path_conflict(loser: &RuleClaim, claims: &Claims, winner: &Claims) -> Diagnos
     };
     Diagnostic {
         object: claims.ingress.clone(),
-        field: format!("{}.path", loser.field),
+        field: loser.field.path(),
         reason: Reason::PathConflict,
         message: format!(
             "host `{}` path `{}` already belongs to {who}; this rule is not served",

@@ -6,6 +6,7 @@
 //! Invariant: routes whose users, authorities or fields are not known are closed.
 
 mod jwks;
+mod oidc;
 mod users;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,8 @@ use crate::annotation::{self, response_headers};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::ir::{
     BackendKey, BackendPolicy, ClientIdentity, ErrorPages, Filter, HeaderFields, ObjectRef,
-    RoutePolicy, Rule, ServicePort, Target, TemplateFields, UpstreamTls, Users, WeightedBackend,
+    OidcClient, RoutePolicy, Rule, ServicePort, Target, TemplateFields, UpstreamTls, Users,
+    WeightedBackend,
 };
 use crate::object::Ingress;
 use crate::snapshot::Snapshot;
@@ -77,6 +79,7 @@ struct Found {
     users: Option<Result<Arc<Users>, Closed>>,
     auth_fields: Option<Result<TemplateFields, Closed>>,
     jwks: Option<Result<Arc<str>, Closed>>,
+    oidc: Option<Result<Arc<OidcClient>, Closed>>,
     tls: Option<Result<Arc<UpstreamTls>, Closed>>,
     error_backend: Option<Arc<BackendKey>>,
 }
@@ -113,6 +116,7 @@ impl<'a> Reader<'a> {
             users: references.users.as_ref().map(|wanted| self.users(wanted)),
             auth_fields,
             jwks: references.jwks.as_ref().map(|wanted| self.jwks(wanted)),
+            oidc: references.oidc.as_ref().map(|wanted| self.oidc(wanted)),
             tls: references.tls.as_ref().map(|wanted| self.tls(wanted)),
             error_backend: references
                 .error_backend
@@ -227,6 +231,17 @@ impl<'a> Reader<'a> {
         found.or_else(|(reason, message)| self.closing(key, reason, Err(message)))
     }
 
+    fn oidc(&mut self, name: &str) -> Result<Arc<OidcClient>, Closed> {
+        let found = self.secret(name).and_then(|secret| {
+            oidc::client(secret)
+                .map_err(|message| (Reason::InvalidSecret, format!("Secret `{name}` {message}")))
+        });
+        match found {
+            Ok(client) => Ok(Arc::new(client)),
+            Err((reason, message)) => self.closing("auth-oidc-secret", reason, Err(message)),
+        }
+    }
+
     fn tls(&mut self, wanted: &UpstreamTlsSettings) -> Result<Arc<UpstreamTls>, Closed> {
         let name = wanted.secret.as_deref().unwrap_or_default();
         let found = self.secret(name).and_then(|secret| {
@@ -337,6 +352,10 @@ impl Found {
         if let Some(set) = &self.jwks {
             let set = set.as_ref().map_err(|_| Closed)?;
             jwks::set(&mut filters, set);
+        }
+        if let Some(client) = &self.oidc {
+            let client = client.as_ref().map_err(|_| Closed)?;
+            oidc::set(&mut filters, client);
         }
         if let Some(fields) = &self.auth_fields {
             let fields = fields.as_ref().map_err(|_| Closed)?;

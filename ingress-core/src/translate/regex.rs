@@ -8,14 +8,14 @@ use std::sync::Arc;
 use crate::ir::{HostRules, PathPattern, PathRegex, RouteMatch, Rule};
 
 /// Makes expressions of all paths of a host if one of them is an expression. A path that is not a
-/// valid expression stays as it is.
+/// valid expression stays as it is, and so do the paths that the proxy answers itself.
 pub(super) fn spread(host: &mut HostRules) {
     let is_regex = |rule: &Arc<Rule>| matches!(rule.matches.path, PathPattern::Regex(_));
     if !host.rules.iter().any(is_regex) {
         return;
     }
     for rule in &mut host.rules {
-        if is_regex(rule) {
+        if is_regex(rule) || rule.is_own_path() {
             continue;
         }
         let text = &rule.origin.path;

@@ -106,6 +106,7 @@ fn proxy() -> (Proxy, Origin) {
             users: Arc::new(Users(users.collect())),
         }),
         jwt: None,
+        oidc: None,
         external: None,
     }));
     let origin = Origin::echo("origin");

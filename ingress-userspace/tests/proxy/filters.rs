@@ -75,6 +75,7 @@ fn authentication(sources: AccessList) -> Filter {
             users: Arc::default(),
         }),
         jwt: None,
+        oidc: None,
         external: None,
     }))
 }

@@ -117,6 +117,7 @@ fn asking(origin: &Origin, auth: JwtAuth, sources: Option<AccessList>) -> Config
         sources,
         basic: None,
         jwt: Some(Arc::new(auth)),
+        oidc: None,
         external: None,
     }));
     let config = config(&[("one.test", "/", &[origin.address])]);

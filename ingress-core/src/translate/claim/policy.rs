@@ -65,7 +65,8 @@ impl Reader {
         });
         let external = settings.external_auth.service(path);
         let jwt = settings.jwt.auth().filter(|_| !is_exempt);
-        if basic.is_none() && jwt.is_none() && external.is_none() {
+        let oidc = settings.oidc.auth().filter(|_| !is_exempt);
+        if basic.is_none() && jwt.is_none() && oidc.is_none() && external.is_none() {
             return sources.map(Filter::Access);
         }
         Some(Filter::Authenticate(Arc::new(Authentication {
@@ -73,6 +74,7 @@ impl Reader {
             sources,
             basic,
             jwt,
+            oidc,
             external,
         })))
     }

@@ -1,11 +1,13 @@
-//! The part of the filter phase that takes more than the request: passwords, tokens, services that
+//! The part of the filter phase that takes more than the request: passwords, tokens, logins, services that
 //! decide, and rate limits.
 //!
 //! Invariant: whatever goes wrong refuses the request.
 
 mod answer_cache;
-mod issuer;
+mod claims;
+mod documents;
 mod keys;
+mod oidc;
 mod password_cache;
 mod service;
 mod token;
@@ -14,10 +16,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ingress_core::filter::{Answer, Check, Context};
 use ingress_core::ir::{Authentication, BasicAuth, Denial, Satisfy};
+use ingress_core::oidc::{Provider, cookie};
 use tokio::sync::Semaphore;
 
 use crate::proxy::request::context::WorkerContext;
@@ -26,7 +29,9 @@ use crate::proxy::request::password;
 use crate::proxy::request::rate_limit::{Exceeded, OpenRequest, RateTable};
 use crate::proxy::upstream::service_client::ServiceClient;
 use answer_cache::AnswerCache;
-use issuer::Issuers;
+use documents::Documents;
+use keys::KeySet;
+use oidc::Logins;
 use password_cache::PasswordCache;
 use token::Tokens;
 
@@ -38,7 +43,9 @@ pub struct Checks {
     /// Asks services that decide.
     pub(crate) services: ServiceClient,
     /// The keys of tokens.
-    issuers: Issuers,
+    issuers: Documents<KeySet>,
+    /// What OpenID providers say of themselves.
+    providers: Documents<Provider>,
     /// Passwords that are compared at a time, so that guesses never take more than this.
     comparing: Arc<Semaphore>,
 }
@@ -48,7 +55,8 @@ impl Default for Checks {
         Self {
             rates: RateTable::default(),
             services: ServiceClient::default(),
-            issuers: Issuers::default(),
+            issuers: Documents::default(),
+            providers: Documents::default(),
             comparing: Arc::new(Semaphore::new(COMPARISONS_MAX)),
         }
     }
@@ -70,6 +78,7 @@ pub(crate) struct KnownClients {
     shared: Checks,
     passwords: PasswordCache,
     tokens: Tokens,
+    logins: Logins,
     answers: AnswerCache,
 }
 
@@ -77,6 +86,7 @@ impl KnownClients {
     pub(crate) fn new(shared: Checks) -> std::io::Result<Self> {
         Ok(Self {
             tokens: Tokens::new(shared.issuers.clone()),
+            logins: Logins::new(shared.providers.clone()),
             shared,
             passwords: PasswordCache::new()?,
             answers: AnswerCache::default(),
@@ -137,72 +147,146 @@ pub(crate) async fn pass(check: &Check, checked: Checked<'_>) -> Result<Granted,
 }
 
 async fn authenticate(asked: &Authentication, checked: Checked<'_>) -> Result<Granted, ProxyError> {
-    let any = asked.satisfy == Satisfy::Any;
-    let mut refusal = None;
-    if let Some(sources) = &asked.sources {
-        match (sources.admits(checked.context.client), any) {
-            (true, true) => return Ok(without_credentials(asked)),
-            (true, false) => {}
-            (false, true) => refusal = Some(denied(sources.denial)),
-            (false, false) => return Err(denied(sources.denial)),
-        }
+    if let Some(answer) = answer_own(asked, checked).await {
+        return Err(answer);
     }
-    if let Some(basic) = &asked.basic {
-        match (login(basic, checked).await, any) {
-            (Ok(()), true) => return Ok(without_credentials(asked)),
-            (Ok(()), false) => {}
-            (Err(failure), true) => refusal = Some(failure),
-            (Err(failure), false) => return Err(failure),
-        }
+    let mut granted = without_credentials(asked, checked.context.headers);
+    let mut parts = Parts::of(asked);
+    if parts.judge(admit(asked, checked))? {
+        return Ok(granted);
     }
-    let mut granted = without_credentials(asked);
+    if let Some(basic) = &asked.basic
+        && parts.judge(Some(login(basic, checked).await))?
+    {
+        return Ok(granted);
+    }
     if let Some(jwt) = &asked.jwt {
-        match (token::pass(jwt, checked).await, any) {
-            (Ok(fields), _) => {
-                granted.fields.extend(fields.iter().cloned());
-                if any {
+        let passed = token::pass(jwt, checked).await;
+        let passed = passed.map(|fields| granted.fields.extend(fields.iter().cloned()));
+        if parts.judge(Some(passed))? {
+            return Ok(granted);
+        }
+    }
+    // With a choice, the others have their say before a user is sent to log in.
+    let mut due = None;
+    if let Some(oidc) = &asked.oidc {
+        match oidc::pass(oidc, checked) {
+            Ok(fields) => {
+                granted.fields.extend(fields);
+                if parts.judge(Some(Ok(())))? {
                     return Ok(granted);
                 }
             }
-            (Err(failure), true) => refusal = Some(stronger(refusal, failure)),
-            (Err(failure), false) => return Err(failure),
+            Err(refusal) if parts.is_any => due = Some((oidc, refusal)),
+            Err(refusal) => return Err(refusal.answer(oidc, checked).await),
         }
     }
     if let Some(external) = &asked.external {
-        match (service::ask(external, checked).await, any) {
-            (Ok(found), _) => {
-                granted.fields.extend(found.fields);
-                granted.cookies = found.cookies;
-                granted.always_sets_cookies = external.always_sets_cookie;
-                return Ok(granted);
-            }
-            // As in nginx, 401 counts before 403.
-            (Err(failure), true) => refusal = Some(stronger(refusal, failure)),
-            (Err(failure), false) => return Err(failure),
+        let answer = service::ask(external, checked).await;
+        let passed = answer.map(|found| {
+            granted.fields.extend(found.fields);
+            granted.cookies = found.cookies;
+            granted.always_sets_cookies = external.always_sets_cookie;
+        });
+        if parts.judge(Some(passed))? {
+            return Ok(granted);
         }
     }
-    refusal.map_or(Ok(granted), Err)
+    if let Some((oidc, refusal)) = due {
+        let answer = refusal.answer(oidc, checked).await;
+        if refusal.is_login_due(checked.context) {
+            return Err(answer);
+        }
+        parts.refuse(answer);
+    }
+    parts.refusal.map_or(Ok(granted), Err)
 }
 
-/// A password is for us and not for the endpoint. Fields that tell of claims and of the service's
+/// The parts of an authentication, one after the other.
+struct Parts {
+    /// Whether one of them is enough.
+    is_any: bool,
+    /// What the client is told if none is.
+    refusal: Option<ProxyError>,
+}
+
+impl Parts {
+    fn of(asked: &Authentication) -> Self {
+        Self {
+            is_any: asked.satisfy == Satisfy::Any,
+            refusal: None,
+        }
+    }
+
+    /// Whether the client passes by this part alone. An error where it has to pass by it and does not.
+    fn judge(&mut self, part: Option<Result<(), ProxyError>>) -> Result<bool, ProxyError> {
+        match part {
+            None => Ok(false),
+            Some(Ok(())) => Ok(self.is_any),
+            Some(Err(failure)) if self.is_any => {
+                self.refuse(failure);
+                Ok(false)
+            }
+            Some(Err(failure)) => Err(failure),
+        }
+    }
+
+    /// As in nginx, 401 counts before 403.
+    fn refuse(&mut self, failure: ProxyError) {
+        let first = self.refusal.take();
+        let is_challenge = |first: &ProxyError| first.status() == StatusCode::UNAUTHORIZED;
+        self.refusal = Some(first.filter(is_challenge).unwrap_or(failure));
+    }
+}
+
+/// The answer to a request for a path of logins, which is for every client that may speak to the Ingress at all.
+async fn answer_own(asked: &Authentication, checked: Checked<'_>) -> Option<ProxyError> {
+    let oidc = asked.oidc.as_ref()?;
+    let path = oidc.own_path(checked.context.path)?;
+    if asked.satisfy == Satisfy::All
+        && let Some(Err(failure)) = admit(asked, checked)
+    {
+        return Some(failure);
+    }
+    Some(oidc::answer_own(oidc, path, checked).await)
+}
+
+/// Whether the client's address is one of those that may speak to the Ingress, if some may not.
+fn admit(asked: &Authentication, checked: Checked<'_>) -> Option<Result<(), ProxyError>> {
+    let sources = asked.sources.as_ref()?;
+    let is_admitted = sources.admits(checked.context.client);
+    Some(
+        is_admitted
+            .then_some(())
+            .ok_or_else(|| denied(sources.denial)),
+    )
+}
+
+/// A password and a session are for us and not for the endpoint. Fields that tell of claims and of the service's
 /// answer come from these only, also where a client gets in by other means.
-fn without_credentials(asked: &Authentication) -> Granted {
+fn without_credentials(asked: &Authentication, headers: &HeaderMap) -> Granted {
     let password = asked.basic.as_ref().map(|_| (AUTHORIZATION, None));
-    let claims = asked.jwt.iter().flat_map(|jwt| token::unclaimed(jwt));
+    let session = asked
+        .oidc
+        .as_ref()
+        .and_then(|_| cookie::without_ours(headers));
+    let session = session.map(|others| (COOKIE, others));
+    let jwt = asked.jwt.iter();
+    let of_tokens = jwt.flat_map(|jwt| claims::unclaimed(&jwt.fields));
+    let oidc = asked.oidc.iter();
+    let of_logins = oidc.flat_map(|oidc| claims::unclaimed(&oidc.fields));
     let answers = asked
         .external
         .iter()
         .flat_map(|auth| service::unanswered(auth));
+    let fields = password.into_iter().chain(session);
     Granted {
-        fields: password.into_iter().chain(claims).chain(answers).collect(),
+        fields: fields
+            .chain(of_tokens)
+            .chain(of_logins)
+            .chain(answers)
+            .collect(),
         ..Granted::default()
-    }
-}
-
-fn stronger(first: Option<ProxyError>, second: ProxyError) -> ProxyError {
-    match first {
-        Some(first) if first.status() == StatusCode::UNAUTHORIZED => first,
-        Some(_) | None => second,
     }
 }
 
@@ -260,7 +344,7 @@ fn challenge(basic: &BasicAuth) -> ProxyError {
     let value = HeaderValue::try_from(format!("Basic realm=\"{}\"", basic.realm));
     let value = value.unwrap_or(HeaderValue::from_static("Basic realm=\"\""));
     answer.fields.push((WWW_AUTHENTICATE, value));
-    ProxyError::Answered(Box::new(answer))
+    answered(answer)
 }
 
 fn denied(denial: Denial) -> ProxyError {
@@ -272,7 +356,11 @@ fn denied(denial: Denial) -> ProxyError {
 
 fn refused(status: u16) -> ProxyError {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    ProxyError::Answered(Box::new(Answer::status(status)))
+    answered(Answer::status(status))
+}
+
+fn answered(answer: Answer) -> ProxyError {
+    ProxyError::Answered(Box::new(answer))
 }
 
 /// A comparison takes up to a second of a CPU; one at a time bounds the CPU of clients that guess.

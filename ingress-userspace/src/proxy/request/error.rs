@@ -219,7 +219,7 @@ impl ProxyError {
             Self::NoCertificate => "400 no client certificate was sent\n",
             Self::BadCertificate => "400 the client certificate is not good\n",
             Self::ErrorPage(_) => "302 found\n",
-            Self::Answered(answer) => match answer.status {
+            Self::Answered(answer) => answer.text.unwrap_or(match answer.status {
                 StatusCode::NO_CONTENT => "",
                 StatusCode::UNAUTHORIZED => "401 unauthorized\n",
                 StatusCode::FORBIDDEN => "403 forbidden\n",
@@ -229,7 +229,7 @@ impl ProxyError {
                 StatusCode::URI_TOO_LONG => "414 the request target is too long\n",
                 status if status.is_redirection() => "see Location\n",
                 _ => "503 service unavailable\n",
-            },
+            }),
             Self::Unanswered | Self::Challenge(_) => "",
             Self::AuthService(_) => "500 internal server error\n",
             Self::Misdirected => "421 misdirected request\n",

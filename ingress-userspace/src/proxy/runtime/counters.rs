@@ -176,6 +176,10 @@ counters! {
         "Datagrams of UDP services that were dropped: no endpoint, too many sessions or a full socket";
     client_certificate_refusals: Counter, "sluice_client_certificate_refusals_total",
         "Requests refused because their client presented no valid certificate";
+    oidc_logins: Counter, "sluice_oidc_logins_total",
+        "Users that an OpenID provider has logged in";
+    oidc_login_failures: Counter, "sluice_oidc_login_failures_total",
+        "Logins that failed: the provider cannot be reached or refuses, or the callback or ID token is invalid";
     misdirected: Counter, "sluice_misdirected_requests_total",
         "Requests for a host that asks for other client certificates than their connection's did";
     panics: Counter, "sluice_panics_total",

@@ -4,6 +4,9 @@ use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
+use thiserror::Error;
+
+use super::documents::Document;
 
 /// The keys of an issuer.
 #[derive(Debug, Default)]
@@ -14,6 +17,29 @@ struct Key {
     id: Option<Box<str>>,
     algorithm: Option<KeyAlgorithm>,
     verifier: DecodingKey,
+}
+
+/// Why a document has no keys.
+#[derive(Debug, Error)]
+pub(super) enum KeySetError {
+    #[error("it is not a set of keys")]
+    Syntax(#[from] serde_json::Error),
+    #[error("the set has no key that a token can be verified with")]
+    Empty,
+}
+
+impl Document for KeySet {
+    const NAME: &'static str = "the keys of tokens";
+    const MEDIA_TYPES: &'static str = "application/jwk-set+json, application/json";
+    type Error = KeySetError;
+
+    fn read(text: &[u8]) -> Result<Self, KeySetError> {
+        let set = Self::parse(text)?;
+        if set.0.is_empty() {
+            return Err(KeySetError::Empty);
+        }
+        Ok(set)
+    }
 }
 
 impl KeySet {
@@ -50,10 +76,6 @@ impl KeySet {
             is_named && is_for && key.verifier.family() == algorithm.family()
         });
         keys.map(|key| &key.verifier).take(CANDIDATES_MAX)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 

@@ -11,26 +11,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest::{SHA256, digest};
 use hashbrown::HashMap;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use ingress_core::filter::{Answer, cookie_value};
 use ingress_core::ir::{JwtAlgorithm, JwtAuth, JwtKeys};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
-use super::issuer::{Issuer, Issuers};
+use super::claims::{self, ClaimFields};
+use super::documents::{Documents, KnownDocuments, Remote};
 use super::keys::KeySet;
-use super::{Checked, refused};
+use super::{Checked, answered, refused};
 use crate::proxy::request::error::ProxyError;
 use crate::proxy::upstream::service_client::ServiceClient;
 
-/// Fields for the endpoint; `None` removes one.
-pub(super) type ClaimFields = Vec<(HeaderName, Option<HeaderValue>)>;
-
 /// What one worker knows about tokens and their keys.
 pub(super) struct Tokens {
-    issuers: Issuers,
-    known_issuers: RefCell<HashMap<Arc<str>, Arc<Issuer>>>,
+    issuers: KnownDocuments<KeySet>,
     sets: RefCell<HeldSets>,
     passed: RefCell<HashMap<TokenKey, Passed>>,
 }
@@ -85,32 +82,18 @@ struct Passed {
 }
 
 impl Tokens {
-    pub(super) fn new(issuers: Issuers) -> Self {
+    pub(super) fn new(issuers: Documents<KeySet>) -> Self {
         Self {
-            issuers,
-            known_issuers: RefCell::default(),
+            issuers: KnownDocuments::new(issuers),
             sets: RefCell::default(),
             passed: RefCell::default(),
         }
     }
 
-    fn issuer(&self, url: &Arc<str>) -> Option<Arc<Issuer>> {
-        let mut known = self.known_issuers.borrow_mut();
-        if let Some(issuer) = known.get(url) {
-            return Some(Arc::clone(issuer));
-        }
-        let issuer = self.issuers.at(url)?;
-        if known.len() >= KEPT_MAX {
-            known.clear();
-        }
-        known.insert(Arc::clone(url), Arc::clone(&issuer));
-        Some(issuer)
-    }
-
     fn source(&self, keys: &JwtKeys) -> Result<Source, Failure> {
         match keys {
             JwtKeys::Set(text) => Ok(Source::Set(self.sets.borrow_mut().get(text))),
-            JwtKeys::Url(url) => (self.issuer(url).map(Source::Issuer)).ok_or(Failure::NoKeys),
+            JwtKeys::Url(url) => (self.issuers.at(url).map(Source::Issuer)).ok_or(Failure::NoKeys),
         }
     }
 
@@ -134,14 +117,14 @@ impl Tokens {
 /// Where the keys of a policy are.
 enum Source {
     Set(Arc<KeySet>),
-    Issuer(Arc<Issuer>),
+    Issuer(Arc<Remote<KeySet>>),
 }
 
 impl Source {
     fn keys_at_hand(&self, services: &ServiceClient) -> Option<Arc<KeySet>> {
         match self {
             Self::Set(keys) => Some(Arc::clone(keys)),
-            Self::Issuer(issuer) => issuer.keys_at_hand(services),
+            Self::Issuer(issuer) => issuer.at_hand(services),
         }
     }
 
@@ -152,16 +135,9 @@ impl Source {
     ) -> Option<Arc<KeySet>> {
         match self {
             Self::Set(keys) => Some(Arc::clone(keys)),
-            Self::Issuer(issuer) => issuer.keys(services, suffices).await,
+            Self::Issuer(issuer) => issuer.get(services, suffices).await,
         }
     }
-}
-
-/// Removes the fields that claims are told in, whatever becomes of the request.
-pub(super) fn unclaimed(auth: &JwtAuth) -> ClaimFields {
-    let names = auth.fields.iter();
-    let names = names.filter_map(|(_, name)| HeaderName::from_bytes(name.as_bytes()).ok());
-    names.map(|name| (name, None)).collect()
 }
 
 /// Judges the token of a request.
@@ -190,7 +166,7 @@ pub(super) async fn pass(
 }
 
 /// Why a token does not pass.
-enum Failure {
+pub(super) enum Failure {
     NoKeys,
     Header(jsonwebtoken::errors::Error),
     Algorithm(Algorithm),
@@ -199,7 +175,7 @@ enum Failure {
 }
 
 impl Failure {
-    fn reason(&self) -> String {
+    pub(super) fn reason(&self) -> String {
         match self {
             Self::NoKeys => "no keys are known".to_owned(),
             Self::Header(error) | Self::Token(error) => error.to_string(),
@@ -224,20 +200,8 @@ async fn judge(
     {
         return Ok(fields);
     }
-    let header = decode_header(token).map_err(Failure::Header)?;
-    let is_listed = |algorithm: &JwtAlgorithm| of(*algorithm) == header.alg;
-    if !auth.algorithms.iter().any(is_listed) {
-        return Err(Failure::Algorithm(header.alg));
-    }
-    let id = header.kid.as_deref();
-    let has_key = |keys: &KeySet| keys.candidates(header.alg, id).next().is_some();
-    let keys = source.keys(known.services(), has_key).await;
-    let keys = keys.ok_or(Failure::NoKeys)?;
-    if !has_key(&keys) {
-        return Err(Failure::UnknownKey);
-    }
-    let claims = verify(auth, token, header.alg, id, &keys).map_err(Failure::Token)?;
-    let fields = Rc::new(fields(auth, &claims));
+    let (claims, keys) = verified(auth, token, &source, known.services()).await?;
+    let fields = Rc::new(claims::fields(&auth.fields, &claims));
     tokens.keep(
         key,
         Passed {
@@ -248,6 +212,41 @@ async fn judge(
         },
     );
     Ok(fields)
+}
+
+/// The claims of a token that comes from its issuer itself, and need not be remembered.
+pub(super) async fn claims_of(
+    auth: &JwtAuth,
+    token: &[u8],
+    checked: Checked<'_>,
+) -> Result<Map<String, Value>, Failure> {
+    let known = &checked.worker.known_clients;
+    let source = known.tokens.source(&auth.keys)?;
+    let (claims, _) = verified(auth, token, &source, known.services()).await?;
+    Ok(claims)
+}
+
+/// The claims of a token that is good, and the keys that it was verified with.
+async fn verified(
+    auth: &JwtAuth,
+    token: &[u8],
+    source: &Source,
+    services: &ServiceClient,
+) -> Result<(Map<String, Value>, Arc<KeySet>), Failure> {
+    let header = decode_header(token).map_err(Failure::Header)?;
+    let is_listed = |algorithm: &JwtAlgorithm| of(*algorithm) == header.alg;
+    if !auth.algorithms.iter().any(is_listed) {
+        return Err(Failure::Algorithm(header.alg));
+    }
+    let id = header.kid.as_deref();
+    let has_key = |keys: &KeySet| keys.candidates(header.alg, id).next().is_some();
+    let keys = source.keys(services, has_key).await;
+    let keys = keys.ok_or(Failure::NoKeys)?;
+    if !has_key(&keys) {
+        return Err(Failure::UnknownKey);
+    }
+    let claims = verify(auth, token, header.alg, id, &keys).map_err(Failure::Token)?;
+    Ok((claims, keys))
 }
 
 /// The claims of a token, if a key has signed it and it is for us.
@@ -283,31 +282,6 @@ fn verify(
         }
     }
     Err(failure)
-}
-
-/// The fields that tell the endpoint of claims.
-fn fields(auth: &JwtAuth, claims: &Map<String, Value>) -> ClaimFields {
-    let pairs = auth.fields.iter().filter_map(|(claim, name)| {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        let text = claims.get(&**claim).and_then(text);
-        // A claim with a byte that a field may not have is as good as none.
-        Some((name, text.and_then(|text| HeaderValue::try_from(text).ok())))
-    });
-    pairs.collect()
-}
-
-/// A claim as text: lists with commas, nothing for objects.
-fn text(claim: &Value) -> Option<String> {
-    match claim {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(value) => Some(value.to_string()),
-        Value::Array(parts) => {
-            let parts: Option<Vec<_>> = parts.iter().map(text).collect();
-            parts.map(|parts| parts.join(","))
-        }
-        Value::Null | Value::Object(_) => None,
-    }
 }
 
 /// The token of a request: that of its one Authorization field, else of the cookie.
@@ -348,7 +322,7 @@ fn unauthorized(challenge: &'static str) -> ProxyError {
     let mut answer = Answer::status(StatusCode::UNAUTHORIZED);
     let challenge = HeaderValue::from_static(challenge);
     answer.fields.push((WWW_AUTHENTICATE, challenge));
-    ProxyError::Answered(Box::new(answer))
+    answered(answer)
 }
 
 fn sha256(token: &[u8]) -> [u8; 32] {
@@ -357,7 +331,7 @@ fn sha256(token: &[u8]) -> [u8; 32] {
     sum
 }
 
-fn seconds(time: SystemTime) -> u64 {
+pub(super) fn seconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
@@ -366,32 +340,14 @@ fn seconds(time: SystemTime) -> u64 {
 const TOKEN_BYTES_MAX: usize = 16 << 10;
 /// Tokens that one worker remembers.
 const TOKENS_MAX: usize = 4096;
-/// Issuers, and sets, that one worker remembers.
+/// Sets that one worker remembers.
 const KEPT_MAX: usize = 1024;
 /// Bytes of the texts of sets that one worker holds.
 const HELD_BYTES_MAX: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn claims_become_text_or_nothing() {
-        for (claim, expected) in [
-            (json!("a"), Some("a")),
-            (json!(7), Some("7")),
-            (json!(true), Some("true")),
-            (json!(["a", "b"]), Some("a,b")),
-            (json!([]), Some("")),
-            (json!([{}]), None),
-            (json!({}), None),
-            (Value::Null, None),
-        ] {
-            assert_eq!(text(&claim).as_deref(), expected, "{claim}");
-        }
-    }
 
     #[test]
     fn bearer_tokens_are_those_of_rfc_6750() {
