@@ -5,6 +5,7 @@ mod host {
     mod clients;
     mod dashboards;
     mod oauth2_proxy;
+    mod oidc;
 }
 
 use std::fs;

@@ -119,6 +119,11 @@ pub(crate) fn clients() -> Result<PathBuf> {
     own_program("clients", "build the clients of tests")
 }
 
+/// Builds dex with the users of a test, unless this version is in the cache, and gives its path.
+pub(crate) fn dex() -> Result<PathBuf> {
+    own_program("dex", "build dex, an OpenID provider")
+}
+
 /// Builds the server that answers `kubectl exec` on nodes, unless this version is in the cache, and gives its path.
 pub(crate) fn kubelet() -> Result<PathBuf> {
     own_program(

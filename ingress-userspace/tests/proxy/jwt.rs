@@ -5,16 +5,12 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeySize, PublicKey};
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
-};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use ingress_core::ir::{
     AccessList, Authentication, Config, Filter, JwtAlgorithm, JwtAuth, JwtKeys, Satisfy,
 };
@@ -22,54 +18,8 @@ use rustls::{ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::grpc::server_config;
+use crate::issuer::{Issuer, encode, now, set, token};
 use crate::rig::{Origin, PATIENCE, Proxy, Reply, config, dead, with_policy};
-
-/// Who makes tokens.
-struct Issuer {
-    id: &'static str,
-    key: EcdsaKeyPair,
-}
-
-impl Issuer {
-    fn new(id: &'static str) -> Self {
-        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        Self { id, key }
-    }
-
-    /// Its public key (RFC 7518 §6.2).
-    fn public(&self) -> Value {
-        let point = self.key.public_key().as_ref();
-        let (x, y) = point[1..].split_at(32);
-        json!({
-            "kty": "EC", "crv": "P-256", "kid": self.id, "use": "sig",
-            "x": encode(x), "y": encode(y),
-        })
-    }
-
-    fn sign(&self, claims: &Value) -> String {
-        let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.id});
-        token(&header, claims, |message| {
-            let signed = self.key.sign(&SystemRandom::new(), message).unwrap();
-            signed.as_ref().to_vec()
-        })
-    }
-}
-
-fn encode(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn token(header: &Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
-    let [header, claims] = [header, claims].map(|part| encode(part.to_string().as_bytes()));
-    let message = format!("{header}.{claims}");
-    let signature = encode(&sign(message.as_bytes()));
-    format!("{message}.{signature}")
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap().as_secs()
-}
 
 /// Claims that are good for an hour.
 fn claims() -> Value {
@@ -83,11 +33,6 @@ fn with(key: &str, value: Value) -> Value {
     let mut claims = claims();
     claims[key] = value;
     claims
-}
-
-fn set(issuers: &[&Issuer]) -> String {
-    let keys: Vec<Value> = issuers.iter().map(|issuer| issuer.public()).collect();
-    json!({ "keys": keys }).to_string()
 }
 
 fn auth(keys: JwtKeys) -> JwtAuth {

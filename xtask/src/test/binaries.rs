@@ -45,6 +45,7 @@ pub(super) fn build(
     if is_wanted(Suite::is_host) {
         binaries.push(("SLUICE_CLIENTS", assets::clients()?));
         binaries.push(("SLUICE_OAUTH2_PROXY", assets::oauth2_proxy()?));
+        binaries.push(("SLUICE_DEX", assets::dex()?));
     }
     if is_wanted(Suite::is_host) || (is_root && is_wanted(Suite::is_control)) {
         binaries.push(("SLUICE_PEBBLE", assets::pebble()?));
