@@ -178,11 +178,10 @@ fn sessions_and_callbacks_cannot_be_made_up_carried_elsewhere_or_used_twice() ->
         &format!("?state=x&code={}", "y".repeat(9000)),
     ] {
         let target = format!("/oauth2/callback{query}");
-        assert_eq!(
-            browser.ask("app.test", &target, &[])?.status,
-            400,
-            "{query}"
-        );
+        // One without cookies, which curl leaves out of a request of more than 8 KiB.
+        let robot = stage.browser("robot", 0)?;
+        let reply = robot.ask("app.test", &target, &[])?;
+        assert_eq!(reply.status, 400, "{}", &query[..query.len().min(40)]);
     }
     Ok(())
 }
