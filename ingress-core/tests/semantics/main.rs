@@ -5,6 +5,7 @@
 mod acme;
 mod annotation_properties;
 mod any_annotations;
+mod any_login;
 mod backends;
 mod certificates;
 mod classes;
@@ -20,6 +21,7 @@ mod external_names;
 mod fixture;
 mod hosts;
 mod invalid;
+mod logins;
 mod routing_properties;
 mod services;
 mod slices;
