@@ -86,7 +86,7 @@ pub fn set(
 /// What all names have in common, behind their prefixes.
 const OURS: &str = "sluice-oidc-";
 /// Logins that a browser has under way at a time.
-pub const LOGINS: u8 = 8;
+pub const LOGINS: u8 = 16;
 /// Bytes of a name and a value that browsers keep.
 ///
 /// Source: RFC 6265bis §5.6.
@@ -152,7 +152,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             clear.to_str().unwrap(),
-            "sluice-oidc-login-1-ab=; Path=/oauth2/callback; Max-Age=0; HttpOnly; SameSite=Lax"
+            "sluice-oidc-login-9-ab=; Path=/oauth2/callback; Max-Age=0; HttpOnly; SameSite=Lax"
         );
     }
 }
