@@ -50,9 +50,11 @@ pub struct RoutePolicy {
 impl RoutePolicy {
     /// The logins that it asks for.
     pub fn oidc(&self) -> Option<&Arc<OidcAuth>> {
-        self.filters.iter().find_map(|filter| match filter {
-            Filter::Authenticate(asked) => asked.oidc.as_ref(),
-            _ => None,
+        self.filters.iter().find_map(|filter| {
+            let Filter::Authenticate(asked) = filter else {
+                return None;
+            };
+            asked.oidc.as_ref()
         })
     }
 }

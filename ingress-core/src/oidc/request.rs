@@ -78,11 +78,8 @@ pub fn token_form(authentication: ClientAuthentication, request: TokenRequest<'_
 
 /// The ID token in an answer of the token endpoint.
 pub fn id_token(body: &[u8]) -> Option<String> {
-    let mut answer: Value = serde_json::from_slice(body).ok()?;
-    match answer.get_mut("id_token")?.take() {
-        Value::String(token) => Some(token),
-        _ => None,
-    }
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    answer["id_token"].as_str().map(str::to_owned)
 }
 
 /// Whether the token endpoint says that the code is not, or no longer, good (RFC 6749 §5.2).

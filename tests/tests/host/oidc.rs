@@ -18,7 +18,7 @@ use crate::{Scene, free_ports};
 #[test]
 fn users_log_in_once_for_all_nodes_and_the_endpoint_gets_their_claims() -> Result<()> {
     let mut stage = Stage::set()?;
-    let browser = stage.browser("ann", 0)?;
+    let browser = stage.browser("ann", 0);
     let target = "/private?x=1&y=%2F";
 
     for script in [
@@ -86,11 +86,11 @@ fn users_log_in_once_for_all_nodes_and_the_endpoint_gets_their_claims() -> Resul
     // From here on nobody asks the provider.
     stage.dex = None;
     for node in [0, 1] {
-        let at_node = stage.browser("ann", node)?;
+        let at_node = stage.browser("ann", node);
         let report = at_node.ask("app.test", "/", &[])?.report()?;
         assert_eq!(report["headers"]["x-user"], "ann", "node {node}");
     }
-    let stranger = stage.browser("stranger", 1)?;
+    let stranger = stage.browser("stranger", 1);
     assert_eq!(
         stranger.open("app.test", "/")?.status,
         503,
@@ -100,86 +100,35 @@ fn users_log_in_once_for_all_nodes_and_the_endpoint_gets_their_claims() -> Resul
 }
 
 #[test]
-fn sessions_and_callbacks_cannot_be_made_up_carried_elsewhere_or_used_twice() -> Result<()> {
+fn callbacks_cannot_be_made_up_carried_elsewhere_or_used_twice() -> Result<()> {
     let stage = Stage::set()?;
-    let browser = stage.browser("ann", 0)?;
+    let browser = stage.browser("ann", 0);
     let start = browser.open("app.test", "//evil.test/%2e%2e/x")?;
     let callback = browser.log_in(&start.location)?;
 
-    let stranger = stage.browser("stranger", 0)?;
-    assert_eq!(
-        stranger.go(&callback, &[])?.status,
-        400,
-        "another browser's login"
-    );
-    let begun = stranger.open("app.test", "/")?;
-    assert_eq!(begun.status, 302);
-    assert_eq!(
-        stranger.go(&callback, &[])?.status,
-        400,
-        "another login of its own"
-    );
+    let stranger = stage.browser("stranger", 0);
+    let reply = stranger.go(&callback, &[])?;
+    assert_eq!(reply.status, 400, "another browser's login");
+    assert_eq!(stranger.open("app.test", "/")?.status, 302);
+    let reply = stranger.go(&callback, &[])?;
+    assert_eq!(reply.status, 400, "another login of its own");
 
     let jar = fs::read(&browser.jar)?;
     let back = browser.go(&callback, &[])?;
     let expected = browser.url("app.test", "//evil.test/%2e%2e/x");
-    assert_eq!(
-        (back.status, &*back.location),
-        (302, &*expected),
-        "the host is ours"
-    );
-    assert_eq!(browser.go(&callback, &[])?.status, 400, "the login is over");
+    let got = (back.status, &*back.location);
+    assert_eq!(got, (302, &*expected), "the host is ours");
+    let reply = browser.go(&callback, &[])?;
+    assert_eq!(reply.status, 400, "the login is over");
     fs::write(&stranger.jar, jar)?;
-    assert_eq!(
-        stranger.go(&callback, &[])?.status,
-        400,
-        "dex takes no code twice"
-    );
+    let reply = stranger.go(&callback, &[])?;
+    assert_eq!(reply.status, 400, "dex takes no code twice");
 
-    let (name, value) = browser.session()?;
-    let with = |host: &str, cookie: &str| {
-        let nobody = stage.browser("nobody", 0)?;
-        nobody.ask(host, "/", &["--header", &format!("Cookie: {cookie}")])
-    };
-    assert_eq!(with("app.test", &format!("{name}={value}"))?.status, 200);
-    let twice = format!("{name}=x; {name}={value}");
-    assert_eq!(
-        with("app.test", &twice)?.status,
-        200,
-        "the one that is good counts"
-    );
-    let flipped = if value.ends_with('A') { "Q" } else { "A" };
-    let tampered = format!("{}{flipped}", &value[..value.len() - 1]);
-    let half = &value[..value.len() / 2];
-    for (what, cookie) in [
-        ("tampered with", format!("{name}={tampered}")),
-        ("cut off", format!("{name}={half}")),
-        ("too long", format!("{name}={}", "A".repeat(20_000))),
-        ("empty", format!("{name}=")),
-        ("a login", format!("{name}={}", begun.cookie()?)),
-    ] {
-        assert_eq!(with("app.test", &cookie)?.status, 401, "{what}");
-    }
-    for host in ["other.test", "admin.test"] {
-        let begun = stage.browser("nobody", 0)?.open(host, "/")?;
-        let id = begun.set_cookie.rsplit_once('-').context("no cookie")?.1;
-        let id = id.split('=').next().unwrap_or_default();
-        let cookie = format!("sluice-oidc-{id}={value}");
-        assert_eq!(
-            with(host, &cookie)?.status,
-            401,
-            "a session of app.test at {host}"
-        );
-    }
-    for query in [
-        "",
-        "?code=x",
-        "?state=x&code=y",
-        &format!("?state=x&code={}", "y".repeat(9000)),
-    ] {
+    // One without cookies, which curl leaves out of a request of more than 8 KiB.
+    let robot = stage.browser("robot", 0);
+    let long = format!("?state=x&code={}", "y".repeat(9000));
+    for query in ["", "?code=x", "?state=x&code=y", &long] {
         let target = format!("/oauth2/callback{query}");
-        // One without cookies, which curl leaves out of a request of more than 8 KiB.
-        let robot = stage.browser("robot", 0)?;
         let reply = robot.ask("app.test", &target, &[])?;
         assert_eq!(reply.status, 400, "{}", &query[..query.len().min(40)]);
     }
@@ -187,9 +136,48 @@ fn sessions_and_callbacks_cannot_be_made_up_carried_elsewhere_or_used_twice() ->
 }
 
 #[test]
+fn sessions_cannot_be_made_up_or_carried_to_other_hosts() -> Result<()> {
+    let stage = Stage::set()?;
+    let browser = stage.browser("ann", 0);
+    let start = browser.open("app.test", "/")?;
+    let login = start.cookie()?.to_owned();
+    let callback = browser.log_in(&start.location)?;
+    assert_eq!(browser.go(&callback, &[])?.status, 302);
+
+    let (name, value) = browser.session()?;
+    let with = |host: &str, cookie: &str| {
+        let nobody = stage.browser("nobody", 0);
+        nobody.ask(host, "/", &["--header", &format!("Cookie: {cookie}")])
+    };
+    let good = with("app.test", &format!("{name}={value}"))?;
+    assert_eq!(good.status, 200);
+    let twice = with("app.test", &format!("{name}=x; {name}={value}"))?;
+    assert_eq!(twice.status, 200, "the one that is good counts");
+    let flipped = if value.starts_with('A') { "Q" } else { "A" };
+    for (what, cookie) in [
+        ("tampered with", format!("{name}={flipped}{}", &value[1..])),
+        ("cut off", format!("{name}={}", &value[..value.len() / 2])),
+        ("too long", format!("{name}={}", "A".repeat(20_000))),
+        ("empty", format!("{name}=")),
+        ("a login", format!("{name}={login}")),
+    ] {
+        assert_eq!(with("app.test", &cookie)?.status, 401, "{what}");
+    }
+    for host in ["other.test", "admin.test"] {
+        let begun = stage.browser("nobody", 0).open(host, "/")?;
+        let name = begun.set_cookie.split('=').next().unwrap_or_default();
+        let id = name.rsplit_once('-').context("no cookie")?.1;
+        let cookie = format!("sluice-oidc-{id}={value}");
+        let reply = with(host, &cookie)?;
+        assert_eq!(reply.status, 401, "a session of app.test at {host}");
+    }
+    Ok(())
+}
+
+#[test]
 fn users_of_no_listed_group_are_refused_and_may_log_out_to_be_another() -> Result<()> {
     let stage = Stage::set()?;
-    let browser = stage.browser("bob", 0)?;
+    let browser = stage.browser("bob", 0);
     let start = browser.open("admin.test", "/")?;
     let callback = browser.log_in(&start.location)?;
     assert_eq!(browser.go(&callback, &[])?.status, 302);
@@ -200,7 +188,7 @@ fn users_of_no_listed_group_are_refused_and_may_log_out_to_be_another() -> Resul
     assert_eq!((out.status, &*out.body), (200, "logged out\n"));
     assert_eq!(browser.open("admin.test", "/")?.status, 302);
 
-    let browser = stage.browser("ann", 0)?;
+    let browser = stage.browser("ann", 0);
     let start = browser.open("admin.test", "/")?;
     let callback = browser.log_in(&start.location)?;
     assert_eq!(browser.go(&callback, &[])?.status, 302);
@@ -211,7 +199,7 @@ fn users_of_no_listed_group_are_refused_and_may_log_out_to_be_another() -> Resul
 #[test]
 fn sessions_over_https_are_kept_from_clear_text_and_from_other_hosts() -> Result<()> {
     let stage = Stage::set()?;
-    let browser = stage.browser("ann", 0)?;
+    let browser = stage.browser("ann", 0);
     let url = browser.secure_url("app.test", "/secure");
     let start = browser.go(&url, &["--header", "Accept: text/html"])?;
     assert!(
@@ -308,7 +296,7 @@ impl Stage {
     /// Waits until every node has the Secret, and the first has found dex.
     fn wait(&self) -> Result<()> {
         for (node, status) in [(0, 302), (1, 401)] {
-            let browser = self.browser("first", node)?;
+            let browser = self.browser("first", node);
             wait_until("Sluice and dex to serve", || {
                 let answer = match status {
                     302 => browser.open("app.test", "/"),
@@ -321,19 +309,19 @@ impl Stage {
     }
 
     /// The browser of a user, which keeps its cookies, and speaks to a node.
-    fn browser(&self, user: &'static str, node: usize) -> Result<Browser> {
+    fn browser(&self, user: &'static str, node: usize) -> Browser {
         let jar = self.nodes[0]
             .directory
             .path()
             .join(format!("cookies-{user}"));
         let node = &self.nodes[node];
-        Ok(Browser {
+        Browser {
             user,
             jar,
             provider: self.provider.clone(),
             http_port: node.http_port,
             https_port: node.https_port,
-        })
+        }
     }
 }
 
@@ -470,19 +458,19 @@ impl Reply {
 }
 
 fn annotations(provider: &str, groups: &str) -> String {
-    let mut text = format!("auth-oidc-issuer: \"{provider}\"");
     let claims = "name: X-User, email: X-Email, groups: X-Groups, phone_number: X-Phone";
-    for (key, value) in [
+    let keys = [
         ("secret", "login"),
         ("scopes", "openid profile email groups"),
         ("claims-to-headers", claims),
         ("groups", groups),
-    ] {
-        if !value.is_empty() {
-            text += &format!(", sluice.dev/auth-oidc-{key}: \"{value}\"");
-        }
-    }
-    text
+    ];
+    let keys = keys.iter().filter(|(_, value)| !value.is_empty());
+    let others = keys.map(|(key, value)| format!(", sluice.dev/auth-oidc-{key}: \"{value}\""));
+    format!(
+        "auth-oidc-issuer: \"{provider}\"{}",
+        others.collect::<String>()
+    )
 }
 
 /// Hosts, and the groups whose users are let in.

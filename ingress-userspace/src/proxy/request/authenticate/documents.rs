@@ -42,7 +42,9 @@ pub(super) trait Document: fmt::Debug + Send + Sync + Sized + 'static {
 
 /// The documents of one kind that all workers share, by their URLs.
 #[derive(Debug)]
-pub(super) struct Documents<T>(Arc<Mutex<HashMap<Arc<str>, Arc<Remote<T>>>>>);
+pub(super) struct Documents<T>(Arc<Mutex<ByUrl<T>>>);
+
+type ByUrl<T> = HashMap<Arc<str>, Arc<Remote<T>>>;
 
 impl<T> Default for Documents<T> {
     fn default() -> Self {
@@ -79,7 +81,7 @@ impl<T: Document> Documents<T> {
 /// The documents that one worker knows, so that it takes the lock of all once for each.
 pub(super) struct KnownDocuments<T> {
     shared: Documents<T>,
-    known: RefCell<HashMap<Arc<str>, Arc<Remote<T>>>>,
+    known: RefCell<ByUrl<T>>,
 }
 
 impl<T: Document> KnownDocuments<T> {

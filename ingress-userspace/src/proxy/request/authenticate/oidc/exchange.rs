@@ -1,5 +1,6 @@
 //! Exchanges a code for an ID token, and says whether that is good (OpenID Connect Core 1.0 §3.1.3).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,7 +15,6 @@ use ingress_core::oidc::{
     ClientAuthentication, Login, TokenRequest, id_token, is_code_refused, token_form,
 };
 use serde_json::{Map, Value};
-use std::sync::Arc;
 
 use super::failure::Failure;
 use super::{Asked, encode, redirect_uri};
@@ -48,10 +48,7 @@ pub(super) async fn exchange(
         fields: [].into(),
     };
     let claims = token::claims_of(&wanted, id_token.as_bytes(), checked).await;
-    let claims = claims.map_err(|failure| match failure {
-        token::Failure::NoKeys => Failure::NoKeys,
-        other => Failure::IdToken(other.reason()),
-    })?;
+    let claims = claims.map_err(|failure| Failure::of_token(&failure))?;
     check(&claims, asked.client, &encode(&login.nonce))?;
     Ok(claims)
 }

@@ -6,7 +6,7 @@ use ingress_core::filter::Answer;
 use ingress_core::oidc::CallbackError;
 use thiserror::Error;
 
-use crate::proxy::request::authenticate::{Checked, answered};
+use crate::proxy::request::authenticate::{Checked, answered, token};
 use crate::proxy::request::error::ProxyError;
 use crate::proxy::upstream::service_client::ServiceError;
 
@@ -54,6 +54,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    pub(super) fn of_token(failure: &token::Failure) -> Self {
+        if matches!(failure, token::Failure::NoKeys) {
+            Self::NoKeys
+        } else {
+            Self::IdToken(failure.reason())
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::NoClient
