@@ -106,7 +106,7 @@ impl Scene {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777))?;
         // Binaries may lie where only root can go.
         let sluice = directory.path().join("sluice");
-        fs::copy(&options.sluice, &sluice)?;
+        copy_program(&options.sluice, &sluice)?;
         let [http, https] = free_ports()?;
         let manifests = directory.path().join("manifests");
         manifest.save(&manifests)?;
@@ -174,6 +174,14 @@ fn curl(url: &str) -> Result<Vec<u8>> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(output.stdout)
+}
+
+/// Copies a program by a process of its own. A test that starts another process meanwhile would hand it our
+/// descriptor, and a file that is open for writing cannot be executed.
+fn copy_program(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg(from).arg(to).status()?;
+    anyhow::ensure!(status.success(), "failed to copy {}", from.display());
+    Ok(())
 }
 
 /// A command of somebody without any privilege, whoever runs the test.

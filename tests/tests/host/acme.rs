@@ -16,7 +16,7 @@ use ingress_tests::rig::{Options, wait_until, wait_within};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
-use crate::as_nobody;
+use crate::{as_nobody, copy_program};
 
 #[test]
 fn certificate_by_http_01_is_served_and_renewed_although_nonces_are_refused() -> Result<()> {
@@ -218,7 +218,7 @@ impl Scene {
         fs::create_dir(&manifests)?;
         fs::set_permissions(&manifests, open)?;
         let sluice = directory.path().join("sluice");
-        fs::copy(Options::from_env()?.sluice, &sluice)?;
+        copy_program(&Options::from_env()?.sluice, &sluice)?;
         let ports: [u16; 9] = own_ports()?;
         let (own, others) = ports.split_at(3);
         let place = |ports: &[u16]| [ports[0], ports[1], ports[2]];

@@ -45,8 +45,8 @@ pub(super) async fn answer(auth: &Arc<OidcAuth>, checked: Checked<'_>) -> Result
         Outcome::Refused(error) => return Err(Failure::Refused(error)),
     };
     let claims = exchange(auth, &asked, &login, &code, checked).await?;
-    checked.worker.runtime.counters.oidc_logins.increment();
     let mut answer = begin_session(auth, &seals, &claims, checked)?;
+    checked.worker.runtime.counters.oidc_logins.increment();
     let target = [origin(context).as_bytes(), &login.target].concat();
     answer.location = Answer::redirect(StatusCode::FOUND.as_u16(), &target).location;
     // The login is over; its cookie is of no more use.
