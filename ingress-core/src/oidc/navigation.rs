@@ -6,8 +6,8 @@ use http::header::ACCEPT;
 /// Whether a user looks at the answer. Scripts, images and forms that are sent cannot log in: a redirect would
 /// lead them to a page of another origin, and a form would be lost.
 ///
-/// Browsers say so themselves (W3C Fetch Metadata, `Sec-Fetch-Mode`); older ones ask for HTML. A client that says
-/// neither is none.
+/// Browsers say so themselves (W3C Fetch Metadata, `Sec-Fetch-Mode`); older ones ask for HTML. Other clients
+/// are not browsers.
 pub fn is_navigation(method: &str, headers: &HeaderMap) -> bool {
     if !matches!(method, "GET" | "HEAD") {
         return false;
