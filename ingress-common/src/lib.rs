@@ -12,6 +12,7 @@
 extern crate std;
 
 mod abi;
+pub mod cache;
 pub mod guard;
 pub mod shortcut;
 pub mod socket;

@@ -1,6 +1,8 @@
-//! Program contexts as packets: bytes copied out by the kernel's own bounds-checked helpers, which
-//! also reach into non-linear buffers.
+//! Program contexts as packets: the first bytes where they lie, and any bytes copied out by the kernel's
+//! own bounds-checked helpers, which also reach into non-linear buffers.
 
+use core::arch::asm;
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::EbpfContext as _;
@@ -8,6 +10,7 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::{bpf_skb_load_bytes_relative, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use ingress_common::steering::Address;
+use ingress_ebpf::head::{Head, Linear};
 use ingress_ebpf::packet::Packet;
 
 /// A packet at a TC hook, from its Ethernet header.
@@ -57,6 +60,83 @@ impl Packet for SkbPacket<'_> {
     }
 }
 
+impl Linear for SkbPacket<'_> {
+    #[inline(always)]
+    fn head<const N: usize>(&self) -> Option<Head<'_, N>> {
+        if self.0.data() + N > self.0.data_end() {
+            return None;
+        }
+        // SAFETY: the packet has N bytes there, and nobody moves them before it is changed.
+        Some(unsafe { Head::new(self.0.data() as *const u8) })
+    }
+
+    #[inline(always)]
+    fn linear_bytes(&self) -> usize {
+        self.0.data_end() - self.0.data()
+    }
+}
+
+/// The first `N` bytes of a packet at a TC hook, to write to. The kernel has made sure by then that nobody
+/// else has them: programs that write begin with that.
+pub(crate) struct WritableHead<'a, const N: usize> {
+    start: *mut u8,
+    packet: PhantomData<&'a TcContext>,
+}
+
+impl<'a, const N: usize> WritableHead<'a, N> {
+    /// The first bytes, where they lie one after the other.
+    #[inline(always)]
+    pub(crate) fn of(ctx: &'a TcContext) -> Option<Self> {
+        if ctx.data() + N > ctx.data_end() {
+            return None;
+        }
+        Some(Self {
+            start: ctx.data() as *mut u8,
+            packet: PhantomData,
+        })
+    }
+
+    /// Writes the byte at `AT`.
+    #[inline(always)]
+    pub(crate) fn set_byte<const AT: usize>(&self, value: u8) {
+        const { assert!(AT < N) }
+        // SAFETY: it is one of the N bytes.
+        unsafe { self.start.add(AT).write(value) };
+    }
+
+    /// Writes the two bytes from `AT` on.
+    #[inline(always)]
+    pub(crate) fn set_half<const AT: usize>(&self, value: u16) {
+        const { assert!(AT + 2 <= N) }
+        // SAFETY: they are of the N bytes. The instruction needs no alignment, which Rust would ask for.
+        unsafe {
+            asm!(
+                "*(u16 *)({start} + {at}) = {value}",
+                start = in(reg) self.start,
+                at = const AT,
+                value = in(reg) u64::from(value),
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// Writes the four bytes from `AT` on.
+    #[inline(always)]
+    pub(crate) fn set_word<const AT: usize>(&self, value: u32) {
+        const { assert!(AT + 4 <= N) }
+        // SAFETY: as above.
+        unsafe {
+            asm!(
+                "*(u32 *)({start} + {at}) = {value}",
+                start = in(reg) self.start,
+                at = const AT,
+                value = in(reg) u64::from(value),
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
 /// A packet at the XDP hook.
 pub(crate) struct XdpPacket<'a>(pub(crate) &'a XdpContext);
 
@@ -99,6 +179,22 @@ impl Packet for XdpPacket<'_> {
                 None
             }
         }
+    }
+}
+
+impl Linear for XdpPacket<'_> {
+    #[inline(always)]
+    fn head<const N: usize>(&self) -> Option<Head<'_, N>> {
+        if self.0.data() + N > self.0.data_end() {
+            return None;
+        }
+        // SAFETY: the packet has N bytes there, and nobody moves them before it is changed.
+        Some(unsafe { Head::new(self.0.data() as *const u8) })
+    }
+
+    #[inline(always)]
+    fn linear_bytes(&self) -> usize {
+        self.0.data_end() - self.0.data()
     }
 }
 

@@ -16,6 +16,9 @@ use crate::maps::{self, KernelFrontends};
 /// Judges one packet.
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> Reason {
+    if !maps::is_anybody_denied() && screen::is_ordinary(&XdpPacket(ctx)) {
+        return Reason::Accepted;
+    }
     let reason = judge(ctx);
     if reason.verdict() == Verdict::Drop && maps::should_log(Program::Guard, reason) {
         info!(ctx, "guard: dropped a packet, reason {}", reason as u32);

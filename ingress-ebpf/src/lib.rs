@@ -5,6 +5,7 @@
 //! a SYN is answered by a cookie. All of it is tested on the host; `main.rs` and the program files beside it are the only code that
 //! touches helpers and maps.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
     clippy::inline_always,
     reason = "the kernel verifies whole programs, and a call costs it what it knew of the arguments"
@@ -16,7 +17,9 @@ extern crate std;
 pub mod budget;
 pub mod choose;
 pub mod decide;
+pub mod head;
 pub mod packet;
 pub mod parse;
+pub mod plain;
 pub mod redirect;
 pub mod syn_ack;

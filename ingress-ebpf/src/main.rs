@@ -2,16 +2,19 @@
 //! the work and its outcome to the counters.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod context;
 mod dispatch;
 mod flood;
 mod guard;
 mod maps;
+mod next_hop;
 mod return_path;
 mod shortcut;
 mod sockets;
 mod steer;
+mod steered;
 
 use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, sk_lookup, sk_msg, sock_ops, xdp};

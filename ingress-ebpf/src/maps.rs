@@ -3,12 +3,15 @@
 //! All but those of the shortcut are pinned by name, so that they outlive the daemon and a new version
 //! adopts them. The shortcut ends with the sockets of the daemon that has it.
 
-use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release};
+use aya_ebpf::helpers::{
+    bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release,
+};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockHash, SockMap};
 use aya_ebpf::programs::TcContext;
-use ingress_common::guard::{ANSWERING_MAX, BUDGETS_MAX, DENIED_MAX, GuardSettings, Mac};
+use ingress_common::cache::{NEXT_HOPS_MAX, NextHop, STEERED_CONNECTIONS_MAX, SteeredConnection};
+use ingress_common::guard::{ANSWERING_MAX, BUDGETS_MAX, DENIED_MAX, GuardSettings, Mac, NO_TABLE};
 use ingress_common::shortcut::{
     Flow, FlowSockets, LocalEndpoint, SHORTCUT_ENDPOINTS_MAX, SHORTCUT_FLOWS_MAX, ShortcutSettings,
 };
@@ -44,6 +47,21 @@ pub(crate) static UPSTREAM_SOURCES: HashMap<Address, u32> = HashMap::pinned(64, 
 /// [`CLIENTS_AND_REPLIES`]. Written by user space, read by steer and return_path.
 #[map]
 pub(crate) static STEERED_DEVICES: HashMap<u32, u32> = HashMap::pinned(4096, BPF_F_NO_PREALLOC);
+
+/// The epoch of what programs remember: the only value of this map. Advanced by user space whenever the
+/// kernel reports another route, rule, address, device or neighbour.
+#[map]
+pub(crate) static EPOCH: Array<u32> = Array::pinned(1, 0);
+
+/// Next hops, each CPU's own, in the slot of their addresses. return_path writes and reads it.
+#[map]
+pub(crate) static NEXT_HOPS: PerCpuArray<NextHop> = PerCpuArray::pinned(NEXT_HOPS_MAX, 0);
+
+/// Connections of the ingress netns, each CPU's own, in the slot of their addresses and ports. steer
+/// writes and reads it.
+#[map]
+pub(crate) static STEERED_CONNECTIONS: PerCpuArray<SteeredConnection> =
+    PerCpuArray::pinned(STEERED_CONNECTIONS_MAX, 0);
 
 /// Fragmented datagrams whose first fragment was steered, and when (`CLOCK_MONOTONIC`, in
 /// nanoseconds). The oldest make room; steer writes and reads it.
@@ -159,10 +177,24 @@ pub(crate) fn settings() -> Result<&'static Settings, Reason> {
         .ok_or(Reason::NotReady)
 }
 
+/// The epoch of what is looked up from now on.
+#[inline(always)]
+pub(crate) fn epoch() -> u32 {
+    EPOCH.get(0).copied().unwrap_or(0)
+}
+
 /// Whether somebody at this address may open connections to frontends.
 #[inline(always)]
 pub(crate) fn may_connect(settings: &Settings, source: &Address) -> bool {
     settings.restricts_sources == 0 || SOURCES.get(Key::new(ADDRESS_BITS, *source)) == Some(&1)
+}
+
+/// Whether a table of denied networks is in force.
+#[inline(always)]
+pub(crate) fn is_anybody_denied() -> bool {
+    GUARD_SETTINGS
+        .get(0)
+        .is_some_and(|settings| settings.denied_table != NO_TABLE)
 }
 
 /// The shift of the listeners' windows, while the guard answers SYNs.
@@ -277,6 +309,13 @@ impl Lists for KernelFrontends {
 pub(crate) fn now() -> u64 {
     // SAFETY: the helper takes no arguments.
     unsafe { bpf_ktime_get_ns() }
+}
+
+/// `CLOCK_MONOTONIC` as of the last tick, in nanoseconds (kernel 5.11+).
+#[inline(always)]
+pub(crate) fn coarse_now() -> u64 {
+    // SAFETY: the helper takes no arguments.
+    unsafe { bpf_ktime_get_coarse_ns() }
 }
 
 /// Maps and sockets as the deciding half sees them, while one packet waits.

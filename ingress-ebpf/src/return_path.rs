@@ -13,30 +13,47 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::{bpf_check_mtu, bpf_fib_lookup, bpf_redirect_neigh};
 use aya_ebpf::programs::TcContext;
+use ingress_common::steering::Settings;
 use ingress_common::verdict::Reason;
 use ingress_ebpf::parse::{self, Network, Version};
 
 use crate::context::{SkbPacket, skb, tail, words};
 use crate::maps::{self, STEERED_DEVICES};
+use crate::next_hop;
 
 /// Forwards one packet; an error is the reason why it is left to the host.
 #[inline(always)]
 pub(crate) fn run(ctx: &TcContext) -> Result<i32, Reason> {
-    maps::settings()?;
+    let settings = maps::settings()?;
+    // Before anything is looked up: what changes meanwhile ends what is remembered of it.
+    let epoch = maps::epoch();
+    if let Some(action) = next_hop::forward(ctx, settings, epoch) {
+        return Ok(action);
+    }
+    by_lookup(ctx, settings, epoch)
+}
+
+/// The kernel's own way.
+#[inline(always)]
+fn by_lookup(ctx: &TcContext, settings: &Settings, epoch: u32) -> Result<i32, Reason> {
     let packet = SkbPacket(ctx);
     let network = parse::link(&packet).and_then(|link| parse::network(&packet, link))?;
     let mut place = MaybeUninit::uninit();
-    let route = Route::ask(&mut place, &network, skb(ctx).ingress_ifindex);
-    look_up(ctx, route)?;
+    let route = Route::ask(&mut place, &network, skb(ctx).ifindex);
+    let has_neighbour = look_up(ctx, route)?;
     if STEERED_DEVICES.get_ptr(route.ifindex).is_none() {
         return Err(Reason::UnsteeredDevice);
+    }
+    if has_neighbour {
+        next_hop::remember(ctx, settings, epoch, &network, route);
     }
     decrement_ttl(ctx, &network)?;
     Ok(send(route))
 }
 
+/// Looks up route and neighbour. Returns true if the neighbour's link-layer address is known.
 #[inline(always)]
-fn look_up(ctx: &TcContext, route: &mut FibLookup) -> Result<(), Reason> {
+fn look_up(ctx: &TcContext, route: &mut FibLookup) -> Result<bool, Reason> {
     // SAFETY: the parameters are initialised and of the size that is told.
     let result = unsafe {
         bpf_fib_lookup(
@@ -47,7 +64,8 @@ fn look_up(ctx: &TcContext, route: &mut FibLookup) -> Result<(), Reason> {
         )
     };
     match result {
-        FIB_SUCCESS | FIB_NO_NEIGHBOUR => fit(ctx, route.ifindex),
+        FIB_SUCCESS => fit(ctx, route.ifindex).map(|()| true),
+        FIB_NO_NEIGHBOUR => fit(ctx, route.ifindex).map(|()| false),
         FIB_FRAGMENTATION_NEEDED => Err(Reason::TooBig),
         _ => Err(Reason::NoRoute),
     }
@@ -56,7 +74,7 @@ fn look_up(ctx: &TcContext, route: &mut FibLookup) -> Result<(), Reason> {
 /// Compares the packet, or each of its segments, with what the next device carries: the lookup
 /// does so neither for segments nor while the neighbour is unknown.
 #[inline(always)]
-fn fit(ctx: &TcContext, ifindex: u32) -> Result<(), Reason> {
+pub(crate) fn fit(ctx: &TcContext, ifindex: u32) -> Result<(), Reason> {
     let mut mtu = 0;
     // SAFETY: the length is initialised, and 0 asks for that of the packet (kernel 5.12+).
     let result = unsafe { bpf_check_mtu(ctx.as_ptr(), ifindex, &raw mut mtu, 0, BPF_MTU_CHK_SEGS) };

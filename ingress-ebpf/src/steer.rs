@@ -15,6 +15,7 @@ use ingress_ebpf::parse::{self, Fragment, Headers, Network, Tag};
 use crate::NEXT;
 use crate::context::{SkbPacket, skb, skb_ptr};
 use crate::maps::{self, FRAGMENTS, KernelTables};
+use crate::steered;
 
 /// Judges one packet and does what follows.
 #[inline(always)]
@@ -25,6 +26,11 @@ pub(crate) fn run(ctx: &TcContext) -> (Reason, i32) {
     };
     if skb(ctx).pkt_type != PACKET_HOST {
         return (Reason::OtherHost, NEXT);
+    }
+    // Before anything is looked up: what changes meanwhile ends what is remembered of it.
+    let epoch = maps::epoch();
+    if let Some(reason) = steered::known(ctx, settings, epoch) {
+        return (reason, redirect(settings));
     }
     let Some(scope) = maps::scope(skb(ctx).ifindex) else {
         return (Reason::NotReady, NEXT);
@@ -37,6 +43,7 @@ pub(crate) fn run(ctx: &TcContext) -> (Reason, i32) {
         return (reason, NEXT);
     }
     let reason = judge(ctx, &headers, scope, settings);
+    steered::remember(ctx, settings, epoch, reason);
     (reason, act(ctx, settings, &headers, reason))
 }
 

@@ -12,14 +12,19 @@ mod denied;
 mod detach;
 mod devices;
 mod dial;
+mod epoch;
 mod established;
 mod flood;
 mod gate;
+mod local;
 mod log;
 mod maps;
+mod neighbours;
+mod netkit;
 mod netlink;
 mod netns;
 mod object;
+mod pins;
 mod probe;
 mod shortcut;
 mod sources;
@@ -27,7 +32,6 @@ mod status;
 mod sysctl;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd as _;
@@ -56,6 +60,7 @@ pub use maps::{Connections, Count, MapFault};
 pub use netlink::NetlinkError;
 pub use netns::Namespace;
 pub use object::{Object, ObjectError};
+use pins::{Pins, remove_pins};
 pub use probe::{Finding, Report, State, open_bpf_file_system};
 pub use shortcut::{ShortcutMode, ShortcutStatus};
 pub use status::{GateStatus, Status};
@@ -140,6 +145,10 @@ pub struct Datapath {
     ingress: Arc<Namespace>,
     object: Object,
     maps: maps::Maps,
+    epoch: epoch::Epoch,
+    local: local::LocalAddresses,
+    /// Of the gate, in bytes.
+    mtu: u32,
     guarded: Box<denied::Guarded>,
     flood: flood::Flood,
     connections: Connections,
@@ -160,7 +169,7 @@ pub struct Datapath {
 impl Datapath {
     /// Makes or adopts everything but the uplinks: nothing is steered yet.
     ///
-    /// The stream yields when devices, addresses or routes have changed, which calls for
+    /// The stream yields when devices, addresses, routes or rules have changed, which calls for
     /// [`Datapath::reconcile`]. Has to be called on a tokio runtime, in the host's netns.
     pub async fn open(
         settings: Settings,
@@ -174,31 +183,22 @@ impl Datapath {
         let (ingress, adopted) = Namespace::adopt_or_create(&settings.netns)
             .map_err(io_error("make the ingress netns"))?;
         debug!(netns = settings.netns, adopted, "ingress netns");
-        let (netlink, changes) =
+        let (netlink, messages) =
             netlink::Netlink::open(&host).map_err(io_error("reach netlink"))?;
         let mut object = Object::load(&pins.maps)?;
         log::follow(&mut object);
         let mut maps = maps::Maps::take(&mut object)?;
+        let epoch = epoch::Epoch::new(object.take_map("EPOCH")?);
+        let changes = epoch::follow(messages, epoch.clone());
         let connections = take_connections(&mut object)?;
         let mut devices = Devices::new(&settings, pins.links.clone());
         let mtu = devices.uplink_mtu(&netlink).await?;
-        let gate = gate::open(
-            &settings.gate,
-            mtu,
-            settings.upstream_ports,
-            &netlink,
-            &ingress,
-        )
-        .await?;
+        let gate = gate::open(&settings, mtu, &netlink, &ingress).await?;
         devices.gate = gate.index;
+        let local = local::LocalAddresses::open(&ingress).await?;
         let ingress_netns = gate::ingress_netns(&settings.gate, &netlink).await?;
-        let (return_path, return_path_mode) = attach::tc(
-            object.return_path()?,
-            "return_path",
-            &gate,
-            settings.tc,
-            &pins.links,
-        )?;
+        let (return_path, return_path_mode) =
+            attach_return_path(&mut object, &gate, settings.tc, &pins.links)?;
         let dispatch = attach::sk_lookup(object.dispatch()?, &ingress, &pins.links)?;
         let sources = sources::prefixes(&settings.sources);
         maps.add_sources(&sources)?;
@@ -222,6 +222,9 @@ impl Datapath {
             ingress: Arc::new(ingress),
             object,
             maps,
+            epoch,
+            local,
+            mtu,
             connections,
             devices,
             core_attachments: vec![return_path, dispatch],
@@ -358,11 +361,15 @@ impl Datapath {
             .devices
             .refresh(&mut self.object, &self.netlink, endpoints)
             .await?;
+        self.follow_mtu().await?;
         self.maps.set_vlans(self.devices.vlans())?;
         self.guarded.set_answering(self.devices.answering())?;
         self.maps.set_steered_devices(&self.devices.steered())?;
         let plan = Plan::new(&addresses, &self.listeners, &self.adopted);
+        self.local.add(&plan).await?;
         self.maps.apply(&plan)?;
+        self.local.remove_others(&plan).await?;
+        self.epoch.advance();
         if !std::mem::replace(&mut self.is_steering, true) {
             let ports: Vec<u16> = self.listeners.iter().map(|port| port.port).collect();
             if !established::any_at(&ports) {
@@ -387,6 +394,19 @@ impl Datapath {
             .collect::<Vec<_>>();
         attach::forget_other_links(&self.devices.pins, &kept)
             .map_err(io_error("remove the links of devices that are gone"))
+    }
+
+    /// Has the gate carry packets as large as the uplinks do, and no larger: the host's stack would tell
+    /// itself, and not the ingress netns, that they are too large.
+    async fn follow_mtu(&mut self) -> Result<(), DatapathError> {
+        let mtu = self.devices.mtu().unwrap_or(self.mtu);
+        if mtu != self.mtu {
+            let inside = self.local.inside();
+            gate::set_mtu(&self.settings.gate, mtu, &self.netlink, inside).await?;
+            info!(from = self.mtu, to = mtu, "MTU of the gate changed");
+            self.mtu = mtu;
+        }
+        Ok(())
     }
 
     /// Steers no more new connections; those of the ingress netns go on.
@@ -428,6 +448,20 @@ impl Datapath {
     }
 }
 
+fn attach_return_path(
+    object: &mut Object,
+    gate: &netlink::Link,
+    tc: TcMode,
+    pins: &Path,
+) -> Result<(attach::Attachment, TcMode), DatapathError> {
+    let (program, name) = (object.return_path()?, "return_path");
+    Ok(if gate.is_netkit {
+        attach::netkit(program, name, gate, pins)?
+    } else {
+        attach::tc(program, name, gate, tc, pins)?
+    })
+}
+
 /// The map of connections, without what an earlier process counted.
 fn take_connections(object: &mut Object) -> Result<Connections, DatapathError> {
     let map = object.take_array("CONNECTIONS")?;
@@ -436,41 +470,6 @@ fn take_connections(object: &mut Object) -> Result<Connections, DatapathError> {
         .map_err(io_error("map `CONNECTIONS` into memory"))?;
     connections.forget();
     Ok(connections)
-}
-
-struct Pins {
-    maps: PathBuf,
-    links: PathBuf,
-}
-
-impl Pins {
-    fn create(settings: &Settings) -> Result<Self, DatapathError> {
-        let pins = Self {
-            maps: settings.bpffs.join(MAPS_DIRECTORY),
-            links: settings.bpffs.join("links"),
-        };
-        for directory in [&pins.maps, &pins.links] {
-            fs::create_dir_all(directory).map_err(io_error("make the directories for pins"))?;
-        }
-        Ok(pins)
-    }
-}
-
-/// Removes the pins and their directory, unless that is where a container has mounted the host's.
-fn remove_pins(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if is_mount_point(&error) => Ok(()),
-        outcome => outcome,
-    }
-}
-
-/// Whether a directory could not be removed because something is mounted there; in a container whose
-/// root is read-only the kernel says that first.
-fn is_mount_point(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ResourceBusy | io::ErrorKind::ReadOnlyFilesystem
-    )
 }
 
 /// A key that clients cannot know, so that they cannot choose their worker.
@@ -490,5 +489,3 @@ fn io_error(attempt: &'static str) -> impl FnOnce(io::Error) -> DatapathError {
 
 /// IP protocol number.
 const TCP: u8 = 6;
-/// Changes with the layout of any map, so that a new version never adopts what it can't read.
-const MAPS_DIRECTORY: &str = "maps-4";

@@ -26,6 +26,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::programs::{TestRun, TestRunOptions, TestRunResult};
 use ingress_common::verdict::{Program, Reason};
 use ingress_userspace::datapath::{Object, open_bpf_file_system};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 pub use cost::nanoseconds_per_packet;
 pub use lookup::Lookup;
@@ -189,7 +190,7 @@ impl Programs {
             gate,
             ..
         } = self;
-        let run = || match (program, input) {
+        let mut run = || match (program, input) {
             (Program::Guard, Input::Frame(frame)) => run(object.guard()?, frame, None, repeat),
             (Program::Steer, Input::Frame(frame)) => {
                 run(object.steer()?, frame, Some(&context(*uplink)), repeat)
@@ -202,7 +203,13 @@ impl Programs {
             }
             (program, input) => bail!("{} does not take {input:?}", program.name()),
         };
-        host.run(run)?
+        host.run(|| {
+            // What programs remember, each CPU remembers for itself.
+            let mut first = CpuSet::new();
+            first.set(0);
+            sched_setaffinity(None, &first)?;
+            run()
+        })?
     }
 }
 
@@ -344,6 +351,8 @@ pub const NOWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0
 pub const TCP_PORT: u16 = 443;
 /// Port of the UDP frontends.
 pub const UDP_PORT: u16 = 5353;
+/// Key of the hashes of programs, which no client knows.
+pub const HASH_KEY: [u32; 2] = [1, 2];
 /// Id of the ingress netns, as seen from the host's.
 const INGRESS_NETNS: u32 = 1;
 /// Listener group of [`TCP_PORT`].

@@ -8,6 +8,7 @@ mod netns {
     mod lifecycle;
     mod metrics;
     mod neighbours;
+    mod next_hops;
     mod paths;
     mod pods;
     mod services;

@@ -6,12 +6,14 @@ mod programs {
     mod cost;
     mod dispatch;
     mod guard;
+    mod next_hops;
     mod return_path;
     mod steer;
     mod steer_fragments;
     mod steer_host;
     mod steer_icmp;
     mod steer_scope;
+    mod steered;
     mod wire;
 }
 

@@ -9,8 +9,10 @@ use ingress_common::verdict::Reason;
 use super::{
     Frontends, TCP_ACK, TCP_BYTES, TCP_FIN, TCP_FLAGS, TCP_PSH, TCP_RST, TCP_SYN, TCP_URG,
 };
+use crate::head::Linear;
 use crate::packet::Packet;
 use crate::parse::{self, End, Fragment, Network, protocol};
+use crate::plain;
 
 /// What the guard knows besides frontends, wherever it is kept.
 pub trait Lists: Frontends {
@@ -32,6 +34,24 @@ pub fn guard<P: Packet + ?Sized>(packet: &P, lists: &impl Lists) -> Reason {
         },
         Err(reason) => reason,
     }
+}
+
+/// Whether a packet is a sound segment inside a connection, which passes unless its source is denied. What
+/// looks special is not, and left to [`guard`].
+#[inline(always)]
+pub fn is_ordinary<P: Linear + ?Sized>(packet: &P) -> bool {
+    let Some(segment) = plain::segment(packet) else {
+        return false;
+    };
+    let flags = segment.flags & TCP_FLAGS;
+    let is_xmas = flags & (TCP_FIN | TCP_PSH | TCP_URG) == TCP_FIN | TCP_PSH | TCP_URG;
+    let [a, b, ..] = segment.ports.to_ne_bytes();
+    flags & TCP_SYN == 0
+        && flags != 0
+        && !is_xmas
+        && (a, b) != (0, 0)
+        && segment.tcp_bytes >= TCP_BYTES
+        && segment.header_bytes <= packet.linear_bytes()
 }
 
 #[inline(always)]

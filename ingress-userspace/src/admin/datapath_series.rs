@@ -113,7 +113,7 @@ impl DatapathMetrics {
         for mode in [GuardMode::Native, GuardMode::Generic, GuardMode::Off] {
             counts.insert(("guard", guard_name(mode)), 0);
         }
-        for mode in [TcMode::Tcx, TcMode::Clsact] {
+        for mode in [TcMode::Netkit, TcMode::Tcx, TcMode::Clsact] {
             let is_this = u64::from(mode == return_path);
             counts.insert(("return_path", tc_name(Some(mode))), is_this);
         }
@@ -154,6 +154,7 @@ fn tc_name(mode: Option<TcMode>) -> &'static str {
         Some(TcMode::Auto) => "auto",
         Some(TcMode::Tcx) => "tcx",
         Some(TcMode::Clsact) => "clsact",
+        Some(TcMode::Netkit) => "netkit",
         None => "off",
     }
 }

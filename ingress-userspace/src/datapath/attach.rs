@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
@@ -42,6 +43,15 @@ pub enum AttachError {
         #[source]
         source: LinkError,
     },
+    /// The kernel refused a link of a netkit device.
+    #[error("failed to attach to what is sent to `{device}`")]
+    Netkit {
+        /// Device name.
+        device: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// The link can't be pinned in bpffs.
     #[error("failed to pin the link of `{device}`")]
     Pin {
@@ -63,6 +73,9 @@ pub enum TcMode {
     Tcx,
     /// A filter of the clsact qdisc.
     Clsact,
+    /// A link of the gate where that is a netkit pair (Linux 6.7+); `auto` chooses it.
+    #[value(skip)]
+    Netkit,
 }
 
 /// How the XDP program is attached; what is asked for, and what came of it.
@@ -126,6 +139,28 @@ pub(super) fn tc(
         }
     }
     clsact(program, name, device).map(|attachment| (attachment, TcMode::Clsact))
+}
+
+/// Attaches a TC program to what the ingress netns sends through a gate that is a netkit pair.
+pub(super) fn netkit(
+    program: &SchedClassifier,
+    name: &'static str,
+    gate: &Link,
+    pins: &Path,
+) -> Result<(Attachment, TcMode), AttachError> {
+    let pin = pin_path(pins, &format!("{name}-netkit"), gate);
+    let device = || gate.name.clone();
+    let descriptor = program.fd().map_err(|source| AttachError::Program {
+        device: device(),
+        source,
+    })?;
+    let link = super::netkit::attach(descriptor.as_fd(), gate.index, &pin);
+    let link = link.map_err(|source| AttachError::Netkit {
+        device: device(),
+        source,
+    })?;
+    let held = Held::Pinned { link, pin };
+    Ok((Attachment { held }, TcMode::Netkit))
 }
 
 /// Attaches the guard, by the best mode that works; `Off` with the reason where none does.

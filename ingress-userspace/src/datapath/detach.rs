@@ -7,7 +7,8 @@ use aya::programs::TcAttachType;
 use aya::programs::tc::qdisc_detach_program;
 
 use super::netns::Namespace;
-use super::{DatapathError, gate, io_error, netlink, remove_pins};
+use super::pins::remove_pins;
+use super::{DatapathError, gate, io_error, netlink};
 
 /// Where a daemon keeps its datapath.
 #[derive(Clone, Copy, Debug)]

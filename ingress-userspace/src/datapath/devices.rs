@@ -72,6 +72,7 @@ pub struct Devices {
     sources: Sources,
     /// The addresses of uplinks and of `lo`, with the name of the device.
     addressed: BTreeMap<IpAddr, String>,
+    mtu: Option<u32>,
 }
 
 struct Attached {
@@ -95,6 +96,7 @@ impl Devices {
             attached: BTreeMap::new(),
             sources: Sources::default(),
             addressed: BTreeMap::new(),
+            mtu: None,
         }
     }
 
@@ -102,11 +104,12 @@ impl Devices {
     pub async fn uplink_mtu(&self, netlink: &Netlink) -> Result<u32, NetlinkError> {
         let links = netlink.links().await?;
         let uplinks = self.choose_uplinks(&links, &netlink.default_route_devices().await?);
-        let mtu = links
-            .iter()
-            .filter(|link| uplinks.contains(&link.index))
-            .map(|link| link.mtu);
-        Ok(mtu.min().unwrap_or(MTU_DEFAULT))
+        Ok(smallest_mtu(&links, &uplinks).unwrap_or(MTU_DEFAULT))
+    }
+
+    /// The smallest MTU of the uplinks, in bytes, as of the last refresh; none while there is no uplink.
+    pub fn mtu(&self) -> Option<u32> {
+        self.mtu
     }
 
     /// Attaches to new devices, forgets those that are gone, and gives the addresses to steer
@@ -138,6 +141,7 @@ impl Devices {
             }
         }
         self.forget_gone(&links);
+        self.mtu = smallest_mtu(&links, &uplinks);
         self.vlans = vlans(&links, &self.steered());
         self.answering = self.find_answering(&links);
         let addresses = self.own_addresses(netlink, &links, &uplinks).await?;
@@ -356,6 +360,11 @@ impl Devices {
     }
 }
 
+fn smallest_mtu(links: &[Link], uplinks: &BTreeSet<u32>) -> Option<u32> {
+    let uplinks = links.iter().filter(|link| uplinks.contains(&link.index));
+    uplinks.map(|link| link.mtu).min()
+}
+
 /// VLAN devices on these devices, and on VLAN devices on them; no more than there is room for.
 fn vlans(links: &[Link], on: &BTreeMap<u32, u32>) -> BTreeMap<Vlan, u32> {
     let addressed = |parents: &BTreeSet<u32>| -> Vec<(Vlan, u32)> {
@@ -390,6 +399,7 @@ mod tests {
             mtu: 1500,
             peer_netns: None,
             is_ethernet: true,
+            is_netkit: false,
             vlan: vlan.map(|(parent, id)| Vlan {
                 parent,
                 ether_type: 0x8100,

@@ -1,14 +1,15 @@
-//! The gate: the veth pair between the host and the ingress netns, and what makes the far side a
-//! place where any address is local and every answer leaves through the gate.
+//! The gate: the pair of devices between the host and the ingress netns, and what makes the far side a
+//! place that every answer leaves through the gate.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::{fs, io};
 
-use rtnetlink::IpVersion;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::debug;
 
+use super::Settings;
+use super::attach::TcMode;
 use super::netlink::{Link, Netlink, NetlinkError};
 use super::netns::Namespace;
 use super::sysctl;
@@ -48,18 +49,22 @@ pub struct PortRange {
     pub max: u16,
 }
 
-/// Makes the gate or adopts the one that is there; gives its host side.
+/// Makes the gate or adopts the one that is there; gives its host side. It is a netkit pair where the
+/// kernel has that and the settings do not choose how programs are attached to devices, else a veth pair.
 pub(super) async fn open(
-    name: &str,
+    settings: &Settings,
     mtu: u32,
-    ports: PortRange,
     host: &Netlink,
     ingress: &Namespace,
 ) -> Result<Link, GateError> {
+    let (name, ports) = (&*settings.gate, settings.upstream_ports);
     let (inside, _) = Netlink::open(ingress).map_err(GateError::Namespace)?;
-    let adopted = host.link(name).await?.is_some() && inside.link(INSIDE).await?.is_some();
+    let may_be_netkit = settings.tc == TcMode::Auto;
+    let there = host.link(name).await?;
+    let is_fitting = there.is_some_and(|link| may_be_netkit || !link.is_netkit);
+    let adopted = is_fitting && inside.link(INSIDE).await?.is_some();
     if !adopted {
-        make(name, host, &inside, ingress).await?;
+        make(name, may_be_netkit, host, &inside, ingress).await?;
     }
     let outer = find(host, name).await?;
     host.set_up(outer.index, Some(mtu)).await?;
@@ -71,14 +76,27 @@ pub(super) async fn open(
     let loopback = find(&inside, LOOPBACK).await?;
     inside.set_up(loopback.index, None).await?;
     inside.set_up(inner.index, Some(mtu)).await?;
-    for (version, gateway) in [(IpVersion::V4, GATEWAY_V4), (IpVersion::V6, GATEWAY_V6)] {
+    for gateway in [GATEWAY_V4, GATEWAY_V6] {
         inside
             .add_default_route(inner.index, gateway, &outer.mac)
             .await?;
-        inside.add_any_ip(version, INSIDE, loopback.index).await?;
     }
     debug!(gate = name, adopted, "the gate is open");
     Ok(outer)
+}
+
+/// Gives both sides another MTU: what the ingress netns sends has to fit the uplinks.
+pub(super) async fn set_mtu(
+    name: &str,
+    mtu: u32,
+    host: &Netlink,
+    inside: &Netlink,
+) -> Result<(), GateError> {
+    let outer = find(host, name).await?;
+    let inner = find(inside, INSIDE).await?;
+    host.set_up(outer.index, Some(mtu)).await?;
+    inside.set_up(inner.index, Some(mtu)).await?;
+    Ok(())
 }
 
 /// Removes the gate, both sides.
@@ -91,6 +109,7 @@ pub(super) async fn close(name: &str, host: &Netlink) -> Result<(), GateError> {
 
 async fn make(
     name: &str,
+    may_be_netkit: bool,
     host: &Netlink,
     inside: &Netlink,
     ingress: &Namespace,
@@ -101,7 +120,13 @@ async fn make(
         inside.delete_link(link.index).await?;
     }
     let peer = format!("{name}p");
-    host.add_veth(name, &peer).await?;
+    let is_netkit = may_be_netkit
+        && (host.add_netkit(name, &peer).await)
+            .inspect_err(|error| debug!(%error, "no netkit here, trying veth"))
+            .is_ok();
+    if !is_netkit {
+        host.add_veth(name, &peer).await?;
+    }
     let moving = find(host, &peer).await?;
     host.move_link(moving.index, INSIDE, ingress).await?;
     Ok(())
@@ -114,7 +139,7 @@ pub(super) async fn ingress_netns(name: &str, netlink: &Netlink) -> Result<u32, 
         .ok_or_else(|| GateError::NoNetns(name.to_owned()))
 }
 
-async fn find(netlink: &Netlink, name: &str) -> Result<Link, GateError> {
+pub(super) async fn find(netlink: &Netlink, name: &str) -> Result<Link, GateError> {
     netlink
         .link(name)
         .await?
@@ -146,6 +171,9 @@ fn ingress_sysctls(ports: PortRange) -> Result<(), GateError> {
     for device in ["all", "default", INSIDE] {
         set(&format!("ipv4/conf/{device}/rp_filter"), "0")?;
     }
+    // Local routes have the kernel look up the source of each packet without a socket otherwise
+    // (`fib_has_custom_local_routes`).
+    set(&format!("ipv4/conf/{INSIDE}/accept_local"), "1")?;
     if has_ipv6() {
         set(&format!("ipv6/conf/{INSIDE}/accept_dad"), "0")?;
         set(&format!("ipv6/conf/{INSIDE}/accept_ra"), "0")?;
@@ -165,7 +193,7 @@ fn set(key: &str, value: &str) -> Result<(), GateError> {
 }
 
 const INSIDE: &str = "eth0";
-const LOOPBACK: &str = "lo";
+pub(super) const LOOPBACK: &str = "lo";
 /// Next hops that nobody else sees: link-local, and resolved by permanent neighbour entries.
 const GATEWAY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 77, 1));
 const GATEWAY_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));

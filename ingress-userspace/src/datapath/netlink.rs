@@ -11,15 +11,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use ingress_common::steering::Vlan;
-use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_core::NetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressScope};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    NetkitMode,
 };
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
-use rtnetlink::packet_route::rule::RuleAction;
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
-    Handle, IpVersion, LinkUnspec, LinkVeth, MulticastGroup, RouteMessageBuilder,
+    Handle, LinkNetkit, LinkUnspec, LinkVeth, MulticastGroup, RouteMessageBuilder,
     new_multicast_connection,
 };
 use thiserror::Error;
@@ -49,6 +52,8 @@ pub struct Link {
     pub peer_netns: Option<u32>,
     /// Whether its frames have Ethernet headers.
     pub is_ethernet: bool,
+    /// Whether it is one of a netkit pair.
+    pub is_netkit: bool,
     /// The tag whose frames it takes, where it is a VLAN device that is up.
     pub vlan: Option<Vlan>,
 }
@@ -84,10 +89,16 @@ pub struct Netlink {
 }
 
 impl Netlink {
-    /// Connects inside `namespace`; the stream yields whenever links, addresses or routes change.
+    /// Connects inside `namespace`; the stream yields what the kernel reports about links, addresses,
+    /// neighbours, routes and rules.
     ///
     /// Has to be called on a tokio runtime.
-    pub fn open(namespace: &Namespace) -> io::Result<(Self, impl Stream<Item = ()> + use<>)> {
+    pub fn open(
+        namespace: &Namespace,
+    ) -> io::Result<(
+        Self,
+        impl Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + use<>,
+    )> {
         let runtime = tokio::runtime::Handle::current();
         let (connection, handle, messages) = namespace.run(|| {
             let _guard = runtime.enter();
@@ -97,10 +108,13 @@ impl Netlink {
                 MulticastGroup::Ipv6Ifaddr,
                 MulticastGroup::Ipv4Route,
                 MulticastGroup::Ipv6Route,
+                MulticastGroup::Ipv4Rule,
+                MulticastGroup::Ipv6Rule,
+                MulticastGroup::Neigh,
             ])
         })??;
         runtime.spawn(connection);
-        Ok((Self { handle }, messages.map(|_| ())))
+        Ok((Self { handle }, messages.map(|(message, _)| message)))
     }
 
     /// All devices.
@@ -207,6 +221,14 @@ impl Netlink {
             .map_err(failed("make the veth pair"))
     }
 
+    /// Makes a netkit pair that carries IP (kernel 6.7+); device `name` is the primary one, to which
+    /// programs are attached.
+    pub async fn add_netkit(&self, name: &str, peer: &str) -> Result<(), NetlinkError> {
+        let message = LinkNetkit::new(name, peer, NetkitMode::L3).build();
+        let added = self.handle.link().add(message).execute().await;
+        added.map_err(failed("make the netkit pair"))
+    }
+
     /// Renames a device, moving it to another namespace on the way.
     pub async fn move_link(
         &self,
@@ -280,46 +302,66 @@ impl Netlink {
         added.map_err(failed("add the default route"))
     }
 
-    /// Delivers everything that comes in through device `input` locally, whatever its destination
-    /// ("AnyIP"); `loopback` is the ifindex of `lo`.
-    pub async fn add_any_ip(
-        &self,
-        version: IpVersion,
-        input: &str,
-        loopback: u32,
-    ) -> Result<(), NetlinkError> {
-        let rules = self.handle.rule();
-        let rule = rules.add().input_interface(input).table_id(ANY_IP_TABLE);
-        let rule = rule.priority(ANY_IP_PRIORITY).action(RuleAction::ToTable);
-        let message = match version {
-            IpVersion::V4 => {
-                rule.v4()
-                    .replace()
-                    .execute()
-                    .await
-                    .map_err(failed("add the rule"))?;
-                RouteMessageBuilder::<Ipv4Addr>::new()
-                    .table_id(ANY_IP_TABLE)
-                    .kind(RouteType::Local)
-                    .scope(rtnetlink::packet_route::route::RouteScope::Host)
-                    .output_interface(loopback)
-                    .build()
+    /// Addresses that packets are taken for by a local route of user space through `loopback` (ifindex).
+    pub async fn local_addresses(&self, loopback: u32) -> Result<BTreeSet<IpAddr>, NetlinkError> {
+        let mut addresses = BTreeSet::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut question = RouteMessage::default();
+            question.header.address_family = family;
+            let mut routes = Box::pin(self.handle.route().get(question).execute());
+            let next = "list the local routes";
+            while let Some(route) = routes.try_next().await.map_err(failed(next))? {
+                let header = &route.header;
+                let is_through = |attribute| output_devices(attribute).contains(&loopback);
+                if header.kind == RouteType::Local
+                    && header.protocol != RouteProtocol::Kernel
+                    && route.attributes.iter().any(is_through)
+                {
+                    addresses.extend(route.attributes.iter().find_map(destination));
+                }
             }
-            IpVersion::V6 => {
-                rule.v6()
-                    .replace()
-                    .execute()
-                    .await
-                    .map_err(failed("add the rule"))?;
-                RouteMessageBuilder::<Ipv6Addr>::new()
-                    .table_id(ANY_IP_TABLE)
-                    .kind(RouteType::Local)
-                    .output_interface(loopback)
-                    .build()
-            }
-        };
-        let added = self.handle.route().add(message).replace().execute().await;
-        added.map_err(failed("add the local route"))
+        }
+        Ok(addresses)
+    }
+
+    /// Takes packets for an address, which no device needs to have.
+    pub async fn add_local(&self, address: IpAddr, loopback: u32) -> Result<(), NetlinkError> {
+        let route = local_route(address, loopback);
+        let added = self.handle.route().add(route).replace().execute().await;
+        added.map_err(failed("add a local route"))
+    }
+
+    /// Takes them no more.
+    pub async fn remove_local(&self, address: IpAddr, loopback: u32) -> Result<(), NetlinkError> {
+        let route = local_route(address, loopback);
+        let removed = self.handle.route().del(route).execute().await;
+        removed.map_err(failed("remove a local route"))
+    }
+}
+
+fn local_route(address: IpAddr, loopback: u32) -> RouteMessage {
+    match address {
+        IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(v4, 32)
+            .table_id(LOCAL_TABLE)
+            .kind(RouteType::Local)
+            .scope(RouteScope::Host)
+            .output_interface(loopback)
+            .build(),
+        IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(v6, 128)
+            .table_id(LOCAL_TABLE)
+            .kind(RouteType::Local)
+            .output_interface(loopback)
+            .build(),
+    }
+}
+
+fn destination(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+        _ => None,
     }
 }
 
@@ -332,6 +374,7 @@ impl From<LinkMessage> for Link {
             mtu: 0,
             peer_netns: None,
             is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+            is_netkit: false,
             vlan: None,
         };
         let is_up = message.header.flags.contains(LinkFlags::Up);
@@ -343,7 +386,10 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::LinkNetNsId(id) => link.peer_netns = u32::try_from(id).ok(),
                 LinkAttribute::Link(index) => parent = Some(index),
-                LinkAttribute::LinkInfo(info) => tag = info.iter().find_map(vlan_tag),
+                LinkAttribute::LinkInfo(info) => {
+                    tag = info.iter().find_map(vlan_tag);
+                    link.is_netkit = info.contains(&LinkInfo::Kind(InfoKind::Netkit));
+                }
                 _ => {}
             }
         }
@@ -392,8 +438,8 @@ fn failed(attempt: &str) -> impl FnOnce(rtnetlink::Error) -> NetlinkError {
     }
 }
 
-const ANY_IP_TABLE: u32 = 100;
-const ANY_IP_PRIORITY: u32 = 10;
+/// `linux/rtnetlink.h`.
+const LOCAL_TABLE: u32 = 255;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! TCP connections that one of the stacks has, and packets of them.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use anyhow::Result;
 use socket2::{Domain, Socket, Type};
@@ -59,6 +60,14 @@ impl Connection {
     /// A packet that it has sent.
     pub fn sent(&self, flags: u8) -> Packet {
         packet(self.local, self.remote, flags)
+    }
+
+    /// Resets it: nothing of it stays, not even a socket that waits.
+    pub fn reset(self) -> Result<()> {
+        for end in [self.near, self.far] {
+            Socket::from(end).set_linger(Some(Duration::ZERO))?;
+        }
+        Ok(())
     }
 
     /// Ends it, its own side first, which then waits.

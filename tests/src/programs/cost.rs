@@ -3,7 +3,7 @@
 //! Without the hook, the driver and the memory that a real packet brings into the cache: figures
 //! to compare with each other, not with a wire.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Result;
 use ingress_common::verdict::Program;
@@ -17,6 +17,11 @@ use crate::packet::{Extension, Packet, Tcp};
 pub fn nanoseconds_per_packet(repeat: u32) -> Result<Vec<(String, u64)>> {
     let mut programs = Programs::load_and_fill()?;
     programs.maps.listen_tcp(0)?;
+    for next_hop in ["192.0.2.254", "2001:db8::fe"] {
+        programs.host.ip(&format!(
+            "neigh add {next_hop} lladdr 02:00:00:00:00:03 dev uplink"
+        ))?;
+    }
     let mut costs = Vec::new();
     for (program, case, packet) in packets() {
         let frame = packet.bytes();
@@ -51,10 +56,12 @@ fn mean(programs: &mut Programs, program: Program, input: Input<'_>, repeat: u32
     Ok(nanoseconds / u64::from(runs))
 }
 
-/// A sample for each way through the programs that traffic takes.
+/// A sample for each way through the programs that traffic takes. What a program has seen before counts:
+/// the SYNs are of the connections whose packets follow.
 fn packets() -> Vec<(Program, &'static str, Packet)> {
     let syn = || Tcp::syn(CLIENT_PORT, TCP_PORT);
     let ack = || Tcp::with_flags(CLIENT_PORT, TCP_PORT, Tcp::ACK);
+    let stray = || Tcp::with_flags(CLIENT_PORT + 1, TCP_PORT, Tcp::ACK);
     let answer = || Tcp::with_flags(TCP_PORT, CLIENT_PORT, Tcp::ACK);
     let v4 = |tcp: Tcp| Packet::new(CLIENT_V4, NODE_V4, tcp);
     let v6 = |tcp: Tcp| Packet::new(CLIENT_V6, NODE_V6, tcp);
@@ -66,12 +73,15 @@ fn packets() -> Vec<(Program, &'static str, Packet)> {
         (Program::Guard, "TCP, IPv6", v6(ack())),
         (Program::Guard, "malformed TCP, dropped", v4(null)),
         (Program::Steer, "opening a connection, IPv4", v4(syn())),
+        (Program::Steer, "opening a connection, IPv6", v6(syn())),
         (Program::Steer, "in a connection, IPv4", v4(ack())),
         (Program::Steer, "in a connection, IPv6", v6(ack())),
+        (Program::Steer, "in no connection, IPv4", v4(stray())),
+        (Program::Steer, "in no connection, IPv6", v6(stray())),
         (
             Program::Steer,
-            "in a connection, IPv6 with two extension headers",
-            v6(ack())
+            "in no connection, IPv6 with two extension headers",
+            v6(stray())
                 .extension(Extension::HopByHop)
                 .extension(Extension::DestinationOptions),
         ),
@@ -91,9 +101,22 @@ fn packets() -> Vec<(Program, &'static str, Packet)> {
             "forwarded, IPv6",
             Packet::new(NODE_V6, CLIENT_V6, answer()).ttl(TTL_BYTE_MAX),
         ),
+        (
+            Program::ReturnPath,
+            "forwarded to an unknown neighbour, IPv4",
+            Packet::new(NODE_V4, STRANGER_V4, answer()).ttl(TTL_BYTE_MAX),
+        ),
+        (
+            Program::ReturnPath,
+            "forwarded to an unknown neighbour, IPv6",
+            Packet::new(NODE_V6, STRANGER_V6, answer()).ttl(TTL_BYTE_MAX),
+        ),
     ]
 }
 
+/// Addresses on the uplink that nobody has.
+const STRANGER_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 77);
+const STRANGER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77);
 const CLIENT_PORT: u16 = 40_000;
 const TTL_BYTE_MAX: u8 = u8::MAX;
 const TTL_MAX: u32 = TTL_BYTE_MAX as u32;

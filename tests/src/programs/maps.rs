@@ -4,8 +4,10 @@ use std::net::{IpAddr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::Result;
+use aya::Pod;
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, SockMap};
+use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, SockMap};
+use ingress_common::cache::{NextHop, SteeredConnection};
 use ingress_common::guard::GuardSettings;
 use ingress_common::socket::{HOST_CONNECTIONS, Port, listener_index};
 use ingress_common::steering::{
@@ -16,8 +18,8 @@ use ingress_userspace::datapath::Object;
 use rustix::net::sockopt::socket_cookie;
 
 use super::{
-    INGRESS_NETNS, NODE_V4, NODE_V6, TCP_GROUP, TCP_PORT, UDP_GROUP, UDP_PORT, UPSTREAM_PORT_MAX,
-    UPSTREAM_PORT_MIN,
+    HASH_KEY, INGRESS_NETNS, NODE_V4, NODE_V6, TCP_GROUP, TCP_PORT, UDP_GROUP, UDP_PORT,
+    UPSTREAM_PORT_MAX, UPSTREAM_PORT_MIN,
 };
 
 /// All maps that user space writes, and the counters.
@@ -34,6 +36,9 @@ pub struct Maps {
     sources: LpmTrie<MapData, Address, u32>,
     guard: Array<MapData, GuardSettings>,
     denied: LpmTrie<MapData, Address, u64>,
+    epoch: Array<MapData, u32>,
+    next_hops: PerCpuArray<MapData, NextHop>,
+    steered_connections: PerCpuArray<MapData, SteeredConnection>,
     counters: PerCpuArray<MapData, u64>,
     /// What is in the socket map, to keep it open.
     tcp: Vec<TcpListener>,
@@ -55,6 +60,9 @@ impl Maps {
             sources: object.take_map("SOURCES")?,
             guard: object.take_map("GUARD_SETTINGS")?,
             denied: object.take_map("DENIED")?,
+            epoch: object.take_map("EPOCH")?,
+            next_hops: object.take_map("NEXT_HOPS")?,
+            steered_connections: object.take_map("STEERED_CONNECTIONS")?,
             counters: object.take_map("COUNTERS")?,
             tcp: Vec::new(),
             udp: Vec::new(),
@@ -102,6 +110,32 @@ impl Maps {
         Ok(())
     }
 
+    /// Advances the epoch, as user space does when the kernel reports a change.
+    pub fn advance_epoch(&mut self) -> Result<()> {
+        let epoch = self.epoch.get(&0, 0)?;
+        Ok(self.epoch.set(0, epoch.wrapping_add(1), 0)?)
+    }
+
+    /// Ends the lifetime of all that programs remember of packets.
+    pub fn end_lifetimes(&mut self) -> Result<()> {
+        self.set_lifetimes(0)
+    }
+
+    /// Has what programs remember of packets count however slow this machine is.
+    pub fn prolong_lifetimes(&mut self) -> Result<()> {
+        self.set_lifetimes(u64::MAX)
+    }
+
+    fn set_lifetimes(&mut self, until: u64) -> Result<()> {
+        change_all(&mut self.next_hops, |hop| NextHop { until, ..hop })?;
+        change_all(&mut self.steered_connections, |connection| {
+            SteeredConnection {
+                until,
+                ..connection
+            }
+        })
+    }
+
     /// Lets nobody open connections but who is in these networks: a prefix of so many bits of an
     /// address, which is mapped if it is of IPv4.
     pub fn restrict_sources(&mut self, networks: &[(u32, IpAddr)]) -> Result<()> {
@@ -140,7 +174,7 @@ impl Maps {
             upstream_port_min: UPSTREAM_PORT_MIN,
             upstream_port_max: UPSTREAM_PORT_MAX,
             ingress_netns: INGRESS_NETNS,
-            hash_key: [1, 2],
+            hash_key: HASH_KEY,
             restricts_sources: 0,
         };
         Ok(self.settings.set(0, settings, 0)?)
@@ -206,6 +240,16 @@ impl Maps {
             .set(listener_index(group, worker), socket, 0)?;
         Ok(socket_cookie(socket)?)
     }
+}
+
+/// Changes all values of a map, those of each CPU.
+fn change_all<V: Pod>(map: &mut PerCpuArray<MapData, V>, change: impl Fn(V) -> V) -> Result<()> {
+    for index in 0..map.len() {
+        let values = map.get(&index, 0)?;
+        let changed: Vec<V> = values.iter().map(|value| change(*value)).collect();
+        map.set(index, PerCpuValues::try_from(changed)?, 0)?;
+    }
+    Ok(())
 }
 
 fn frontend(address: IpAddr, port: u16, protocol: u8) -> Frontend {
