@@ -71,10 +71,11 @@ impl OidcSettings {
 
     /// The pieces together, if logins are asked for. The Secret is not read yet.
     pub(crate) fn auth(&self) -> Option<Arc<OidcAuth>> {
+        let issuer = self.issuer.clone()?;
         let (callback_path, logout_path) = self.paths();
         let (scopes, claim) = (self.scopes.clone(), self.groups_claim.clone());
         Some(Arc::new(OidcAuth {
-            issuer: self.issuer.clone()?,
+            issuer,
             client: None,
             scopes: scopes.unwrap_or_else(|| SCOPES.into()),
             callback_path,
