@@ -105,7 +105,7 @@ proptest! {
 fn sum(words: &[u16]) -> u16 {
     let sum: u32 = words.iter().map(|word| u32::from(*word)).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
-    !(((folded & 0xffff) + (folded >> 16)) as u16)
+    !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap()
 }
 
 #[test]
