@@ -73,8 +73,8 @@ pub enum TcMode {
     Tcx,
     /// A filter of the clsact qdisc.
     Clsact,
-    /// A link of the gate where that is a netkit pair (Linux 6.7+); `auto` chooses it.
-    #[value(skip)]
+    /// Likewise, and the gate is a netkit pair where the kernel has it (Linux 6.7+). Experimental: on 6.12
+    /// a client that changes its link-layer address may lose a request.
     Netkit,
 }
 

@@ -50,7 +50,7 @@ pub struct PortRange {
 }
 
 /// Makes the gate or adopts the one that is there; gives its host side. It is a netkit pair where the
-/// kernel has that and the settings do not choose how programs are attached to devices, else a veth pair.
+/// settings say so and the kernel has that, else a veth pair.
 pub(super) async fn open(
     settings: &Settings,
     mtu: u32,
@@ -59,7 +59,7 @@ pub(super) async fn open(
 ) -> Result<Link, GateError> {
     let (name, ports) = (&*settings.gate, settings.upstream_ports);
     let (inside, _) = Netlink::open(ingress).map_err(GateError::Namespace)?;
-    let may_be_netkit = settings.tc == TcMode::Auto;
+    let may_be_netkit = settings.tc == TcMode::Netkit;
     let there = host.link(name).await?;
     let is_fitting = there.is_some_and(|link| may_be_netkit || !link.is_netkit);
     let adopted = is_fitting && inside.link(INSIDE).await?.is_some();
