@@ -1,4 +1,5 @@
-//! What the keys of tokens and those of logins have in common.
+//! Reads values that the annotations for tokens and the annotations for logins share: URLs, names of objects,
+//! lists of claims.
 
 use std::sync::Arc;
 

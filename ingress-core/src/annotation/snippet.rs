@@ -104,7 +104,7 @@ fn refused(directive: &Directive) -> String {
     format!("{} cannot be honoured", advice(directive))
 }
 
-/// The answer of `return`, which may name so many groups of a regular expression.
+/// The answer of `return`. Its URL may name `$1` up to `$groups`, the groups of a regular expression.
 fn answer(directive: &Directive, groups: usize) -> Result<Respond, String> {
     let arguments: Vec<&str> = directive.arguments.iter().map(String::as_str).collect();
     let answer = match arguments[..] {

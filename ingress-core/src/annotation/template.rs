@@ -11,7 +11,7 @@ pub(super) fn template(text: &str) -> Result<Template, String> {
     template_with_groups(text, 0)
 }
 
-/// A template that may name so many groups of a regular expression.
+/// Reads a template that may name `$1` up to `$groups`, the groups of a regular expression.
 pub(super) fn template_with_groups(text: &str, groups: usize) -> Result<Template, String> {
     if text.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(format!("`{text}` has a control character; ignored"));

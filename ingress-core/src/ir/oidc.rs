@@ -10,7 +10,7 @@ pub struct OidcAuth {
     pub issuer: Arc<str>,
     /// The account of the proxy at the provider. `None` until its Secret is read: no client passes.
     pub client: Option<Arc<OidcClient>>,
-    /// What the proxy asks the provider for, with spaces in between; `openid` is among them.
+    /// Scopes that the proxy requests from the provider, separated by spaces; `openid` is one of them.
     pub scopes: Arc<str>,
     /// The path that the provider sends users back to.
     pub callback_path: Arc<str>,

@@ -72,7 +72,7 @@ pub(super) const READ: &[Row] = &[
         [
             "list of texts",
             "any",
-            "Groups of which a user has to be in at least one; others get 403.",
+            "Allowed groups. A user who is in none of them gets 403.",
         ],
         oidc::groups,
     ),

@@ -21,7 +21,8 @@ pub(super) fn read(directive: &Directive) -> Result<Vec<Filter>, String> {
     Ok(answers)
 }
 
-/// `outer` are the conditions of the blocks around this one, whose last expression has so many `groups`.
+/// Adds the answers of one block. `outer`: the conditions of the blocks around it. `groups`: how many groups
+/// the last regular expression in `outer` has.
 fn collect(
     directive: &Directive,
     outer: &[Condition],
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_to_be_a_condition_or_an_answer_is_refused() {
+    fn unknown_conditions_and_unknown_directives_are_refused() {
         for snippet in [
             "if $host { return 403; }",
             "if ($host { return 403; }",

@@ -125,7 +125,7 @@ impl Tokens<'_> {
         let mut end = self.0.len();
         for (at, character) in self.0.char_indices() {
             if last == '\\' {
-                // What a backslash precedes ends nothing, and precedes nothing itself.
+                // An escaped character does not end the word, and is no escape itself.
                 last = ' ';
                 continue;
             }
