@@ -125,7 +125,18 @@ pub const REQUESTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// All of them as whole requests, with their names.
+/// Bodies in chunks that are none.
+pub const BODIES: &[(&str, &str)] = &[
+    ("bare LF", "3\nabc\r\n0\r\n\r\n"),
+    ("bare LF after an extension", "3;x\nabc\r\n0\r\n\r\n"),
+    ("no number", "x\r\nabc\r\n0\r\n\r\n"),
+    ("signed", "+3\r\nabc\r\n0\r\n\r\n"),
+    ("prefixed", "0x3\r\nabc\r\n0\r\n\r\n"),
+    ("too large", "fffffffffffffffff\r\nabc\r\n0\r\n\r\n"),
+    ("longer than said", "3\r\nabcd\r\n0\r\n\r\n"),
+];
+
+/// All heads and requests as whole requests, with their names.
 pub fn all() -> Vec<(&'static str, String)> {
     let with_fields = FIELDS.iter().map(|(name, fields)| {
         let head =

@@ -4,8 +4,11 @@
 //	clients serve GRPC_ADDRESS EVENTS_ADDRESS
 //	clients watch ADDRESS HOST COUNT
 //	clients events ADDRESS HOST COUNT
+//	clients application ADDRESS [CERTIFICATE KEY]
+//	clients page|grpc|websocket ADDRESS HOST AUTHORITY PATH
 //
-// The clients keep one stream open while they open and cancel COUNT others, and print what became of all.
+// Watches and events keep one stream open while they open and cancel COUNT others, and print what became of all. The
+// other clients visit an application by TLS, and print what they saw.
 package main
 
 import (
@@ -49,8 +52,18 @@ func run(arguments []string) error {
 	if len(arguments) == 3 && arguments[0] == "serve" {
 		return serve(arguments[1], arguments[2])
 	}
+	if len(arguments) >= 2 && arguments[0] == "application" {
+		return serveApplication(arguments[1], arguments[2:])
+	}
+	if len(arguments) == 5 {
+		seen, err := visitBy(arguments[0], arguments[1], arguments[2], arguments[3], arguments[4])
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(seen)
+	}
 	if len(arguments) != 4 {
-		return fmt.Errorf("usage: clients serve GRPC EVENTS | clients watch|events ADDRESS HOST COUNT")
+		return fmt.Errorf("usage: see the comment of the package")
 	}
 	count, err := strconv.Atoi(arguments[3])
 	if err != nil {

@@ -81,6 +81,13 @@ impl Manifest {
         self
     }
 
+    /// The same with further objects.
+    #[must_use]
+    pub fn with(mut self, objects: &str) -> Self {
+        let _ = write!(self.text, "---\n{objects}\n");
+        self
+    }
+
     /// Saves it as an editor would: a new file that takes the old one's place.
     pub fn save(&self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)?;

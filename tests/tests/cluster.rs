@@ -2,6 +2,7 @@
 //! would have them live, and nothing left behind.
 
 mod cluster {
+    mod cert_manager;
     mod plugin;
     mod pods;
 }

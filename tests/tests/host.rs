@@ -6,6 +6,7 @@ mod host {
     mod dashboards;
     mod oauth2_proxy;
     mod oidc;
+    mod published;
 }
 
 use std::fs;

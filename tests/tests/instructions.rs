@@ -71,7 +71,7 @@ fn changes_are_translated_and_compiled() -> Result<()> {
 #[test]
 #[ignore = "needs root: installs valgrind"]
 fn a_request_is_carried() -> Result<()> {
-    let plain = carried("")?;
+    let plain = carried("", &[])?;
     hold("a request of 1 KiB, kept alive", plain, REQUEST)?;
     // What is replaced, checked and counted on the way.
     let fields: Vec<_> = (0..20)
@@ -80,7 +80,7 @@ fn a_request_is_carried() -> Result<()> {
     let fields = fields.concat();
     let spoofed = "x-forwarded-for: 192.0.2.1\r\nx-real-ip: 192.0.2.1\r\n\
          traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
-    let full = carried(&format!("{fields}{spoofed}cookie: a=b; c=d\r\n"))?;
+    let full = carried(&format!("{fields}{spoofed}cookie: a=b; c=d\r\n"), &[])?;
     hold(
         "a request with 24 more fields",
         full,
@@ -88,13 +88,26 @@ fn a_request_is_carried() -> Result<()> {
     )
 }
 
-/// What the daemon takes for a request with these further fields.
-fn carried(fields: &str) -> Result<u64> {
+#[test]
+#[ignore = "needs root: installs valgrind"]
+fn annotations_are_obeyed() -> Result<()> {
+    let ten = carried("", &TEN)?;
+    hold("a request with ten annotations", ten, TEN_ANNOTATIONS)?;
+    let authenticated = carried("", &AUTHENTICATION)?;
+    hold(
+        "a request whose authentication is cached",
+        authenticated,
+        CACHED_AUTHENTICATION,
+    )
+}
+
+/// What the daemon takes for a request with these further fields, to an Ingress with these annotations.
+fn carried(fields: &str, annotations: &[(&str, &str)]) -> Result<u64> {
     let directory = tempfile::tempdir()?;
     let [http, https, metrics, endpoint] = free_ports()?;
     let manifests = directory.path().join("manifests");
     fs::create_dir(&manifests)?;
-    fs::write(manifests.join("all.yaml"), objects(endpoint))?;
+    fs::write(manifests.join("all.yaml"), objects(endpoint, annotations))?;
     let mut origin = Command::new(binary("SLUICE_ORIGIN")?);
     origin.arg(format!("--listen=127.0.0.1:{endpoint}"));
     let _origin = Process::spawn(origin, &directory.path().join("origin.log"))?;
@@ -174,11 +187,19 @@ fn free_ports<const N: usize>() -> Result<[u16; N]> {
     Ok(ports)
 }
 
-fn objects(port: u16) -> String {
+fn objects(port: u16, annotations: &[(&str, &str)]) -> String {
+    let annotations: Vec<_> = annotations
+        .iter()
+        .map(|(key, value)| {
+            let value = value.replace("PORT", &port.to_string());
+            format!("nginx.ingress.kubernetes.io/{key}: '{value}'")
+        })
+        .collect();
+    let annotations = annotations.join(", ");
     format!(
         "apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {{ name: one }}
+metadata: {{ name: one, annotations: {{ {annotations} }} }}
 spec:
   rules:
     - host: one.test
@@ -222,3 +243,24 @@ const FOLLOW: u64 = 290_000;
 const REQUEST: u64 = 36_300;
 // Counted: 75,800.
 const REQUEST_OF_MANY_FIELDS: u64 = 82_800;
+// TODO
+const TEN_ANNOTATIONS: u64 = 50_000;
+const CACHED_AUTHENTICATION: u64 = 50_000;
+
+const TEN: [(&str, &str); 10] = [
+    ("proxy-body-size", "8m"),
+    ("proxy-read-timeout", "120"),
+    ("whitelist-source-range", "127.0.0.0/8,192.0.2.0/24"),
+    ("limit-rps", "1000000"),
+    ("limit-connections", "10000"),
+    ("enable-cors", "true"),
+    ("cors-allow-origin", "https://app.one.test"),
+    ("upstream-vhost", "inner.one.test"),
+    ("x-forwarded-prefix", "/shop"),
+    ("affinity", "cookie"),
+];
+const AUTHENTICATION: [(&str, &str); 3] = [
+    ("auth-url", "http://127.0.0.1:PORT/bytes/1"),
+    ("auth-cache-key", "$remote_addr$http_authorization"),
+    ("auth-cache-duration", "200 10m"),
+];

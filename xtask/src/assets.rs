@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::go::go;
 use crate::setup;
-use crate::shell::{cache, root, step};
+use crate::shell::{cache, output, root, step};
 
 /// Builds what is missing, and gives the directory of what was built.
 pub(crate) fn ensure() -> Result<PathBuf> {
@@ -124,6 +124,34 @@ pub(crate) fn dex() -> Result<PathBuf> {
     own_program("dex", "build dex, an OpenID provider")
 }
 
+/// Builds cert-manager unless this version is in the cache, and gives its path; `crds` beside it has its
+/// CustomResourceDefinitions.
+pub(crate) fn cert_manager() -> Result<PathBuf> {
+    let program = own_program("cert-manager", "build cert-manager")?;
+    let crds = program.with_file_name("crds");
+    if !crds.is_dir() {
+        let mut list = Command::new(go()?);
+        list.current_dir(root().join("tests/cert-manager"));
+        list.args(["list", "-m", "-f", "{{.Dir}}", CERT_MANAGER]);
+        list.env("GOWORK", "off").env_remove("GOFLAGS");
+        let directory = output(&mut list).context("failed to find cert-manager's files")?;
+        let temporary = crds.with_extension(format!("{}.tmp", process::id()));
+        fs::create_dir_all(&temporary)?;
+        for entry in fs::read_dir(Path::new(directory.trim()).join("deploy/crds"))? {
+            let path = entry?.path();
+            if let Some(name) = path
+                .file_name()
+                .filter(|_| path.extension() == Some("yaml".as_ref()))
+            {
+                // The module cache is read-only, and so would be a copy.
+                fs::write(temporary.join(name), fs::read(&path)?)?;
+            }
+        }
+        fs::rename(&temporary, &crds)?;
+    }
+    Ok(program)
+}
+
 /// Builds the server that answers `kubectl exec` on nodes, unless this version is in the cache, and gives its path.
 pub(crate) fn kubelet() -> Result<PathBuf> {
     own_program(
@@ -142,10 +170,16 @@ pub(crate) fn seccomp() -> Result<PathBuf> {
 fn own_program(name: &str, what: &str) -> Result<PathBuf> {
     let module = root().join("tests").join(name);
     let mut version = DefaultHasher::new();
-    for file in ["go.mod", "go.sum", "main.go"] {
-        let content = fs::read(module.join(file));
+    let files =
+        fs::read_dir(&module).with_context(|| format!("failed to read {}", module.display()))?;
+    let mut files = files
+        .map(|file| Ok(file?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    files.sort();
+    for file in files {
+        let content = fs::read(&file);
         content
-            .with_context(|| format!("failed to read {file}"))?
+            .with_context(|| format!("failed to read {}", file.display()))?
             .hash(&mut version);
     }
     let program = cache()?.join(format!("{name}/{:016x}/{name}", version.finish()));
@@ -234,6 +268,7 @@ const KUBERNETES: &str = "k8s.io/kubernetes";
 const HELM: &str = "helm.sh/helm/v3";
 const PEBBLE: &str = "github.com/letsencrypt/pebble/v2";
 const OAUTH2_PROXY: &str = "github.com/oauth2-proxy/oauth2-proxy/v7";
+const CERT_MANAGER: &str = "github.com/cert-manager/cert-manager";
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
 /// Name and package of each.
 const PROGRAMS: [(&str, &str); 6] = [

@@ -38,8 +38,9 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             ("nft", "nftables"),
             ("conntrack", "conntrack"),
             ("curl", "curl"),
-            // Rules and rewrites are compared with the real one.
+            // Rules, rewrites and what is refused are compared with the real ones.
             ("nginx", "nginx-light"),
+            ("haproxy", "haproxy"),
             ("dnsmasq", "dnsmasq-base"),
             ("tc", "iproute2"),
             ("bpftool", "bpftool"),

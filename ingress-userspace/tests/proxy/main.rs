@@ -5,7 +5,9 @@
 mod access_log;
 mod asleep;
 mod balancing;
+mod beside_h2;
 mod beside_nginx;
+mod beside_servers;
 mod bodies;
 mod body_size;
 mod challenges;

@@ -1,6 +1,7 @@
 //! Logins at a provider that answers as each test says, mostly wrongly. `tests/tests/host/oidc.rs` has a real one.
 
 mod combined;
+mod groups;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

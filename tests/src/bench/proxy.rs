@@ -24,7 +24,7 @@ pub use peer::Peer;
 
 use self::peer::Subject;
 use self::stage::Stage;
-use self::workload::{CHANGES, MANY_HOSTS, ROUTES, SEEN, WORKLOADS, Workload};
+use self::workload::{ANNOTATIONS, CHANGES, MANY_HOSTS, ROUTES, SEEN, WORKLOADS, Workload};
 use super::core::Core;
 use super::report::{Measure, Report, median};
 use super::rounds::{Effort, Rounds, figures, ratios, take_turns};
@@ -88,6 +88,10 @@ pub fn run(programs: &Programs, plan: &Plan, say: impl Fn(&str)) -> Result<Repor
     if plan.wants(SEEN) {
         say("with and without metrics of requests and an access log");
         variant::seen(&mut bench)?;
+    }
+    if plan.wants(ANNOTATIONS) {
+        say("with and without annotations");
+        variant::annotations(&mut bench)?;
     }
     for peer in bench.peers.clone() {
         if plan.wants(MANY_HOSTS) {
@@ -216,6 +220,7 @@ fn names(peers: &[Peer]) -> String {
 
 const SUITE: &str = "proxy";
 const PROXY_CPU: &str = "proxy CPU";
+const ADDED_CPU: &str = "proxy CPU added";
 const TOTAL_CPU: &str = "total CPU";
 const LATENCY: &str = "median latency";
 const START: &str = "start";

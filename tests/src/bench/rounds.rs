@@ -58,6 +58,17 @@ pub(super) fn figures<S: Copy + Ord, F>(
     rounds.iter().map(|round| value(&round[&subject])).collect()
 }
 
+/// How much larger the figures of a subject are than those of another.
+pub(super) fn differences<S: Copy + Ord, F>(
+    rounds: &Rounds<S, F>,
+    subject: S,
+    baseline: S,
+    value: impl Fn(&F) -> f64,
+) -> Vec<f64> {
+    let difference = |round: &BTreeMap<S, F>| value(&round[&subject]) - value(&round[&baseline]);
+    rounds.iter().map(difference).collect()
+}
+
 /// The ratios of two subjects' figures.
 pub(super) fn ratios<S: Copy + Ord, F>(
     rounds: &Rounds<S, F>,
@@ -95,6 +106,7 @@ mod tests {
         assert_eq!(runs.get(), 2 + 6);
         assert_eq!(figures(&rounds, 'a', |figure| *figure), [2.0, 2.0]);
         assert_eq!(ratios(&rounds, 'b', 'a', |figure| *figure), [2.0, 2.0]);
+        assert_eq!(differences(&rounds, 'b', 'a', |figure| *figure), [2.0, 2.0]);
         Ok(())
     }
 

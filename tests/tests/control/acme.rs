@@ -1,5 +1,7 @@
 //! Certificates by ACME on a real API server: the Secret, the Event, and Secrets of others.
 
+use std::net::Ipv4Addr;
+
 use anyhow::{Result, ensure};
 use ingress_tests::cluster::beside::Daemon;
 use ingress_tests::cluster::control::ControlPlane;
@@ -15,6 +17,8 @@ fn certificate_is_ordered_into_a_secret_and_a_failure_is_an_event() -> Result<()
     let pebble = Pebble::start(&Settings {
         directory: &plane.directory().join("pebble"),
         host: Some(plane.host()),
+        address: Ipv4Addr::LOCALHOST,
+        hosts_at: Ipv4Addr::LOCALHOST,
         ports: [14000, 15000, 5353],
         http_port: 80,
         tls_port: 443,

@@ -2,7 +2,7 @@
 //! answer and serve.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -230,6 +230,8 @@ impl Scene {
         let pebble = Pebble::start(&Settings {
             directory: &directory.path().join("pebble"),
             host: None,
+            address: Ipv4Addr::LOCALHOST,
+            hosts_at: Ipv4Addr::LOCALHOST,
             ports: place(own),
             http_port: validated[0],
             tls_port: validated[1],

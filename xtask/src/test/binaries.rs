@@ -33,6 +33,7 @@ pub(super) fn build(
     }
     if is_root && is_wanted(Suite::is_life) {
         binaries.push(("SLUICE_KUBELET", assets::kubelet()?));
+        binaries.push(("SLUICE_CERT_MANAGER", assets::cert_manager()?));
     }
     if is_wanted(Suite::is_deploy) {
         let sluice = compile::target().join("debug/sluice");
@@ -47,7 +48,8 @@ pub(super) fn build(
         binaries.push(("SLUICE_OAUTH2_PROXY", assets::oauth2_proxy()?));
         binaries.push(("SLUICE_DEX", assets::dex()?));
     }
-    if is_wanted(Suite::is_host) || (is_root && is_wanted(Suite::is_control)) {
+    let asks_pebble = |suite: &Suite| suite.is_control() || suite.is_life();
+    if is_wanted(Suite::is_host) || (is_root && is_wanted(asks_pebble)) {
         binaries.push(("SLUICE_PEBBLE", assets::pebble()?));
     }
     if is_root && is_wanted(Suite::is_dashboard) {

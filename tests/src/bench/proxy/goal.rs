@@ -1,12 +1,12 @@
 //! What is aimed at, beside what was measured.
 
 use super::peer::Peer;
-use super::variant::{LOGGED, UNSEEN};
+use super::variant::{CACHED_AUTHENTICATION, LOGGED, TEN_ANNOTATIONS, UNSEEN};
 use super::workload::{
-    CHANGES, HTTP2, KEPT_ALIVE, LARGE, MANY_HOSTS, MEDIUM, NEW_CONNECTION, P256, RATE, ROUTES, RSA,
-    SEEN, TLS,
+    ANNOTATIONS, CHANGES, HTTP2, KEPT_ALIVE, LARGE, MANY_HOSTS, MEDIUM, NEW_CONNECTION, P256, RATE,
+    ROUTES, RSA, SEEN, TLS,
 };
-use super::{CHANGE, FAILED, LATENCY, MEMORY, PROXY_CPU, START};
+use super::{ADDED_CPU, CHANGE, FAILED, LATENCY, MEMORY, PROXY_CPU, START};
 use crate::bench::report::{Goal, Report};
 
 /// A figure of Sluice, and how large it may be.
@@ -24,8 +24,8 @@ enum Baseline {
     Pairs(&'static str, &'static str),
     /// The ratio of the medians: one is measured after the other.
     Medians(&'static str),
-    /// The figure itself.
-    Nobody,
+    /// The figure itself, of this subject.
+    Nobody(&'static str),
 }
 
 /// The goals that this report has figures for.
@@ -59,9 +59,14 @@ impl Aim {
                 format!("{} / {baseline}", self.metric),
                 row(SLUICE)?.median / row(baseline)?.median,
             ),
-            Baseline::Nobody => {
-                let row = row(SLUICE)?;
-                (format!("{} {}", self.metric, row.unit), row.median)
+            Baseline::Nobody(subject) => {
+                let row = row(subject)?;
+                let what = if subject == SLUICE {
+                    format!("{} {}", self.metric, row.unit)
+                } else {
+                    format!("{} {} of {subject}", self.metric, row.unit)
+                };
+                (what, row.median)
             }
         };
         Some(Goal {
@@ -80,7 +85,7 @@ const fn cpu(workload: &'static str, baseline: Peer, at_most: f64) -> Aim {
 }
 
 const fn figure(workload: &'static str, metric: &'static str, at_most: f64) -> Aim {
-    aim(workload, metric, Baseline::Nobody, at_most)
+    aim(workload, metric, Baseline::Nobody(SLUICE), at_most)
 }
 
 const fn aim(
@@ -99,7 +104,7 @@ const fn aim(
 
 const SLUICE: &str = Peer::Sluice.name();
 
-const AIMS: [Aim; 25] = [
+const AIMS: [Aim; 27] = [
     cpu(KEPT_ALIVE, Peer::Nginx, 1.0),
     cpu(KEPT_ALIVE, Peer::Haproxy, 0.85),
     cpu(KEPT_ALIVE, Peer::Envoy, 0.3),
@@ -124,6 +129,18 @@ const AIMS: [Aim; 25] = [
     aim(SEEN, PROXY_CPU, Baseline::Pairs(SLUICE, UNSEEN), 1.05),
     aim(SEEN, PROXY_CPU, Baseline::Pairs(LOGGED, SLUICE), 1.05),
     aim(SEEN, PROXY_CPU, Baseline::Pairs(LOGGED, UNSEEN), 1.05),
+    aim(
+        ANNOTATIONS,
+        ADDED_CPU,
+        Baseline::Nobody(TEN_ANNOTATIONS),
+        3.0,
+    ),
+    aim(
+        ANNOTATIONS,
+        ADDED_CPU,
+        Baseline::Nobody(CACHED_AUTHENTICATION),
+        5.0,
+    ),
     cpu(MANY_HOSTS, Peer::Haproxy, 1.0),
     aim(MANY_HOSTS, MEMORY, Baseline::Medians("haproxy"), 1.0),
     figure(MANY_HOSTS, START, 0.5),

@@ -21,6 +21,8 @@ pub(super) struct Scene {
     pub(super) access_log: bool,
     /// How requests reach the proxy; of Sluice alone.
     pub(super) datapath: Datapath,
+    /// Annotations of every Ingress without their prefix, and their values; of Sluice alone.
+    pub(super) annotations: &'static [(&'static str, &'static str)],
 }
 
 /// How requests reach Sluice.
@@ -77,6 +79,7 @@ impl Scene {
         metrics: true,
         access_log: false,
         datapath: Datapath::Host,
+        annotations: &[],
     };
 
     /// Backends, each with the addresses of its endpoints.

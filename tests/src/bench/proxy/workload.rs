@@ -206,6 +206,7 @@ pub(super) const RSA: &str = "full handshake RSA-2048";
 pub(super) const RATE: &str = "5,000 requests/s";
 pub(super) const ROUTES: &str = "routes";
 pub(super) const SEEN: &str = "metrics and access log";
+pub(super) const ANNOTATIONS: &str = "annotations";
 pub(super) const CHANGES: &str = "route changes under load";
 pub(super) const MANY_HOSTS: &str = "10,000 hosts with endpoints of their own";
 

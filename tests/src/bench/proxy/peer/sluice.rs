@@ -1,5 +1,6 @@
 //! Sluice on ordinary sockets, with routing, forwarded fields, metrics and limits on.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
 use std::process::Command;
@@ -164,13 +165,17 @@ fn save(place: &Place, name: &str, objects: &[Value]) -> Result<u64> {
 
 fn ingress(scene: &Scene, number: usize) -> Value {
     let backend = format!("backend{}", scene.backend_of(number));
+    // Cleartext is served too, not redirected.
+    let annotations = [("ssl-redirect", "false")].iter().chain(scene.annotations);
+    let annotations: BTreeMap<_, _> = annotations
+        .map(|(key, value)| (format!("nginx.ingress.kubernetes.io/{key}"), *value))
+        .collect();
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
         "metadata": {
             "name": format!("host{number}"),
-            // Clear text is served too, not redirected.
-            "annotations": { "nginx.ingress.kubernetes.io/ssl-redirect": "false" },
+            "annotations": annotations,
         },
         "spec": {
             "tls": [{ "hosts": [host(number)], "secretName": "tls" }],
