@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ingress_tests::cluster::control::CONTROL_V4;
 use ingress_tests::cluster::{Cluster, Options};
 use ingress_tests::curl::Request;
 use ingress_tests::pebble::{Pebble, Settings};
-use ingress_tests::rig::{CLIENT_V4, wait_within};
+use ingress_tests::rig::wait_within;
 
 #[test]
 #[ignore = "needs root: network namespaces"]
@@ -59,8 +60,8 @@ impl Scene {
         let edge = cluster.node("edge1")?.v4.parse()?;
         let pebble = Pebble::start(&Settings {
             directory: &cluster.path("pebble"),
-            host: Some(&cluster.network.client),
-            address: CLIENT_V4.parse()?,
+            host: Some(cluster.plane.host()),
+            address: CONTROL_V4.parse()?,
             hosts_at: edge,
             ports: [14000, 15000, 53],
             http_port: 80,
@@ -82,7 +83,9 @@ impl Scene {
             "--timeout=60s",
         ];
         cluster.plane.kubectl(&wait)?;
-        cluster.plane.apply(CERT_MANAGER)?;
+        cluster
+            .plane
+            .apply(&CERT_MANAGER.replace("NAMES", CONTROL_V4))?;
         let authority = STANDARD.encode(fs::read(pebble.authority())?);
         let issuer = ISSUER.replace("URL", &pebble.url());
         cluster
@@ -90,7 +93,10 @@ impl Scene {
             .apply(&issuer.replace("AUTHORITY", &authority))?;
         cluster.plane.apply(include_str!("../rolling/web.yaml"))?;
         cluster.roll_out("deployment/web")?;
-        Ok(Self { cluster, pebble })
+        let scene = Self { cluster, pebble };
+        let ready = scene.cluster.plane.kubectl(&READY);
+        ready.with_context(|| scene.state())?;
+        Ok(scene)
     }
 
     /// Plain HTTP leads to HTTPS, where there is no certificate yet.
@@ -126,9 +132,15 @@ impl Scene {
 
     /// What cert-manager says of its work.
     fn state(&self) -> String {
-        let kinds = "certificates,orders,challenges,ingresses,pods,events";
-        let objects = self.cluster.plane.kubectl(&["get", kinds, "--output=wide"]);
-        format!("{objects:?}")
+        let plane = &self.cluster.plane;
+        let kinds = "issuers,certificates,orders,challenges,ingresses,pods";
+        let objects = plane.kubectl(&["get", kinds, "--output=wide"]);
+        let namespace = "--namespace=cert-manager";
+        let pods = plane.kubectl(&["get", "pods", namespace, "--output=name"]);
+        let pod = pods.unwrap_or_default();
+        let pod = pod.trim().trim_start_matches("pod/");
+        let log = self.cluster.log("cert-manager", pod, "controller");
+        format!("{}\n{log}", objects.unwrap_or_default())
     }
 }
 
@@ -141,6 +153,13 @@ fn asking(name: &str, annotation: &str) -> String {
 
 /// The self-check of a challenge takes eight seconds, and these two wait for each other's changes.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+const READY: [&str; 4] = [
+    "wait",
+    "--for=condition=Ready",
+    "issuer/pebble",
+    "--timeout=60s",
+];
 
 const CERT_MANAGER: &str = "
 apiVersion: v1
@@ -169,7 +188,7 @@ spec:
       containers:
       - name: controller
         image: quay.io/jetstack/cert-manager-controller:test
-        args: [--acme-http01-solver-nameservers=10.1.0.2:53]
+        args: ['--acme-http01-solver-nameservers=NAMES:53']
 ";
 
 const ISSUER: &str = "
