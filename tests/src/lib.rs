@@ -1,9 +1,8 @@
 //! The test rig: real network namespaces, real firewall rules, real clients.
 //!
 //! `rig` builds an edge node with clients and pods around it; `daemon` runs `sluice` on it; `curl`
-//! and `load` are its clients. The tests in `tests/tests`, the demo and the benches use them.
+//! and `load` are its clients. The tests in `tests/tests`, the demo and the benches in `tests/bench` use them.
 
-pub mod bench;
 pub mod callgrind;
 pub mod clock;
 pub mod cluster;

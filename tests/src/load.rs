@@ -170,8 +170,8 @@ impl Outcome {
     }
 }
 
-/// Reads one response, which has to be 200; whether the connection may carry another.
-pub(crate) fn read_response(stream: &mut BufReader<TcpStream>) -> io::Result<bool> {
+/// Reads one response, and returns whether the connection may carry another; an error for any status but 200.
+pub fn read_response(stream: &mut BufReader<TcpStream>) -> io::Result<bool> {
     let reply = Reply::read(stream)?;
     if !reply.status_line.starts_with("HTTP/1.1 200") {
         return Err(io::Error::other(format!(
@@ -182,16 +182,19 @@ pub(crate) fn read_response(stream: &mut BufReader<TcpStream>) -> io::Result<boo
     Ok(reply.may_go_on)
 }
 
-/// A response of HTTP/1.1 whose length is told.
-pub(crate) struct Reply {
-    pub(crate) status_line: String,
-    pub(crate) body: Vec<u8>,
+/// A response of HTTP/1.1 with a `Content-Length`.
+pub struct Reply {
+    /// The status line without its end.
+    pub status_line: String,
+    /// The body.
+    pub body: Vec<u8>,
     /// Whether the connection may carry another.
-    pub(crate) may_go_on: bool,
+    pub may_go_on: bool,
 }
 
 impl Reply {
-    pub(crate) fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Self> {
+    /// Reads one; an error if it has no length, or ends before it is whole.
+    pub fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Self> {
         let mut line = String::new();
         stream.read_line(&mut line)?;
         let status_line = line.trim().to_owned();

@@ -125,7 +125,7 @@ pub(crate) fn dex() -> Result<PathBuf> {
 }
 
 /// Builds cert-manager unless this version is in the cache, and gives its path; `crds` beside it has its
-/// CustomResourceDefinitions.
+/// definitions of custom resources.
 pub(crate) fn cert_manager() -> Result<PathBuf> {
     let program = own_program("cert-manager", "build cert-manager")?;
     let crds = program.with_file_name("crds");

@@ -75,7 +75,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     } else {
         compile::sluice()?
     };
-    let rig = compile::rig(compile::Rig::Fast)?;
+    let rig = compile::bench()?;
     let mut bench = Command::new(rig.join("sluice-bench"));
     bench.current_dir(shell::root());
     match flags.suite {

@@ -57,6 +57,20 @@ pub(crate) fn rig(kind: Rig) -> Result<PathBuf> {
     kind.step("build the rig", build)
 }
 
+/// Builds the benches and the rig's programs for measurements, and gives the directory that they are in.
+pub(crate) fn bench() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args([
+        "build",
+        "-p",
+        "ingress-tests",
+        "-p",
+        "ingress-bench",
+        "--bins",
+    ]);
+    Rig::Fast.step("build the benches and the rig", build)
+}
+
 /// Builds `sluice` and the rig's programs in the same way, and gives the directory that they are in.
 /// In one go: by itself, each would want other features of what both depend on.
 pub(crate) fn sluice_and_rig(kind: Rig) -> Result<PathBuf> {

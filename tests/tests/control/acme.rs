@@ -14,17 +14,7 @@ use crate::{CLASS, ingress, plane, sluice};
 #[ignore = "needs root: network namespaces"]
 fn certificate_is_ordered_into_a_secret_and_a_failure_is_an_event() -> Result<()> {
     let plane = plane("acme")?;
-    let pebble = Pebble::start(&Settings {
-        directory: &plane.directory().join("pebble"),
-        host: Some(plane.host()),
-        address: Ipv4Addr::LOCALHOST,
-        hosts_at: Ipv4Addr::LOCALHOST,
-        ports: [14000, 15000, 5353],
-        http_port: 80,
-        tls_port: 443,
-        needs_external_account: false,
-        refused_nonces: 0,
-    })?;
+    let pebble = start_pebble(&plane)?;
     pebble.reach("lost.test", false);
     plane.apply(&(CLASS.to_owned() + SECRET))?;
     for (name, host) in [
@@ -87,6 +77,20 @@ fn certificate_is_ordered_into_a_secret_and_a_failure_is_an_event() -> Result<()
     let orders = log.matches("ordering a certificate").count();
     ensure!(orders == 1, "the failed order is postponed still: {log}");
     Ok(())
+}
+
+fn start_pebble(plane: &ControlPlane) -> Result<Pebble> {
+    Pebble::start(&Settings {
+        directory: &plane.directory().join("pebble"),
+        host: Some(plane.host()),
+        address: Ipv4Addr::LOCALHOST,
+        hosts_at: Ipv4Addr::LOCALHOST,
+        ports: [14000, 15000, 5353],
+        http_port: 80,
+        tls_port: 443,
+        needs_external_account: false,
+        refused_nonces: 0,
+    })
 }
 
 /// A part of objects, by a path of kubectl.

@@ -22,7 +22,7 @@ use crate::{Scene, free_ports};
 fn argo_cd_with_tls_of_its_own_is_passed_through() -> Result<()> {
     let annotations = [("force-ssl-redirect", "true"), ("ssl-passthrough", "true")];
     let own = Certificate::new("argocd.example.com")?;
-    let stage = Stage::set(&[own.clone()], Some(&own), |service| {
+    let stage = Stage::set(std::slice::from_ref(&own), Some(&own), |service| {
         ingress(
             "argocd-server-ingress",
             "argocd.example.com",
@@ -135,7 +135,6 @@ fn grafana_below_a_path_with_its_live_websocket() -> Result<()> {
 }
 
 /// A certificate for one name, which clients trust as it is.
-#[derive(Clone)]
 struct Certificate {
     name: String,
     chain: String,
@@ -235,10 +234,11 @@ fn ingress(
     path: &str,
     tls: &str,
 ) -> String {
-    let annotations: String = annotations
+    let annotations: Vec<String> = annotations
         .iter()
         .map(|(key, value)| format!("    nginx.ingress.kubernetes.io/{key}: \"{value}\"\n"))
         .collect();
+    let annotations = annotations.concat();
     let kind = if path == "/" {
         "Prefix"
     } else {
