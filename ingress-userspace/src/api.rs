@@ -7,6 +7,7 @@
 mod certificates;
 mod dashboard;
 mod endpoints;
+mod node;
 mod routes;
 mod tail;
 mod traffic;
@@ -15,6 +16,7 @@ pub use certificates::{Certificate, CertificateOrder, certificates};
 pub use dashboard::{Generation, LastUse, PacketReason, Problem, Sample};
 pub use endpoints::{Endpoint, EndpointPath, EndpointState, endpoints};
 use ingress_core::ir::ObjectRef;
+pub use node::{ConfigCounts, Node, NodeLine, NodeLook, NodeRequest, TrafficChange};
 pub use routes::{BackendShare, PathType, Route, RouteTarget, routes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -34,6 +34,7 @@ mod workers;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use self::adopted::Adopted;
@@ -95,6 +96,7 @@ pub async fn serve_as_helper() -> Result<()> {
 struct App {
     flags: Run,
     started: Instant,
+    started_at: Timestamp,
     reconciler: Reconciler<Publisher>,
     table: TableHandle,
     choice: DatapathChoice,
@@ -179,6 +181,7 @@ impl App {
             dashboard,
             flags,
             started: Instant::now(),
+            started_at: Timestamp::now(),
             reconciler,
             table,
             choice,
@@ -250,11 +253,15 @@ impl App {
         let of_node = of_node.iter().map(FrontendStatus::from);
         let mut frontends: Vec<_> = of_node.collect();
         frontends.extend(self.adopted.status(self.choice.datapath.is_some()));
+        let (cpu_seconds, resident_bytes) = process::usage().unwrap_or_default();
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             state: self.readiness.name(),
+            started_at: self.started_at.to_string(),
             uptime_seconds: self.started.elapsed().as_secs(),
+            cpu_seconds,
+            resident_bytes,
             generation: self.reconciler.generation(),
             config: self.reconciler.summary(),
             datapath: DatapathStatus {

@@ -1,8 +1,10 @@
-//! The dashboard in the browser: read only, off unless asked for, on a thread of its own.
+//! The dashboard in the browser: read only. A daemon serves its own on a thread of its own, off unless asked
+//! for; `kubectl sluice dashboard` serves that of several nodes on the machine of its user.
 //!
 //! `server` accepts connections; `gate` decides by host, method and path what a request asks for; `login`
 //! opens sessions; `resources` are the data and `stream` their changes; `assets` are the files that
-//! `build.rs` embeds. `sessions`, `hosts`, `policy`, `gate` and `topics` are pure.
+//! `build.rs` embeds; `nodes` joins the daemons of several nodes. `sessions`, `hosts`, `policy`, `gate`,
+//! `topics` and `sample` are pure.
 //!
 //! Invariant: nothing here changes the daemon, and nothing but the assets is answered without a session.
 
@@ -12,14 +14,16 @@ mod gate;
 mod hosts;
 mod kubernetes;
 mod login;
+mod nodes;
 mod policy;
 mod resources;
+mod sample;
 mod server;
 mod sessions;
 mod stream;
 mod topics;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -28,11 +32,14 @@ use kube::Client;
 use tokio::sync::Semaphore;
 
 pub use self::assets::compressed_bytes;
-use self::feed::Feed;
+use self::feed::{Feed, Source};
 pub use self::hosts::AllowedHosts;
 use self::kubernetes::Reviewer;
+pub use self::nodes::{Connection, Dial, Nodes, Target};
+pub(crate) use self::sample::sample;
 use self::sessions::{Secret, Sessions};
 use self::stream::STREAMS_MAX;
+pub(crate) use self::topics::question;
 use crate::admin::{CertificateFiles, Questions, ServedCertificate};
 use crate::proxy::Tail;
 
@@ -67,11 +74,12 @@ impl Doors {
 
 /// The dashboard, before it is served.
 pub struct Dashboard {
-    options: Options,
+    hosts: AllowedHosts,
     certificate: Option<ServedCertificate>,
     doors: Doors,
-    questions: Questions,
-    tail: Tail,
+    source: Source,
+    /// `None` where a daemon's requests cannot be followed.
+    tail: Option<Tail>,
 }
 
 impl Dashboard {
@@ -86,12 +94,23 @@ impl Dashboard {
             .transpose()
             .context("failed to read --dashboard-certificate and --dashboard-key")?;
         Ok(Self {
-            options,
+            hosts: options.hosts,
             certificate,
             doors,
-            questions,
-            tail,
+            source: Source::Daemon(questions),
+            tail: options.tail.then_some(tail),
         })
+    }
+
+    /// A dashboard of several nodes, on a loopback address.
+    pub fn of_nodes(address: SocketAddr, doors: Doors, nodes: Arc<Nodes>) -> Self {
+        Self {
+            hosts: AllowedHosts::new(address, &[]),
+            certificate: None,
+            doors,
+            source: Source::Nodes(nodes),
+            tail: None,
+        }
     }
 
     /// Serves until it is dropped. The client, which reviews users, belongs to the runtime of this call.
@@ -102,16 +121,15 @@ impl Dashboard {
     pub async fn serve(self, listener: TcpListener, client: Option<Client>) -> Result<()> {
         let instance = Secret::random().context("the kernel gives no random numbers")?;
         let instance = instance.text().chars().take(INSTANCE_CHARACTERS).collect();
-        let feed = Feed::new(self.questions.clone());
+        let feed = Feed::new(self.source);
         tokio::spawn(feed.clone().run());
         let state = State {
-            hosts: self.options.hosts,
+            hosts: self.hosts,
             is_secure: self.certificate.is_some(),
             reviewer: client.map(Reviewer::new),
             doors: self.doors,
-            questions: self.questions,
             feed,
-            tail: self.options.tail.then_some(self.tail),
+            tail: self.tail,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             explaining: Semaphore::new(1),
             instance,
@@ -128,9 +146,8 @@ struct State {
     /// Reviews users; `None` where tokens of the admin socket are taken.
     reviewer: Option<Reviewer>,
     doors: Doors,
-    questions: Questions,
     feed: Feed,
-    /// `None` where requests cannot be followed.
+    /// `None` where a daemon's requests cannot be followed.
     tail: Option<Tail>,
     streams: Arc<Semaphore>,
     /// One explanation at a time: it takes the app's loop a while with many objects.

@@ -26,7 +26,10 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-pub use dashboard::{Dashboard, DashboardAuth, DashboardCommand, DashboardError, DashboardVerb};
+pub use dashboard::{
+    Dashboard, DashboardAuth, DashboardCommand, DashboardError, DashboardVerb, DashboardView,
+    SocketEndpoint,
+};
 pub use deny::Deny;
 pub use helper::{HELPER_VERB, Intruder, Logging};
 use ingress_core::translate::Options;
@@ -89,7 +92,7 @@ pub enum Command {
     Tail(Tail),
     /// Show the busiest hosts, backends or endpoints, live.
     Top(Top),
-    /// Print a URL that opens the dashboard of the running daemon.
+    /// Open the dashboard of the running daemon, or one of several nodes, in a browser.
     Dashboard(DashboardVerb),
     /// Write an archive with what a bug report needs, without Secrets.
     Report(Report),

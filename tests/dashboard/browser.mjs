@@ -27,7 +27,7 @@ export async function open(browser, daemon, options = {}) {
   page.on('pageerror', error => page.messages.push(`error: ${error.message}`));
   page.setDefaultTimeout(15_000);
   await page.goto(await daemon.url());
-  await page.getByText('Live').or(page.getByText('ready, generation')).first().waitFor();
+  await page.getByText('Live').or(page.getByText('ready, generation')).or(page.getByText(/of \d nodes ready/)).first().waitFor();
   return page;
 }
 

@@ -7,6 +7,7 @@ import http from 'node:http';
 import net from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {createInterface} from 'node:readline';
 import {promisify} from 'node:util';
 
 const PATIENCE_MS = 20_000;
@@ -109,6 +110,33 @@ export class Daemon {
   /** A URL that opens the dashboard once. */
   async url() {
     return (await this.sluice('dashboard', 'url')).trim();
+  }
+}
+
+/** `sluice dashboard` with the sockets of several daemons. */
+export class View {
+  /** @param {Record<string, string>} endpoints */
+  static async start(endpoints) {
+    const view = new View();
+    const list = Object.entries(endpoints).map(([name, path]) => `${name}=unix:${path}`).join(',');
+    view.process = spawn(process.env.SLUICE_BINARY, ['dashboard', `--endpoints=${list}`], {stdio: ['pipe', 'pipe', 'inherit']});
+    view.lines = createInterface({input: view.process.stdout})[Symbol.asyncIterator]();
+    view.isFresh = true;
+    return view;
+  }
+
+  /** A URL that opens the dashboard once. */
+  async url() {
+    if (!this.isFresh) this.process.stdin.write('\n');
+    this.isFresh = false;
+    return (await this.lines.next()).value;
+  }
+
+  /** Ends it as Ctrl-C does, and gives its exit status. */
+  async stop() {
+    const ended = new Promise(resolve => this.process.once('exit', resolve));
+    this.process.kill('SIGINT');
+    return ended;
   }
 }
 

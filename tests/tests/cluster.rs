@@ -5,6 +5,7 @@ mod cluster {
     mod cert_manager;
     mod plugin;
     mod pods;
+    mod view;
 }
 
 use std::time::{Duration, Instant};

@@ -47,6 +47,12 @@ fn ten_thousand_ingresses_keep_pages_small() -> Result<()> {
     script("scale.mjs", &[])
 }
 
+#[test]
+#[ignore = "needs root: xtask installs Chromium and Node.js then"]
+fn several_nodes_are_one_page_and_the_one_that_is_away_is_named() -> Result<()> {
+    script("nodes.mjs", &[])
+}
+
 fn script(name: &str, arguments: &[&str]) -> Result<()> {
     let mut node = Command::new("node");
     node.arg(scripts().join(name)).args(arguments);

@@ -2,6 +2,7 @@
 
 import {Refused, get, logIn} from './api.js';
 import {badge, h, replace, setText} from './dom.js';
+import {plural} from './format.js';
 import {live} from './live.js';
 import {certificates} from './page_certificates.js';
 import {datapath} from './page_datapath.js';
@@ -102,12 +103,21 @@ function update(changed) {
   })[live.state];
   const state = sample?.state ?? '';
   const text = live.state === 'live' && sample
-    ? `${state}, generation ${sample.generation}` : `${words[1]}${live.reason ? `: ${live.reason}` : ''}`;
+    ? nodesText() ?? `${state}, generation ${sample.generation}` : `${words[1]}${live.reason ? `: ${live.reason}` : ''}`;
   if (connection.textContent !== text) {
     const tone = live.state === 'live' && state !== '' && state !== 'ready' ? 'warn' : words[0];
     replace(connection, badge(tone, text));
   }
   page?.update(changed);
+}
+
+/** How many nodes are well; `null` where one is shown. */
+function nodesText() {
+  const {nodes} = live.status;
+  if (nodes === undefined) return null;
+  const others = Map.groupBy(nodes.filter(node => node.state !== 'ready'), node => node.state);
+  const ready = nodes.filter(node => node.state === 'ready').length;
+  return [`${ready} of ${plural(nodes.length, 'node')} ready`, ...[...others].map(([state, all]) => `${all.length} ${state}`)].join(', ');
 }
 
 /** @param {string} text @param {'ok' | 'bad'} tone */
@@ -123,8 +133,9 @@ function logInPage(auth, reason) {
   page = null;
   document.title = 'Log in · Sluice';
   const problem = h('p', {role: 'alert', class: 'error'}, reason);
-  const begin = () => {
+  const begin = (/** @type {import('./types.js').Session} */ session) => {
     clearInterval(waiting);
+    live.isOfNodes = session.is_of_nodes;
     frame();
     show();
   };
@@ -133,7 +144,7 @@ function logInPage(auth, reason) {
   const token = h('input', {type: 'password', id: 'token', autocomplete: 'off', required: true});
   const form = h('form', {onsubmit: event => {
     event.preventDefault();
-    logIn(token.value).then(begin, error => setText(problem, error.message));
+    logIn(token.value).then(() => get('session')).then(begin, error => setText(problem, error.message));
   }}, h('label', {for: 'token'}, 'Token of the Kubernetes API'), token, h('button', {type: 'submit', class: 'primary'}, 'Log in'),
   h('p', {class: 'hint'}, 'Its user may get the non-resource URL /sluice/dashboard. For instance: '),
   h('code', {}, 'kubectl create token NAME --duration=10m'));
@@ -143,9 +154,13 @@ function logInPage(auth, reason) {
     h('p', {class: 'hint'}, 'Through a forwarded port, in a pod:'),
     h('p', {}, h('code', {}, 'kubectl -n sluice-system exec POD -- sluice dashboard url --port 10256')),
     h('p', {class: 'hint'}, 'This page goes on by itself once the session is open.'));
+  const again = h('div', {},
+    h('p', {}, 'Press Enter where this command runs, or run it again, and open the URL that it prints in this browser. It is valid for one login within a minute.'),
+    h('p', {}, h('code', {}, 'kubectl sluice dashboard')),
+    h('p', {class: 'hint'}, 'This page goes on by itself once the session is open.'));
   replace(root, h('main', {class: 'login', id: 'main'},
     h('img', {src: asset('icon.svg'), alt: '', width: '48', height: '48'}), h('h1', {}, 'Sluice'), problem,
-    auth === 'kubernetes' ? form : advice));
+    auth === 'kubernetes' ? form : auth === 'nodes' ? again : advice));
 }
 
 /** @param {HTMLElement} button */
@@ -215,7 +230,8 @@ async function start() {
     await logIn(token).catch(error => { reason = error.message; });
   }
   try {
-    await get('session');
+    const session = await get('session');
+    live.isOfNodes = session.is_of_nodes;
   } catch (error) {
     const auth = error instanceof Refused ? error.body.auth : 'token';
     logInPage(auth, reason);
@@ -230,7 +246,8 @@ live.onEnd = () => {
   const reason = live.reason;
   get('session').then(() => live.open(), error => logInPage(error.body?.auth ?? 'token', reason));
 };
-live.onRestart = () => tell('The daemon has restarted; this page shows the new one.', 'ok');
+live.onRestart = () => tell(live.isOfNodes ? 'The dashboard was started again; this page shows the new one.'
+  : 'The daemon has restarted; this page shows the new one.', 'ok');
 addEventListener('hashchange', () => {
   if (/^#t=/.test(location.hash)) void start();
   else if (page !== null && location.hash.startsWith('#/')) show();

@@ -85,12 +85,17 @@ class Live {
     /** @type {Set<string>} */
     this.changed = new Set();
     this.isPaused = false;
+    /** Whether several nodes are shown as one. */
+    this.isOfNodes = false;
+    /** The look whose sums have leapt, because a node came or restarted: no rate is taken over it. */
+    this.leap = 0;
   }
 
   /** Follows other topics from now on. @param {string[]} topics @param {URLSearchParams} [filter] */
   follow(topics, filter = new URLSearchParams()) {
     const query = new URLSearchParams(filter);
-    query.set('topics', topics.join(','));
+    // The frame names the state of each node.
+    query.set('topics', [...topics, ...this.isOfNodes && !topics.includes('status') ? ['status'] : []].join(','));
     if (this.query === query.toString() && this.current !== null) return;
     this.query = query.toString();
     this.open();
@@ -130,7 +135,7 @@ class Live {
           return;
         }
         if (error instanceof Refused) this.set('refused', error.message);
-        else this.set('lost', 'the daemon does not answer');
+        else this.set('lost', this.isOfNodes ? 'does `kubectl sluice dashboard` still run?' : 'the daemon does not answer');
       }
       const pause = RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)];
       await new Promise(resolve => setTimeout(resolve, pause));
@@ -142,6 +147,7 @@ class Live {
     if (event === 'hello') {
       this.hello = data;
       this.looks = 0;
+      this.leap = 0;
       this.set('live', '');
       if (data.is_resumed === false) {
         this.forget();
@@ -150,6 +156,8 @@ class Live {
     } else if (event === 'sample') {
       this.clock = Date.parse(data.time);
       this.looks += 1;
+      const before = this.samples.at(-1);
+      if (this.isOfNodes && before && before.generation !== data.generation) this.leap = this.looks;
       if (this.state !== 'live') this.set('live', '');
       if (this.samples.at(-1)?.time !== data.time) this.samples.push(data);
       if (this.samples.length > SAMPLES_MAX) this.samples.shift();
@@ -165,8 +173,9 @@ class Live {
           one = new Series();
           series.set(row.name, one);
           // A row that was not among the first ones has had no request before.
-          if (this.looks > 1) one.add(zero(row), this.clock - 1000);
+          if (this.looks > 1 && this.leap !== this.looks) one.add(zero(row), this.clock - 1000);
         }
+        if (this.leap === this.looks) one.seen = [];
         one.add(row, this.clock);
       }
     } else if (event === 'requests') {

@@ -3,6 +3,7 @@
 import {h, setText} from './dom.js';
 import {remember, textField} from './filter.js';
 import {count, objectName, plural} from './format.js';
+import {nodesColumn} from './nodes.js';
 import {Resource} from './resource.js';
 import {Table} from './table.js';
 
@@ -14,7 +15,7 @@ export function certificates(query) {
   const all = new Resource('certificates', [], show);
   /** @type {Resource<import('./types.js').Route[]>} */
   const routes = new Resource('routes', [], show);
-  const table = new Table({label: 'Certificates', key: one => `${one.host} ${objectName(one.secret)}`, sort: 'days',
+  const table = new Table({label: 'Certificates', key: one => `${one.host} ${objectName(one.secret)} ${one.nodes ?? ''}`, sort: 'days',
     empty: 'No certificate matches the filter.', columns: [
       {id: 'host', title: 'Host', width: 220, text: one => one.host, href: one => `#/routes?${new URLSearchParams({q: one.host})}`},
       {id: 'days', title: 'Days left', width: 150, text: left, tone, sort: one => one.days_left ?? -1e6},
@@ -24,6 +25,7 @@ export function certificates(query) {
       {id: 'names', title: 'Names', width: 220, text: one => one.names.join(', ') || '–'},
       {id: 'issuer', title: 'Issuer', width: 200, text: one => one.issuer || '–'},
       {id: 'acme', title: 'ACME', width: 220, text: order, tone: one => one.order?.error ? 'bad' : 'plain'},
+      ...nodesColumn(),
     ]});
   const shown = h('p', {class: 'count', role: 'status'});
   const defaults = h('p', {class: 'hint'});

@@ -3,6 +3,7 @@
 import {badge, card, empty, facts, h, replace} from './dom.js';
 import {count, plural, rate} from './format.js';
 import {live} from './live.js';
+import {nodeColumn} from './nodes.js';
 import {Resource} from './resource.js';
 import {Table} from './table.js';
 
@@ -25,16 +26,18 @@ export function datapath() {
     const [first, last] = [all[0], all[all.length - 1]];
     return (last.packets - first.packets) / Math.max(1, (last.at - first.at) / 1000);
   };
-  const devices = new Table({label: 'Devices', key: one => one.name, sort: 'name',
+  const devices = new Table({label: 'Devices', key: one => `${one.node ?? ''} ${one.name}`, sort: 'name',
     empty: 'No device has a program: packets come by ordinary sockets.', columns: /** @type {import('./types.js').Column<Device>[]} */ ([
+      ...nodeColumn(),
       {id: 'name', title: 'Device', width: 140, text: one => one.name},
       {id: 'role', title: 'Role', width: 100, text: one => one.role},
       {id: 'datapath', title: 'Packets go', width: 110, text: one => one.datapath, tone: one => one.datapath === 'netns' ? 'ok' : 'warn'},
       {id: 'steer', title: 'steer (TC)', width: 110, text: one => one.steer ?? 'not attached'},
       {id: 'guard', title: 'guard (XDP)', width: 130, text: one => one.guard},
       {id: 'reason', title: 'Reason', width: 320, text: one => one.reason ?? '–'}])});
-  const frontends = new Table({label: 'Frontends', key: one => `${one.address} ${one.given_by} ${one.ports.join(' ')}`, sort: 'address',
+  const frontends = new Table({label: 'Frontends', key: one => `${one.node ?? ''} ${one.address} ${one.given_by} ${one.ports.join(' ')}`, sort: 'address',
     empty: '', columns: /** @type {import('./types.js').Column<Frontend>[]} */ ([
+      ...nodeColumn(),
       {id: 'address', title: 'Address', width: 200, text: one => one.address},
       {id: 'ports', title: 'Ports', width: 180, text: one => one.ports.length ? one.ports.join(', ') : 'all that are listened on'},
       {id: 'steered', title: 'Packets', width: 150, text: one => one.is_steered ? 'steered' : 'by the host', tone: one => one.is_steered ? 'ok' : 'warn'},
@@ -47,8 +50,9 @@ export function datapath() {
       {id: 'packets', title: 'Packets', width: 130, numeric: true, text: one => count(one.packets), sort: one => one.packets},
       {id: 'rate', title: 'Per second', width: 120, numeric: true, text: one => rate(rateOf(one)), sort: rateOf},
       {id: 'meaning', title: 'Meaning', width: 420, text: one => reasonOf(one)?.meaning ?? '–'}])});
-  const workers = new Table({label: 'Workers', key: one => String(one.worker), sort: 'worker', empty: 'No worker runs yet.',
+  const workers = new Table({label: 'Workers', key: one => `${one.node ?? ''} ${one.worker}`, sort: 'worker', empty: 'No worker runs yet.',
     columns: /** @type {import('./types.js').Column<Worker>[]} */ ([
+      ...nodeColumn(),
       {id: 'worker', title: 'Worker', width: 90, text: one => String(one.worker), sort: one => one.worker},
       {id: 'state', title: 'State', width: 120, text: one => one.is_running ? 'running' : 'dead', tone: one => one.is_running ? 'ok' : 'bad'},
       {id: 'generation', title: 'Generation', width: 110, numeric: true, text: one => count(one.generation), sort: one => one.generation},
@@ -72,9 +76,10 @@ export function datapath() {
     replace(mode, h('p', {class: 'headline'}, badge(path.mode === 'netns' ? 'ok' : 'muted', path.mode === 'netns'
       ? 'netns: steered past netfilter' : 'host: ordinary sockets')), path.reason ? h('p', {}, path.reason) : null,
     facts([
-      ['Helper process', path.helper_pid === null ? 'none' : String(path.helper_pid)],
-      ['Gate', path.gate ? `${path.gate.device} into ${path.gate.netns}` : 'none'],
-      ['return_path (TC)', path.gate?.return_path ?? 'not attached'],
+      ...(live.isOfNodes ? (live.status.nodes ?? []).map(node => /** @type {[string, string]} */ ([node.node, node.mode ?? node.state])) : /** @type {[string, string][]} */ ([
+        ['Helper process', path.helper_pid === null ? 'none' : String(path.helper_pid)],
+        ['Gate', path.gate ? `${path.gate.device} into ${path.gate.netns}` : 'none'],
+        ['return_path (TC)', path.gate?.return_path ?? 'not attached']])),
       ['Direct endpoints', plural(path.direct_endpoints, 'address', 'addresses')],
       ['Shortcut', path.shortcut.is_on ? `on, ${plural(path.shortcut.endpoints ?? 0, 'endpoint')}` : `off${path.shortcut.reason ? `: ${path.shortcut.reason}` : ''}`]]),
     path.mode === 'netns' ? null : empty('sluice probe says what this machine offers and what is missing.'));

@@ -4,6 +4,7 @@ import {h, setText} from './dom.js';
 import {choiceField, remember, textField} from './filter.js';
 import {count, duration, plural, rate} from './format.js';
 import {live} from './live.js';
+import {nodesColumn} from './nodes.js';
 import {Resource} from './resource.js';
 import {Table} from './table.js';
 
@@ -13,7 +14,7 @@ import {Table} from './table.js';
 export function endpoints(query) {
   /** @type {Resource<Endpoint[]>} */
   const all = new Resource('endpoints', [], show);
-  const table = new Table({label: 'Endpoints', key: one => `${one.backend} ${one.address}`, sort: 'backend',
+  const table = new Table({label: 'Endpoints', key: one => `${one.backend} ${one.address} ${one.nodes ?? ''}`, sort: 'backend',
     empty: 'No endpoint matches the filter.', columns: [
       {id: 'backend', title: 'Backend', width: 220, text: one => one.backend, href: one => `#/routes?${new URLSearchParams({q: one.backend})}`},
       {id: 'address', title: 'Address', width: 170, text: one => one.address},
@@ -26,6 +27,7 @@ export function endpoints(query) {
       {id: '5xx', title: '5xx', width: 80, numeric: true, text: one => count(total(one)?.server_errors ?? 0), sort: one => total(one)?.server_errors ?? 0,
         tone: one => (total(one)?.server_errors ?? 0) > 0 ? 'bad' : 'plain'},
       {id: 'p99', title: 'p99', width: 76, numeric: true, text: one => duration(rates(one).p99), sort: one => rates(one).p99 ?? -1},
+      ...nodesColumn(),
     ]});
   const shown = h('p', {class: 'count', role: 'status'});
   const summary = h('p', {class: 'hint'});
@@ -67,7 +69,10 @@ export function endpoints(query) {
 /** The reason why health checks of an endpoint fail. @param {Endpoint} one @returns {string | null} */
 function failure(one) {
   const backend = live.status.health_checks?.find(checked => checked.backend === one.backend);
-  return backend?.failing.find(failing => failing.address === one.address)?.reason ?? null;
+  const failing = backend?.failing.find(failing => failing.address === one.address
+    && (failing.node === undefined || one.nodes?.includes(failing.node)));
+  if (failing === undefined) return null;
+  return failing.node === undefined ? failing.reason : `at ${failing.node}, ${failing.reason}`;
 }
 
 /** @param {Endpoint} one */

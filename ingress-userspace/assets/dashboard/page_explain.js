@@ -5,6 +5,7 @@ import {get} from './api.js';
 import {badge, card, command, empty, h, replace} from './dom.js';
 import {plural} from './format.js';
 import {choiceField, remember, textField} from './filter.js';
+import {nodesOf, program} from './nodes.js';
 
 /** @typedef {import('./types.js').Explanation} Explanation */
 
@@ -33,7 +34,7 @@ export function explain(query) {
       replace(answer, empty('Enter a host, or a whole URL.'));
       return;
     }
-    get(`explain?${query}`).then(explanation => replace(answer, card('Answer', steps(explanation)),
+    get(`explain?${query}`).then(explanation => replace(answer, ...answers(explanation),
       card('The same in a shell', command(shell(query)))),
     error => replace(answer, h('p', {class: 'error', role: 'alert'}, error.message)));
   }
@@ -49,6 +50,12 @@ export function explain(query) {
     h('button', {type: 'submit', class: 'primary'}, 'Explain'));
   ask();
   return {title: 'Explain', topics: [], element: h('div', {}, form, answer), update: () => {}};
+}
+
+/** The explanation of a node, or those of several nodes. @param {Explanation | import('./types.js').Answer[]} given */
+function answers(given) {
+  if (!Array.isArray(given)) return [card('Answer', steps(given))];
+  return given.map(one => card(given.length === 1 ? `Answer of ${nodesOf(one)}` : `Answer of ${one.nodes.join(', ')}`, steps(one.answer)));
 }
 
 /** An explanation, step by step. @param {Explanation} explanation */
@@ -92,7 +99,7 @@ function shell(query) {
   /** @param {string} text */
   const quoted = text => /^[\w.:/*-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
   const scheme = query.get('scheme');
-  const parts = ['sluice', 'explain', quoted((scheme ? `${scheme}://` : '') + (query.get('host') ?? '')), quoted(query.get('path') || '/')];
+  const parts = [program(), 'explain', quoted((scheme ? `${scheme}://` : '') + (query.get('host') ?? '')), quoted(query.get('path') || '/')];
   if (query.get('method')) parts.push('--method', query.get('method') ?? '');
   if (query.get('sni')) parts.push('--sni', quoted(query.get('sni') ?? ''));
   if (query.get('from')) parts.push('--from', quoted(query.get('from') ?? ''));

@@ -5,6 +5,7 @@ import {get} from './api.js';
 import {badge, card, command, facts, h, replace} from './dom.js';
 import {ago, bytes, count, duration, plural, quantile, rate, utc} from './format.js';
 import {live} from './live.js';
+import {nodesTable} from './nodes.js';
 import {Resource} from './resource.js';
 
 /** @returns {import('./types.js').Page} */
@@ -26,6 +27,7 @@ export function overview() {
   /** @type {Resource<import('./types.js').Certificate[]>} */
   const held = new Resource('certificates', [], showCertificates);
   let problemCount = -1;
+  const nodes = nodesTable();
 
   function showProblems() {
     const all = problems.value;
@@ -54,19 +56,22 @@ export function overview() {
     const sample = live.samples.at(-1);
     if (status.config === undefined || sample === undefined) return;
     const workers = status.workers ?? [];
-    const behind = workers.filter(worker => worker.generation !== sample.generation).length;
+    const generation = (/** @type {import('./types.js').Worker} */ worker) =>
+      status.nodes?.find(one => one.node === worker.node)?.generation ?? sample.generation;
+    const behind = workers.filter(worker => worker.generation !== generation(worker)).length;
     const dead = workers.filter(worker => !worker.is_running).length;
     const isWell = sample.state === 'ready' && dead === 0;
     replace(node, h('p', {class: 'headline'}, badge(isWell ? 'ok' : dead ? 'bad' : 'warn',
       dead ? `${plural(dead, 'worker')} dead: restart the daemon` : sample.state)),
     facts([
       ['Version', status.version], ['Up', duration(status.uptime_seconds ?? 0)],
-      ['Generation', count(sample.generation) + (behind ? `, ${plural(behind, 'worker')} behind` : '')],
+      ['Generation', (live.isOfNodes ? 'of each node below' : count(sample.generation)) + (behind ? `, ${plural(behind, 'worker')} behind` : '')],
       ['Requests', h('span', {'data-value': 'requests'}, count(sample.requests))],
       ['Open', `${plural(sample.connections_open, 'connection')}, ${plural(sample.requests_open, 'request')}`],
       ['Failed handshakes', count(sample.tls_handshake_failures)],
       ['Serves', `${plural(status.config.hosts, 'host')}, ${plural(status.config.rules, 'rule')}, ${plural(status.config.backends, 'backend')}, ${plural(status.config.endpoints, 'endpoint')}`],
     ]));
+    if (status.nodes) nodes.show(status.nodes);
     const path = status.datapath;
     if (path === undefined) return;
     replace(datapath, h('p', {class: 'headline'}, badge(path.mode === 'netns' ? 'ok' : 'muted', path.mode === 'netns'
@@ -104,7 +109,8 @@ export function overview() {
 
   return {
     title: 'Overview', topics: ['status'],
-    element: h('div', {class: 'grid'}, card('Node', node), card('Problems', wrong), card('Datapath', datapath),
+    element: h('div', {class: 'grid'}, live.isOfNodes ? h('section', {class: 'card all'}, h('h2', {}, 'Nodes'), nodes.element) : null,
+      card(live.isOfNodes ? 'All nodes' : 'Node', node), card('Problems', wrong), card('Datapath', datapath),
       card('Certificates', certificates), ...Object.values(charts).map(chart => chart.element)),
     update: changed => {
       if (changed.has('sample')) draw();
@@ -119,13 +125,14 @@ export function overview() {
   };
 }
 
-/** Samples two by two, without those over a restart. @param {import('./types.js').Sample[]} samples */
+/** Samples two by two, without those over a restart, or over which another node has come. @param {import('./types.js').Sample[]} samples */
 function pairs(samples) {
   const pairs = [];
   for (let index = 1; index < samples.length; index += 1) {
     const [before, after] = [samples[index - 1], samples[index]];
     const seconds = (Date.parse(after.time) - Date.parse(before.time)) / 1000;
-    if (seconds > 0.1 && after.requests >= before.requests) pairs.push({before, after, seconds});
+    const hasLeapt = live.isOfNodes && before.generation !== after.generation;
+    if (seconds > 0.1 && after.requests >= before.requests && !hasLeapt) pairs.push({before, after, seconds});
   }
   return pairs;
 }

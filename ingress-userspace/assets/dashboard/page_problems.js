@@ -4,6 +4,7 @@ import {card, command, empty, h, replace, setText} from './dom.js';
 import {choiceField, remember, textField} from './filter.js';
 import {ago, count, plural, utc} from './format.js';
 import {live} from './live.js';
+import {nodeColumn, nodesColumn} from './nodes.js';
 import {fix} from './page_overview.js';
 import {Resource} from './resource.js';
 import {Table} from './table.js';
@@ -24,9 +25,11 @@ export function problems(query) {
     {id: 'field', title: 'Field', width: 220, text: one => one.field ?? '–'},
     {id: 'text', title: 'Problem', width: 430, text: words},
     {id: 'since', title: 'Since', width: 100, text: one => ago(one.since), sort: one => one.since, hint: one => utc(one.since)},
+    ...nodesColumn(),
   ]});
-  const history = new Table({label: 'Configurations', key: one => String(one.generation), sort: 'generation', descending: true,
+  const history = new Table({label: 'Configurations', key: one => `${one.node ?? ''} ${one.generation} ${one.time}`, sort: live.isOfNodes ? 'time' : 'generation', descending: true,
     empty: 'No configuration is published yet.', columns: /** @type {import('./types.js').Column<Generation>[]} */ ([
+      ...nodeColumn(),
       {id: 'generation', title: 'Generation', width: 120, numeric: true, text: one => count(one.generation), sort: one => one.generation},
       {id: 'time', title: 'Published', width: 130, text: one => ago(one.time), sort: one => one.time, hint: one => utc(one.time)},
       {id: 'changes', title: 'Changed', width: 340, text: changes},
@@ -37,8 +40,9 @@ export function problems(query) {
 
   /** @param {Generation} one */
   function changes(one) {
-    const before = generations.value.find(other => other.generation < one.generation
-      && !generations.value.some(third => third.generation > other.generation && third.generation < one.generation));
+    const own = generations.value.filter(other => other.node === one.node);
+    const before = own.find(other => other.generation < one.generation
+      && !own.some(third => third.generation > other.generation && third.generation < one.generation));
     if (before === undefined) return 'first that was seen';
     const parts = /** @type {const} */ (['hosts', 'rules', 'backends', 'endpoints', 'certificates']).flatMap(name => {
       const difference = one[name] - before[name];

@@ -4,6 +4,7 @@ import {SYMBOLS, h, replace, setText} from './dom.js';
 import {remember, textField} from './filter.js';
 import {bytes, clock, count, duration} from './format.js';
 import {live} from './live.js';
+import {nodeColumn} from './nodes.js';
 import {Table} from './table.js';
 
 /** @typedef {import('./types.js').TailLine} TailLine */
@@ -37,6 +38,7 @@ export function requests(query) {
     {id: 'service', title: 'Service', width: 130, text: line => line.service ?? '–'},
     {id: 'attempts', title: 'Tries', width: 62, numeric: true, text: line => String(line.attempts)},
     {id: 'sent', title: 'Sent', width: 82, numeric: true, text: line => bytes(line.sent), sort: line => line.sent},
+    ...nodeColumn(),
   ])});
   const shown = h('p', {class: 'count', role: 'status'});
   const pause = h('button', {type: 'button', 'aria-pressed': 'false', onclick: () => {

@@ -5,6 +5,7 @@ import {bars} from './chart.js';
 import {badge, card, command, empty, facts, h, replace} from './dom.js';
 import {BOUNDS, count, duration, objectName, rate} from './format.js';
 import {live} from './live.js';
+import {program} from './nodes.js';
 import {steps} from './page_explain.js';
 import {fix, since} from './page_overview.js';
 import {endpoints, isServed, name, rates, routeLink, target} from './page_routes.js';
@@ -50,7 +51,7 @@ export function route(query) {
       ['Endpoints', `${ready} ready, ${draining} draining`]]),
     command(`kubectl -n ${namespace} get ${kind.toLowerCase()} ${route.object.name} -o yaml`),
     command(`kubectl -n ${namespace} describe ${kind.toLowerCase()} ${route.object.name}`),
-    command(`sluice explain ${route.host} ${route.path || '/'}`));
+    command(`${program()} explain ${route.host} ${route.path || '/'}`));
     const own = all.value.filter(other => other.host === host);
     replace(rules, h('ol', {class: 'rules'}, ...own.map(other => h('li', {'aria-current': other === route ? 'true' : null},
       h('a', {href: routeLink(other)}, `${other.path || '(default)'}`), ` ${other.path_type} → ${target(other)}`,
@@ -87,7 +88,8 @@ export function route(query) {
   }
 
   const question = new URLSearchParams({host: host === '*' ? 'any.invalid' : host.replace(/^\*/, 'any'), path: path || '/'});
-  get(`explain?${question}`).then(answer => replace(explained, steps(answer)),
+  get(`explain?${question}`).then(given => replace(explained, ...(Array.isArray(given)
+    ? given.flatMap(one => [given.length > 1 ? h('h3', {}, one.nodes.join(', ')) : null, steps(one.answer)]) : [steps(given)])),
     error => replace(explained, empty(`Not explained: ${error.message}`)));
   let generation = -1;
   return {

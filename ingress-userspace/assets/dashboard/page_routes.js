@@ -5,6 +5,7 @@ import {h, setText} from './dom.js';
 import {choiceField, remember, textField} from './filter.js';
 import {ago, count, duration, objectName, plural, rate} from './format.js';
 import {live} from './live.js';
+import {nodesColumn} from './nodes.js';
 import {Resource} from './resource.js';
 import {Table, download} from './table.js';
 
@@ -37,12 +38,13 @@ export function routes(query) {
     {id: 'p99', title: 'p99', width: 72, numeric: true, sort: route => rates(route).p99 ?? -1,
       text: route => duration(rates(route).p99)},
     {id: 'used', title: 'Last used', width: 112, sort: route => uses.get(name(route)) ?? '',
-      text: route => used(uses.get(name(route))),
-      hint: route => uses.get(name(route)) ?? 'No request since the daemon started'},
+      text: route => used(uses.get(name(route)), route),
+      hint: route => uses.get(name(route)) ?? (total(route)?.requests ? 'Before this dashboard looked' : 'No request since the daemon started')},
     {id: 'type', title: 'Type', width: 76, text: route => route.path_type},
     {id: 'object', title: 'Object', width: 150, text: route => objectName(route.object)},
+    ...nodesColumn(),
   ];
-  const table = new Table({label: 'Routes', columns, key: route => `${name(route)} ${route.path_type} ${objectName(route.object)}`,
+  const table = new Table({label: 'Routes', columns, key: route => `${name(route)} ${route.path_type} ${objectName(route.object)} ${route.nodes ?? ''}`,
     sort: query.get('sort') ?? 'host', descending: query.get('order') === 'desc', empty: 'No route matches the filter.',
     onSort: (sort, descending) => {
       query.set('sort', sort);
@@ -108,15 +110,16 @@ export function routes(query) {
 function isWanted(route, only, uses) {
   const time = uses.get(name(route));
   if (only === 'errors') return !isServed(route) || (total(route)?.server_errors ?? 0) > 0;
-  if (only === 'used') return time !== undefined;
-  if (only === 'unused') return time === undefined;
+  if (only === 'used') return time !== undefined || (total(route)?.requests ?? 0) > 0;
+  if (only === 'unused') return time === undefined && (total(route)?.requests ?? 0) === 0;
   if (only === 'idle') return time === undefined || Date.now() - Date.parse(time) > 86_400_000;
   return true;
 }
 
-/** @param {string | undefined} time */
-function used(time) {
-  return time === undefined ? 'not yet' : ago(time);
+/** @param {string | undefined} time @param {Route} route */
+function used(time, route) {
+  if (time === undefined) return (total(route)?.requests ?? 0) > 0 ? 'earlier' : 'not yet';
+  return ago(time);
 }
 
 /** The name under which requests of a route are counted. @param {Route} route */

@@ -30,9 +30,9 @@ export function topology(query) {
   let backendsOf = new Map();
   /** @type {Map<string, import('./types.js').Endpoint[]>} */
   let endpointsOf = new Map();
-  /** @type {Map<number, {at: number, netns: number, host: number}>} */
+  /** @type {Map<string, {at: number, netns: number, host: number}>} */
   const before = new Map();
-  /** @type {Map<number, {netns: number, host: number}>} */
+  /** @type {Map<string, {netns: number, host: number}>} */
   const workerRates = new Map();
   const drawing = svg('svg', {class: 'topology', role: 'group', 'aria-label': 'Topology'});
   const shown = h('p', {class: 'count', role: 'status'});
@@ -137,14 +137,15 @@ export function topology(query) {
       links.push({from: 'clients', to: 'device', rate: sum.host, errors: 0}, {from: 'device', to: 'way host', rate: sum.host, errors: 0});
     }
     for (const device of uplinks) {
-      box(`device ${device.name}`, 1, `${device.name} ${device.guard}`, {hint: `${device.name}: XDP ${device.guard}, TC ${device.steer ?? 'not attached'}`, tone: device.datapath === 'netns' ? 'plain' : 'warn'});
-      links.push({from: 'clients', to: `device ${device.name}`, rate: (sum.netns + sum.host) / uplinks.length, errors: 0});
-      for (const way of ways) links.push({from: `device ${device.name}`, to: `way ${way}`, rate: sum[way] / uplinks.length, errors: 0});
+      const id = `device ${device.node ?? ''} ${device.name}`;
+      box(id, 1, `${device.name} ${device.guard}`, {hint: `${device.node ? `${device.node}, ` : ''}${device.name}: XDP ${device.guard}, TC ${device.steer ?? 'not attached'}`, tone: device.datapath === 'netns' ? 'plain' : 'warn'});
+      links.push({from: 'clients', to: id, rate: (sum.netns + sum.host) / uplinks.length, errors: 0});
+      for (const way of ways) links.push({from: id, to: `way ${way}`, rate: sum[way] / uplinks.length, errors: 0});
     }
     for (const worker of workers) {
-      const rates = workerRates.get(worker.worker) ?? {netns: 0, host: 0};
-      box(`worker ${worker.worker}`, 3, `worker ${worker.worker}`, {rate: rates.netns + rates.host, tone: worker.is_running ? 'plain' : 'bad'});
-      for (const way of ways) links.push({from: `way ${way}`, to: `worker ${worker.worker}`, rate: rates[way], errors: 0});
+      const rates = workerRates.get(workerName(worker)) ?? {netns: 0, host: 0};
+      box(workerName(worker), 3, workerName(worker), {rate: rates.netns + rates.host, tone: worker.is_running ? 'plain' : 'bad'});
+      for (const way of ways) links.push({from: `way ${way}`, to: workerName(worker), rate: rates[way], errors: 0});
     }
   }
 
@@ -193,16 +194,21 @@ export function topology(query) {
       endpoints.follow();
       const now = Date.now();
       for (const worker of changed.has('status') ? live.status.workers ?? [] : []) {
-        const last = before.get(worker.worker);
+        const last = before.get(workerName(worker));
         const at = {at: now, netns: worker.netns.requests, host: worker.host.requests};
         if (last && now - last.at < 900) continue;
         if (last) {
           const seconds = (now - last.at) / 1000;
-          workerRates.set(worker.worker, {netns: (at.netns - last.netns) / seconds, host: (at.host - last.host) / seconds});
+          workerRates.set(workerName(worker), {netns: Math.max(0, at.netns - last.netns) / seconds, host: Math.max(0, at.host - last.host) / seconds});
         }
-        before.set(worker.worker, at);
+        before.set(workerName(worker), at);
       }
       if (changed.has('sample') || changed.has('traffic')) draw();
     },
   };
+}
+
+/** @param {import('./types.js').Worker} worker */
+function workerName(worker) {
+  return worker.node ? `${worker.node} ${worker.worker}` : `worker ${worker.worker}`;
 }

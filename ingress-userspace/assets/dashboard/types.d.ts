@@ -14,23 +14,25 @@ export type RouteTarget =
   | { kind: 'redirect'; location: string; status: number }
   | { kind: 'respond'; status: number }
   | { kind: 'unavailable' };
-export interface Route {
+/** `nodes` is in the view of several nodes only: the nodes that have the row. */
+export interface OfNodes { nodes?: string[] }
+export interface Route extends OfNodes {
   host: string; path: string; path_type: string; object: ObjectName; tls: boolean; target: RouteTarget;
 }
-export interface Endpoint { backend: string; protocol: string; address: string; state: string; path: string }
+export interface Endpoint extends OfNodes { backend: string; protocol: string; address: string; state: string; path: string }
 export interface CertificateOrder {
   issuer: string; renews_at: string | null; failed_attempts: number; error: string | null;
   retry_at: string | null;
 }
-export interface Certificate {
+export interface Certificate extends OfNodes {
   host: string; secret: ObjectName; names: string[]; issuer: string; not_after: string | null;
   days_left: number | null; order: CertificateOrder | null;
 }
-export interface Problem {
+export interface Problem extends OfNodes {
   severity: string; object: string | null; field: string | null; text: string; since: string;
 }
 export interface Generation {
-  generation: number; time: string; hosts: number; rules: number; backends: number; endpoints: number;
+  node?: string; generation: number; time: string; hosts: number; rules: number; backends: number; endpoints: number;
   certificates: number;
 }
 export interface Traffic {
@@ -41,16 +43,23 @@ export interface LastUse { route: string; time: string }
 export interface PacketReason { reason: string; verdict: string; meaning: string }
 export interface Counter { program: string; reason: string; packets: number }
 export interface Device {
+  node?: string;
   name: string; role: string; datapath: string; steer: string | null; guard: string; reason: string | null;
 }
-export interface Frontend { address: string; ports: number[]; given_by: string; is_steered: boolean }
+export interface Frontend { node?: string; address: string; ports: number[]; given_by: string; is_steered: boolean }
 export interface PathCounts { requests: number; connections_open: number; connections_accepted: number }
 export interface Worker {
+  node?: string;
   worker: number; is_running: boolean; generation: number; requests_open: number; netns: PathCounts;
   host: PathCounts; upstream_connects: number; upstream_connect_failures: number; upstream_reuses: number;
   upstream_ejections: number; panics: number;
 }
-export interface Failing { address: string; reason: string }
+export interface Failing { node?: string; address: string; reason: string }
+export interface Node {
+  node: string; state: string; reason: string | null; version: string | null; uptime_seconds: number | null;
+  generation: number; requests: number; server_errors: number; connections_open: number; resident_bytes: number;
+  mode: string | null; mode_reason: string | null;
+}
 export interface Status {
   version: string; pid: number; state: string; uptime_seconds: number; generation: number;
   config: { hosts: number; rules: number; backends: number; endpoints: number; certificates: number };
@@ -65,8 +74,10 @@ export interface Status {
   health_checks: { backend: string; endpoints: number; failing: Failing[] }[];
   ignored_annotations: string[];
   problems: { severity: string; text: string }[];
+  nodes?: Node[];
 }
 export interface TailLine {
+  node?: string;
   time: string; client: string; scheme: string; protocol: string; method: string; host: string; path: string;
   status: number; seconds: number; received: number; sent: number; ingress: ObjectName | null;
   service: string | null; endpoint: string | null; attempts: number;
@@ -85,7 +96,11 @@ export interface Explanation {
   lost: { object: string; field: string; host: string; path: string; reason: string }[];
   problems: string[];
 }
-export interface Session { version: string; instance: string; tail: boolean; tail_is_on: boolean }
+/** One explanation of the nodes that agree. */
+export interface Answer { nodes: string[]; answer: Explanation }
+export interface Session {
+  version: string; instance: string; tail: boolean; tail_is_on: boolean; is_of_nodes: boolean;
+}
 export interface Hello extends Session { is_resumed: boolean | null }
 /** Numbers of a second, over the last seconds. */
 export interface Rate { requests: number; clientErrors: number; serverErrors: number; p50: number | null; p99: number | null }

@@ -17,8 +17,14 @@ pub struct Status {
     pub pid: u32,
     /// `starting` before the first configuration is served, `ready`, or `draining` near the end.
     pub state: &'static str,
+    /// When it started, in RFC 3339.
+    pub started_at: String,
     /// Seconds since it started.
     pub uptime_seconds: u64,
+    /// CPU time that it has taken in seconds; 0 where `/proc` cannot be read.
+    pub cpu_seconds: f64,
+    /// Its memory in bytes; 0 where `/proc` cannot be read.
+    pub resident_bytes: u64,
     /// The generation published last; each worker tells which it serves.
     pub generation: u64,
     /// What is published, in numbers.

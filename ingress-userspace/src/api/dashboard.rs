@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 pub struct Sample {
     /// When, in RFC 3339.
     pub time: String,
-    /// `starting`, `ready` or `draining`.
+    /// `starting`, `ready` or `draining`; in a view of several nodes the worst of their states
+    /// ([`super::Node`]).
     pub state: String,
-    /// The generation published last.
+    /// The generation published last; in a view of several nodes a number that grows whenever one of them
+    /// publishes another, leaves or comes back.
     pub generation: u64,
     /// Requests that were read.
     pub requests: u64,
@@ -49,6 +51,9 @@ pub struct Problem {
     pub text: String,
     /// When the dashboard saw it first, in RFC 3339.
     pub since: String,
+    /// The nodes that have the problem, in a view of several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
 }
 
 /// A published configuration in numbers.
@@ -68,6 +73,9 @@ pub struct Generation {
     pub endpoints: usize,
     /// Certificates from Secrets.
     pub certificates: usize,
+    /// The node that published it, in a view of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// When a route last had a request.

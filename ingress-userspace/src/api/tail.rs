@@ -56,6 +56,9 @@ pub struct TailLine {
     pub endpoint: Option<SocketAddr>,
     /// Endpoints that were tried.
     pub attempts: usize,
+    /// The node that served it, in a view of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 impl TailLine {
@@ -87,6 +90,7 @@ impl TailLine {
             service: (!service.is_empty()).then(|| format!("{namespace}/{service}")),
             endpoint: request.endpoint,
             attempts: request.attempts,
+            node: None,
         }
     }
 }

@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use procfs::WithCurrentSystemInfo as _;
+use procfs::process::Process;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
@@ -43,6 +45,17 @@ fn own_directory(path: &Path) -> io::Result<()> {
     }
     let problem = "it is not a directory of the user that runs this process";
     Err(io::Error::new(io::ErrorKind::PermissionDenied, problem))
+}
+
+/// CPU time in seconds and memory in bytes of this process; `None` where `/proc` cannot be read.
+pub(super) fn usage() -> Option<(f64, u64)> {
+    let stat = Process::myself().ok()?.stat().ok()?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "ticks of CPU time are far below 2^52"
+    )]
+    let cpu_seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
+    Some((cpu_seconds, stat.rss_bytes().get()))
 }
 
 /// Allows the process as many file descriptors as it may allow itself. A container is often given

@@ -1,6 +1,7 @@
 //! `sluice explain`: who serves a request, and why nobody else does.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use http::Request;
@@ -19,7 +20,7 @@ pub async fn run(flags: &settings::Explain) -> Result<(String, bool)> {
     let explanation = if flags.manifests.is_some() || flags.cluster {
         of_objects(flags, &question).await?
     } else {
-        of_daemon(flags, &question).await?
+        of_daemon(&flags.run_dir.path(), &question).await?
     };
     let text = match flags.output {
         Output::Json => serde_json::to_string_pretty(&explanation)? + "\n",
@@ -65,7 +66,8 @@ async fn of_objects(flags: &settings::Explain, question: &Question) -> Result<Ex
     Ok(explain(snapshot, &options, question))
 }
 
-async fn of_daemon(flags: &settings::Explain, asked: &Question) -> Result<Explanation> {
+/// The explanation of the daemon at an admin socket.
+pub(super) async fn of_daemon(run_dir: &Path, asked: &Question) -> Result<Explanation> {
     let mut question = Request::get("/explain")
         .header(EXPLAIN_HOST, &asked.authority)
         .header(EXPLAIN_PATH, &asked.target)
@@ -83,7 +85,7 @@ async fn of_daemon(flags: &settings::Explain, asked: &Question) -> Result<Explan
     if let Some(client) = asked.client {
         question = question.header(EXPLAIN_FROM, client.to_string());
     }
-    let json = socket::fetch(&flags.run_dir.path(), question).await?;
+    let json = socket::fetch(run_dir, question).await?;
     let explanation: Option<Explanation> =
         serde_json::from_slice(&json).context("daemon returned an unexpected answer")?;
     explanation.context("the daemon serves nothing yet: it has not read all objects")

@@ -2,6 +2,7 @@
 //!
 //! kubectl does what it does best (contexts, credentials, connections), and no node speaks to another.
 
+mod dashboard;
 mod join;
 mod pods;
 
@@ -42,12 +43,29 @@ pub async fn run(flags: &Plugin) -> Result<ExitCode> {
             let worst = followed.into_iter().max();
             worst.unwrap_or(0)
         }
+        Manner::Shows(port) => {
+            dashboard::show(flags, pods, port).await?;
+            0
+        }
     };
     Ok(ExitCode::from(status))
 }
 
-/// The pods of Sluice, by node.
+/// The pods of Sluice on the nodes that the flags name.
 async fn list(flags: &Plugin) -> Result<Vec<Pod>> {
+    let pods = list_all(flags).await?;
+    if pods.is_empty() {
+        bail!(
+            "no pod in namespace `{}` has the labels `{}`; --namespace and --selector name others",
+            flags.namespace,
+            flags.selector
+        );
+    }
+    pods::select(pods, &flags.nodes).map_err(anyhow::Error::msg)
+}
+
+/// The pods of Sluice on all nodes.
+async fn list_all(flags: &Plugin) -> Result<Vec<Pod>> {
     let mut kubectl = kubectl(flags);
     kubectl.args([
         "get",
@@ -62,15 +80,7 @@ async fn list(flags: &Plugin) -> Result<Vec<Pod>> {
         let complaint = String::from_utf8_lossy(&output.stderr);
         bail!("kubectl listed no pods: {}", complaint.trim());
     }
-    let pods = pods::read(&output.stdout).context("kubectl printed no list of pods")?;
-    if pods.is_empty() {
-        bail!(
-            "no pod in namespace `{}` has the labels `{}`; --namespace and --selector name others",
-            flags.namespace,
-            flags.selector
-        );
-    }
-    pods::select(pods, &flags.nodes).map_err(anyhow::Error::msg)
+    pods::read(&output.stdout).context("kubectl printed no list of pods")
 }
 
 /// Runs the verb on a node and returns its answer.

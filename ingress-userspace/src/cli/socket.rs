@@ -1,6 +1,8 @@
 //! Asks the running daemon over its admin socket.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -29,9 +31,15 @@ pub(super) async fn fetch(run_dir: &Path, question: request::Builder) -> Result<
     Ok(answer.collect().await?.to_bytes())
 }
 
-/// The answer to a question, to be read as it comes.
-pub(super) async fn open(run_dir: &Path, question: request::Builder) -> Result<Incoming> {
-    let path = admin::socket_path(run_dir);
+/// The answer to a question, to be read as it comes. `place` is a run directory or the socket itself,
+/// which SSH forwards under another name.
+pub(super) async fn open(place: &Path, question: request::Builder) -> Result<Incoming> {
+    let is_socket = fs::metadata(place).is_ok_and(|file| file.file_type().is_socket());
+    let path = if is_socket {
+        place.to_owned()
+    } else {
+        admin::socket_path(place)
+    };
     let stream = UnixStream::connect(&path).await;
     let stream = stream.map_err(|source| Unreachable { path, source })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

@@ -125,6 +125,7 @@ mod tests {
             service: Some("web/cart".to_owned()),
             endpoint: Some("10.0.0.1:80".parse().unwrap()),
             attempts: 2,
+            node: None,
         }
     }
 

@@ -1,5 +1,5 @@
-//! The state of the daemon that streams and pages share. It is read every second while a browser
-//! watches, else every 15 seconds, and earlier states are remembered.
+//! The state of the daemon, or of all nodes, that streams and pages share. It is read every second while a
+//! browser watches, else every 15 seconds, and earlier states are remembered.
 //!
 //! Invariant: however many browsers watch, the app's loop and the workers are asked once a second.
 
@@ -9,15 +9,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use procfs::WithCurrentSystemInfo as _;
-use procfs::process::Process;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-use crate::admin::{Questions, Status};
-use crate::api::{Generation, LastUse, Problem, Sample, Traffic};
+use super::nodes::{Joined, Nodes};
+use super::sample::sample;
+use crate::admin::Questions;
+use crate::api::{ConfigCounts, Generation, LastUse, Problem, Sample, Traffic};
 use crate::proxy::TrafficBy;
+
+/// Where looks come from.
+pub(super) enum Source {
+    /// The daemon that serves the dashboard.
+    Daemon(Questions),
+    /// The daemons of several nodes, joined.
+    Nodes(Arc<Nodes>),
+}
 
 /// One look at the daemon.
 #[derive(Debug, Default)]
@@ -34,12 +43,25 @@ pub(super) struct Look {
     pub(super) stalled_seconds: u64,
 }
 
+impl From<Joined> for Look {
+    fn from(joined: Joined) -> Self {
+        Self {
+            sample: Some(Arc::new(joined.sample)),
+            status: Arc::new(joined.status),
+            hosts: Arc::new(joined.hosts),
+            backends: Arc::new(joined.backends),
+            routes: Arc::new(joined.routes),
+            stalled_seconds: 0,
+        }
+    }
+}
+
 /// Looks at the daemon for all browsers.
 #[derive(Clone)]
 pub(super) struct Feed(Arc<Shared>);
 
 struct Shared {
-    questions: Questions,
+    source: Source,
     looks: watch::Sender<Arc<Look>>,
     watchers: AtomicUsize,
     woken: Notify,
@@ -51,14 +73,16 @@ struct Shared {
 struct Memory {
     samples: VecDeque<Arc<Sample>>,
     generations: VecDeque<Generation>,
+    /// The last generation of each node.
+    published: HashMap<Option<String>, u64>,
     problems: HashMap<String, Problem>,
     used: HashMap<String, (u64, Option<String>)>,
 }
 
 impl Feed {
-    pub(super) fn new(questions: Questions) -> Self {
+    pub(super) fn new(source: Source) -> Self {
         Self(Arc::new(Shared {
-            questions,
+            source,
             looks: watch::Sender::default(),
             watchers: AtomicUsize::new(0),
             woken: Notify::new(),
@@ -73,15 +97,32 @@ impl Feed {
         loop {
             let begun = Instant::now();
             self.look(&mut answered).await;
-            let pause = || {
-                let is_watched = shared.watchers.load(Ordering::Relaxed) > 0;
-                let pause = if is_watched { INTERVAL } else { IDLE_INTERVAL };
-                pause.saturating_sub(begun.elapsed())
-            };
+            let pause = || self.interval().saturating_sub(begun.elapsed());
             tokio::select! {
                 () = sleep(pause()) => {}
                 () = shared.woken.notified() => sleep(pause()).await,
             }
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        if self.0.watchers.load(Ordering::Relaxed) > 0 {
+            INTERVAL
+        } else {
+            IDLE_INTERVAL
+        }
+    }
+
+    /// Where looks come from.
+    pub(super) fn source(&self) -> &Source {
+        &self.0.source
+    }
+
+    /// Whether looks join several nodes.
+    pub(super) fn is_of_nodes(&self) -> bool {
+        match self.0.source {
+            Source::Daemon(_) => false,
+            Source::Nodes(_) => true,
         }
     }
 
@@ -126,39 +167,52 @@ impl Feed {
     }
 
     async fn look(&self, answered: &mut Instant) {
-        let shared = &self.0;
-        let questions = &shared.questions;
-        let traffic = async |by| Arc::new(questions.traffic(by).await.unwrap_or_default());
-        let hosts = traffic(TrafficBy::Host).await;
-        let backends = traffic(TrafficBy::Backend).await;
-        let routes = traffic(TrafficBy::Route).await;
         let now = Timestamp::now().to_string();
-        let status = timeout(LOOP_TIME_MAX, questions.status()).await;
+        let look = match &self.0.source {
+            Source::Daemon(questions) => self.look_at_daemon(questions, &now, answered).await,
+            Source::Nodes(nodes) => {
+                nodes.pace(self.interval());
+                Look::from(nodes.look(now.clone()))
+            }
+        };
+        let revision = |look: &Look| look.sample.as_ref().map(|sample| sample.generation);
+        let has_leapt = self.is_of_nodes() && revision(&look) != revision(&self.0.looks.borrow());
+        let mut memory = self.memory();
+        memory.note_uses(&look.routes, &now, has_leapt);
+        if let Some(sample) = look.sample.as_ref().filter(|_| look.stalled_seconds == 0) {
+            memory.note_sample(sample);
+            memory.note_status(&look.status, &now);
+        }
+        drop(memory);
+        self.0.looks.send_replace(Arc::new(look));
+    }
+
+    async fn look_at_daemon(
+        &self,
+        questions: &Questions,
+        now: &str,
+        answered: &mut Instant,
+    ) -> Look {
+        let traffic = async |by| Arc::new(questions.traffic(by).await.unwrap_or_default());
         let mut look = Look {
-            hosts,
-            backends,
-            routes,
+            hosts: traffic(TrafficBy::Host).await,
+            backends: traffic(TrafficBy::Backend).await,
+            routes: traffic(TrafficBy::Route).await,
             ..Look::default()
         };
-        let mut memory = self.memory();
-        memory.note_uses(&look.routes, &now);
-        if let Ok(Some(status)) = status {
+        let status = timeout(LOOP_TIME_MAX, questions.status()).await;
+        let status = status.ok().flatten().map(serde_json::to_value);
+        if let Some(Ok(Value::Object(status))) = status {
             *answered = Instant::now();
-            let sample = Arc::new(sample(&status, &look.hosts, now.clone()));
-            memory.note_sample(&sample);
-            memory.note_status(&status, &now);
-            look.sample = Some(sample);
-            if let Ok(Value::Object(status)) = serde_json::to_value(&status) {
-                look.status = Arc::new(status);
-            }
+            look.sample = Some(Arc::new(sample(&status, &look.hosts, now.to_owned())));
+            look.status = Arc::new(status);
         } else {
-            let last = shared.looks.borrow();
+            let last = self.0.looks.borrow();
             look.sample.clone_from(&last.sample);
             look.status = Arc::clone(&last.status);
             look.stalled_seconds = answered.elapsed().as_secs().max(1);
         }
-        drop(memory);
-        shared.looks.send_replace(Arc::new(look));
+        look
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -199,11 +253,12 @@ impl Memory {
         self.samples.push_back(Arc::clone(sample));
     }
 
-    fn note_uses(&mut self, routes: &[Traffic], now: &str) {
+    /// Notes which routes had requests. Sums that have leapt were counted earlier.
+    fn note_uses(&mut self, routes: &[Traffic], now: &str, has_leapt: bool) {
         let mut before = std::mem::take(&mut self.used);
         for route in routes.iter().take(USES_MAX) {
             let (requests, time) = before.remove(&route.name).unwrap_or_default();
-            let time = if route.requests > requests {
+            let time = if route.requests > requests && !has_leapt {
                 Some(now.to_owned())
             } else {
                 time
@@ -212,79 +267,85 @@ impl Memory {
         }
     }
 
-    fn note_status(&mut self, status: &Status, now: &str) {
+    fn note_status(&mut self, status: &Map<String, Value>, now: &str) {
         let mut before = std::mem::take(&mut self.problems);
-        for problem in &status.problems {
+        for problem in read::<Vec<SeenProblem>>(status.get("problems")) {
             let since = before.remove(&problem.text).map(|before| before.since);
             let known = Problem {
-                severity: problem.severity.clone(),
-                object: problem.object.clone(),
-                field: problem.field.clone(),
+                severity: problem.severity,
+                object: problem.object,
+                field: problem.field,
                 text: problem.text.clone(),
                 since: since.unwrap_or_else(|| now.to_owned()),
+                nodes: problem.nodes,
             };
-            self.problems.insert(problem.text.clone(), known);
+            self.problems.insert(problem.text, known);
         }
-        let last = self.generations.back();
-        if status.generation == 0 || last.is_some_and(|last| last.generation == status.generation) {
+        match status.get("nodes") {
+            None => {
+                let seen = SeenGeneration {
+                    node: None,
+                    generation: read(status.get("generation")),
+                    config: read(status.get("config")),
+                };
+                self.note_generation(seen, now);
+            }
+            nodes => {
+                for seen in read::<Vec<SeenGeneration>>(nodes) {
+                    self.note_generation(seen, now);
+                }
+            }
+        }
+    }
+
+    fn note_generation(&mut self, seen: SeenGeneration, now: &str) {
+        let last = self.published.get(&seen.node);
+        if seen.generation == 0 || last == Some(&seen.generation) {
             return;
         }
+        self.published.insert(seen.node.clone(), seen.generation);
         if self.generations.len() >= GENERATIONS_MAX {
             self.generations.pop_front();
         }
-        let config = status.config;
+        let config = seen.config;
         self.generations.push_back(Generation {
-            generation: status.generation,
+            generation: seen.generation,
             time: now.to_owned(),
             hosts: config.hosts,
             rules: config.rules,
             backends: config.backends,
             endpoints: config.endpoints,
             certificates: config.certificates,
+            node: seen.node,
         });
     }
 }
 
-fn sample(status: &Status, hosts: &[Traffic], time: String) -> Sample {
-    let (cpu_seconds, resident_bytes) = process().unwrap_or_default();
-    let mut sample = Sample {
-        time,
-        state: status.state.to_owned(),
-        generation: status.generation,
-        cpu_seconds,
-        resident_bytes,
-        ..Sample::default()
-    };
-    for worker in &status.workers {
-        sample.requests_open += worker.requests_open;
-        for datapath in [&worker.netns, &worker.host] {
-            sample.requests += datapath.requests;
-            sample.client_errors += datapath.responses_4xx;
-            sample.server_errors += datapath.responses_5xx;
-            sample.connections_accepted += datapath.connections_accepted;
-            sample.connections_open += datapath.connections_open;
-            sample.tls_handshake_failures += datapath.tls_handshake_failures;
-        }
-    }
-    for host in hosts {
-        let buckets = &mut sample.duration_buckets;
-        buckets.resize(buckets.len().max(host.duration_buckets.len()), 0);
-        for (sum, more) in buckets.iter_mut().zip(&host.duration_buckets) {
-            *sum += more;
-        }
-    }
-    sample
+/// A problem in a status.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SeenProblem {
+    severity: String,
+    object: Option<String>,
+    field: Option<String>,
+    text: String,
+    nodes: Vec<String>,
 }
 
-/// CPU time in seconds and memory in bytes of this process; `None` where `/proc` cannot be read.
-fn process() -> Option<(f64, u64)> {
-    let stat = Process::myself().ok()?.stat().ok()?;
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "ticks of CPU time are far below 2^52"
-    )]
-    let cpu_seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
-    Some((cpu_seconds, stat.rss_bytes().get()))
+/// The configuration that a daemon published last.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SeenGeneration {
+    node: Option<String>,
+    generation: u64,
+    config: ConfigCounts,
+}
+
+/// A value of a status; the default where it is missing or of another form.
+fn read<T: for<'a> Deserialize<'a> + Default>(value: Option<&Value>) -> T {
+    value
+        .and_then(|value| T::deserialize(value).ok())
+        .unwrap_or_default()
 }
 
 /// Between two looks while a browser watches.

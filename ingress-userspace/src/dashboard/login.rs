@@ -65,6 +65,10 @@ impl State {
     /// A sentence that tells how a session is opened.
     pub(super) fn advice(&self) -> &'static str {
         match self.reviewer {
+            None if self.feed.is_of_nodes() => {
+                "the token is unknown, was used before, or is older than a minute: press Enter \
+                 where `kubectl sluice dashboard` runs, and open the URL that it prints"
+            }
             None => {
                 "the token is unknown, was used before, or is older than a minute: run `sluice \
                  dashboard url` again"

@@ -9,15 +9,18 @@ use hyper::body::Incoming;
 use ingress_common::verdict::{Reason, Verdict};
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 
 use super::State;
+use super::feed::Source;
+use super::nodes::{self, Nodes};
 use super::policy::{Caching, protect};
 use super::server::{Answer, FrameBody, compressed, problem};
 use super::sessions::Rights;
-use super::stream::{STREAMS_MAX, Stream};
+use super::stream::{Followed, STREAMS_MAX, Stream};
 use super::topics::{Topic, Topics, question, tail_filter};
+use crate::admin::Questions;
 use crate::api::PacketReason;
 use crate::proxy::TrafficBy;
 
@@ -37,10 +40,32 @@ impl State {
             return self.unauthorised();
         };
         let query = request.uri().query().unwrap_or_default();
-        let questions = &self.questions;
         let feed = &self.feed;
         match resource {
             "session" => give(fields, Some(self.session(rights))).await,
+            "samples" => give(fields, Some(feed.samples())).await,
+            "problems" => give(fields, Some(feed.problems())).await,
+            "generations" => give(fields, Some(feed.generations())).await,
+            "uses" => give(fields, Some(feed.last_uses())).await,
+            "reasons" => give(fields, Some(reasons())).await,
+            "stream" => self.stream(query, rights, fields, ended),
+            _ => match feed.source() {
+                Source::Daemon(questions) => {
+                    self.of_daemon(questions, resource, fields, query).await
+                }
+                Source::Nodes(nodes) => of_nodes(nodes, resource, fields, query).await,
+            },
+        }
+    }
+
+    async fn of_daemon(
+        &self,
+        questions: &Questions,
+        resource: &str,
+        fields: &HeaderMap,
+        query: &str,
+    ) -> Response<Answer> {
+        match resource {
             "status" => give(fields, questions.status().await).await,
             "routes" => give(fields, questions.routes().await).await,
             "endpoints" => give(fields, questions.endpoints().await).await,
@@ -51,29 +76,30 @@ impl State {
             "traffic/hosts" => give(fields, questions.traffic(TrafficBy::Host).await).await,
             "traffic/backends" => give(fields, questions.traffic(TrafficBy::Backend).await).await,
             "traffic/routes" => give(fields, questions.traffic(TrafficBy::Route).await).await,
-            "samples" => give(fields, Some(feed.samples())).await,
-            "problems" => give(fields, Some(feed.problems())).await,
-            "generations" => give(fields, Some(feed.generations())).await,
-            "uses" => give(fields, Some(feed.last_uses())).await,
-            "reasons" => give(fields, Some(reasons())).await,
-            "explain" => self.explain(fields, query).await,
-            "stream" => self.stream(query, rights, fields, ended),
-            _ => problem(StatusCode::NOT_FOUND, "there is no such resource"),
+            "explain" => self.explain(questions, fields, query).await,
+            _ => no_resource(),
         }
     }
 
-    fn session(&self, rights: Rights) -> serde_json::Value {
+    fn session(&self, rights: Rights) -> Value {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "instance": self.instance,
-            "tail": self.tail.is_some() && rights.tail,
-            "tail_is_on": self.tail.is_some(),
+            "tail": self.has_tail() && rights.tail,
+            "tail_is_on": self.has_tail(),
+            "is_of_nodes": self.feed.is_of_nodes(),
         })
+    }
+
+    /// Whether requests can be followed.
+    fn has_tail(&self) -> bool {
+        self.tail.is_some() || self.feed.is_of_nodes()
     }
 
     /// Tells the page how to log in.
     fn unauthorised(&self) -> Response<Answer> {
         let auth = match self.reviewer {
+            None if self.feed.is_of_nodes() => "nodes",
             None => "token",
             Some(_) => "kubernetes",
         };
@@ -86,7 +112,12 @@ impl State {
         response
     }
 
-    async fn explain(&self, fields: &HeaderMap, query: &str) -> Response<Answer> {
+    async fn explain(
+        &self,
+        questions: &Questions,
+        fields: &HeaderMap,
+        query: &str,
+    ) -> Response<Answer> {
         let question = match question(query) {
             Ok(question) => question,
             Err(error) => return problem(StatusCode::BAD_REQUEST, &error),
@@ -94,7 +125,7 @@ impl State {
         let Ok(_one) = self.explaining.acquire().await else {
             return problem(StatusCode::SERVICE_UNAVAILABLE, ENDING);
         };
-        match self.questions.explain(question).await {
+        match questions.explain(question).await {
             Some(None) => problem(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the daemon serves nothing yet: it has not read all objects",
@@ -152,25 +183,80 @@ impl State {
         topics: &Topics,
         query: &str,
         rights: Rights,
-    ) -> Result<Option<crate::proxy::TailReader>, (StatusCode, String)> {
+    ) -> Result<Option<Followed>, (StatusCode, String)> {
         if !topics.contain(Topic::Tail) {
             return Ok(None);
         }
-        let Some(tail) = &self.tail else {
+        if !self.has_tail() {
             let text = "requests cannot be followed: --dashboard-tail=false";
             return Err((StatusCode::FORBIDDEN, text.to_owned()));
-        };
+        }
         if !rights.tail {
             let text = "your user may not get /sluice/tail";
             return Err((StatusCode::FORBIDDEN, text.to_owned()));
         }
         let filter = tail_filter(query).map_err(|error| (StatusCode::BAD_REQUEST, error))?;
-        let reader = tail.watch(filter);
+        if let Source::Nodes(nodes) = self.feed.source() {
+            return Ok(Some(Followed::Nodes(nodes.follow(filter))));
+        }
+        let reader = self.tail.as_ref().map(|tail| tail.watch(filter));
         let refused = |error: crate::proxy::TooManyWatchers| {
             (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
         };
-        reader.map(Some).map_err(refused)
+        let reader = reader.transpose().map_err(refused)?;
+        Ok(reader.map(Followed::Daemon))
     }
+}
+
+/// Answers a request for data of several nodes.
+async fn of_nodes(
+    nodes: &Nodes,
+    resource: &str,
+    fields: &HeaderMap,
+    query: &str,
+) -> Response<Answer> {
+    let look = || nodes.look(Timestamp::now().to_string());
+    match resource {
+        "status" => give(fields, Some(look().status)).await,
+        "nodes" => give(fields, look().status.remove("nodes")).await,
+        "traffic/hosts" => give(fields, Some(look().hosts)).await,
+        "traffic/backends" => give(fields, Some(look().backends)).await,
+        "traffic/routes" => give(fields, Some(look().routes)).await,
+        "routes" | "endpoints" | "certificates" => {
+            let (answers, reasons) = nodes.ask(resource, "").await;
+            give_of_nodes(fields, &reasons, &nodes::rows(&answers), &answers).await
+        }
+        "explain" => {
+            if let Err(error) = question(query) {
+                return problem(StatusCode::BAD_REQUEST, &error);
+            }
+            let (answers, reasons) = nodes.ask(resource, query).await;
+            give_of_nodes(fields, &reasons, &nodes::answers(&answers), &answers).await
+        }
+        _ => no_resource(),
+    }
+}
+
+/// Gives what nodes answered; the reasons why, if none did.
+async fn give_of_nodes(
+    fields: &HeaderMap,
+    reasons: &[String],
+    joined: &[Value],
+    answers: &[(String, Value)],
+) -> Response<Answer> {
+    if answers.is_empty() {
+        let text = if reasons.is_empty() {
+            "no node is reached".to_owned()
+        } else {
+            reasons.join("; ")
+        };
+        return problem(StatusCode::BAD_GATEWAY, &text);
+    }
+    give(fields, Some(joined)).await
+}
+
+fn no_resource() -> Response<Answer> {
+    problem(StatusCode::NOT_FOUND, "there is no such resource")
 }
 
 async fn give<T: Serialize>(fields: &HeaderMap, value: Option<T>) -> Response<Answer> {

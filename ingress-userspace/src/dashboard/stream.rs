@@ -15,6 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::feed::{Feed, Look, Watching};
+use super::nodes::NodesTail;
 use super::topics::{Topic, Topics};
 use crate::api::{TailEvent, TailLine, Traffic};
 use crate::proxy::TailReader;
@@ -23,12 +24,42 @@ use crate::proxy::TailReader;
 pub(super) struct Stream {
     pub(super) topics: Topics,
     /// The requests that the client follows.
-    pub(super) tail: Option<TailReader>,
+    pub(super) tail: Option<Followed>,
     /// The first event.
     pub(super) hello: Value,
     /// The daemon's name in event identifiers.
     pub(super) instance: String,
     pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// The requests that a client follows.
+pub(super) enum Followed {
+    /// Those of the daemon that serves the dashboard.
+    Daemon(TailReader),
+    /// Those of several nodes.
+    Nodes(NodesTail),
+}
+
+impl Followed {
+    /// The requests that have ended since, [`TAIL_REQUESTS_MAX`] at most, and how many are left out.
+    fn take(&mut self) -> (Vec<TailLine>, u64) {
+        match self {
+            Self::Daemon(reader) => {
+                let (requests, dropped) = reader.take(usize::MAX);
+                let now = (Instant::now(), Timestamp::now());
+                let shown = requests.iter().take(TAIL_REQUESTS_MAX);
+                let left_out = requests.len() - shown.len();
+                let lines = shown.map(|one| TailLine::of(one, now)).collect();
+                (lines, dropped + left_out as u64)
+            }
+            Self::Nodes(tail) => {
+                let (mut lines, dropped) = tail.take();
+                let left_out = lines.len().saturating_sub(TAIL_REQUESTS_MAX);
+                lines.truncate(TAIL_REQUESTS_MAX);
+                (lines, dropped + left_out as u64)
+            }
+        }
+    }
 }
 
 impl Stream {
@@ -57,7 +88,7 @@ impl Stream {
 /// `None` when the client has left, or does not read.
 async fn follow(
     watching: &mut Watching,
-    mut tail: Option<TailReader>,
+    mut tail: Option<Followed>,
     changes: &mut Changes,
     sender: &mut Sender,
 ) -> Option<()> {
@@ -83,12 +114,8 @@ async fn follow(
 }
 
 /// Requests that have ended; those beyond the limit are counted.
-async fn requests(reader: &mut TailReader, sender: &mut Sender) -> Option<()> {
-    let (requests, mut dropped) = reader.take(usize::MAX);
-    let now = (Instant::now(), Timestamp::now());
-    let shown = requests.iter().take(TAIL_REQUESTS_MAX);
-    dropped += requests.len().saturating_sub(TAIL_REQUESTS_MAX) as u64;
-    let lines: Vec<_> = shown.map(|one| TailLine::of(one, now)).collect();
+async fn requests(followed: &mut Followed, sender: &mut Sender) -> Option<()> {
+    let (lines, dropped) = followed.take();
     for chunk in lines.chunks(TAIL_CHUNK) {
         sender.send("requests", &chunk).await?;
     }

@@ -82,7 +82,7 @@ pub(super) fn tail_filter(query: &str) -> Result<TailFilter, String> {
 /// # Errors
 ///
 /// The reason why the flags are invalid.
-pub(super) fn question(query: &str) -> Result<Question, String> {
+pub(crate) fn question(query: &str) -> Result<Question, String> {
     let mut question = Question::new("", "/");
     for (name, value) in pairs(query).filter(|(_, value)| !value.is_empty()) {
         match &*name {

@@ -116,10 +116,59 @@ type Listener = (SocketAddr, Option<CertificateFiles>);
 
 /// Flags of `sluice dashboard`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct DashboardVerb {
     /// What to do.
     #[command(subcommand)]
-    pub command: DashboardCommand,
+    pub command: Option<DashboardCommand>,
+
+    /// The view of several nodes.
+    #[command(flatten)]
+    pub view: DashboardView,
+}
+
+/// The dashboard of several nodes, served on this machine.
+#[derive(Clone, Debug, Args)]
+pub struct DashboardView {
+    /// Daemons to show as one, by their admin sockets: a file of this machine, such as one that
+    /// `ssh -L /tmp/edge-1.sock:/run/sluice/admin.sock root@edge-1` forwards, or a run directory. `kubectl
+    /// sluice dashboard` finds the daemons of a cluster by itself.
+    #[arg(
+        long,
+        value_name = "[NAME=]unix:PATH",
+        value_delimiter = ',',
+        value_parser = parse_endpoint
+    )]
+    pub endpoints: Vec<SocketEndpoint>,
+
+    /// Port of 127.0.0.1 to serve the dashboard at [default: a free one].
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+}
+
+/// A daemon, by its admin socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketEndpoint {
+    /// How the dashboard names its node.
+    pub name: String,
+    /// The socket, or the run directory that has it.
+    pub socket: PathBuf,
+}
+
+fn parse_endpoint(text: &str) -> Result<SocketEndpoint, String> {
+    let (name, place) = match text.split_once('=') {
+        Some((name, place)) => (Some(name), place),
+        None => (None, text),
+    };
+    let path = place.strip_prefix("unix:").filter(|path| !path.is_empty());
+    let path = path.ok_or("expected unix:PATH or NAME=unix:PATH")?;
+    Ok(SocketEndpoint {
+        name: name
+            .filter(|name| !name.is_empty())
+            .unwrap_or(path)
+            .to_owned(),
+        socket: path.into(),
+    })
 }
 
 /// Verbs of the dashboard.
@@ -132,6 +181,14 @@ pub enum DashboardCommand {
         #[arg(long, value_name = "PORT")]
         port: Option<u16>,
 
+        /// Directory of the daemon's admin socket.
+        #[command(flatten)]
+        run_dir: RunDir,
+    },
+    /// Tell a dashboard of several nodes about the running daemon, by standard input and output. `kubectl
+    /// sluice dashboard` runs this in each pod.
+    #[command(hide = true)]
+    Feed {
         /// Directory of the daemon's admin socket.
         #[command(flatten)]
         run_dir: RunDir,
@@ -168,6 +225,19 @@ mod tests {
             ..dashboard("10.0.0.7:1")
         };
         assert!(with_tls.listener(false).unwrap().is_some());
+    }
+
+    #[test]
+    fn endpoints_have_the_name_of_their_path_unless_they_are_named() {
+        let parsed = |text| parse_endpoint(text).map(|one| (one.name, one.socket));
+        let path = || PathBuf::from("/run/a.sock");
+        let own = ("/run/a.sock".to_owned(), path());
+        assert_eq!(parsed("unix:/run/a.sock"), Ok(own));
+        let named = ("edge-1".to_owned(), path());
+        assert_eq!(parsed("edge-1=unix:/run/a.sock"), Ok(named));
+        for text in ["", "unix:", "/run/a.sock", "http://edge-1"] {
+            parsed(text).unwrap_err();
+        }
     }
 
     #[test]

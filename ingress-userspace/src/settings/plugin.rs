@@ -9,6 +9,9 @@ use super::{Command, CommandLine};
 
 /// Runs a verb of `sluice` on the edge nodes of a cluster, in the pods of Sluice, by `kubectl exec`.
 ///
+/// `kubectl sluice dashboard` shows all edge nodes as one in a browser: it serves the dashboard on 127.0.0.1
+/// and prints its URL.
+///
 /// The exit status is the worst of all nodes: 0 all is well, 1 something needs attention or failed,
 /// 2 invalid flags, 3 a node was not reached.
 #[derive(Debug, Parser)]
@@ -44,12 +47,12 @@ pub struct Plugin {
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// How long to wait for a node, in seconds. `tail` has no end.
+    /// How long to wait for a node, in seconds. `tail` and `dashboard` have no end.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     timeout: u32,
 
-    /// The verb and its arguments, such as `status`, `explain https://shop.example.com/` or
-    /// `tail --status 5xx`.
+    /// The verb and its arguments, such as `status`, `explain https://shop.example.com/`,
+    /// `tail --status 5xx` or `dashboard --port 8080`.
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
@@ -66,6 +69,8 @@ pub enum Manner {
     Ends,
     /// It prints lines until it is stopped.
     Follows,
+    /// It serves a dashboard of all nodes on this machine, at this port or a free one.
+    Shows(Option<u16>),
 }
 
 impl Plugin {
@@ -106,7 +111,13 @@ fn manner(command: &Command) -> Result<Manner, String> {
         Command::Tail(_) => Ok(Manner::Follows),
         Command::Top(_) => Err(own("top")),
         Command::Report(_) => Err(own("report")),
-        Command::Dashboard(_) => Err(own("dashboard")),
+        Command::Dashboard(flags) if flags.command.is_some() => Err(own("dashboard url")),
+        Command::Dashboard(flags) if !flags.view.endpoints.is_empty() => Err(
+            "`kubectl sluice dashboard` finds the daemons by itself; --endpoints is for `sluice \
+             dashboard`"
+                .to_owned(),
+        ),
+        Command::Dashboard(flags) => Ok(Manner::Shows(flags.view.port)),
         Command::Check(_) => Err(
             "`sluice check` reads the cluster by itself: run it here with \
              `--cluster`"
@@ -168,7 +179,17 @@ mod tests {
         assert_eq!(manner(&["routes", "-o=json"]), Ok((Manner::Ends, true)));
         assert_eq!(manner(&["deny", "--list"]), Ok((Manner::Ends, false)));
         assert_eq!(manner(&["tail"]), Ok((Manner::Follows, false)));
-        for verb in [&["top"][..], &["report"], &["status", "--watch"], &["man"]] {
+        assert_eq!(manner(&["dashboard"]), Ok((Manner::Shows(None), false)));
+        let shows = Manner::Shows(Some(8080));
+        assert_eq!(manner(&["dashboard", "--port=8080"]), Ok((shows, false)));
+        for verb in [
+            &["top"][..],
+            &["report"],
+            &["status", "--watch"],
+            &["man"],
+            &["dashboard", "url"],
+            &["dashboard", "--endpoints=unix:/a"],
+        ] {
             manner(verb).unwrap_err();
         }
     }

@@ -20,5 +20,6 @@ mod serving;
 mod stalled;
 mod tail;
 mod top;
+mod view;
 
 use proxy_rig::frames;

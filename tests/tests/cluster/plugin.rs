@@ -15,7 +15,7 @@ use serde_json::Value;
 #[test]
 #[ignore = "needs root: network namespaces"]
 fn kubectl_sluice_asks_all_edge_nodes() -> Result<()> {
-    let stage = Stage::set()?;
+    let stage = Stage::set(2)?;
     let (code, text) = stage.run(&["status"])?;
     ensure!(code == 0, "{code}: {text}");
     ensure!(
@@ -51,16 +51,17 @@ fn kubectl_sluice_asks_all_edge_nodes() -> Result<()> {
     stage.node_that_is_away_is_named()
 }
 
-struct Stage {
-    cluster: Cluster,
+/// A cluster with Sluice on its edge nodes, and the plugin.
+pub(crate) struct Stage {
+    pub(crate) cluster: Cluster,
     plugins: PathBuf,
 }
 
 impl Stage {
-    fn set() -> Result<Self> {
+    pub(crate) fn set(edges: usize) -> Result<Self> {
         let kubelet = env::var_os("SLUICE_KUBELET").map(PathBuf::from);
         let cluster = Cluster::start(&Options {
-            edges: 2,
+            edges,
             workers: 1,
             kubelet: Some(kubelet.context("SLUICE_KUBELET is not set: run `cargo xtask test`")?),
             ..Options::from_env()?
@@ -77,7 +78,7 @@ impl Stage {
     }
 
     /// kubectl that finds the plugin, and that the plugin finds.
-    fn kubectl(&self, arguments: &[&str]) -> Result<Command> {
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<Command> {
         let mut kubectl = self.cluster.plane.kubectl_command()?;
         let programs = Path::new(kubectl.get_program()).with_file_name("");
         let path = env::var_os("PATH").unwrap_or_default();
@@ -122,11 +123,15 @@ impl Stage {
         Ok(())
     }
 
-    fn node_that_is_away_is_named(&self) -> Result<()> {
-        let pod = self.cluster.sluice_pod("edge2")?;
-        // Its node no longer finds the container.
+    /// Has a node no longer find the container of Sluice.
+    pub(crate) fn take_away(&self, node: &str) -> Result<()> {
+        let pod = self.cluster.sluice_pod(node)?;
         let file = format!("logs/sluice-system_{pod}_sluice.pid");
-        fs::remove_file(self.cluster.path(&file))?;
+        Ok(fs::remove_file(self.cluster.path(&file))?)
+    }
+
+    fn node_that_is_away_is_named(&self) -> Result<()> {
+        self.take_away("edge2")?;
         let (code, text) = self.run(&["status"])?;
         ensure!(
             code == 3 && text.contains("== edge2\nnot reached: "),
@@ -141,7 +146,7 @@ impl Stage {
 }
 
 /// Ends with the test.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
