@@ -290,7 +290,7 @@ fn requests_of_all_nodes_are_followed_with_the_names_of_their_nodes() {
         let seen = format!("\"node\":\"{name}\"");
         let (sender, stopped) = channel::<()>();
         thread::scope(|scope| {
-            scope.spawn(|| {
+            scope.spawn(move || {
                 // Requests from before the daemon has the watcher are not shown.
                 while stopped.recv_timeout(Duration::from_millis(100)).is_err() {
                     daemon.get(daemon.http, "/unseen");
