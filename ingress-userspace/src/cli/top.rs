@@ -1,8 +1,9 @@
-//! `sluice top`: which hosts, backends or endpoints have most requests, errors and time, live.
+//! `sluice top`: which hosts, backends, endpoints or clients have most requests, errors and time, live.
 //!
 //! `rates` makes numbers of a second out of what the daemon counts, `screen` is the state that keys
 //! change and the text that it gives (both without I/O), and `terminal` is the terminal. Hosts and
-//! backends are counted by the daemon; endpoints are counted here, from the requests of `sluice tail`.
+//! backends are counted by the daemon; endpoints and clients are counted here, from the requests of
+//! `sluice tail`.
 
 mod rates;
 mod screen;
@@ -18,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use self::rates::{Endpoints, Rates, Sample};
+use self::rates::{Counted, Key, Rates, Sample};
 use self::screen::{Outcome, Screen};
 use self::terminal::Terminal;
 use super::socket::{self, Lines};
@@ -76,7 +77,7 @@ enum Source {
         path: &'static str,
         last: (Instant, Vec<Traffic>),
     },
-    Requests(mpsc::Receiver<TailEvent>),
+    Requests(Key, mpsc::Receiver<TailEvent>),
 }
 
 /// The content of the screen: rates, or the reason why there are none.
@@ -88,7 +89,8 @@ impl Source {
         let path = match flags.table {
             TopTable::Hosts => TRAFFIC_HOSTS,
             TopTable::Backends => TRAFFIC_BACKENDS,
-            TopTable::Endpoints => return Ok(Self::Requests(follow(flags).await?)),
+            TopTable::Endpoints => return Self::follow(flags, Key::Endpoint).await,
+            TopTable::Clients => return Self::follow(flags, Key::Client).await,
         };
         let last = (Instant::now(), fetch(&run_dir, path).await?);
         Ok(Self::Counters {
@@ -96,6 +98,10 @@ impl Source {
             path,
             last,
         })
+    }
+
+    async fn follow(flags: &Top, key: Key) -> Result<Self> {
+        Ok(Self::Requests(key, follow(flags).await?))
     }
 
     async fn run(self, shown: watch::Sender<Shown>) {
@@ -128,19 +134,20 @@ impl Source {
                     return;
                 }
             },
-            Self::Requests(mut events) => {
-                let mut endpoints = Endpoints::default();
+            Self::Requests(key, mut events) => {
+                let mut counted = Counted::by(key);
                 let mut begun = Instant::now();
                 loop {
                     tokio::select! {
                         event = events.recv() => match event {
-                            Some(event) => endpoints.add(event),
+                            Some(event) => counted.add(event),
                             None => return,
                         },
                         _ = ticks.tick() => {
                             let elapsed = begun.elapsed();
                             begun = Instant::now();
-                            let rates = std::mem::take(&mut endpoints).rates(elapsed);
+                            let ended = std::mem::replace(&mut counted, Counted::by(key));
+                            let rates = ended.rates(elapsed);
                             if shown.send(Some(Ok(rates))).is_err() {
                                 return;
                             }

@@ -91,4 +91,6 @@ pub enum TopTable {
     Backends,
     /// Addresses of endpoints, from the requests that `sluice tail` would show.
     Endpoints,
+    /// Addresses of clients, likewise.
+    Clients,
 }

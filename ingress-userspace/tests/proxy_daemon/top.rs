@@ -127,6 +127,7 @@ fn a_table_is_printed_where_there_is_no_terminal() {
         ("hosts", "HOST", "one.test".to_owned()),
         ("backends", "BACKEND", "web/cart:80".to_owned()),
         ("endpoints", "ENDPOINT", format!("{endpoint} web/cart")),
+        ("clients", "CLIENT", "127.0.0.1".to_owned()),
     ] {
         wait_for(table, || {
             thread::scope(|scope| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::api::{TailEvent, Traffic};
 use crate::proxy::DURATION_BOUNDS;
 
-/// The rates of one host, backend or endpoint, for one second.
+/// The rates of one host, backend, endpoint or client, for one second.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rates {
     pub(super) name: String,
@@ -65,9 +65,17 @@ impl Sample<'_> {
     }
 }
 
-/// Requests of the last second by their endpoint.
-#[derive(Debug, Default)]
-pub(super) struct Endpoints {
+/// What single requests are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Endpoint,
+    Client,
+}
+
+/// Requests of the last second by their endpoint or client.
+#[derive(Debug)]
+pub(super) struct Counted {
+    key: Key,
     all: HashMap<String, Requests>,
     counted: u64,
     dropped: u64,
@@ -82,7 +90,16 @@ struct Requests {
     sent: u64,
 }
 
-impl Endpoints {
+impl Counted {
+    pub(super) fn by(key: Key) -> Self {
+        Self {
+            key,
+            all: HashMap::new(),
+            counted: 0,
+            dropped: 0,
+        }
+    }
+
     pub(super) fn add(&mut self, event: TailEvent) {
         let line = match event {
             TailEvent::Dropped { requests } => {
@@ -92,10 +109,11 @@ impl Endpoints {
             TailEvent::Request(line) => line,
         };
         self.counted += 1;
-        let name = match (&line.endpoint, &line.service) {
-            (Some(endpoint), Some(service)) => format!("{endpoint} {service}"),
-            (Some(endpoint), None) => endpoint.to_string(),
-            (None, _) => named(""),
+        let name = match (self.key, &line.endpoint, &line.service) {
+            (Key::Client, _, _) => named(&line.client),
+            (Key::Endpoint, Some(endpoint), Some(service)) => format!("{endpoint} {service}"),
+            (Key::Endpoint, Some(endpoint), None) => endpoint.to_string(),
+            (Key::Endpoint, None, _) => named(""),
         };
         let one = self.all.entry(name).or_default();
         one.seconds.push(line.seconds);

@@ -126,6 +126,7 @@ impl Screen {
             TopTable::Hosts => "HOST",
             TopTable::Backends => "BACKEND",
             TopTable::Endpoints => "ENDPOINT",
+            TopTable::Clients => "CLIENT",
         });
         let mark = if self.is_ascending { '^' } else { 'v' };
         headings[self.sort].push(mark);
