@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use ingress_userspace::api::{
-    Certificate, Endpoint, Generation, LastUse, PacketReason, Problem, Route, Sample, TailEvent,
-    Traffic,
+    Certificate, Endpoint, Generation, LastUse, Node, PacketReason, Problem, Route, Sample,
+    TailEvent, Traffic,
 };
 use schemars::{JsonSchema, schema_for};
 
@@ -23,6 +23,7 @@ fn schemas_are_those_of_the_types() {
     check::<Vec<Generation>>("generations");
     check::<Vec<LastUse>>("uses");
     check::<Vec<PacketReason>>("reasons");
+    check::<Vec<Node>>("nodes");
 }
 
 fn check<T: JsonSchema>(name: &str) {

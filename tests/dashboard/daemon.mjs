@@ -119,7 +119,7 @@ export class View {
   static async start(endpoints) {
     const view = new View();
     const list = Object.entries(endpoints).map(([name, path]) => `${name}=unix:${path}`).join(',');
-    view.process = spawn(process.env.SLUICE_BINARY, ['dashboard', `--endpoints=${list}`], {stdio: ['pipe', 'pipe', 'inherit']});
+    view.process = spawn(process.env.SLUICE_BINARY, ['dashboard', `--endpoints=${list}`], {stdio: ['pipe', 'pipe', 'ignore']});
     view.lines = createInterface({input: view.process.stdout})[Symbol.asyncIterator]();
     view.isFresh = true;
     return view;

@@ -29,11 +29,11 @@ await other.stop();
 process.exit(0);
 
 function row(table, text) {
-  return page.getByRole('table', {name: table}).locator('tbody tr', {hasText: text});
+  return page.getByRole('region', {name: table, exact: true}).locator('tbody tr', {hasText: text});
 }
 
 async function overview() {
-  await page.getByText('2 of 3 nodes ready, 1 away').waitFor();
+  await page.getByText('2 of 3 nodes ready, 1 away').first().waitFor();
   await row('Nodes', 'edge-1').getByText('ready').waitFor();
   await row('Nodes', 'edge-2').getByText('ready').waitFor();
   await row('Nodes', 'edge-3').getByText('away').waitFor();
@@ -93,7 +93,7 @@ async function pages() {
   for (const name of ['overview', 'topology', 'routes', 'endpoints', 'certificates', 'datapath', 'problems', 'requests',
     'explain?host=one.test&path=%2F']) {
     await go(page, name);
-    await page.getByText('2 of 3 nodes ready').waitFor();
+    await page.getByText('2 of 3 nodes ready').first().waitFor();
     await axe(page, `${name} of several nodes`);
     await picture(page, `nodes-${name.split('?')[0]}`);
   }
@@ -108,9 +108,9 @@ async function pages() {
 async function leavesAndReturns() {
   await go(page, 'overview');
   await other.kill();
-  await page.getByText('1 of 3 nodes ready, 2 away').waitFor();
+  await page.getByText('1 of 3 nodes ready, 2 away').first().waitFor();
   await one.ask('/');
   await row('Nodes', 'edge-2').getByText('away').waitFor();
   await other.spawn();
-  await page.getByText('2 of 3 nodes ready, 1 away').waitFor({timeout: 30_000});
+  await page.getByText('2 of 3 nodes ready, 1 away').first().waitFor({timeout: 30_000});
 }

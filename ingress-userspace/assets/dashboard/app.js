@@ -2,8 +2,8 @@
 
 import {Refused, get, logIn} from './api.js';
 import {badge, h, replace, setText} from './dom.js';
-import {plural} from './format.js';
 import {live} from './live.js';
+import {nodesText} from './nodes.js';
 import {certificates} from './page_certificates.js';
 import {datapath} from './page_datapath.js';
 import {endpoints} from './page_endpoints.js';
@@ -109,15 +109,6 @@ function update(changed) {
     replace(connection, badge(tone, text));
   }
   page?.update(changed);
-}
-
-/** How many nodes are well; `null` where one is shown. */
-function nodesText() {
-  const {nodes} = live.status;
-  if (nodes === undefined) return null;
-  const others = Map.groupBy(nodes.filter(node => node.state !== 'ready'), node => node.state);
-  const ready = nodes.filter(node => node.state === 'ready').length;
-  return [`${ready} of ${plural(nodes.length, 'node')} ready`, ...[...others].map(([state, all]) => `${all.length} ${state}`)].join(', ');
 }
 
 /** @param {string} text @param {'ok' | 'bad'} tone */

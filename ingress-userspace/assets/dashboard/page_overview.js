@@ -5,7 +5,7 @@ import {get} from './api.js';
 import {badge, card, command, facts, h, replace} from './dom.js';
 import {ago, bytes, count, duration, plural, quantile, rate, utc} from './format.js';
 import {live} from './live.js';
-import {nodesTable} from './nodes.js';
+import {nodesTable, nodesText} from './nodes.js';
 import {Resource} from './resource.js';
 
 /** @returns {import('./types.js').Page} */
@@ -62,10 +62,10 @@ export function overview() {
     const dead = workers.filter(worker => !worker.is_running).length;
     const isWell = sample.state === 'ready' && dead === 0;
     replace(node, h('p', {class: 'headline'}, badge(isWell ? 'ok' : dead ? 'bad' : 'warn',
-      dead ? `${plural(dead, 'worker')} dead: restart the daemon` : sample.state)),
+      dead ? `${plural(dead, 'worker')} dead: restart the daemon` : nodesText() ?? sample.state)),
     facts([
-      ['Version', status.version], ['Up', duration(status.uptime_seconds ?? 0)],
-      ['Generation', (live.isOfNodes ? 'of each node below' : count(sample.generation)) + (behind ? `, ${plural(behind, 'worker')} behind` : '')],
+      ['Version', status.version], [live.isOfNodes ? 'Last start' : 'Up', duration(status.uptime_seconds ?? 0) + (live.isOfNodes ? ' ago' : '')],
+      ['Generation', (live.isOfNodes ? 'by node' : count(sample.generation)) + (behind ? `, ${plural(behind, 'worker')} behind` : '')],
       ['Requests', h('span', {'data-value': 'requests'}, count(sample.requests))],
       ['Open', `${plural(sample.connections_open, 'connection')}, ${plural(sample.requests_open, 'request')}`],
       ['Failed handshakes', count(sample.tls_handshake_failures)],

@@ -1,5 +1,6 @@
 //! Asks the running daemon over its admin socket.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
@@ -34,7 +35,8 @@ pub(super) async fn fetch(run_dir: &Path, question: request::Builder) -> Result<
 /// The answer to a question, to be read as it comes. `place` is a run directory or the socket itself,
 /// which SSH forwards under another name.
 pub(super) async fn open(place: &Path, question: request::Builder) -> Result<Incoming> {
-    let is_socket = fs::metadata(place).is_ok_and(|file| file.file_type().is_socket());
+    let is_socket = place.extension() == Some(OsStr::new("sock"))
+        || fs::metadata(place).is_ok_and(|file| file.file_type().is_socket());
     let path = if is_socket {
         place.to_owned()
     } else {
