@@ -90,7 +90,7 @@ pub enum Command {
     Datapath(Listing),
     /// Show requests as they end, until Ctrl-C.
     Tail(Tail),
-    /// Show the busiest hosts, backends, endpoints or clients, live.
+    /// Show the busiest hosts, backends, endpoints, clients or devices, live.
     Top(Top),
     /// Open the dashboard of the running daemon, or one of several nodes, in a browser.
     Dashboard(DashboardVerb),

@@ -1,11 +1,14 @@
-//! `sluice top`: which hosts, backends, endpoints or clients have most requests, errors and time, live.
+//! `sluice top`: which hosts, backends, endpoints or clients have most requests, errors and time, and
+//! which devices most packets, live.
 //!
 //! `rates` makes numbers of a second out of what the daemon counts, `screen` is the state that keys
 //! change and the text that it gives (both without I/O), and `terminal` is the terminal. Hosts and
 //! backends are counted by the daemon; endpoints and clients are counted here, from the requests of
-//! `sluice tail`.
+//! `sluice tail`. Packets of devices are counted by the kernel.
 
+mod devices;
 mod rates;
+mod row;
 mod screen;
 mod terminal;
 
@@ -19,7 +22,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use self::rates::{Counted, Key, Rates, Sample};
+use self::devices::Counters;
+use self::rates::{Counted, Key, Sample};
+use self::row::Row;
 use self::screen::{Outcome, Screen};
 use self::terminal::Terminal;
 use super::socket::{self, Lines};
@@ -78,10 +83,14 @@ enum Source {
         last: (Instant, Vec<Traffic>),
     },
     Requests(Key, mpsc::Receiver<TailEvent>),
+    Devices {
+        run_dir: PathBuf,
+        last: (Instant, Counters),
+    },
 }
 
 /// The content of the screen: rates, or the reason why there are none.
-type Shown = Option<Result<Vec<Rates>, String>>;
+type Shown = Option<Result<Vec<Row>, String>>;
 
 impl Source {
     async fn open(flags: &Top) -> Result<Self> {
@@ -91,6 +100,10 @@ impl Source {
             TopTable::Backends => TRAFFIC_BACKENDS,
             TopTable::Endpoints => return Self::follow(flags, Key::Endpoint).await,
             TopTable::Clients => return Self::follow(flags, Key::Client).await,
+            TopTable::Devices => {
+                let last = (Instant::now(), devices::read(&run_dir).await?);
+                return Ok(Self::Devices { run_dir, last });
+            }
         };
         let last = (Instant::now(), fetch(&run_dir, path).await?);
         Ok(Self::Counters {
@@ -125,9 +138,25 @@ impl Source {
                         };
                         let rates = sample.rates();
                         last = now;
-                        Ok(rates)
+                        Ok(rates.into_iter().map(Row::from).collect())
                     }
                     // It may come back.
+                    Err(error) => Err(format!("{error:#}")),
+                };
+                if shown.send(Some(outcome)).is_err() {
+                    return;
+                }
+            },
+            Self::Devices { run_dir, mut last } => loop {
+                ticks.tick().await;
+                let outcome = match devices::read(&run_dir).await {
+                    Ok(counters) => {
+                        let now = (Instant::now(), counters);
+                        let elapsed = now.0.saturating_duration_since(last.0);
+                        let rows = devices::rates(&last.1, &now.1, elapsed);
+                        last = now;
+                        Ok(rows)
+                    }
                     Err(error) => Err(format!("{error:#}")),
                 };
                 if shown.send(Some(outcome)).is_err() {
@@ -147,8 +176,9 @@ impl Source {
                             let elapsed = begun.elapsed();
                             begun = Instant::now();
                             let ended = std::mem::replace(&mut counted, Counted::by(key));
-                            let rates = ended.rates(elapsed);
-                            if shown.send(Some(Ok(rates))).is_err() {
+                            let rates = ended.rates(elapsed).into_iter();
+                            let rows = rates.map(Row::from).collect();
+                            if shown.send(Some(Ok(rows))).is_err() {
                                 return;
                             }
                         }

@@ -73,7 +73,7 @@ pub struct Report {
 /// Flags of `sluice top`.
 #[derive(Debug, Args)]
 pub struct Top {
-    /// The key that requests are summed by.
+    /// What the rows are; all but devices sum requests.
     #[arg(value_enum, default_value = "hosts")]
     pub table: TopTable,
 
@@ -93,4 +93,6 @@ pub enum TopTable {
     Endpoints,
     /// Addresses of clients, likewise.
     Clients,
+    /// Devices that the datapath is attached to, with the packets that the kernel counts.
+    Devices,
 }

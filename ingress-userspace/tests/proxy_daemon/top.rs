@@ -119,6 +119,17 @@ fn keys_sort_and_filter_and_the_terminal_is_put_back() {
 }
 
 #[test]
+fn devices_are_those_of_the_datapath() {
+    let place = Place::new(origin());
+    let _daemon = place.start("a", &[]);
+    let output = place.sluice(&["top", "devices"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    // Ordinary sockets serve: the datapath is attached to none.
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.starts_with("DEVICE"), "{text}");
+}
+
+#[test]
 fn a_table_is_printed_where_there_is_no_terminal() {
     let endpoint = origin();
     let place = Place::new(endpoint);

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::rates::Rates;
+use super::row::{Row, columns};
 use crate::cli::table;
 use crate::settings::TopTable;
 
@@ -10,7 +10,7 @@ use crate::settings::TopTable;
 #[derive(Debug)]
 pub(super) struct Screen {
     table: TopTable,
-    rows: Vec<Rates>,
+    rows: Vec<Row>,
     problem: Option<String>,
     /// The column that rows are sorted by.
     sort: usize,
@@ -33,7 +33,7 @@ impl Screen {
             table,
             rows: Vec::new(),
             problem: Some("counting for a second".to_owned()),
-            sort: BY_REQUESTS,
+            sort: BY_FIRST,
             is_ascending: false,
             filter: String::new(),
             is_typing: false,
@@ -41,7 +41,7 @@ impl Screen {
     }
 
     /// Takes over new numbers, or the reason why there are none.
-    pub(super) fn update(&mut self, shown: Option<Result<Vec<Rates>, String>>) {
+    pub(super) fn update(&mut self, shown: Option<Result<Vec<Row>, String>>) {
         match shown {
             Some(Ok(rows)) => (self.rows, self.problem) = (rows, None),
             Some(Err(problem)) => self.problem = Some(problem),
@@ -73,14 +73,19 @@ impl Screen {
                 self.filter.clear();
             }
             b"r" => self.is_ascending = !self.is_ascending,
-            b">" | b"\x1b[C" | b"\x1bOC" => self.sort = (self.sort + 1) % COLUMNS.len(),
+            b">" | b"\x1b[C" | b"\x1bOC" => self.sort = (self.sort + 1) % self.width(),
             b"<" | b"\x1b[D" | b"\x1bOD" => {
-                self.sort = (self.sort + COLUMNS.len() - 1) % COLUMNS.len();
+                self.sort = (self.sort + self.width() - 1) % self.width();
             }
             [ESCAPE] => self.filter.clear(),
             _ => {}
         }
         Outcome::Continue
+    }
+
+    /// The number of columns.
+    fn width(&self) -> usize {
+        1 + columns(self.table).1.len()
     }
 
     fn type_in(&mut self, key: &[u8]) {
@@ -102,7 +107,7 @@ impl Screen {
 
     /// The text for a terminal of this size (columns, rows); `None`: all rows, uncut.
     pub(super) fn text(&self, size: Option<(usize, usize)>) -> String {
-        let mut rows: Vec<&Rates> = self
+        let mut rows: Vec<&Row> = self
             .rows
             .iter()
             .filter(|row| row.name.contains(&self.filter))
@@ -121,13 +126,9 @@ impl Screen {
             rows.truncate(height.saturating_sub(HEAD_LINES));
         }
         let cells: Vec<_> = rows.into_iter().map(cells).collect();
-        let mut headings = COLUMNS.map(str::to_owned);
-        headings[0].push_str(match self.table {
-            TopTable::Hosts => "HOST",
-            TopTable::Backends => "BACKEND",
-            TopTable::Endpoints => "ENDPOINT",
-            TopTable::Clients => "CLIENT",
-        });
+        let (names, numbers) = columns(self.table);
+        let headings = std::iter::once(&names).chain(numbers);
+        let mut headings: Vec<String> = headings.map(|&heading| heading.to_owned()).collect();
         let mark = if self.is_ascending { '^' } else { 'v' };
         headings[self.sort].push(mark);
         let headings: Vec<&str> = headings.iter().map(|heading| &**heading).collect();
@@ -160,15 +161,10 @@ impl Screen {
     }
 }
 
-fn compare(a: &Rates, b: &Rates, column: usize) -> Ordering {
-    let number = |row: &Rates| match column {
-        BY_REQUESTS => row.requests,
-        2 => row.client_errors,
-        3 => row.server_errors,
-        4 => row.median.unwrap_or(-1.0),
-        5 => row.percentile_99.unwrap_or(-1.0),
-        6 => row.received,
-        _ => row.sent,
+fn compare(a: &Row, b: &Row, column: usize) -> Ordering {
+    let number = |row: &Row| {
+        let cell = column.checked_sub(1).and_then(|index| row.cells.get(index));
+        cell.map_or(0.0, |cell| cell.value())
     };
     match column {
         // Descending, as the others: names begin with `a` at the top.
@@ -177,44 +173,13 @@ fn compare(a: &Rates, b: &Rates, column: usize) -> Ordering {
     }
 }
 
-fn cells(row: &Rates) -> Vec<String> {
-    let rate = |rate: f64| {
-        if rate >= 100.0 {
-            format!("{rate:.0}")
-        } else {
-            format!("{rate:.1}")
-        }
-    };
-    let time = |seconds: Option<f64>| match seconds {
-        None => "-".to_owned(),
-        Some(seconds) if seconds < 1.0 => format!("{:.0}ms", seconds * 1_000.0),
-        Some(seconds) => format!("{seconds:.1}s"),
-    };
-    vec![
-        row.name.clone(),
-        rate(row.requests),
-        rate(row.client_errors),
-        rate(row.server_errors),
-        time(row.median),
-        time(row.percentile_99),
-        bytes(row.received),
-        bytes(row.sent),
-    ]
+fn cells(row: &Row) -> Vec<String> {
+    let numbers = row.cells.iter().map(|cell| cell.text());
+    std::iter::once(row.name.clone()).chain(numbers).collect()
 }
 
-fn bytes(mut number: f64) -> String {
-    for unit in ["B", "K", "M", "G"] {
-        if number < 1_000.0 {
-            return format!("{number:.0}{unit}");
-        }
-        number /= 1_000.0;
-    }
-    format!("{number:.0}T")
-}
-
-/// All of a second, but for the times. The first depends on the table.
-const COLUMNS: [&str; 8] = ["", "REQ", "4XX", "5XX", "P50", "P99", "IN", "OUT"];
-const BY_REQUESTS: usize = 1;
+/// The first number: requests or packets.
+const BY_FIRST: usize = 1;
 /// The status and the headings.
 const HEAD_LINES: usize = 2;
 /// Characters of a filter.
@@ -225,9 +190,14 @@ const ESCAPE: u8 = 0x1b;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::top::rates::Rates;
+
+    fn row(rates: Rates) -> Row {
+        rates.into()
+    }
 
     fn screen() -> Screen {
-        let row = |name: &str, requests, server_errors| Rates {
+        let rates = |name: &str, requests, server_errors| Rates {
             name: name.to_owned(),
             requests,
             server_errors,
@@ -238,8 +208,8 @@ mod tests {
         };
         let mut screen = Screen::new(TopTable::Hosts);
         screen.update(Some(Ok(vec![
-            row("a.test", 1.0, 0.5),
-            row("b.test", 250.0, 0.0),
+            row(rates("a.test", 1.0, 0.5)),
+            row(rates("b.test", 250.0, 0.0)),
         ])));
         screen
     }
@@ -275,6 +245,16 @@ mod tests {
     }
 
     #[test]
+    fn devices_have_columns_of_packets() {
+        let text = Screen::new(TopTable::Devices).text(None);
+        let headings: Vec<_> = text.split_whitespace().collect();
+        let expected = [
+            "DEVICE", "PKT-INv", "PKT-OUT", "DROP-IN", "DROP-OUT", "ERR", "IN", "OUT",
+        ];
+        assert_eq!(headings, expected);
+    }
+
+    #[test]
     fn filter_is_typed_and_cleared() {
         let mut screen = screen();
         screen.keys(b"/bq");
@@ -293,11 +273,12 @@ mod tests {
     #[test]
     fn text_fits_the_terminal() {
         let mut screen = screen();
-        let row = |index: usize| Rates {
+        let named = |index: usize| Rates {
             name: format!("{}-{index}", "x".repeat(100)),
             ..Rates::default()
         };
-        screen.update(Some(Ok((0..100).map(row).collect())));
+        let rows = (0..100).map(|index| row(named(index)));
+        screen.update(Some(Ok(rows.collect())));
         let text = screen.text(Some((80, 24)));
         assert_eq!(text.lines().count(), 24);
         assert!(
