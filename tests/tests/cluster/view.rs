@@ -51,10 +51,16 @@ fn kubectl_sluice_dashboard_joins_all_nodes_and_leaves_nothing_on_them() -> Resu
     ensure!(!workers.iter().any(|worker| worker["node"] == "edge3"));
 
     // An update replaces the pod of a node: the view follows it, and the sums go on.
+    let uptime =
+        |view: &View| Ok::<_, anyhow::Error>(view.node("edge2")?["uptime_seconds"].as_u64());
+    let before = uptime(&view)?;
+    ensure!(before.is_some(), "no uptime");
     let pod = stage.cluster.sluice_pod("edge2")?;
     let deleted = ["delete", "pod", &pod, "--namespace=sluice-system"];
     stage.cluster.plane.kubectl(&deleted)?;
-    view.wait_for("edge2", "away")?;
+    wait_until("the daemon of the new pod", || {
+        Ok(uptime(&view)?.is_some_and(|now| Some(now) < before))
+    })?;
     view.wait_for("edge2", "ready")?;
     let rows = view.get("traffic/hosts")?;
     let mut rows = rows.as_array().into_iter().flatten();
@@ -66,7 +72,14 @@ fn kubectl_sluice_dashboard_joins_all_nodes_and_leaves_nothing_on_them() -> Resu
     ensure!(view.process.0.wait()?.success(), "Ctrl-C is a good end");
     wait_until("the commands on the nodes to end", || {
         Ok(feeds()?.is_empty())
-    })
+    })?;
+
+    // What else a node tells of itself.
+    let pod = stage.cluster.sluice_pod("edge1")?;
+    let top = ["/sluice", "top", "devices"];
+    let devices = stage.cluster.exec("sluice-system", &pod, &top)?;
+    ensure!(devices.lines().count() > 1, "no device: {devices}");
+    Ok(())
 }
 
 /// Processes of `sluice dashboard feed`, on all nodes: their kernel is this machine's.
