@@ -25,12 +25,11 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use self::join::join;
+pub(super) use self::join::{Joined, answers, rows};
 pub use self::link::{Connection, Dial};
 pub(super) use self::tail::NodesTail;
 use self::view::{Health, NodeView};
 use crate::api::{NodeLine, NodeRequest, TailLine};
-
-pub(super) use self::join::{Joined, answers, rows};
 
 /// Several nodes.
 pub struct Nodes {
@@ -220,7 +219,10 @@ impl Nodes {
             match &line {
                 NodeLine::Busy { seconds } => *busy_seconds = *seconds,
                 NodeLine::Look(_) => *busy_seconds = 0,
-                _ => {}
+                NodeLine::Alive
+                | NodeLine::Answer { .. }
+                | NodeLine::Refusal { .. }
+                | NodeLine::Requests { .. } => {}
             }
         }
         match line {

@@ -71,20 +71,20 @@ pub(super) fn text(line: &NodeLine) -> io::Result<Vec<u8>> {
 ///
 /// An error if the daemon cannot be reached.
 pub(super) async fn serve(
-    place: &Path,
+    run_dir: &Path,
     requests: mpsc::Receiver<Vec<u8>>,
     lines: mpsc::Sender<NodeLine>,
 ) -> Result<()> {
     let (pace, paced) = watch::channel(None);
     tokio::select! {
-        outcome = looks(place, paced, lines.clone()) => outcome,
-        () = answer(place, requests, pace, &lines) => Ok(()),
+        outcome = looks(run_dir, paced, lines.clone()) => outcome,
+        () = answer(run_dir, requests, pace, &lines) => Ok(()),
         () = lines.closed() => Ok(()),
     }
 }
 
 async fn answer(
-    place: &Path,
+    run_dir: &Path,
     mut requests: mpsc::Receiver<Vec<u8>>,
     pace: watch::Sender<Option<Duration>>,
     lines: &mpsc::Sender<NodeLine>,
@@ -100,7 +100,7 @@ async fn answer(
             continue;
         };
         let lines = lines.clone();
-        let place = place.to_owned();
+        let run_dir = run_dir.to_owned();
         match request {
             NodeRequest::Pace { seconds } => {
                 let interval = Duration::from_secs(seconds.clamp(1, PACE_SECONDS_MAX));
@@ -112,7 +112,7 @@ async fn answer(
                 query,
             } if questions.len() < QUESTIONS_MAX => {
                 questions.spawn(async move {
-                    let line = match ask(&place, &resource, &query).await {
+                    let line = match ask(&run_dir, &resource, &query).await {
                         Ok(value) => NodeLine::Answer { number, value },
                         Err(error) => refusal(number, &error),
                     };
@@ -122,7 +122,7 @@ async fn answer(
             }
             NodeRequest::Tail { number, filter } if tails.len() < TAILS_MAX => {
                 let tail = tails.spawn(async move {
-                    if let Err(error) = follow(&place, number, &filter, &lines).await {
+                    if let Err(error) = follow(&run_dir, number, &filter, &lines).await {
                         let _ = lines.send(refusal(number, &error)).await;
                     }
                 });
@@ -146,31 +146,31 @@ fn refusal(number: u64, error: &anyhow::Error) -> NodeLine {
     NodeLine::Refusal { number, reason }
 }
 
-async fn ask(place: &Path, resource: &str, query: &str) -> Result<Value> {
+async fn ask(run_dir: &Path, resource: &str, query: &str) -> Result<Value> {
     let path = match resource {
         "routes" => ROUTES,
         "endpoints" => ENDPOINTS,
         "certificates" => CERTIFICATES,
         "explain" => {
             let question = question(query).map_err(anyhow::Error::msg)?;
-            let explanation = explain::of_daemon(place, &question).await?;
+            let explanation = explain::of_daemon(run_dir, &question).await?;
             return Ok(serde_json::to_value(explanation)?);
         }
         _ => bail!("this version does not know the resource `{resource}`"),
     };
-    let json = socket::fetch(place, Request::get(path)).await?;
+    let json = socket::fetch(run_dir, Request::get(path)).await?;
     serde_json::from_slice(&json).context("the daemon returned invalid JSON")
 }
 
 /// Sends requests as they end, at most [`TAIL_LINES_MAX`] each [`TAIL_INTERVAL`].
 async fn follow(
-    place: &Path,
+    run_dir: &Path,
     number: u64,
     filter: &TailFilter,
     lines: &mpsc::Sender<NodeLine>,
 ) -> Result<()> {
     let question = Request::get(TAIL).header(TAIL_FILTER, serde_json::to_vec(filter)?);
-    let mut answer = Lines::of(socket::open(place, question).await?);
+    let mut answer = Lines::of(socket::open(run_dir, question).await?);
     let mut ended = Vec::new();
     let mut dropped = 0;
     let mut ticks = interval(TAIL_INTERVAL);

@@ -24,7 +24,7 @@ use crate::dashboard::sample;
 ///
 /// An error if the daemon cannot be reached.
 pub(super) async fn looks(
-    place: &Path,
+    run_dir: &Path,
     mut pace: watch::Receiver<Option<Duration>>,
     lines: mpsc::Sender<NodeLine>,
 ) -> Result<()> {
@@ -35,7 +35,7 @@ pub(super) async fn looks(
             return Ok(());
         };
         let begun = TokioInstant::now();
-        let line = match timeout(LOOK_TIME_MAX, read(place)).await {
+        let line = match timeout(LOOK_TIME_MAX, read(run_dir)).await {
             Ok(read) => {
                 answered = Instant::now();
                 NodeLine::Look(Box::new(known.changes(read?)))
@@ -69,17 +69,17 @@ struct Told {
     routes: Vec<Traffic>,
 }
 
-async fn read(place: &Path) -> Result<Told> {
+async fn read(run_dir: &Path) -> Result<Told> {
     Ok(Told {
-        status: fetch(place, "/status").await?,
-        hosts: fetch(place, TRAFFIC_HOSTS).await?,
-        backends: fetch(place, TRAFFIC_BACKENDS).await?,
-        routes: fetch(place, TRAFFIC_ROUTES).await?,
+        status: fetch(run_dir, "/status").await?,
+        hosts: fetch(run_dir, TRAFFIC_HOSTS).await?,
+        backends: fetch(run_dir, TRAFFIC_BACKENDS).await?,
+        routes: fetch(run_dir, TRAFFIC_ROUTES).await?,
     })
 }
 
-async fn fetch<T: DeserializeOwned>(place: &Path, path: &str) -> Result<T> {
-    let json = socket::fetch(place, Request::get(path)).await?;
+async fn fetch<T: DeserializeOwned>(run_dir: &Path, path: &str) -> Result<T> {
+    let json = socket::fetch(run_dir, Request::get(path)).await?;
     serde_json::from_slice(&json).context("the daemon returned invalid JSON")
 }
 

@@ -77,7 +77,7 @@ pub(super) enum Key {
 pub(super) struct Counted {
     key: Key,
     all: HashMap<String, Requests>,
-    counted: u64,
+    taken: u64,
     dropped: u64,
 }
 
@@ -95,7 +95,7 @@ impl Counted {
         Self {
             key,
             all: HashMap::new(),
-            counted: 0,
+            taken: 0,
             dropped: 0,
         }
     }
@@ -108,7 +108,7 @@ impl Counted {
             }
             TailEvent::Request(line) => line,
         };
-        self.counted += 1;
+        self.taken += 1;
         let name = match (self.key, &line.endpoint, &line.service) {
             (Key::Client, _, _) => named(&line.client),
             (Key::Endpoint, Some(endpoint), Some(service)) => format!("{endpoint} {service}"),
@@ -128,7 +128,7 @@ impl Counted {
 
     /// Requests that the daemon dropped are shared out as those that it sent.
     pub(super) fn rates(self, elapsed: Duration) -> Vec<Rates> {
-        let counted = float(self.counted.max(1));
+        let counted = float(self.taken.max(1));
         let factor = (float(self.dropped) + counted) / counted;
         let rate = |count: u64| float(count) * factor / elapsed.as_secs_f64().max(f64::EPSILON);
         let rates = self.all.into_iter().map(|(name, mut one)| {

@@ -26,7 +26,7 @@ pub(super) struct Lines<R> {
     reader: BufReader<R>,
     line: Vec<u8>,
     bytes: Budget,
-    lines: Budget,
+    count: Budget,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
@@ -36,7 +36,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             reader: BufReader::new(reader),
             line: Vec::new(),
             bytes: Budget::new(BYTES_A_SECOND, now),
-            lines: Budget::new(LINES_A_SECOND, now),
+            count: Budget::new(LINES_A_SECOND, now),
         }
     }
 
@@ -68,7 +68,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             if end.is_none() {
                 continue;
             }
-            if !self.lines.spend(1, now) {
+            if !self.count.spend(1, now) {
                 let text = format!("more than {LINES_A_SECOND} lines a second");
                 return Err(Broken::Flood(text));
             }

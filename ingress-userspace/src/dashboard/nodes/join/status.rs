@@ -41,9 +41,10 @@ pub(super) fn status(
         "problems": problems(&reached),
         "nodes": described,
     });
-    match status {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
+    if let Value::Object(fields) = status {
+        fields
+    } else {
+        Map::new()
     }
 }
 

@@ -18,7 +18,7 @@ struct Given {
 
 fn traffic() -> impl Strategy<Value = TrafficChange> {
     let row = ("[ab]", 0u64..1_000, vec(0u64..50, 0..4));
-    let rows = vec(row, 0..4).prop_map(|rows| {
+    vec(row, 0..4).prop_map(|rows| {
         let rows = rows
             .into_iter()
             .map(|(name, requests, duration_buckets)| Traffic {
@@ -32,8 +32,7 @@ fn traffic() -> impl Strategy<Value = TrafficChange> {
             rows: rows.collect(),
             gone: Vec::new(),
         }
-    });
-    rows
+    })
 }
 
 fn status() -> impl Strategy<Value = Map<String, Value>> {
