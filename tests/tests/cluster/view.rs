@@ -163,7 +163,7 @@ impl View {
     fn wait_for(&self, name: &str, state: &str) -> Result<()> {
         // A pod is replaced meanwhile, and pods are listed every ten seconds.
         wait_within(
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             &format!("{name} to be {state}"),
             || Ok(self.node(name)?["state"] == state),
         )
