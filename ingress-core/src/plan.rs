@@ -73,6 +73,24 @@ impl Plan {
         plan
     }
 
+    /// The same, and what clients send to its ports at `addresses` is ours too: addresses that no
+    /// connection to an endpoint leaves from.
+    #[must_use]
+    pub fn with_frontends(mut self, addresses: &BTreeSet<IpAddr>) -> Self {
+        for (port, group) in self.ports.clone() {
+            for address in addresses {
+                let frontend = Frontend {
+                    address: to_address(*address),
+                    port: port.port,
+                    protocol: port.protocol,
+                    reserved: 0,
+                };
+                self.frontends.insert(frontend, group);
+            }
+        }
+        self
+    }
+
     /// Carries out one operation.
     pub fn apply(&mut self, operation: Operation) {
         match operation {
@@ -218,6 +236,22 @@ mod tests {
         );
         assert_eq!(diff(&plan, &plan), []);
         assert_eq!(plan.frontends.len(), 1);
+    }
+
+    #[test]
+    fn an_address_of_a_device_inside_is_a_frontend_and_no_connection_leaves_from_it() {
+        let listener = ListenerPort {
+            protocol: TCP,
+            port: 443,
+            group: 2,
+        };
+        let inner = BTreeSet::from([IpAddr::from([192, 0, 2, 8])]);
+        let plan = Plan::new(&BTreeSet::new(), &[listener], &BTreeSet::new());
+        let plan = plan.with_frontends(&inner);
+        let frontend = plan.frontends.iter().next().unwrap();
+        assert_eq!(frontend.0.address, to_address([192, 0, 2, 8].into()));
+        assert_eq!(*frontend.1, 2);
+        assert_eq!(plan.upstream_sources, BTreeSet::new());
     }
 
     #[test]

@@ -7,7 +7,9 @@
 
 mod addresses;
 mod attach;
+mod bpf;
 mod btf;
+mod dedicated;
 mod denied;
 mod detach;
 mod devices;
@@ -26,6 +28,7 @@ mod netns;
 mod object;
 mod pins;
 mod probe;
+mod settings;
 mod shortcut;
 mod sources;
 mod status;
@@ -35,21 +38,21 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use ingress_common::socket::LISTENER_GROUPS_MAX;
 use ingress_common::steering::Settings as KernelSettings;
 use ingress_core::plan::{ListenerPort, Plan};
-use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::{debug, info};
 
 pub use addresses::FrontendAddress;
 pub use attach::{AttachError, GuardMode, TcMode};
+use dedicated::Dedicated;
+pub use dedicated::{DedicatedError, Refusal};
 pub use denied::{Denied, GuardedError, SourceBudget};
 pub use detach::Remains;
 pub use devices::{DeviceStatus, Devices, PodClients, Role as DeviceRole};
@@ -62,41 +65,9 @@ pub use netns::Namespace;
 pub use object::{Object, ObjectError};
 use pins::{Pins, remove_pins};
 pub use probe::{Finding, Report, State, open_bpf_file_system};
+pub use settings::Settings;
 pub use shortcut::{ShortcutMode, ShortcutStatus};
 pub use status::{GateStatus, Status};
-
-/// What the datapath is made from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Settings {
-    /// Directory in bpffs for maps and links.
-    pub bpffs: PathBuf,
-    /// Name of the ingress netns, a file in `/run/netns`.
-    pub netns: String,
-    /// Name of the host side of the gate.
-    pub gate: String,
-    /// Devices through which clients reach the node; none given: those of the default routes.
-    pub uplinks: Vec<String>,
-    /// Destination addresses to steer besides those of the uplinks and of `lo`.
-    pub addresses: Vec<IpAddr>,
-    /// How to attach the guard.
-    pub guard: GuardMode,
-    /// How to attach steer and `return_path`.
-    pub tc: TcMode,
-    /// What becomes of new connections from pods of this node.
-    pub pod_clients: PodClients,
-    /// Networks from which connections may be opened; none given: from everywhere.
-    pub sources: Vec<IpNet>,
-    /// Local ports of upstream connections.
-    pub upstream_ports: PortRange,
-    /// Number of workers.
-    pub workers: u32,
-    /// Whether bytes to and from pods of this node take the shortcut.
-    pub shortcut: ShortcutMode,
-    /// New connections that one source may open.
-    pub source_budget: SourceBudget,
-    /// New connections a second of all sources, from which on the guard answers SYNs; 0: never.
-    pub flood_threshold: u32,
-}
 
 /// Why there is no netns datapath.
 #[derive(Debug, Error)]
@@ -128,6 +99,9 @@ pub enum DatapathError {
     /// The maps of the guard can't be taken.
     #[error(transparent)]
     Guard(#[from] GuardedError),
+    /// The dedicated uplink can't be had.
+    #[error(transparent)]
+    Dedicated(#[from] DedicatedError),
     /// There are too many ports.
     #[error("{LISTENER_GROUPS_MAX} ports are steered already")]
     NoRoom,
@@ -153,6 +127,7 @@ pub struct Datapath {
     flood: flood::Flood,
     connections: Connections,
     devices: Devices,
+    dedicated: Option<Dedicated>,
     core_attachments: Vec<attach::Attachment>,
     return_path: TcMode,
     reach: Arc<ArcSwap<Reach>>,
@@ -195,7 +170,7 @@ impl Datapath {
         let mtu = devices.uplink_mtu(&netlink).await?;
         let gate = gate::open(&settings, mtu, &netlink, &ingress).await?;
         devices.gate = gate.index;
-        let local = local::LocalAddresses::open(&ingress).await?;
+        let (local, inner_messages) = local::LocalAddresses::open(&ingress).await?;
         let ingress_netns = gate::ingress_netns(&settings.gate, &netlink).await?;
         let (return_path, return_path_mode) =
             attach_return_path(&mut object, &gate, settings.tc, &pins.links)?;
@@ -213,6 +188,16 @@ impl Datapath {
         })?;
         maps.remove_other_sources(&sources)?;
         let shortcut = shortcut::Shortcut::open(settings.shortcut, &mut object, &ingress);
+        let sides = dedicated::Sides {
+            host: &host,
+            outside: &netlink,
+            ingress: &ingress,
+            inside: local.inside(),
+        };
+        // The last that may fail: without the rest, the host itself serves the device's clients.
+        let dedicated = Dedicated::open(&settings, &sides, &mut object, &pins.links);
+        let dedicated = dedicated.await?;
+        let changes = stream::select(changes, dedicated::changes(inner_messages));
         let datapath = Self {
             guarded: Box::new(denied::Guarded::take(&mut object, settings.source_budget)?),
             flood: flood::Flood::new(settings.flood_threshold),
@@ -227,6 +212,7 @@ impl Datapath {
             mtu,
             connections,
             devices,
+            dedicated,
             core_attachments: vec![return_path, dispatch],
             return_path: return_path_mode,
             reach: Arc::default(),
@@ -365,10 +351,14 @@ impl Datapath {
         self.maps.set_vlans(self.devices.vlans())?;
         self.guarded.set_answering(self.devices.answering())?;
         self.maps.set_steered_devices(&self.devices.steered())?;
-        let plan = Plan::new(&addresses, &self.listeners, &self.adopted);
-        self.local.add(&plan).await?;
+        let inner = match &mut self.dedicated {
+            Some(dedicated) => dedicated.refresh().await?,
+            None => BTreeSet::new(),
+        };
+        let plan = Plan::new(&addresses, &self.listeners, &self.adopted).with_frontends(&inner);
+        self.local.add(&plan, &inner).await?;
         self.maps.apply(&plan)?;
-        self.local.remove_others(&plan).await?;
+        self.local.remove_others(&plan, &inner).await?;
         self.epoch.advance();
         if !std::mem::replace(&mut self.is_steering, true) {
             let ports: Vec<u16> = self.listeners.iter().map(|port| port.port).collect();
@@ -391,6 +381,7 @@ impl Datapath {
             .core_attachments
             .iter()
             .chain(self.devices.attachments())
+            .chain(self.dedicated.iter().filter_map(Dedicated::attachment))
             .collect::<Vec<_>>();
         attach::forget_other_links(&self.devices.pins, &kept)
             .map_err(io_error("remove the links of devices that are gone"))
@@ -414,29 +405,16 @@ impl Datapath {
         self.maps.clear_listeners();
     }
 
-    /// What is attached, and what the programs counted.
-    pub fn status(&self) -> Status {
-        Status {
-            gate: Some(GateStatus {
-                device: self.settings.gate.clone(),
-                netns: self.settings.netns.clone(),
-                return_path: self.return_path,
-            }),
-            devices: self.devices.status(),
-            counters: self.maps.counts(),
-            frontends: self.devices.frontends(),
-            direct_endpoints: self.reach.load().direct.len(),
-            shortcut: self.shortcut.status(),
-            is_flooded: self.flood.is_answered(),
-        }
-    }
-
-    /// Detaches everything and removes maps, gate and ingress netns.
+    /// Detaches everything, gives the dedicated uplink back to the host, and removes maps, gate and ingress
+    /// netns.
     pub async fn close(mut self) -> Result<(), DatapathError> {
         self.maps.clear_listeners();
         self.devices.detach_all();
         for attachment in self.core_attachments.drain(..) {
             attachment.detach();
+        }
+        if let Some(dedicated) = self.dedicated.take() {
+            dedicated.close(&self.host, &self.netlink).await?;
         }
         drop(self.maps);
         drop(self.guarded);

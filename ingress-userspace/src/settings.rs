@@ -17,6 +17,7 @@ pub mod plugin;
 pub mod relay;
 mod steering;
 pub mod tls;
+mod uplinks;
 pub mod upstream;
 mod webhook;
 
@@ -50,6 +51,7 @@ use self::observe::{METRICS_ADDRESS, Observe};
 use self::relay::Relay;
 use self::steering::Steering;
 use self::tls::Tls;
+use self::uplinks::Uplinks;
 use self::upstream::Upstream;
 use self::webhook::Webhook;
 use crate::datapath::{GuardMode, PortRange, Settings as DatapathSettings, ShortcutMode, TcMode};
@@ -180,15 +182,9 @@ pub struct Run {
           default_value_t = true, action = clap::ArgAction::Set)]
     pub confine_workers: bool,
 
-    /// Device through which clients come; may be given more than once [default: the devices of
-    /// the default routes].
-    #[arg(
-        long = "uplink",
-        env = "SLUICE_UPLINK",
-        value_name = "DEVICE",
-        value_delimiter = ','
-    )]
-    pub uplinks: Vec<String>,
+    /// The devices through which clients come.
+    #[command(flatten)]
+    pub uplinks: Uplinks,
 
     /// Further address at which clients reach this node, such as a virtual IP that no device has.
     #[arg(
@@ -388,7 +384,9 @@ impl Run {
             bpffs: self.places.bpffs.clone(),
             netns: self.places.ingress_netns.clone(),
             gate: self.places.gate.clone(),
-            uplinks: self.uplinks.clone(),
+            uplinks: self.uplinks.uplinks.clone(),
+            uplink_in_netns: self.uplinks.uplink_in_netns.clone(),
+            node_addresses: self.uplinks.node_addresses(self.observe.metrics_address),
             addresses: self.frontend_addresses.clone(),
             guard: self.xdp,
             tc: self.tc,

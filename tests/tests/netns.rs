@@ -2,6 +2,7 @@
 
 mod netns {
     mod changes;
+    mod dedicated;
     mod denied;
     mod flood;
     mod handover;

@@ -119,7 +119,7 @@ impl DatapathMetrics {
         }
         for device in &self.state.devices {
             *counts.entry(("steer", tc_name(device.steer))).or_default() += 1;
-            if device.role == DeviceRole::Uplink {
+            if device.role != DeviceRole::Endpoints {
                 *counts
                     .entry(("guard", guard_name(device.guard)))
                     .or_default() += 1;

@@ -8,7 +8,7 @@ use aya::programs::tc::qdisc_detach_program;
 
 use super::netns::Namespace;
 use super::pins::remove_pins;
-use super::{DatapathError, gate, io_error, netlink};
+use super::{DatapathError, dedicated, gate, io_error, netlink};
 
 /// Where a daemon keeps its datapath.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,13 @@ impl Remains<'_> {
                 removed.push(format!("the filter `{STEER}` of device `{}`", link.name));
             }
         }
+        let ingress = Namespace::open(self.netns).ok();
+        let back = dedicated::restore(self.bpffs, &host, &netlink, ingress.as_ref()).await?;
+        removed.extend(back.map(|device| {
+            format!(
+                "device `{device}` from the ingress netns: it is back with its addresses and routes"
+            )
+        }));
         let pins = std::fs::read_dir(self.bpffs).is_ok_and(|mut entries| entries.next().is_some());
         remove_pins(self.bpffs).map_err(io_error("remove the pins"))?;
         if pins {

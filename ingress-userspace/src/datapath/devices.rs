@@ -11,12 +11,13 @@ use ingress_common::steering::{CLIENTS_AND_REPLIES, REPLIES, VLANS_MAX, Vlan};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::DatapathError;
 use super::addresses::{FrontendAddress, Sources};
 use super::attach::{self, Attachment, GuardMode, TcMode};
 use super::dial::Reach;
 use super::netlink::{DeviceAddress, Link, Netlink, NetlinkError, Route};
 use super::object::{Object, ObjectError};
-use super::{DatapathError, Settings};
+use super::settings::Settings;
 
 /// A device and what is attached to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,8 @@ pub enum Role {
     Uplink,
     /// It leads to endpoints.
     Endpoints,
+    /// Clients come through it, and it is in the ingress netns as a whole.
+    Dedicated,
 }
 
 /// What becomes of new connections from devices that lead to endpoints.
@@ -196,7 +199,9 @@ impl Devices {
             .iter()
             .filter(|(_, device)| device.status.steer.is_some());
         let taken = |device: &Attached| match (device.status.role, self.pod_clients) {
-            (Role::Uplink, _) | (Role::Endpoints, PodClients::Steered) => CLIENTS_AND_REPLIES,
+            (Role::Uplink | Role::Dedicated, _) | (Role::Endpoints, PodClients::Steered) => {
+                CLIENTS_AND_REPLIES
+            }
             (Role::Endpoints, PodClients::LeftToHost) => REPLIES,
         };
         steered
@@ -278,7 +283,7 @@ impl Devices {
         }
         let mut attachments = Vec::new();
         let (guard, mut reason) = match role {
-            Role::Uplink => {
+            Role::Uplink | Role::Dedicated => {
                 let (attachment, mode, reason) =
                     attach::xdp(object.guard()?, link, self.guard, &self.pins);
                 attachments.extend(attachment);
@@ -298,7 +303,8 @@ impl Devices {
             }
         };
         let datapath = match (&steer, role, self.pod_clients) {
-            (Some(_), Role::Uplink, _) | (Some(_), Role::Endpoints, PodClients::Steered) => "netns",
+            (Some(_), Role::Uplink | Role::Dedicated, _)
+            | (Some(_), Role::Endpoints, PodClients::Steered) => "netns",
             (Some(_), Role::Endpoints, PodClients::LeftToHost) | (None, _, _) => "host",
         };
         let name = link.name.clone();
@@ -400,6 +406,8 @@ mod tests {
             peer_netns: None,
             is_ethernet: true,
             is_netkit: false,
+            is_immutable: false,
+            controller: None,
             vlan: vlan.map(|(parent, id)| Vlan {
                 parent,
                 ether_type: 0x8100,

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::debug;
 
-use super::Settings;
 use super::attach::TcMode;
 use super::netlink::{Link, Netlink, NetlinkError};
 use super::netns::Namespace;
+use super::settings::Settings;
 use super::sysctl;
 
 /// Why there is no gate.
@@ -181,7 +181,7 @@ fn ingress_sysctls(ports: PortRange) -> Result<(), GateError> {
     Ok(())
 }
 
-fn has_ipv6() -> bool {
+pub(super) fn has_ipv6() -> bool {
     fs::exists("/proc/sys/net/ipv6/conf/all").unwrap_or(false)
 }
 
@@ -192,7 +192,7 @@ fn set(key: &str, value: &str) -> Result<(), GateError> {
     })
 }
 
-const INSIDE: &str = "eth0";
+pub(super) const INSIDE: &str = "eth0";
 pub(super) const LOOPBACK: &str = "lo";
 /// Next hops that nobody else sees: link-local, and resolved by permanent neighbour entries.
 const GATEWAY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 77, 1));

@@ -8,8 +8,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use futures_util::Stream;
 use ingress_common::steering::Address;
 use ingress_core::plan::Plan;
+use rtnetlink::packet_core::NetlinkMessage;
+use rtnetlink::packet_route::RouteNetlinkMessage;
 
 use super::gate::{GateError, LOOPBACK, find};
 use super::netlink::{Netlink, NetlinkError};
@@ -25,15 +28,25 @@ pub(super) struct LocalAddresses {
 
 impl LocalAddresses {
     /// Finds those that an earlier daemon has left. Has to be called on a tokio runtime.
-    pub(super) async fn open(ingress: &Namespace) -> Result<Self, GateError> {
-        let (inside, _) = Netlink::open(ingress).map_err(GateError::Namespace)?;
+    /// The stream yields what the kernel reports of the ingress netns.
+    pub(super) async fn open(
+        ingress: &Namespace,
+    ) -> Result<
+        (
+            Self,
+            impl Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + use<>,
+        ),
+        GateError,
+    > {
+        let (inside, messages) = Netlink::open(ingress).map_err(GateError::Namespace)?;
         let loopback = find(&inside, LOOPBACK).await?.index;
         let held = inside.local_addresses(loopback).await?;
-        Ok(Self {
+        let local = Self {
             inside,
             loopback,
             held,
-        })
+        };
+        Ok((local, messages))
     }
 
     /// The ingress netns.
@@ -41,9 +54,13 @@ impl LocalAddresses {
         &self.inside
     }
 
-    /// Takes packets for what `plan` steers too.
-    pub(super) async fn add(&mut self, plan: &Plan) -> Result<(), NetlinkError> {
-        for address in wanted(plan) {
+    /// Takes packets for what `plan` steers too, but for the addresses that a device inside has.
+    pub(super) async fn add(
+        &mut self,
+        plan: &Plan,
+        inner: &BTreeSet<IpAddr>,
+    ) -> Result<(), NetlinkError> {
+        for address in wanted(plan, inner) {
             if !self.held.contains(&address) {
                 self.inside.add_local(address, self.loopback).await?;
                 self.held.insert(address);
@@ -53,8 +70,12 @@ impl LocalAddresses {
     }
 
     /// Takes packets for nothing but what `plan` steers.
-    pub(super) async fn remove_others(&mut self, plan: &Plan) -> Result<(), NetlinkError> {
-        let wanted = wanted(plan);
+    pub(super) async fn remove_others(
+        &mut self,
+        plan: &Plan,
+        inner: &BTreeSet<IpAddr>,
+    ) -> Result<(), NetlinkError> {
+        let wanted = wanted(plan, inner);
         for address in self.held.clone() {
             if !wanted.contains(&address) {
                 self.inside.remove_local(address, self.loopback).await?;
@@ -65,11 +86,14 @@ impl LocalAddresses {
     }
 }
 
-/// Destinations of packets that are steered.
-fn wanted(plan: &Plan) -> BTreeSet<IpAddr> {
+/// Destinations of packets that are steered, without those that are local anyway.
+fn wanted(plan: &Plan, inner: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
     let frontends = plan.frontends.keys().map(|frontend| frontend.address);
     let sources = plan.upstream_sources.iter().copied();
-    frontends.chain(sources).map(to_ip).collect()
+    let addresses = frontends.chain(sources).map(to_ip);
+    addresses
+        .filter(|address| !inner.contains(address))
+        .collect()
 }
 
 fn to_ip(address: Address) -> IpAddr {
@@ -88,7 +112,11 @@ mod tests {
             .into();
         let adopted = BTreeSet::from(["198.51.100.9:443".parse().unwrap()]);
         let none = Plan::new(&own, &[], &adopted);
-        assert_eq!(wanted(&none), own, "endpoints answer to them");
+        assert_eq!(
+            wanted(&none, &BTreeSet::new()),
+            own,
+            "endpoints answer to them"
+        );
         let listener = ListenerPort {
             protocol: 6,
             port: 443,
@@ -96,7 +124,12 @@ mod tests {
         };
         let plan = Plan::new(&own, &[listener], &adopted);
         let adopted = "198.51.100.9".parse().unwrap();
-        assert!(wanted(&plan).contains(&adopted));
-        assert_eq!(wanted(&plan).len(), 3);
+        assert!(wanted(&plan, &BTreeSet::new()).contains(&adopted));
+        assert_eq!(wanted(&plan, &BTreeSet::new()).len(), 3);
+        assert_eq!(
+            wanted(&plan, &own).len(),
+            1,
+            "a device inside has the others"
+        );
     }
 }

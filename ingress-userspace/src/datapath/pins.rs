@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{DatapathError, Settings, io_error};
+use super::settings::Settings;
+use super::{DatapathError, io_error};
 
 /// Directories of pins.
 pub(super) struct Pins {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Datapath;
 use super::addresses::FrontendAddress;
 use super::attach::TcMode;
 use super::devices::DeviceStatus;
@@ -37,4 +38,41 @@ pub struct GateStatus {
     pub netns: String,
     /// How `return_path` is attached.
     pub return_path: TcMode,
+}
+
+impl Datapath {
+    /// What is attached, and what the programs counted.
+    pub fn status(&self) -> Status {
+        Status {
+            gate: Some(GateStatus {
+                device: self.settings.gate.clone(),
+                netns: self.settings.netns.clone(),
+                return_path: self.return_path,
+            }),
+            devices: self.device_status(),
+            counters: self.maps.counts(),
+            frontends: self.frontends(),
+            direct_endpoints: self.reach.load().direct.len(),
+            shortcut: self.shortcut.status(),
+            is_flooded: self.flood.is_answered(),
+        }
+    }
+
+    fn device_status(&self) -> Vec<DeviceStatus> {
+        let mut devices = self.devices.status();
+        devices.extend(self.dedicated.iter().map(|device| device.status().clone()));
+        devices
+    }
+
+    fn frontends(&self) -> Vec<FrontendAddress> {
+        let mut frontends = self.devices.frontends();
+        if let Some(device) = &self.dedicated {
+            let given_by = format!("device {}", device.status().name);
+            frontends.extend(device.addresses().iter().map(|address| FrontendAddress {
+                address: *address,
+                given_by: given_by.clone(),
+            }));
+        }
+        frontends
+    }
 }

@@ -87,6 +87,7 @@ const CHARTS: &[&[&str]] = &[
         "extraArgs={--workers=1}",
     ],
     &["tcp.5432=db/postgres:5432", "udp.53=kube-system/dns:53"],
+    &["uplinkInNetns=eth1"],
     &[
         "acme.enabled=true",
         "acme.issuers[0].name=le",
