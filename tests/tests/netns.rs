@@ -1,6 +1,7 @@
 //! The datapath on real network namespaces: what a client, a pod and the host's firewall see.
 
 mod netns {
+    mod bond;
     mod changes;
     mod dedicated;
     mod denied;
@@ -10,6 +11,7 @@ mod netns {
     mod metrics;
     mod neighbours;
     mod next_hops;
+    mod overlay;
     mod paths;
     mod pods;
     mod services;

@@ -110,7 +110,9 @@ impl Devices {
         Ok(smallest_mtu(&links, &uplinks).unwrap_or(MTU_DEFAULT))
     }
 
-    /// The smallest MTU of the uplinks, in bytes, as of the last refresh; none while there is no uplink.
+    /// The smallest MTU of the uplinks and of the devices that lead to endpoints, in bytes, as of the last
+    /// refresh; none while there is no uplink. The host's stack would tell itself, and not the ingress netns,
+    /// that a packet to an endpoint is too large for a device, such as one of VXLAN.
     pub fn mtu(&self) -> Option<u32> {
         self.mtu
     }
@@ -144,7 +146,11 @@ impl Devices {
             }
         }
         self.forget_gone(&links);
-        self.mtu = smallest_mtu(&links, &uplinks);
+        let carrying: BTreeSet<u32> = self.attached.keys().copied().collect();
+        self.mtu = smallest_mtu(&links, &uplinks).map(|mtu| {
+            let of_endpoints = smallest_mtu(&links, &carrying).unwrap_or(mtu);
+            mtu.min(of_endpoints.max(MTU_MIN))
+        });
         self.vlans = vlans(&links, &self.steered());
         self.answering = self.find_answering(&links);
         let addresses = self.own_addresses(netlink, &links, &uplinks).await?;
@@ -390,6 +396,8 @@ fn vlans(links: &[Link], on: &BTreeMap<u32, u32>) -> BTreeMap<Vlan, u32> {
         .collect()
 }
 
+/// The kernel has no IPv6 on a device with less (RFC 8200, section 5).
+const MTU_MIN: u32 = 1280;
 /// Ethernet's, where there is no uplink yet.
 const MTU_DEFAULT: u32 = 1500;
 

@@ -15,7 +15,7 @@ use ingress_tests::rig::{
 use crate::Scene;
 
 /// Requests over both versions, on kept connections and on new ones.
-fn loads(scene: &Scene, served: &str) -> Result<Vec<Running>> {
+pub(super) fn loads(scene: &Scene, served: &str) -> Result<Vec<Running>> {
     let mut loads = Vec::new();
     for address in [EDGE_V4, EDGE_V6] {
         for reuse in [Reuse::KeepAlive, Reuse::NewConnection] {
@@ -32,7 +32,7 @@ fn loads(scene: &Scene, served: &str) -> Result<Vec<Running>> {
 }
 
 /// Waits until each of them has been answered some more.
-fn wait_for_answers(loads: &[Running]) -> Result<()> {
+pub(super) fn wait_for_answers(loads: &[Running]) -> Result<()> {
     let before: Vec<_> = loads.iter().map(Running::answered).collect();
     wait_within(PATIENCE, "answers on all ways", || {
         let answered = loads.iter().map(Running::answered).zip(&before);
@@ -40,7 +40,7 @@ fn wait_for_answers(loads: &[Running]) -> Result<()> {
     })
 }
 
-fn stop_without_failures(loads: Vec<Running>) -> Result<()> {
+pub(super) fn stop_without_failures(loads: Vec<Running>) -> Result<()> {
     for load in loads {
         let outcome = load.stop()?;
         assert_eq!(outcome.failures, Vec::<String>::new());
