@@ -5,6 +5,7 @@
 //! listed by name as skipped, with its reason.
 
 mod binaries;
+mod cell;
 mod suite;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use clap::Args;
 use self::suite::{Suite, build_suites, build_suites_for_kernels};
 use crate::kernel::{self, Kernel};
 use crate::shell::{cargo, is_root, root, say};
-use crate::{fuzz, setup};
+use crate::{compile, fuzz, setup};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -77,6 +78,12 @@ fn run_showing(flags: &Flags, show: Show) -> Result<()> {
             tally.run_on_the_oldest_kernel(&suites)?;
         }
     }
+    if is_root && flags.kernel.is_none() {
+        if cell::is_wanted(&flags.names) {
+            tally.run_cell();
+        }
+        tally.run_elsewhere(suites, &flags.names)?;
+    }
     tally.close(start.elapsed().as_secs())
 }
 
@@ -125,7 +132,10 @@ impl Tally {
         };
         command.current_dir(root());
         command.envs(self.binaries.iter().map(|(name, path)| (*name, path)));
-        if !is_whole {
+        if is_whole {
+            let aside = suite.elsewhere.iter();
+            command.args(aside.flat_map(|test| ["--skip", test]));
+        } else {
             command.args(chosen).arg("--exact");
         }
         command.args(is_root.then_some("--include-ignored"));
@@ -166,6 +176,38 @@ impl Tally {
             bail!("not all of {names:?} are tests of the programs");
         }
         self.run(suite, &names, true)
+    }
+
+    /// Tests of devices that this machine's kernel may lack, on Debian 13's.
+    fn run_elsewhere(&mut self, suites: Vec<Suite>, names: &[String]) -> Result<()> {
+        let is_wanted = |suite: &Suite| !suite.chosen_elsewhere(names).is_empty();
+        let wanted: Vec<_> = suites.into_iter().filter(is_wanted).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        // Optimised, as an emulator takes its time.
+        let programs = compile::sluice_and_rig(compile::Rig::Fast)?;
+        self.binaries
+            .push(("SLUICE_BINARY", programs.join("sluice")));
+        self.binaries
+            .push(("SLUICE_ORIGIN", programs.join("sluice-origin")));
+        self.kernel = Some(Kernel::V6_12);
+        for mut suite in wanted {
+            suite.tests = std::mem::take(&mut suite.elsewhere);
+            self.run(&suite, names, true)?;
+        }
+        Ok(())
+    }
+
+    /// The cost of a packet's path, held to a bound.
+    fn run_cell(&mut self) {
+        match cell::run() {
+            Ok(()) => self.passed += 1,
+            Err(error) => {
+                say(&format!("    {error:#}"));
+                self.failed.push(cell::NAME.to_owned());
+            }
+        }
     }
 
     /// Each for a moment: that they can be built and find nothing at once.

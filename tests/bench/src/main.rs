@@ -69,6 +69,9 @@ struct CommandLine {
     /// given: this is one.
     #[arg(long)]
     machine: Vec<String>,
+    /// End with an error if a ratio of the report is above this.
+    #[arg(long)]
+    bound: Option<f64>,
     /// Pairs of runs of each comparison.
     #[arg(long, default_value_t = 5)]
     pairs: u32,
@@ -139,5 +142,5 @@ fn main() -> Result<()> {
         fs::write(&file, json).with_context(|| format!("failed to write {}", file.display()))?;
     }
     std::io::stdout().write_all(render(&report).as_bytes())?;
-    Ok(())
+    flags.bound.map_or(Ok(()), |bound| report.hold_to(bound))
 }

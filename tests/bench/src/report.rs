@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
 /// Everything that one run of a suite found.
@@ -72,6 +73,28 @@ impl Report {
             min,
             max,
         });
+    }
+}
+
+impl Report {
+    /// An error if a comparison came out above `bound`, or if there is none.
+    ///
+    /// # Errors
+    ///
+    /// An error that names the comparison.
+    pub fn hold_to(&self, bound: f64) -> Result<()> {
+        ensure!(!self.ratios.is_empty(), "nothing was compared");
+        for ratio in &self.ratios {
+            ensure!(
+                ratio.median <= bound,
+                "{}: {} takes {:.3} of {}, at most {bound} is allowed",
+                ratio.workload,
+                ratio.subject,
+                ratio.median,
+                ratio.baseline
+            );
+        }
+        Ok(())
     }
 }
 
@@ -201,5 +224,21 @@ mod tests {
         assert_eq!(spread(&[3.0, 1.0, 2.0]), (2.0, 1.0, 3.0));
         assert_eq!(spread(&[4.0, 1.0, 2.0, 3.0]), (2.5, 1.0, 4.0));
         assert_eq!(spread(&[]), (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn a_ratio_above_the_bound_is_an_error_that_names_it() {
+        let mut report = Report::new();
+        assert!(report.hold_to(2.0).is_err(), "nothing was compared");
+        let measure = Measure {
+            suite: "instructions",
+            workload: "1 KiB kept alive",
+            metric: "whole machine",
+            unit: "instructions a request",
+        };
+        report.add_ratio(measure, ("netns", "bare"), &[1.09]);
+        assert!(report.hold_to(1.1).is_ok());
+        let error = report.hold_to(1.06).unwrap_err().to_string();
+        assert!(error.contains("netns takes 1.090 of bare"), "{error}");
     }
 }

@@ -13,8 +13,10 @@ use crate::shell::{cargo, say};
 pub(super) struct Suite {
     pub(super) group: String,
     pub(super) executable: PathBuf,
-    /// All tests of the binary.
+    /// The tests of the binary that run here.
     pub(super) tests: Vec<String>,
+    /// Those that run on a kernel with the devices that they need, in an emulator.
+    pub(super) elsewhere: Vec<String>,
 }
 
 impl Suite {
@@ -37,6 +39,21 @@ impl Suite {
         let (out, rest) = self.tests.drain(..).partition(is_out);
         self.tests = rest;
         out
+    }
+
+    /// Sets the tests aside whose devices not every kernel has.
+    fn set_aside(&mut self) {
+        let is_aside = |test: &String| {
+            DEVICES_OF_SOME_KERNELS
+                .iter()
+                .any(|part| test.contains(part))
+        };
+        (self.elsewhere, self.tests) = self.tests.drain(..).partition(is_aside);
+    }
+
+    /// Those of the tests elsewhere that are asked for.
+    pub(super) fn chosen_elsewhere(&self, names: &[String]) -> Vec<&str> {
+        choose(&self.group, &self.elsewhere, names)
     }
 
     pub(super) fn is_counting(&self) -> bool {
@@ -69,14 +86,18 @@ impl Suite {
 
     /// The tests that are asked for: all of them when the group is, or when nothing is named.
     pub(super) fn chosen(&self, names: &[String]) -> Vec<&str> {
-        let group_is_asked_for =
-            names.is_empty() || names.iter().any(|name| self.group.contains(name.as_str()));
-        let is_asked_for = |test: &str| names.iter().any(|name| test.contains(name.as_str()));
-        let tests = self.tests.iter().map(String::as_str);
-        tests
-            .filter(|test| group_is_asked_for || is_asked_for(test))
-            .collect()
+        choose(&self.group, &self.tests, names)
     }
+}
+
+fn choose<'a>(group: &str, tests: &'a [String], names: &[String]) -> Vec<&'a str> {
+    let group_is_asked_for =
+        names.is_empty() || names.iter().any(|name| group.contains(name.as_str()));
+    let is_asked_for = |test: &str| names.iter().any(|name| test.contains(name.as_str()));
+    let tests = tests.iter().map(String::as_str);
+    tests
+        .filter(|test| group_is_asked_for || is_asked_for(test))
+        .collect()
 }
 
 pub(super) fn build_suites() -> Result<Vec<Suite>> {
@@ -97,6 +118,7 @@ pub(super) fn build_suites() -> Result<Vec<Suite>> {
     ] {
         suites.extend(build_and_list(what, command)?);
     }
+    suites.iter_mut().for_each(Suite::set_aside);
     Ok(suites)
 }
 
@@ -165,11 +187,11 @@ fn suite_of_message(line: &str) -> Result<Option<Suite>> {
         package
     };
     let executable = PathBuf::from(executable);
-    let tests = list(&executable)?;
     Ok(Some(Suite {
         group,
+        tests: list(&executable)?,
+        elsewhere: Vec::new(),
         executable,
-        tests,
     }))
 }
 
@@ -193,6 +215,9 @@ const CLUSTER_SUITES: [&str; 5] = [
     "ingress-tests/deploy",
     "ingress-tests/rolling",
 ];
+
+/// Parts of the names of tests that need devices which not every kernel has: bonds.
+const DEVICES_OF_SOME_KERNELS: [&str; 1] = ["a_bond_"];
 
 /// Parts of the names of tests that an emulator is too slow for: load, time limits, many megabytes.
 const TOO_MUCH_FOR_AN_EMULATOR: [&str; 5] = [
