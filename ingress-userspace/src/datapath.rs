@@ -188,12 +188,7 @@ impl Datapath {
         })?;
         maps.remove_other_sources(&sources)?;
         let shortcut = shortcut::Shortcut::open(settings.shortcut, &mut object, &ingress);
-        let sides = dedicated::Sides {
-            host: &host,
-            outside: &netlink,
-            ingress: &ingress,
-            inside: local.inside(),
-        };
+        let sides = dedicated::Sides::new(&host, &netlink, &ingress, local.inside());
         // The last that may fail: without the rest, the host itself serves the device's clients.
         let dedicated = Dedicated::open(&settings, &sides, &mut object, &pins.links);
         let dedicated = dedicated.await?;

@@ -384,7 +384,7 @@ impl Run {
             bpffs: self.places.bpffs.clone(),
             netns: self.places.ingress_netns.clone(),
             gate: self.places.gate.clone(),
-            uplinks: self.uplinks.uplinks.clone(),
+            uplinks: self.uplinks.devices.clone(),
             uplink_in_netns: self.uplinks.uplink_in_netns.clone(),
             node_addresses: self.uplinks.node_addresses(self.observe.metrics_address),
             addresses: self.frontend_addresses.clone(),

@@ -52,6 +52,23 @@ pub(super) struct Sides<'a> {
     pub(super) inside: &'a Netlink,
 }
 
+impl<'a> Sides<'a> {
+    /// Each namespace with its devices.
+    pub(super) const fn new(
+        host: &'a Namespace,
+        outside: &'a Netlink,
+        ingress: &'a Namespace,
+        inside: &'a Netlink,
+    ) -> Self {
+        Self {
+            host,
+            outside,
+            ingress,
+            inside,
+        }
+    }
+}
+
 /// The device, in the ingress netns.
 pub(super) struct Dedicated {
     store: Store,

@@ -15,7 +15,7 @@ pub struct Uplinks {
         value_name = "DEVICE",
         value_delimiter = ','
     )]
-    pub uplinks: Vec<String>,
+    pub devices: Vec<String>,
 
     /// Device that is given to the ingress network namespace as a whole, with its addresses and routes: a
     /// network card for clients alone. Its packets meet no program but the guard, and no netfilter hook. The
@@ -25,7 +25,7 @@ pub struct Uplinks {
     #[arg(long, env = "SLUICE_UPLINK_IN_NETNS", value_name = "DEVICE")]
     pub uplink_in_netns: Option<String>,
 
-    /// Address by which the cluster reaches this node, its InternalIP; may be given more than once. A device
+    /// Address by which the cluster reaches this node, its internal address; may be given more than once. A device
     /// that has it is not given to --uplink-in-netns.
     #[arg(
         long = "node-address",
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn address_of_metrics_is_an_address_of_the_node() {
         let uplinks = Uplinks {
-            uplinks: Vec::new(),
+            devices: Vec::new(),
             uplink_in_netns: None,
             node_addresses: vec![[10, 0, 0, 1].into()],
         };

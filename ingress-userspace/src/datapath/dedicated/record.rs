@@ -122,8 +122,8 @@ fn other(error: MapError) -> io::Error {
     io::Error::other(error)
 }
 
-/// Room for some two hundred addresses and routes.
-const BYTES: u32 = 32_768;
+/// Room for some hundred addresses and routes.
+const BYTES: u32 = 16_384;
 
 #[cfg(test)]
 mod tests {
