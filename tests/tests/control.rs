@@ -5,8 +5,8 @@ mod control {
     mod adopt;
     mod bad_input;
     mod dashboard;
+    mod events;
     mod external_name;
-    mod saying;
     mod services;
     mod watching;
 }

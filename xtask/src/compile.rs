@@ -71,11 +71,15 @@ pub(crate) fn bench() -> Result<PathBuf> {
     Rig::Fast.step("build the benches and the rig", build)
 }
 
-/// Builds `sluice` and the rig's programs in the same way, and gives the directory that they are in.
+/// Builds `sluice` and the rig's programs in the same way, with the benches if it is for measurements, and gives the
+/// directory that they are in.
 /// In one go: by itself, each would want other features of what both depend on.
 pub(crate) fn sluice_and_rig(kind: Rig) -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "-p", "ingress-userspace", "-p", "ingress-tests"]);
+    if matches!(kind, Rig::Fast) {
+        build.args(["-p", "ingress-bench"]);
+    }
     build.arg("--bins");
     kind.step("build sluice and the rig", build)
 }

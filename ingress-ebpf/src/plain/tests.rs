@@ -109,7 +109,7 @@ fn sum(words: &[u16]) -> u16 {
 }
 
 #[test]
-fn nobody_chooses_what_meets_in_a_slot() {
+fn clients_cannot_choose_connections_that_share_a_slot() {
     let words = |number: u64| [number, 2, 3, 4];
     let slots = |key| (0..64).map(move |number| slot(words(number), key, 1024));
     let same = slots([1, 2]).zip(slots([3, 4])).filter(|(a, b)| a == b);

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_denies_everybody() {
+    fn networks_of_prefix_length_zero_are_refused() {
         parse_denied("0.0.0.0/0").unwrap_err();
         parse_denied("192.0.2.1").unwrap();
     }

@@ -145,7 +145,7 @@ fn a_line_says_nothing_of_requests_before() {
 }
 
 #[test]
-fn whatever_a_client_sends_a_line_is_one_json_object() {
+fn each_line_is_one_json_object_for_any_request() {
     let origin = Origin::echo("origin");
     let logged = Logged::start(Template::json(), &[origin.address]);
     let mut client = logged.proxy.client();

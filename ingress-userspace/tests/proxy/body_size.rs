@@ -88,7 +88,7 @@ fn a_body_that_turns_out_to_be_larger_ends_with_the_connection_to_its_endpoint()
 }
 
 #[test]
-fn an_ingress_says_how_large_the_bodies_of_its_routes_may_be() {
+fn ingress_bounds_the_bodies_of_its_routes() {
     let origin = reader();
     for (max, length, status) in [(0, MAX * 10, 200), (10, 10, 200), (10, 11, 413)] {
         let config = config(&[("one.test", "/", &[origin.address])]);

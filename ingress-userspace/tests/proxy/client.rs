@@ -55,7 +55,7 @@ const FORWARDED: &str = "X-Forwarded-For: 6.6.6.6, 203.0.113.7, 10.0.0.9\r\n\
     X-Forwarded-Proto: https\r\nX-Forwarded-Port: 8443\r\nX-Forwarded-Host: shop.test\r\n";
 
 #[test]
-fn a_proxy_that_is_believed_says_who_asks() {
+fn trusted_proxy_names_the_client() {
     let reply = ask(&start(believing()), FORWARDED);
     for (name, value) in [
         ("x-real-ip", "203.0.113.7"),
@@ -111,7 +111,7 @@ fn config_of(origin: &Origin, process: ProcessSettings) -> Config {
 }
 
 #[test]
-fn configuration_says_who_is_believed_from_the_next_connection_on() {
+fn trusted_proxies_change_from_the_next_connection_on() {
     let origin = Origin::echo("one");
     let believing = || ProcessSettings {
         trusted: Some(
@@ -165,7 +165,7 @@ fn configuration_says_who_is_believed_from_the_next_connection_on() {
 }
 
 #[test]
-fn configuration_says_how_long_connections_may_be_idle() {
+fn idle_timeout_comes_from_the_configuration() {
     let origin = Origin::echo("one");
     let proxy = Proxy::start(config_of(&origin, ProcessSettings::default()));
     let short = ProcessSettings {
@@ -249,7 +249,7 @@ const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0f\xcb\x00\x71\x07\xc0
                         \x00\x05\x01\xbb\x04\x00\x00";
 
 #[test]
-fn a_load_balancer_says_who_a_connection_is_from() {
+fn load_balancer_names_the_client_of_a_connection() {
     let proxy = start(proxied());
     let line = b"PROXY TCP6 2001:db8::1 2001:db8::2 5 443\r\n";
     for (header, address) in [(&line[..], "2001:db8::1"), (BINARY, "203.0.113.7")] {

@@ -244,7 +244,7 @@ fn refused_clients_are_redirected_to_the_error_page() {
 }
 
 #[test]
-fn a_connection_serves_only_hosts_that_ask_for_what_it_was_asked() {
+fn connection_serves_only_hosts_with_the_same_client_authentication() {
     let authority = Authority::root("authority");
     let other = Authority::root("other");
     let ada = authority.client(|_| {}, &[]);
@@ -287,7 +287,7 @@ fn a_connection_serves_only_hosts_that_ask_for_what_it_was_asked() {
 }
 
 #[test]
-fn the_most_specific_host_says_what_is_asked() {
+fn most_specific_host_decides_the_client_authentication() {
     let authority = Authority::root("authority");
     let origin = Origin::echo("origin");
     let endpoints = [origin.address];

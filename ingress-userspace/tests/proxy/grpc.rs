@@ -133,7 +133,7 @@ fn the_peers_bound_on_streams_is_kept() {
 }
 
 #[test]
-fn large_streams_wait_for_who_reads_slowly() {
+fn large_streams_wait_for_a_slow_reader() {
     let origin = H2Origin::start(|asked: Asked| async move {
         let mut respond = asked.respond;
         let mut answer = respond.send_response(ok(), false).unwrap();

@@ -21,7 +21,7 @@ fn answered(head: &'static str) -> Reply {
 }
 
 #[test]
-fn the_origin_is_told_who_asks_and_how() {
+fn endpoint_sees_the_client_in_forwarded_fields() {
     let (proxy, reply) = echoed("User-Agent: test\r\n");
     let port = proxy.http.port().to_string();
     for (name, value) in [

@@ -293,7 +293,7 @@ fn keys_are_fetched_once_and_again_for_a_key_that_is_new() {
 }
 
 #[test]
-fn nobody_passes_while_there_are_no_keys() {
+fn requests_are_refused_while_there_are_no_keys() {
     let (origin, issuer) = (Origin::echo("one"), Issuer::new("a"));
     let token = issuer.sign(&claims());
     let unreachable = JwtKeys::Url(format!("http://{}/keys", dead()).into());

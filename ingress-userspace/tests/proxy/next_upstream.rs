@@ -75,7 +75,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: one.test\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 4\r\n\r\nbody";
 
 #[test]
-fn a_request_goes_on_after_what_was_named_and_after_nothing_else() {
+fn retries_follow_the_named_conditions_and_no_others() {
     let good = Origin::repeating();
     for (cause, answer, status) in [
         (RetryCause::Error, None, 502),

@@ -221,7 +221,7 @@ fn session(reply: &Reply) -> Option<String> {
 }
 
 #[test]
-fn a_code_is_exchanged_by_who_has_asked_for_it() {
+fn code_is_exchanged_with_the_credentials_of_the_client() {
     let (origin, provider) = (Origin::echo("one"), Provider::start());
     for methods in [
         json!(["client_secret_basic"]),

@@ -156,7 +156,7 @@ fn a_tcp_service_is_carried_both_ways_to_an_endpoint_that_is_there() {
 }
 
 #[test]
-fn endpoints_of_a_tcp_service_are_told_who_asks() {
+fn endpoints_of_a_tcp_service_see_the_client() {
     let origin = parrot();
     let policy = ClientPolicy {
         trusted: vec!["127.0.0.0/8".parse().unwrap()],

@@ -50,7 +50,7 @@ fn routes_and_endpoints_are_listed_as_they_are_served() {
 }
 
 #[test]
-fn what_needs_attention_shows_in_the_exit_status() {
+fn exit_status_shows_problems() {
     let place = Place::new(origin());
     let _daemon = place.start("a", &[]);
     place.change(|manifest| manifest.replace("endpoints: [", "endpoints: [] #"));

@@ -160,7 +160,7 @@ fn options_and_tags_go_by_the_kernels_lookup_or_as_they_are() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
-fn what_is_not_forwarded_is_passed_also_where_the_next_hop_is_known() -> Result<()> {
+fn unforwarded_packets_pass_although_the_next_hop_is_known() -> Result<()> {
     let mut programs = node()?;
     for pair in PAIRS {
         let header_bytes = if pair.0.is_ipv4() { 20 } else { 40 };

@@ -89,7 +89,7 @@ fn a_syn_is_judged_and_ends_what_is_remembered_of_its_addresses_and_ports() -> R
 
 #[test]
 #[ignore = "needs root: network namespaces and eBPF programs"]
-fn what_follows_a_syn_goes_where_the_syn_went() -> Result<()> {
+fn packets_go_where_their_syn_went() -> Result<()> {
     let mut programs = Programs::load_and_fill()?;
     programs.maps.listen_tcp(0)?;
     for pair in PAIRS {

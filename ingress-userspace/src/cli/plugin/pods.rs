@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused() {
+    fn output_that_is_no_list_is_refused() {
         for text in ["", "{}", "[]", r#"{"items": [{}]}"#] {
             assert!(read(text.as_bytes()).is_err(), "{text}");
         }

@@ -26,7 +26,7 @@ fn wait_until_asleep(proxy: &Proxy, count: u64) {
 }
 
 #[test]
-fn a_connection_that_slept_serves_the_next_request() {
+fn idle_connection_serves_the_next_request() {
     let origin = Origin::echo("origin");
     let proxy = proxy(&origin);
     let mut client = proxy.client();
@@ -52,7 +52,7 @@ fn a_connection_that_slept_serves_the_next_request() {
 }
 
 #[test]
-fn a_tls_connection_that_slept_serves_the_next_request() {
+fn idle_tls_connection_serves_the_next_request() {
     let origin = Origin::fixed("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\norigin");
     let proxy = proxy(&origin);
     let secret = crate::tls::secret("one", "one.test");
@@ -93,7 +93,7 @@ fn a_request_that_comes_in_parts_is_not_cut() {
 }
 
 #[test]
-fn the_rest_of_a_body_is_no_request() {
+fn rest_of_a_body_is_not_read_as_a_request() {
     let origin = Origin::start(|mut connection| {
         while connection.read_head().is_some() {
             // Before the body has come.

@@ -46,7 +46,7 @@ fn two_workers(origin: &Origin) -> (Proxy, WorkerHandle, SocketAddr) {
 }
 
 #[test]
-fn a_worker_borrows_what_another_does_not_use_before_it_dials() {
+fn worker_borrows_an_idle_connection_before_it_connects() {
     let origin = Origin::echo("origin");
     let (proxy, second, address) = two_workers(&origin);
     assert_eq!(proxy.get("one.test", "/").status, 200);
@@ -71,7 +71,7 @@ fn a_worker_borrows_what_another_does_not_use_before_it_dials() {
 }
 
 #[test]
-fn a_worker_dials_where_nobody_has_anything_to_spare() {
+fn worker_connects_where_no_other_has_an_idle_connection() {
     let origin = Origin::echo("origin");
     let (proxy, second, address) = two_workers(&origin);
     // In use.
@@ -91,7 +91,7 @@ fn a_worker_dials_where_nobody_has_anything_to_spare() {
 }
 
 #[test]
-fn under_steady_load_nearly_every_request_uses_a_connection_again() {
+fn steady_load_reuses_connections() {
     const REQUESTS: usize = 5_000;
     let origin = Origin::echo("origin");
     let (proxy, second, address) = two_workers(&origin);

@@ -1,4 +1,4 @@
-//! How long an Ingress has the endpoints of its backends waited for.
+//! Timeouts of routes: of endpoints, of clients, and of a whole request.
 
 use std::num::NonZeroU32;
 use std::thread;
@@ -25,14 +25,14 @@ fn read(seconds: u32) -> RouteTimeouts {
 }
 
 #[test]
-fn an_endpoint_that_says_nothing_is_waited_for_as_long_as_is_said() {
+fn silent_endpoint_times_out() {
     let silent = Origin::start(|mut connection| while connection.read_head().is_some() {});
     let proxy = Proxy::start(waiting(&silent, read(1)));
     assert_eq!(proxy.get("one.test", "/").status, 504);
 }
 
 #[test]
-fn a_client_that_sends_is_waited_for_by_its_own_time() {
+fn slow_client_does_not_use_up_the_endpoints_timeout() {
     let origin = Origin::echo("origin");
     let proxy = Proxy::start(waiting(&origin, read(1)));
     let mut client = proxy.client();
@@ -52,7 +52,7 @@ fn a_client_that_sends_is_waited_for_by_its_own_time() {
 }
 
 #[test]
-fn an_endpoint_has_its_own_time_as_soon_as_the_client_has_sent_all() {
+fn endpoint_timeout_starts_after_the_request_body() {
     let silent = Origin::start(|mut connection| {
         let mut all = Vec::new();
         let _ = std::io::Read::read_to_end(&mut connection.stream, &mut all);
@@ -68,7 +68,7 @@ fn an_endpoint_has_its_own_time_as_soon_as_the_client_has_sent_all() {
 }
 
 #[test]
-fn a_request_ends_with_its_time_whatever_moves() {
+fn request_timeout_ends_a_response_that_still_moves() {
     let dripping = Origin::start(|mut connection| {
         while let Some(head) = connection.read_head() {
             connection.read_body(&head);
@@ -101,7 +101,7 @@ fn a_request_ends_with_its_time_whatever_moves() {
 }
 
 #[test]
-fn an_endpoint_that_takes_no_bytes_is_not_the_clients_fault() {
+fn endpoint_that_reads_nothing_is_a_504() {
     let deaf = Origin::start(|_connection| thread::sleep(Duration::from_secs(20)));
     let send = RouteTimeouts {
         send: NonZeroU32::new(1),

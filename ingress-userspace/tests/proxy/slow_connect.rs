@@ -10,10 +10,10 @@ use ingress_core::balance::hash_of_address;
 use ingress_core::ir::{AffinityMode, Balance, Config, UpstreamProtocol};
 
 use crate::balancing::{config_with, sticky};
+use crate::endpoint_removal::{Vanished, first_line, start};
 use crate::grpc::speaking;
 use crate::h2rig::{self, Asked, H2Origin, run};
 use crate::relay::service;
-use crate::removal::{Vanished, first_line, start};
 use crate::rig::{Origin, Proxy, config};
 
 const REQUESTS: usize = 30;
