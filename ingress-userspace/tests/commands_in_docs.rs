@@ -79,7 +79,8 @@ fn in_line(line: &str) -> Vec<String> {
 fn check(command: &str) -> Result<(), String> {
     let words: Vec<String> = command
         .split_whitespace()
-        .filter(|word| *word != "…")
+        .map(|word| word.trim_end_matches('…').trim_end_matches(','))
+        .filter(|word| !word.is_empty())
         .map(|word| word.trim_matches(['\'', '"', '[', ']']).to_owned())
         .map(|word| {
             PLACEHOLDERS

@@ -131,6 +131,8 @@ const HEADINGS: &[(&str, &[&str])] = &[
             "workers",
             "confine-workers",
             "uplink",
+            "uplink-in-netns",
+            "node-address",
             "frontend-address",
             "adopt-service",
             "frontend-source-cidr",
