@@ -243,9 +243,10 @@ const FOLLOW: u64 = 290_000;
 const REQUEST: u64 = 36_300;
 // Counted: 75,800.
 const REQUEST_OF_MANY_FIELDS: u64 = 82_800;
-// TODO
+// Counted: 45,500, which is 12,100 more than without annotations.
 const TEN_ANNOTATIONS: u64 = 50_000;
-const CACHED_AUTHENTICATION: u64 = 50_000;
+// Counted: 42,800, which is 9,400 more.
+const CACHED_AUTHENTICATION: u64 = 47_100;
 
 const TEN: [(&str, &str); 10] = [
     ("proxy-body-size", "8m"),
