@@ -78,9 +78,9 @@ pub enum DatapathError {
     /// A directory or namespace can't be made.
     #[error("failed to {attempt}")]
     Io {
-        /// What was attempted.
+        /// The operation that failed.
         attempt: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },

@@ -107,7 +107,7 @@ fn check(command: &str) -> Result<(), String> {
     }
 }
 
-/// What stands for a value that users choose, and such a value.
+/// Placeholders for values that users choose, each with a valid value.
 const PLACEHOLDERS: [(&str, &str); 4] = [
     ("VERB", "status"),
     ("ADDRESS", "192.0.2.1"),

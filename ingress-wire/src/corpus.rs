@@ -125,7 +125,7 @@ pub const REQUESTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Bodies in chunks that are none.
+/// Chunked bodies that are malformed.
 pub const BODIES: &[(&str, &str)] = &[
     ("bare LF", "3\nabc\r\n0\r\n\r\n"),
     ("bare LF after an extension", "3;x\nabc\r\n0\r\n\r\n"),

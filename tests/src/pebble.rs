@@ -50,7 +50,7 @@ pub struct Pebble {
     names: Arc<Names>,
 }
 
-/// What the name server answers.
+/// The names that the name server answers for.
 struct Names {
     /// The address of all names but those that are unreachable.
     address: Ipv4Addr,

@@ -101,7 +101,7 @@ fn annotations_are_obeyed() -> Result<()> {
     )
 }
 
-/// What the daemon takes for a request with these further fields, to an Ingress with these annotations.
+/// Instructions of the daemon for a request with these further fields, to an Ingress with these annotations.
 fn carried(fields: &str, annotations: &[(&str, &str)]) -> Result<u64> {
     let directory = tempfile::tempdir()?;
     let [http, https, metrics, endpoint] = free_ports()?;

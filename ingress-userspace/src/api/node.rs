@@ -46,7 +46,7 @@ pub enum NodeRequest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeLine {
-    /// What has changed since the last look.
+    /// Changes since the previous look.
     Look(Box<NodeLook>),
     /// The node runs, and the daemon has not answered for some seconds.
     Busy {

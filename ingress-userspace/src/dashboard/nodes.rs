@@ -129,7 +129,7 @@ impl Nodes {
         }
     }
 
-    /// Has nodes look at their daemons this often.
+    /// Sets the interval at which nodes look at their daemons.
     pub(super) fn pace(&self, interval: Duration) {
         let seconds = interval.as_secs();
         self.pace.send_if_modified(|pace| {

@@ -237,7 +237,7 @@ async fn of_nodes(
     }
 }
 
-/// Gives what nodes answered; the reasons why, if none did.
+/// The answers of nodes; if no node answered, the reasons.
 async fn give_of_nodes(
     fields: &HeaderMap,
     reasons: &[String],

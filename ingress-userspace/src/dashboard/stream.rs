@@ -34,9 +34,9 @@ pub(super) struct Stream {
 
 /// The requests that a client follows.
 pub(super) enum Followed {
-    /// Those of the daemon that serves the dashboard.
+    /// Resources of the daemon that serves the dashboard.
     Daemon(TailReader),
-    /// Those of several nodes.
+    /// Resources of several nodes.
     Nodes(NodesTail),
 }
 

@@ -30,7 +30,7 @@ pub enum AttachError {
     Program {
         /// Device name.
         device: String,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: ProgramError,
     },
@@ -48,7 +48,7 @@ pub enum AttachError {
     Netkit {
         /// Device name.
         device: String,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
@@ -57,7 +57,7 @@ pub enum AttachError {
     Pin {
         /// Device name.
         device: String,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: aya::pin::PinError,
     },

@@ -75,7 +75,7 @@ pub(super) struct Dedicated {
     record: Record,
     inside: Netlink,
     link: Link,
-    /// Those that have a rule.
+    /// Addresses that have a rule.
     addresses: BTreeSet<IpAddr>,
     guard: Option<Attachment>,
     status: DeviceStatus,
@@ -235,7 +235,7 @@ impl Dedicated {
         &self.status
     }
 
-    /// What is attached to it.
+    /// The programs attached to it.
     pub(super) fn attachment(&self) -> Option<&Attachment> {
         self.guard.as_ref()
     }
@@ -478,7 +478,7 @@ fn removed(store: &Store, record: &Record) -> Result<(), DedicatedError> {
 /// How long a device takes to come back from a namespace that has ended, at most.
 const RETURN_PATIENCE: Duration = Duration::from_secs(5);
 const RETURN_POLL: Duration = Duration::from_millis(50);
-/// Routes what leaves from addresses of the device, in the ingress netns.
+/// Routes packets that leave from addresses of the device, in the ingress netns.
 const TABLE: u32 = 8277;
 
 #[cfg(test)]

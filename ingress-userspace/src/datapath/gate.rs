@@ -28,7 +28,7 @@ pub enum GateError {
     Sysctl {
         /// Path below `/proc/sys/net`.
         key: String,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },

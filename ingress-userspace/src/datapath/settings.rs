@@ -1,4 +1,4 @@
-//! What the datapath is made from, as the daemon tells its helper process.
+//! The settings of the datapath, as the daemon sends them to its helper process.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::devices::PodClients;
 use super::gate::PortRange;
 use super::shortcut::ShortcutMode;
 
-/// What the datapath is made from.
+/// The settings of the datapath.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// Directory in bpffs for maps and links.

@@ -73,7 +73,7 @@ pub struct Report {
 /// Flags of `sluice top`.
 #[derive(Debug, Args)]
 pub struct Top {
-    /// What the rows are; all but devices sum requests.
+    /// The kind of rows; all kinds but devices sum requests.
     #[arg(value_enum, default_value = "hosts")]
     pub table: TopTable,
 

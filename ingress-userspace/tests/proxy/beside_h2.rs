@@ -32,7 +32,7 @@ struct Sent {
     payload: Vec<u8>,
 }
 
-/// What came of a stream first.
+/// The first response to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Answered,
@@ -40,7 +40,7 @@ enum Fate {
     Refused,
 }
 
-/// What a server made of frames.
+/// A server's response to a sequence of frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Outcome {
     /// The error that the server ended the connection with.

@@ -1,5 +1,5 @@
-//! Requests beside Debian's nginx and HAProxy, each as a proxy in front of an endpoint: the proxy refuses what
-//! both of them refuse, and every other difference stands here with its reason.
+//! The same requests to Sluice, and to Debian's nginx and HAProxy as proxies in front of the same endpoint. Sluice
+//! refuses every request that both others refuse; the table of differences gives the reason for every other one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -164,7 +164,7 @@ impl Drop for Haproxy {
     }
 }
 
-/// What the endpoint's answers begin with.
+/// The start of every answer of the endpoint.
 const MARK: &str = "of-the-endpoint";
 
 /// Bodies in chunks that a recipient may take (RFC 9112 §7.1).

@@ -112,7 +112,7 @@ impl Scene {
         })
     }
 
-    /// Until the client trusts what Sluice serves for an Ingress.
+    /// Waits until the client trusts the certificate that Sluice serves for an Ingress.
     fn wait_for_certificate(&self, name: &str) -> Result<()> {
         let edge = &self.cluster.node("edge1")?.v4;
         let root = self.pebble.root()?;
@@ -130,7 +130,7 @@ impl Scene {
         Ok(())
     }
 
-    /// What cert-manager says of its work.
+    /// cert-manager's objects and log, for the message of a failure.
     fn state(&self) -> String {
         let plane = &self.cluster.plane;
         let kinds = "issuers,certificates,orders,challenges,ingresses,pods";

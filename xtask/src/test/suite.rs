@@ -15,7 +15,7 @@ pub(super) struct Suite {
     pub(super) executable: PathBuf,
     /// The tests of the binary that run here.
     pub(super) tests: Vec<String>,
-    /// Those that run on a kernel with the devices that they need, in an emulator.
+    /// Tests that run in an emulator, on a kernel with the devices that they need.
     pub(super) elsewhere: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl Suite {
         (self.elsewhere, self.tests) = self.tests.drain(..).partition(is_aside);
     }
 
-    /// Those of the tests elsewhere that are asked for.
+    /// The tests for the emulator that the names select.
     pub(super) fn chosen_elsewhere(&self, names: &[String]) -> Vec<&str> {
         choose(&self.group, &self.elsewhere, names)
     }

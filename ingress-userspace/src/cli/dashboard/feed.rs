@@ -1,4 +1,4 @@
-//! `sluice dashboard feed`: what a dashboard of several nodes is told by one of them. It reads requests from
+//! `sluice dashboard feed`: one node's part of a dashboard of several nodes. It reads requests from
 //! standard input and writes lines to standard output ([`NodeRequest`], [`NodeLine`]).
 //!
 //! Invariant: it opens no listener, only reads from the daemon, and ends when its input ends, or when no
@@ -65,7 +65,7 @@ pub(super) fn text(line: &NodeLine) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Answers requests until there are none.
+/// Answers requests until the input ends.
 ///
 /// # Errors
 ///

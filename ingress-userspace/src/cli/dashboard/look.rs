@@ -61,7 +61,7 @@ pub(super) async fn looks(
     }
 }
 
-/// What the daemon tells at one instant.
+/// The state of the daemon at one instant.
 struct Told {
     status: Map<String, Value>,
     hosts: Vec<Traffic>,
@@ -83,7 +83,7 @@ async fn fetch<T: DeserializeOwned>(run_dir: &Path, path: &str) -> Result<T> {
     serde_json::from_slice(&json).context("the daemon returned invalid JSON")
 }
 
-/// What was sent before.
+/// The state that the previous look sent.
 #[derive(Default)]
 struct Known {
     status: Map<String, Value>,
@@ -121,7 +121,7 @@ impl Known {
     }
 }
 
-/// The rows with other numbers than those that were sent, and the names of rows that are gone.
+/// Rows whose numbers differ from those sent before, and the names of rows that have gone.
 fn change(sent: &mut HashMap<String, u64>, mut rows: Vec<Traffic>) -> TrafficChange {
     let here: HashSet<&str> = rows.iter().map(|row| &*row.name).collect();
     let mut gone = Vec::new();

@@ -33,7 +33,7 @@ pub(super) fn columns(table: TopTable) -> (&'static str, &'static [&'static str]
 }
 
 impl Cell {
-    /// What rows are sorted by.
+    /// The column that rows are sorted by.
     pub(super) fn value(self) -> f64 {
         match self {
             Self::Rate(value) | Self::Bytes(value) => value,

@@ -103,7 +103,7 @@ fn node(name: &str, view: &NodeView) -> Node {
     node
 }
 
-/// The worst of some states; `starting` if there are none.
+/// The worst of these states; `starting` for an empty list.
 fn worst<'a>(states: impl Iterator<Item = &'a str>) -> &'a str {
     let rank = |state: &&str| STATES.iter().position(|known| known == state);
     states.max_by_key(rank).unwrap_or("starting")

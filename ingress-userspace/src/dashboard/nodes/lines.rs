@@ -44,7 +44,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     ///
     /// # Errors
     ///
-    /// [`Broken`] if there is none, or the node sends too much. Cancelled calls lose nothing.
+    /// [`Broken`] if the stream ends, or if the node sends too much. A cancelled call loses nothing.
     pub(super) async fn next(&mut self) -> Result<Vec<u8>, Broken> {
         loop {
             let read = self.reader.fill_buf().await?;
@@ -77,7 +77,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 }
 
-/// What may be spent: so much a second, and [`BURST_SECONDS`] of it at once.
+/// A budget: an amount a second, of which [`BURST_SECONDS`] may be spent at once.
 #[derive(Debug)]
 struct Budget {
     a_second: u64,

@@ -54,7 +54,7 @@ pub(super) async fn keep(nodes: Arc<Nodes>, name: String, dial: Dial) {
 /// How a connection ended.
 enum Ended {
     Lost(String),
-    /// It sent what no daemon would.
+    /// The node sent a line that no daemon sends.
     CutOff(String),
 }
 
@@ -170,7 +170,7 @@ const REQUESTS_MAX: usize = 64;
 const FIRST_LINE_TIME_MAX: Duration = Duration::from_secs(20);
 /// How long a line may take: nodes send one a second.
 const LINE_TIME_MAX: Duration = Duration::from_secs(15);
-/// Between two lines to a node, which ends its command when there is none for three times as long.
+/// Interval between lines to a node. The node ends its command after three intervals without a line.
 const PACE_INTERVAL: Duration = Duration::from_secs(5);
 /// Pauses before a connection is opened again.
 const PAUSE_MIN: Duration = Duration::from_secs(1);

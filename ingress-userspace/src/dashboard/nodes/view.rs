@@ -1,4 +1,4 @@
-//! What is known of one node: the last look at its daemon, and the sums of earlier runs of it. Pure.
+//! The state of one node: the latest look at its daemon, and the sums of the daemon's earlier runs. Pure.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(in crate::dashboard) enum Health {
 }
 
 impl Health {
-    /// Whether what the node told last still holds.
+    /// Whether the latest look is still valid.
     pub(super) fn is_reached(&self) -> bool {
         match self {
             Self::Well | Self::Busy(_) | Self::Slow(_) => true,
@@ -33,7 +33,7 @@ impl Health {
     }
 }
 
-/// What is known of a node.
+/// The state of a node.
 #[derive(Clone, Debug, Default)]
 pub(in crate::dashboard) struct NodeView {
     pub(super) health: Health,

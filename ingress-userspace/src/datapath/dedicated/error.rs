@@ -25,7 +25,7 @@ pub enum DedicatedError {
     Netlink {
         /// Device name.
         device: String,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: NetlinkError,
     },
@@ -34,9 +34,9 @@ pub enum DedicatedError {
     Io {
         /// Device name.
         device: String,
-        /// What was attempted.
+        /// The operation that failed.
         attempt: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },

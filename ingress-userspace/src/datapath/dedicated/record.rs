@@ -1,4 +1,4 @@
-//! What a dedicated uplink was in the host: its name, link-layer address, addresses and routes.
+//! The record of a dedicated uplink as it was in the host: its name, link-layer address, addresses and routes.
 //!
 //! The record is pinned in bpffs, the one place that outlives a daemon both on a host and in a container. It is
 //! written before the device moves and removed after the device is back, so that a daemon that is killed in
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::super::bpf;
 use super::super::netlink::Configuration;
 
-/// What a device was before it moved.
+/// A device as it was before it moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::datapath) struct Record {
     /// Name in the host.
@@ -44,7 +44,7 @@ impl Store {
         }
     }
 
-    /// The record; `None` where there is none, or none that this version can read.
+    /// The record; `None` if no record exists, or this version cannot read it.
     pub(in crate::datapath) fn read(&self) -> Option<Record> {
         let map = MapData::from_pin(&self.pin).ok()?;
         let array: Array<MapData, Value> = Array::try_from(Map::Array(map)).ok()?;

@@ -61,7 +61,7 @@ impl Display for Refusal {
     }
 }
 
-/// What the decision depends on.
+/// The facts that the decision depends on.
 pub(super) struct Facts<'a> {
     /// The device.
     pub(super) link: &'a Link,

@@ -87,7 +87,7 @@ impl Configuration {
         self
     }
 
-    /// What was recorded, without the addresses that the device has lost since, and with those that are new.
+    /// The recorded configuration, without the addresses that the device has lost since, and with its new ones.
     pub(in crate::datapath) fn following(&self, found: &Self) -> Self {
         let has = |known: &Self, address: &AddressMessage| {
             let mut known = known.addresses.iter();
@@ -189,7 +189,7 @@ impl Netlink {
         Ok(())
     }
 
-    /// Adds an object, or replaces it; one that is there already is what is wanted.
+    /// Adds an object, or replaces it; an object that exists already is not an error.
     pub(super) async fn put(&self, message: RouteNetlinkMessage) -> Result<(), rtnetlink::Error> {
         let is_rule = matches!(message, RouteNetlinkMessage::NewRule(_));
         let mut request = NetlinkMessage::from(message);
@@ -283,7 +283,7 @@ fn is_made_by_kernel(address: &AddressMessage) -> bool {
     address.attributes.contains(&made)
 }
 
-/// Without what is the kernel's own to know: lifetimes, and what came of checks for duplicates.
+/// Removes attributes that the kernel maintains itself: lifetimes, and results of duplicate address detection.
 fn plain_address(mut address: AddressMessage) -> AddressMessage {
     let kept = AddressFlags::Homeaddress | AddressFlags::Noprefixroute | AddressFlags::Mcautojoin;
     let mut flags = flags_of(&address) & kept;
@@ -317,7 +317,7 @@ fn placed_address(mut address: AddressMessage, index: u32, place: Place) -> Addr
     address
 }
 
-/// Whether somebody made this route, through this device (ifindex) and no other.
+/// Whether an administrator made this route, through this device (ifindex) and no other.
 fn is_of(route: &RouteMessage, index: u32) -> bool {
     let is_here = |attribute: &RouteAttribute| *attribute == RouteAttribute::Oif(index);
     let is_shared = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::MultiPath(_));
@@ -349,7 +349,7 @@ fn has_gateway(route: &RouteMessage) -> bool {
     route.attributes.iter().any(is_gateway)
 }
 
-/// Without what the kernel counts, and without nexthop objects, which end with the device.
+/// Removes counters, and nexthop objects, which end with the device.
 fn plain_route(mut route: RouteMessage) -> RouteMessage {
     route.header.flags &= RouteFlags::Onlink;
     route.attributes.retain(|attribute| {

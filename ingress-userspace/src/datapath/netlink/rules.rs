@@ -10,7 +10,7 @@ use super::configuration::{bits_of, family_of};
 use super::{LOCAL_TABLE, Netlink, NetlinkError, failed};
 
 impl Netlink {
-    /// Has packets that leave from `address` routed by `table` first, even those to addresses of this
+    /// Routes packets that leave from `address` by `table` first, even those to addresses of this
     /// namespace; see [`Netlink::lower_local_table`].
     pub(in crate::datapath) async fn add_source_rule(
         &self,

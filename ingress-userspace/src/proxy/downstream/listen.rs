@@ -48,7 +48,7 @@ pub enum ListenError {
     Socket {
         /// The address asked for.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }

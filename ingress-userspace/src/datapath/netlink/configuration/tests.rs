@@ -1,4 +1,4 @@
-//! What is recorded of a device, and what is put where.
+//! Which attributes of a device are recorded, and where they are restored.
 
 use super::*;
 
