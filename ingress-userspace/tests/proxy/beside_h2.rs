@@ -51,7 +51,36 @@ struct Outcome {
 }
 
 fn frames() -> impl Strategy<Value = Vec<Sent>> {
-    prop::collection::vec(one_frame(), 1..10)
+    let some = prop_oneof![
+        8 => one_frame().prop_map(|frame| vec![frame]),
+        1 => request_with_trailers(),
+    ];
+    prop::collection::vec(some, 1..10).prop_map(|frames| frames.concat())
+}
+
+/// A request with a body and trailers, whose frames seldom meet by chance.
+fn request_with_trailers() -> impl Strategy<Value = Vec<Sent>> {
+    let stream = prop::sample::select(vec![1, 3, 5]);
+    let trailers = prop::sample::select(vec![
+        fields(&[("x", "y")]),
+        fields(&[("X", "y")]),
+        fields(&[("x", "y"), ("connection", "close")]),
+        get(),
+    ]);
+    (stream, trailers).prop_map(|(stream, trailers)| {
+        let sent = |kind, flags, payload| Sent {
+            kind,
+            flags,
+            stream,
+            payload,
+        };
+        let head = fields(&[METHOD_POST, SCHEME, AUTHORITY, PATH]);
+        vec![
+            sent(HEADERS, END_HEADERS, head),
+            sent(DATA, 0, b"abc".to_vec()),
+            sent(HEADERS, END_HEADERS | END_STREAM, trailers),
+        ]
+    })
 }
 
 fn one_frame() -> impl Strategy<Value = Sent> {
