@@ -311,6 +311,18 @@ fn has_wrong_trailers(sent: &[Sent]) -> Vec<u32> {
     wrong.map(|(_, head)| head.stream).collect()
 }
 
+/// Streams of requests whose head has a length.
+fn with_length(sent: &[Sent]) -> Vec<u32> {
+    let has_length = |sent: &&Sent| {
+        let mut parts = sent.payload.windows(14);
+        sent.kind == HEADERS && parts.any(|bytes| bytes == b"content-length")
+    };
+    sent.iter()
+        .filter(has_length)
+        .map(|sent| sent.stream)
+        .collect()
+}
+
 /// Returns true for a `WINDOW_UPDATE` of zero for a stream.
 fn is_empty_update(sent: &Sent) -> bool {
     sent.kind == WINDOW_UPDATE && sent.stream != 0 && sent.payload == [0; 4]
@@ -341,12 +353,24 @@ fn reason(sent: &[Sent], ours: &Outcome, theirs: &Outcome) -> Option<&'static st
                     theirs.remove(&stream);
                 }
             }
+            // A body of a known length is whole before its stream ends: the endpoint answers then (RFC 9113 §8.1).
+            for stream in with_length(sent) {
+                if !theirs.contains_key(&stream) && ours.get(&stream) == Some(&Fate::Answered) {
+                    ours.remove(&stream);
+                }
+            }
             (ours == theirs)
                 .then_some("the same, but for pseudo-header fields in trailers (RFC 9113 §8.1)")
         }
         (None, Some(_)) if sent.iter().any(is_empty_update) => Some(
             "a stream that has ended has no window to update, so that the increment does not matter",
         ),
+        // A stream that the client has reset gets no reset in return, so that its refusal does not show.
+        (Some(_), None) | (None, Some(_)) if sent.iter().any(|sent| sent.kind == RST_STREAM) => {
+            Some(
+                "an error that ends the connection for one was of a stream that the client reset for the other",
+            )
+        }
         (Some(_), None) | (None, Some(_)) => None,
     }
 }
