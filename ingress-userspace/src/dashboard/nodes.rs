@@ -91,7 +91,7 @@ impl Default for Nodes {
 }
 
 impl Nodes {
-    /// Reaches these nodes from now on, [`NODES_MAX`] at most. Links to nodes whose key is the same go on;
+    /// Reaches these nodes from now on, at most a hundred. Links to nodes whose key is the same go on;
     /// nodes that are not named leave.
     pub fn reach(self: &Arc<Self>, targets: BTreeMap<String, Target>) {
         let mut known = self.known();

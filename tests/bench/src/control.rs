@@ -22,7 +22,7 @@ use ingress_tests::cluster::programs::Programs;
 use ingress_tests::rig::wait_within;
 
 /// Runs the suite.
-pub fn run(sluice: &std::path::Path, say: impl Fn(&str)) -> Result<Report> {
+pub(crate) fn run(sluice: &std::path::Path, say: impl Fn(&str)) -> Result<Report> {
     let plane = ControlPlane::start(&Options {
         prefix: format!("bc{}", std::process::id()),
         programs: Programs::from_env(),

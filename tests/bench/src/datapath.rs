@@ -45,7 +45,7 @@ struct Paths {
 }
 
 /// Runs the suite; `say` is told what is being done.
-pub fn run(programs: &Programs, effort: Effort, say: impl Fn(&str)) -> Result<Report> {
+pub(crate) fn run(programs: &Programs, effort: Effort, say: impl Fn(&str)) -> Result<Report> {
     let mut report = Report::new();
     say("nanoseconds a packet of each program, by BPF_PROG_TEST_RUN");
     per_packet(&mut report)?;

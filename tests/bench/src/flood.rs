@@ -44,7 +44,7 @@ impl Subject {
 }
 
 /// Runs the suite; `say` is told what is being done.
-pub fn run(programs: &Programs, effort: Effort, say: impl Fn(&str)) -> Result<Report> {
+pub(crate) fn run(programs: &Programs, effort: Effort, say: impl Fn(&str)) -> Result<Report> {
     let mut report = Report::new();
     say("build three edge nodes");
     let nodes = Subject::ALL.map(|subject| Node::build(programs, subject));

@@ -5,7 +5,7 @@
 mod ask;
 mod goal;
 mod h2load;
-pub mod instructions;
+pub(crate) mod instructions;
 mod peer;
 mod rate;
 mod scale;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-pub use peer::Peer;
+pub(crate) use peer::Peer;
 
 use self::peer::Subject;
 use self::stage::Stage;
@@ -32,7 +32,7 @@ use ingress_tests::demo::Programs;
 
 /// What is measured, and against whom.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// How much.
     pub effort: Effort,
     /// Part of the names of workloads; none: all of them.
@@ -65,7 +65,7 @@ struct Bench<'a> {
 }
 
 /// Runs the suite; `say` is told what is being done.
-pub fn run(programs: &Programs, plan: &Plan, say: impl Fn(&str)) -> Result<Report> {
+pub(crate) fn run(programs: &Programs, plan: &Plan, say: impl Fn(&str)) -> Result<Report> {
     let mut peers = vec![Peer::Sluice];
     peers.extend(plan.other.is_some().then_some(Peer::Other));
     let ours = [Peer::Sluice, Peer::Other];

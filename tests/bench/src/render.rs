@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::report::Report;
 
 /// Renders figures and ratios.
-pub fn render(report: &Report) -> String {
+pub(crate) fn render(report: &Report) -> String {
     let mut out = String::new();
     let machine = &report.machine;
     let _ = writeln!(

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// Everything that one run of a suite found.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Where it ran.
     pub machine: Machine,
     /// Figures by subject.
@@ -82,7 +82,7 @@ impl Report {
     /// # Errors
     ///
     /// An error that names the comparison.
-    pub fn hold_to(&self, bound: f64) -> Result<()> {
+    pub(crate) fn hold_to(&self, bound: f64) -> Result<()> {
         ensure!(!self.ratios.is_empty(), "nothing was compared");
         for ratio in &self.ratios {
             ensure!(
@@ -100,7 +100,7 @@ impl Report {
 
 /// Where a bench ran.
 #[derive(Clone, Debug, Serialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// Model of the processor.
     pub cpu: String,
     /// Cores of the machine. A suite that compares CPU time uses one of them.
@@ -115,7 +115,7 @@ pub struct Machine {
 
 /// A figure of one subject.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Suite.
     pub suite: &'static str,
     /// What was done.
@@ -138,7 +138,7 @@ pub struct Row {
 
 /// One subject in terms of another.
 #[derive(Clone, Debug, Serialize)]
-pub struct Ratio {
+pub(crate) struct Ratio {
     /// Suite.
     pub suite: &'static str,
     /// What was done.
@@ -159,7 +159,7 @@ pub struct Ratio {
 
 /// What was aimed at, and what it came to.
 #[derive(Clone, Debug, Serialize)]
-pub struct Goal {
+pub(crate) struct Goal {
     /// What was done.
     pub workload: String,
     /// What was measured, and in terms of whom.
@@ -174,7 +174,7 @@ pub struct Goal {
 
 impl Machine {
     /// The machine that this runs on.
-    pub fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo
             .lines()

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Effort {
+pub(crate) struct Effort {
     /// Pairs of each comparison.
     pub pairs: u32,
     /// Seconds of each run.

@@ -38,7 +38,7 @@ impl Subject {
 }
 
 /// Runs the suite; `say` is told what is being done.
-pub fn run(programs: &Programs, effort: Effort, say: impl Fn(&str)) -> Result<Report> {
+pub(crate) fn run(programs: &Programs, effort: Effort, say: impl Fn(&str)) -> Result<Report> {
     let mut report = Report::new();
     let core = Core::take(&format!("sluice-bench-{}", std::process::id()))?;
     say("build two edge nodes");

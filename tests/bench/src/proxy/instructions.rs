@@ -26,7 +26,7 @@ use ingress_tests::rig::{EDGE_V4, Options, Rig};
 
 /// How a request gets to a pod of another node, and through which proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Path {
+pub(crate) enum Path {
     /// A listener of Sluice on a host without any firewall rule: what others are compared with.
     Bare,
     /// The same with kube-proxy's rules and connection tracking.
@@ -77,7 +77,7 @@ impl Path {
 
 /// The load on each path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Workload {
+pub(crate) enum Workload {
     /// 1 KiB from the other node, on connections that are kept alive.
     KeepAlive,
     /// The same with a new connection for each request.
@@ -111,7 +111,7 @@ impl Workload {
 
 /// The paths and loads of one run.
 #[derive(Clone, Debug)]
-pub struct Matrix {
+pub(crate) struct Matrix {
     /// Paths. The others are compared with the first.
     pub paths: Vec<Path>,
     /// The loads on each path.
@@ -129,7 +129,7 @@ struct Cell {
 
 /// Measures the one path of a matrix on this machine, whose clock counts instructions, and prints a
 /// line of JSON for each workload.
-pub fn measure(programs: &Programs, matrix: &Matrix, say: impl Fn(&str)) -> Result<()> {
+pub(crate) fn measure(programs: &Programs, matrix: &Matrix, say: impl Fn(&str)) -> Result<()> {
     let [path] = matrix.paths[..] else {
         bail!("an emulated machine measures one path");
     };
@@ -180,7 +180,7 @@ fn load(stage: &Stage, subject: &Subject, workload: Workload) -> Result<f64> {
 
 /// Runs the suite, a machine for each path, two at a time. `machine` is a command that runs its
 /// arguments on one.
-pub fn run(
+pub(crate) fn run(
     machine: &[String],
     programs: &Programs,
     matrix: &Matrix,

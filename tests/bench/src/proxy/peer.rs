@@ -30,7 +30,7 @@ use ingress_tests::rig::{EDGE_V4, wait_within};
 
 /// A proxy that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Peer {
+pub(crate) enum Peer {
     /// Ours, on ordinary sockets.
     Sluice,
     /// Debian's.
